@@ -1,0 +1,47 @@
+"""vqkit: vector-quantised image models that fill in what is missing.
+
+    import vqkit
+    model = vqkit.load("runs/latest")
+    filled = model.inpaint(image, keep=["group_nc"])
+
+Importing the package is instant; torch is loaded by the first use of one of its names.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "load": "vqkit.generate",
+    "mask_components": "vqkit.masking",
+    "DataSpec": "vqkit.interfaces",
+    "VQKitError": "vqkit.errors",
+    "MODELS": "vqkit.registry",
+    "QUANTIZERS": "vqkit.registry",
+    "PRIORS": "vqkit.registry",
+    "DATASETS": "vqkit.registry",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+if TYPE_CHECKING:
+    from vqkit.errors import VQKitError as VQKitError
+    from vqkit.generate import load as load
+    from vqkit.interfaces import DataSpec as DataSpec
+    from vqkit.masking import mask_components as mask_components
+    from vqkit.registry import DATASETS as DATASETS
+    from vqkit.registry import MODELS as MODELS
+    from vqkit.registry import PRIORS as PRIORS
+    from vqkit.registry import QUANTIZERS as QUANTIZERS
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'vqkit' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

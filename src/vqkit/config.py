@@ -1,0 +1,215 @@
+"""The configuration of a run: what may be set, what it means, and how files and the command line are merged.
+
+A configuration is frozen, refuses keys it does not know, and is written whole into `run.yaml`. Settings of a model, a
+quantizer, a prior or a data set live beside its class (its `Options`); here they are a name and the rest. No torch here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vqkit.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: frozen, documented, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class NamedOptions(BaseModel):
+    """The name of a registered part and its own settings, which the part itself checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    name: str = Field(description="A name of the registry; `vqkit models` lists them.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings without the name."""
+        return dict(self.model_extra or {})
+
+
+class MaskingConfig(Settings):
+    """What is hidden from the model during training."""
+
+    kind: Literal["components", "boxes", "free-form", "half", "mixed"] = Field(
+        "components",
+        description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, or any pixel kind.",
+    )
+    max: float = Field(0.7, ge=0, le=1, description="Share of the samples that are masked once the warm-up is over.")
+    warmup_epochs: float = Field(20, ge=0, description="Epochs over which that share grows linearly from 0 to `max`.")
+    keep: Literal["any", "one"] = Field(
+        "any",
+        description="Components kept in a masked sample: a random non-empty subset whose size is uniform, or exactly one.",
+    )
+
+
+class TrainingConfig(Settings):
+    """The loop: how long, how large, how fast, and where."""
+
+    epochs: int | None = Field(None, ge=1, description="Passes over the training set; exclusive with `steps`.")
+    steps: int | None = Field(None, ge=1, description="Optimizer steps; exclusive with `epochs`.")
+    batch_size: int = Field(64, ge=1, description="Images a step, over all processes together.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate grows linearly from 0.")
+    final_learning_rate: float = Field(0.01, ge=0, le=1, description="Learning rate at the end of the cosine, as a share of the peak.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="Decay rates of AdamW's two running means.")
+    clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    weight_ema: float = Field(0.0, ge=0, lt=1, description="Decay of the running mean of the weights that is kept for inference; 0: none.")
+    seed: int = Field(0, ge=0, description="Start of every random draw of the run.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="Arithmetic of the networks; auto: bf16 where the processor or GPU has it in hardware. Quantizers are always float32.",
+    )
+    compile: bool = Field(False, description="Compile the task with torch.compile.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    workers: int = Field(2, ge=0, description="Processes that read pictures, for data that does not fit in memory.")
+    log_every: int = Field(50, ge=1, description="Steps between two rows of metrics.jsonl.")
+    validate_every: int = Field(1, ge=1, description="Epochs between two passes over the validation set.")
+    picture_every: int = Field(5, ge=1, description="Epochs between two sets of pictures; the first and the last epoch always have one.")
+    checkpoint_every: int = Field(1000, ge=1, description="Steps between two checkpoints; the last step always has one.")
+    keep_checkpoints: int = Field(2, ge=1, description="Checkpoints kept beside the best one.")
+    max_bad_steps: int = Field(10, ge=1, description="Steps in a row with a loss that is not a number before the run stops.")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingConfig:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"epochs ({self.epochs}) and steps ({self.steps}) exclude each other")
+        return self
+
+
+class RunConfig(Settings):
+    """Everything that decides what a training run does."""
+
+    model: NamedOptions = NamedOptions(name="vqvae")
+    data: NamedOptions = NamedOptions(name="tyre")
+    masking: MaskingConfig = MaskingConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, except that `3e-4` is a number and not a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Read YAML safely. Raises `ConfigError` naming `source` and the line when it is not YAML."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with one more number format
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{source}{line} is not valid YAML.", "Check indentation, colons and quotes there.") from None
+
+
+def dump_yaml(settings: BaseModel) -> str:
+    """The settings as YAML, in the order of their definition."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises `ConfigError` when it is missing, unreadable or no mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"The configuration file {path} cannot be read: {reason}.", "See configs/ for examples.") from None
+    content = parse_yaml(text, str(path)) if text.strip() else {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a {type(content).__name__} where a mapping of settings is expected.", "See configs/ for examples.")
+    return content
+
+
+def apply_override(settings: dict[str, Any], override: str) -> None:
+    """Set `a.b.c=VALUE` in nested mappings, in place; the value is read as YAML. Raises `ConfigError` when there is no `=`."""
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"'--set {override}' has no KEY=VALUE.", "Write for example --set model.quantizer.num_codes=1024.")
+    parts = key.strip().split(".")
+    node = settings
+    for part in parts[:-1]:
+        child = node.get(part)
+        if not isinstance(child, dict):
+            child = {} if child is None else {"name": child}
+            node[part] = child
+        node = child
+    node[parts[-1]] = parse_yaml(text, f"--set {key}")
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` on top, nested mappings merged. Another `name` in a group replaces that group whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        present = merged.get(key)
+        if isinstance(present, Mapping) and isinstance(value, Mapping):
+            renamed = "name" in value and value["name"] != present.get("name", value["name"])
+            merged[key] = dict(value) if renamed else merge(present, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str], schema: type[Settings] = RunConfig) -> Any:
+    """The configuration of a run: the file's settings, the command line's flags over them, `--set` over both.
+
+    `overrides` is a nested mapping of flags that were really typed. Raises `ConfigError` naming a wrong key or value.
+    """
+    settings = merge(read_config_file(path) if path else {}, overrides)
+    typed: dict[str, Any] = {}
+    for assignment in assignments:
+        apply_override(typed, assignment)
+    settings = merge(settings, typed)
+    for group in ("model", "data", "prior"):
+        if isinstance(settings.get(group), str):
+            settings[group] = {"name": settings[group]}
+        elif isinstance(settings.get(group), dict) and group in schema.model_fields and "name" not in settings[group]:
+            default = schema.model_fields[group].default
+            settings[group] = {"name": default.name, **settings[group]}
+    try:
+        return schema.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(*describe_validation_error(error, schema, "the configuration")) from None
+
+
+def describe_validation_error(error: ValidationError, schema: type[BaseModel], subject: str) -> tuple[str, str]:
+    """A sentence and a hint for the first thing that pydantic found wrong."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    key = ".".join(place) or "it"
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(schema, place[:-1])
+        close = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
+        guess = f"Did you mean '{'.'.join([*place[:-1], close[0]])}'? " if close else ""
+        return f"{subject[0].upper()}{subject[1:]} has no setting '{key}'.", f"{guess}Known here: {', '.join(known) or 'none'}."
+    reason = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "value_error" else f" (given: {first['input']!r})"
+    return f"In {subject}, {key}: {reason[0].lower()}{reason[1:]}{given}.", "See the configuration reference in docs/configuration.md."
+
+
+def _keys_at(schema: type[BaseModel], place: Sequence[str]) -> list[str]:
+    """Names of the settings of the group at `place` below `schema`."""
+    for part in place:
+        field = schema.model_fields.get(part)
+        if field is None:
+            return []
+        candidates = [field.annotation, *get_args(field.annotation)]
+        groups = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if not groups:
+            return []
+        schema = groups[0]
+    return list(schema.model_fields)

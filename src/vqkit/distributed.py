@@ -1,0 +1,73 @@
+"""Several processes, one training run: what torchrun says about them, and sums over them.
+
+Every function is the identity when there is one process, so that callers need no second path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    """Number of this process, 0 when it is alone."""
+    return dist.get_rank() if _active() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if _active() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and prints."""
+    return rank() == 0
+
+
+def all_reduce(*tensors: Tensor) -> None:
+    """Sum each tensor over the processes, in place. Every process must call it, with equal shapes."""
+    if _active():
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+
+def broadcast(*tensors: Tensor) -> None:
+    """Give every process rank 0's values, in place."""
+    if _active():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if _active():
+        dist.barrier()
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started (nothing to do when there are none), and leave them at the end."""
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(local_device(device))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """This process's own device: GPU number LOCAL_RANK, or the processor."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
+
+
+def _active() -> bool:
+    return dist.is_available() and dist.is_initialized()

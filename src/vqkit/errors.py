@@ -1,0 +1,53 @@
+"""Errors a user can fix, and the wording that helps to fix them.
+
+Every error that vqkit raises on purpose is a `VQKitError`: one sentence that says what was given and what was expected,
+and one hint that says what to do. The command line prints both and leaves with exit code 2. Anything else is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VQKitError(Exception):
+    """Something the user can fix.
+
+    `message` is one sentence naming what was given and what was expected; `hint` is the next thing to try.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigError(VQKitError):
+    """A setting, an option or a combination of them that cannot work."""
+
+
+class RegistryError(VQKitError):
+    """A name that no registry knows, or one that is registered twice."""
+
+
+class CheckpointError(VQKitError):
+    """A run or a checkpoint that is missing, broken, or of another kind."""
+
+
+class DataError(VQKitError):
+    """Pictures, arrays or tables that cannot be read or do not fit."""
+
+
+class TrainingError(VQKitError):
+    """A training run that cannot go on, such as one whose loss is no longer a number."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """A hint for a wrong name: the closest right one, if any is close, and the whole list."""
+    known = sorted(options)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"Did you mean '{close[0]}'? " if close else ""
+    return f"{guess}Known: {', '.join(known) or 'none'}."

@@ -1,0 +1,298 @@
+"""The contracts between the rooms of vqkit. Read this first.
+
+Shapes, everywhere: B images, C components (or colour channels), H x W pixels, D condition values or code dimensions,
+K codes, h x w the grid of codes. `observed` is True where a pixel is known.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from vqkit.errors import ConfigError, DataError, did_you_mean
+
+Codes = tuple[Tensor, ...]
+"""Code indices, coarse level first, each int64 [B, h, w]; one entry for a VQ-VAE, two or more for a VQ-VAE-2."""
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """One number that describes an image: its name and unit-bearing range in the training set, and how it is normalised."""
+
+    name: str
+    minimum: float
+    maximum: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What every data set, model and checkpoint must agree on.
+
+    `components` names the C channels; `value_kind` says whether pixels are shapes (binary, 0 or 255) or intensities (0 to 255);
+    `exclusive` says that at most one component may be set in a pixel, so that a label map can show an image whole.
+    """
+
+    name: str
+    components: tuple[str, ...]
+    height: int
+    width: int
+    value_kind: Literal["binary", "intensity"]
+    exclusive: bool = False
+    conditions: tuple[ConditionSpec, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the channels are the red, green and blue of one picture."""
+        return self.components == ("r", "g", "b")
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        """Names of the D conditions, in order."""
+        return tuple(condition.name for condition in self.conditions)
+
+    def component_indices(self, names: tuple[str, ...] | list[str]) -> list[int]:
+        """Positions of the named components. Raises `ConfigError` for a name that is not one of them."""
+        for name in names:
+            if name not in self.components:
+                raise ConfigError(
+                    f"There is no component '{name}' in the data set '{self.name}'.", did_you_mean(name, self.components)
+                )
+        return [self.components.index(name) for name in names]
+
+    def condition_row(self, values: Mapping[str, float]) -> Tensor:
+        """Named values as one row, float32 [D], NaN where none is given. Raises `ConfigError` for an unknown name."""
+        for name in values:
+            if name not in self.condition_names:
+                raise ConfigError(
+                    f"There is no condition '{name}' in the data set '{self.name}'.", did_you_mean(name, self.condition_names)
+                )
+        return torch.tensor([float(values.get(name, float("nan"))) for name in self.condition_names], dtype=torch.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a checkpoint's header."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> DataSpec:
+        """The inverse of `to_json`."""
+        values = dict(content)
+        values["components"] = tuple(values["components"])
+        values["classes"] = tuple(values["classes"])
+        values["conditions"] = tuple(ConditionSpec(**condition) for condition in values["conditions"])
+        return cls(**values)
+
+
+class Batch(NamedTuple):
+    """A few images and what is known of them.
+
+    `images` uint8 [B, C, H, W] as stored, or float [B, C, H, W] in [0, 1] once on the device;
+    `conditions` float32 [B, D] in the data's own units, NaN where unknown; `labels` int64 [B], -1 where there is no class.
+    """
+
+    images: Tensor
+    conditions: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on `device`, its images as float in [0, 1]."""
+        images = self.images.to(device, non_blocking=True)
+        if not images.is_floating_point():
+            images = images.to(torch.float32).div_(255)
+        return Batch(images, self.conditions.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
+
+
+class Split(ABC):
+    """One part (train, validation or test) of a data set."""
+
+    in_memory: ClassVar[bool]
+    """Whether `batch` is a mere look-up; otherwise worker processes call it."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        self.spec = spec
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> Batch:
+        """The images at `indices` (int64 [B]), as uint8."""
+
+    @abstractmethod
+    def names(self, indices: Tensor) -> list[str]:
+        """A name for each of the images at `indices`: the stem of its file, or its number."""
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """A random variant of float images [B, C, H, W], for training. Leaves them as they are unless a data set says otherwise."""
+        del generator
+        return images
+
+
+class ImageDataset(ABC):
+    """A data set of the registry: its specification and its splits."""
+
+    Options: ClassVar[type[BaseModel]]
+    spec: DataSpec
+
+    @abstractmethod
+    def split(self, name: Literal["train", "val", "test"]) -> Split:
+        """One split. A data set without validation images sets some of its training images aside for it.
+
+        Raises `DataError` when that split has no images.
+        """
+
+
+class Quantized(NamedTuple):
+    """What a quantizer makes of features.
+
+    `features` [B, D, h, w]: the chosen codes, with a gradient path to the input; `indices` int64 [B, h, w];
+    `codebook_loss` pulls codes to features (zero for codebooks that learn by running means or not at all);
+    `commitment_loss` pulls features to codes; both are unweighted float32 scalars.
+    """
+
+    features: Tensor
+    indices: Tensor
+    codebook_loss: Tensor
+    commitment_loss: Tensor
+
+
+class Quantizer(nn.Module, ABC):
+    """Replaces each feature vector by one of finitely many codes. Always float32, whatever the surrounding precision."""
+
+    Options: ClassVar[type[BaseModel]]
+    num_codes: int
+    dim: int
+    commitment_weight: float
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Quantized:
+        """Quantise features [B, D, h, w]. In training mode the codebook may learn from them, after they were quantised."""
+
+    @abstractmethod
+    def encode(self, features: Tensor) -> Tensor:
+        """Indices int64 [B, h, w] of features [B, D, h, w]; nothing learns."""
+
+    @abstractmethod
+    def decode(self, indices: Tensor) -> Tensor:
+        """Codes float32 [B, D, h, w] of indices [B, h, w]. `decode(encode(z))` equals the forward value exactly."""
+
+
+class Reconstruction(NamedTuple):
+    """What an autoencoder gives back for a batch.
+
+    `logits` [B, C, H, W]: parameters of the likelihood of each pixel (see `Autoencoder.mean`);
+    `losses`: named scalars to minimise, already weighted, whose sum is the training loss;
+    `monitors`: named scalars only to be recorded; `codes`: what was chosen, empty for continuous models.
+    """
+
+    logits: Tensor
+    losses: dict[str, Tensor]
+    monitors: dict[str, Tensor]
+    codes: Codes
+
+
+class Autoencoder(nn.Module, ABC):
+    """An image model that sees a part of an image and gives back the whole."""
+
+    Options: ClassVar[type[BaseModel]]
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @abstractmethod
+    def forward(self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None) -> Reconstruction:
+        """Reconstruct whole images from their observed part, and measure the loss against the whole.
+
+        `images` float [B, C, H, W] in [0, 1]; `observed` bool [B, C, H, W], True where the model may look;
+        `conditions` float [B, D], NaN where unknown; `generator` draws whatever is random in training (on the CPU).
+        """
+
+    @abstractmethod
+    def mean(self, logits: Tensor) -> Tensor:
+        """The expected image, float32 [B, C, H, W] in [0, 1], under the likelihood with these logits."""
+
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+        """The expected whole images float32 [B, C, H, W] in [0, 1], in one pass."""
+        return self.mean(self(images, observed, conditions).logits)
+
+
+class Tokenizer(Autoencoder):
+    """An autoencoder with a discrete bottleneck. A prior sees only its code shapes and cardinalities."""
+
+    @property
+    @abstractmethod
+    def level_names(self) -> tuple[str, ...]:
+        """A name for each level of codes, coarse first."""
+
+    @property
+    @abstractmethod
+    def code_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(h, w) of each level for images of the specification's size."""
+
+    @property
+    @abstractmethod
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of codes K of each level."""
+
+    @property
+    @abstractmethod
+    def quantizers(self) -> tuple[Quantizer, ...]:
+        """The quantizer of each level."""
+
+    @abstractmethod
+    def encode(self, images: Tensor, observed: Tensor) -> Codes:
+        """Codes of the observed part of float images [B, C, H, W]."""
+
+    @abstractmethod
+    def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
+        """Expected images float32 [B, C, H, W] in [0, 1] of codes."""
+
+    def reset_unused_codes(self, counts: tuple[Tensor, ...], generator: torch.Generator) -> int:
+        """Move codes that were never chosen onto much used ones, slightly apart; returns how many.
+
+        `counts` int64 [K] of each level: how often each code was chosen over a data set.
+        Raises `ConfigError` for a quantizer whose codes are fixed.
+        """
+        moved = 0
+        for quantizer, level in zip(self.quantizers, counts, strict=True):
+            reset = getattr(quantizer, "reset_unused_codes", None)
+            if reset is None:
+                raise ConfigError(
+                    f"The codes of the quantizer {type(quantizer).__name__} are fixed and cannot be reset.",
+                    "Only learned codebooks, such as ema and gradient, have codes to reset.",
+                )
+            moved += reset(level, generator)
+        return moved
+
+
+class StepOutput(NamedTuple):
+    """What a task returns for one batch.
+
+    `loss`: the scalar to minimise; `scalars`: named detached scalars to average over the epoch;
+    `counts`: named int64 [K] histograms of chosen codes to sum over the epoch.
+    """
+
+    loss: Tensor
+    scalars: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+
+def check_images(images: Tensor, spec: DataSpec) -> None:
+    """Raise `DataError` unless the images [B, C, H, W] have the specification's channels and size."""
+    expected = (len(spec.components), spec.height, spec.width)
+    if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+        given = " x ".join(str(size) for size in images.shape[1:])
+        raise DataError(
+            f"The image is {given} (components x height x width); the model was trained on {' x '.join(map(str, expected))}.",
+            f"Its components are {', '.join(spec.components)}.",
+        )
