@@ -1,0 +1,84 @@
+"""The `vqkit` command: its sub-commands and the one place where errors become messages and exit codes.
+
+0: done. 2: something the user can fix. 1: a bug of ours. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from vqkit.cli import models, train
+from vqkit.errors import VQKitError
+
+app = typer.Typer(
+    name="vqkit",
+    help="Train, inspect and use vector-quantised image models that fill in what is missing.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("models")(models.models)
+app.command("train-vqvae")(train.train_vqvae)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from vqkit import __version__
+
+        typer.echo(f"vqkit {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; the entry point of `vqkit` and `python -m vqkit`."""
+    try:
+        app(prog_name="vqkit")
+    except VQKitError as error:
+        _fail(error.message, error.hint)
+    except BrokenPipeError:
+        # The reader of our output went away (`vqkit ... | head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno not in _FIXABLE:
+            raise
+        place = f" {error.filename}" if error.filename else " a file"
+        _fail(f"Cannot write or read{place}: {os.strerror(error.errno)}.", _FIXABLE[error.errno])
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        _fail("The device has too little memory for this.", "Use a smaller --batch-size or a smaller model.")
+
+
+_FIXABLE = {
+    errno.ENOSPC: "Free some space; what was saved before is intact.",
+    errno.EDQUOT: "Free some space; what was saved before is intact.",
+    errno.EACCES: "Choose a place that you may write to.",
+    errno.EPERM: "Choose a place that you may write to.",
+    errno.EROFS: "Choose a place that you may write to.",
+    errno.ENOTDIR: "A part of that path is a file; choose another path.",
+    errno.EISDIR: "That path is a directory where a file is expected.",
+    errno.ENOENT: "Check the path.",
+}
+
+
+def _fail(message: str, hint: str) -> None:
+    """Print one sentence and one hint, and leave with 2 (with the traceback as well if VQKIT_DEBUG is set)."""
+    if os.environ.get("VQKIT_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    typer.secho(f"Error: {message}", fg="red", err=True)
+    if hint:
+        typer.secho(f"Hint: {hint}", err=True)
+    sys.exit(2)
