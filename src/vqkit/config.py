@@ -18,6 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vqkit.errors import ConfigError
 
 
+DEFAULT_EPOCHS = 25
+"""Passes over the training set when neither epochs nor steps are given."""
+
+
 class Settings(BaseModel):
     """Base of every group of settings: frozen, documented, unknown keys refused."""
 
@@ -40,9 +44,10 @@ class NamedOptions(BaseModel):
 class MaskingConfig(Settings):
     """What is hidden from the model during training."""
 
-    kind: Literal["components", "boxes", "free-form", "half", "mixed"] = Field(
-        "components",
-        description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, or any pixel kind.",
+    kind: Literal["auto", "components", "boxes", "free-form", "half", "mixed"] = Field(
+        "auto",
+        description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, or mixed: any of these "
+        "three. auto: components, or boxes where an image has only one.",
     )
     max: float = Field(0.7, ge=0, le=1, description="Share of the samples that are masked once the warm-up is over.")
     warmup_epochs: float = Field(20, ge=0, description="Epochs over which that share grows linearly from 0 to `max`.")
@@ -50,6 +55,7 @@ class MaskingConfig(Settings):
         "any",
         description="Components kept in a masked sample: a random non-empty subset whose size is uniform, or exactly one.",
     )
+    hide_conditions: float = Field(0.5, ge=0, le=1, description="Share of the samples whose conditions are hidden from the model.")
 
 
 class TrainingConfig(Settings):

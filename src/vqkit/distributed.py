@@ -69,5 +69,28 @@ def local_device(device: torch.device) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
 
 
+def broadcast_text(text: str) -> str:
+    """Rank 0's text, on every process."""
+    if not _active():
+        return text
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    content = torch.tensor(list(text.encode()), dtype=torch.int64, device=device)
+    length = torch.tensor(len(content), device=device)
+    broadcast(length)
+    if not is_main():
+        content = torch.zeros(int(length), dtype=torch.int64, device=device)
+    broadcast(content)
+    return bytes(content.tolist()).decode()
+
+
+def gather(tensor: Tensor) -> list[Tensor]:
+    """Every process's tensor, in the order of ranks, on every process. Shapes must be equal."""
+    if not _active():
+        return [tensor]
+    gathered = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(gathered, tensor)
+    return gathered
+
+
 def _active() -> bool:
     return dist.is_available() and dist.is_initialized()

@@ -45,6 +45,10 @@ class TrainingError(VQKitError):
     """A training run that cannot go on, such as one whose loss is no longer a number."""
 
 
+class Interrupted(Exception):
+    """The user, or the system, asked the program to stop, and what was done is saved. Exit code 130."""
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """A hint for a wrong name: the closest right one, if any is close, and the whole list."""
     known = sorted(options)

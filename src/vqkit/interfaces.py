@@ -205,8 +205,9 @@ class Autoencoder(nn.Module, ABC):
 
     Options: ClassVar[type[BaseModel]]
 
-    def __init__(self, spec: DataSpec) -> None:
+    def __init__(self, options: BaseModel, spec: DataSpec) -> None:
         super().__init__()
+        self.options = options
         self.spec = spec
 
     @abstractmethod

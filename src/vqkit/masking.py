@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,7 @@ def sample_observed(shape: tuple[int, int, int, int], probability: float, config
     """
     batch = shape[0]
     masked = torch.rand(batch, generator=generator) < probability
-    if config.kind == "components":
+    if config.kind in ("auto", "components"):
         observed = keep_sets(batch, shape[1], config.keep, generator)[:, :, None, None].expand(shape)
     else:
         observed = sample_pixels(shape, config.kind, generator).expand(shape)
@@ -97,7 +99,7 @@ def _strokes(batch: int, height: int, width: int, generator: torch.Generator, se
     radius = (0.03 + 0.05 * torch.rand(batch, generator=generator)) * min(height, width)
     grid = torch.stack(torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij"), dim=-1)
     hole = torch.zeros(batch, height, width, dtype=torch.bool)
-    for start, end in zip(joints[:-1], joints[1:], strict=True):
+    for start, end in pairwise(joints):
         along = (end - start)[:, None, None]
         offset = grid[None] - start[:, None, None]
         share = ((offset * along).sum(-1) / along.square().sum(-1).clamp_min(1e-6)).clamp(0, 1)

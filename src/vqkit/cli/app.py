@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from vqkit.cli import models, train
-from vqkit.errors import VQKitError
+from vqkit.errors import Interrupted, VQKitError
 
 app = typer.Typer(
     name="vqkit",
@@ -45,6 +45,9 @@ def main() -> None:
         app(prog_name="vqkit")
     except VQKitError as error:
         _fail(error.message, error.hint)
+    except Interrupted as interruption:
+        typer.echo(str(interruption), err=True)
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away (`vqkit ... | head`): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""Data sets, how pictures are read and written, and how batches are loaded."""

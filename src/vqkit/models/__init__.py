@@ -1,0 +1,1 @@
+"""Autoencoders: image models that see a part and give back the whole."""

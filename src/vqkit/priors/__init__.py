@@ -1,0 +1,1 @@
+"""Models of codes, which sample what could be."""

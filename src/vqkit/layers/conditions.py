@@ -1,0 +1,37 @@
+"""Numbers that describe an image (width, height, ...) as a vector that a network can use."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqkit.interfaces import ConditionSpec
+
+
+class ConditionEmbedding(nn.Module):
+    """Condition values to one embedding; an unknown value (NaN) has a learned vector of its own.
+
+    The same learned vectors stand for "unknown" in training (where conditions are hidden at random), in inpainting
+    without conditions, and in the unconditional pass of classifier-free guidance.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, conditions: tuple[ConditionSpec, ...], width: int) -> None:
+        super().__init__()
+        count = len(conditions)
+        self.slope = nn.Parameter(torch.randn(count, width) / max(1, count) ** 0.5)
+        self.known = nn.Parameter(torch.zeros(count, width))
+        self.unknown = nn.Parameter(torch.zeros(count, width))
+        self.mix = nn.Linear(width, width)
+        self.register_buffer("mean", torch.tensor([item.mean for item in conditions], dtype=torch.float32))
+        self.register_buffer("deviation", torch.tensor([item.deviation or 1.0 for item in conditions], dtype=torch.float32))
+
+    def forward(self, conditions: Tensor) -> Tensor:
+        """Values [B, D] in the data's own units, NaN where unknown, to [B, width]."""
+        unknown = conditions.isnan()
+        values = ((conditions - self.mean) / self.deviation).masked_fill(unknown, 0.0)
+        each = torch.where(unknown[:, :, None], self.unknown, values[:, :, None] * self.slope + self.known)
+        return F.silu(self.mix(F.silu(each.sum(dim=1))))

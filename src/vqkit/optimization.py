@@ -1,0 +1,89 @@
+"""AdamW, its schedule, and the running mean of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vqkit.config import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, step: int, total_steps: int) -> float:
+    """Learning rate of a step (0-based): linear warm-up to the peak, then half a cosine down to `final_learning_rate` of it."""
+    warmup = min(config.warmup_steps, total_steps // 2)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total_steps - warmup)
+    low = config.final_learning_rate
+    return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """Fused AdamW; weights with two or more dimensions decay, biases and scales do not."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+class GuardedStep:
+    """Clip the gradient and step, or do nothing when the gradient is not finite.
+
+    The decision is taken on the device (the fused optimizer skips when `found_inf` is 1), so nothing waits for it.
+    `bad` counts the skipped steps, `bad_in_row` those since the last good one: int64 [].
+    """
+
+    def __init__(self, optimizer: torch.optim.AdamW, parameters: Iterable[nn.Parameter], clip_norm: float, device: torch.device) -> None:
+        self._optimizer = optimizer
+        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self._clip_norm = clip_norm
+        self.bad = torch.zeros((), dtype=torch.int64, device=device)
+        self.bad_in_row = torch.zeros((), dtype=torch.int64, device=device)
+
+    def __call__(self) -> Tensor:
+        """Take the step; returns the norm of the gradient before clipping, float32 []."""
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        bad = ~norm.isfinite()
+        self._optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
+        self._optimizer.grad_scale = None  # type: ignore[attr-defined]
+        self._optimizer.step()
+        self.bad += bad
+        self.bad_in_row += 1
+        self.bad_in_row *= bad
+        return norm
+
+
+class WeightMean:
+    """An exponential running mean of the trainable weights, kept beside them for inference."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._weights = {name: p for name, p in model.named_parameters() if p.requires_grad} if decay else {}
+        self.mean = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after a step; early steps count less, so that the start is soon forgotten."""
+        if self.mean:
+            decay = min(self._decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(self.mean.values()), [self._weights[name].detach() for name in self.mean], 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the weights with their mean; a second call undoes it. Nothing happens when no mean is kept."""
+        for name, mean in self.mean.items():
+            weight = self._weights[name]
+            kept = weight.detach().clone()
+            weight.copy_(mean)
+            mean.copy_(kept)
+
+    @torch.no_grad()
+    def load(self, mean: Mapping[str, Tensor]) -> None:
+        """The inverse of reading `mean`."""
+        for name, value in mean.items():
+            self.mean[name].copy_(value)
