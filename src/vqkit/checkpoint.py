@@ -70,9 +70,13 @@ def load_model(run: str | Path | None = None, device: torch.device = torch.devic
     path = locate(run)
     tensors, header = read_tensors(path, device)
     if header.get("kind") != "model":
-        raise CheckpointError(f"{path} holds a {header.get('kind', 'file of another program')}, not a model.", "Name a run of train-vqvae.")
+        raise CheckpointError(
+            f"{path} holds a {header.get('kind', 'file of another program')}, not a model.", "Name a run of train-vqvae."
+        )
     if header["digest"] != digest(tensors):
-        raise CheckpointError(f"{path} was changed after it was written: its tensors do not match its header.", "Use another checkpoint.")
+        raise CheckpointError(
+            f"{path} was changed after it was written: its tensors do not match its header.", "Use another checkpoint."
+        )
     model = MODELS.build(header["name"], header["options"], DataSpec.from_json(header["spec"]))
     try:
         model.load_state_dict(tensors)
@@ -106,11 +110,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Named tensors and the JSON header. Raises `CheckpointError` when the file cannot be read or was not written by vqkit."""
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt", device=str(device)) as file:
             header = json.loads((file.metadata() or {}).get("vqkit", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.", "It is truncated or no safetensors file; use another checkpoint.") from None
+        raise CheckpointError(
+            f"{path} cannot be read: {error}.", "It is truncated or no safetensors file; use another checkpoint."
+        ) from None
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has the format {header.get('format', 'of another program')}; this version of vqkit reads format {FORMAT}.",

@@ -68,6 +68,7 @@ def read_codes(path: Path) -> CodesFile:
             f"{path} holds a {header.get('kind')}, not codes.", "Write codes with: vqkit encode INPUT --out codes.safetensors"
         )
     try:
+        _check_names(header["names"], tensors["level_0"], path)
         return CodesFile(
             tuple(tensors[f"level_{number}"].to(torch.int64) for number in range(len(header["cardinalities"]))),
             tuple(header["names"]),
@@ -78,6 +79,17 @@ def read_codes(path: Path) -> CodesFile:
         )
     except KeyError as error:
         raise CheckpointError(f"The file of codes {path} lacks {error}.", "It was edited; encode the images again.") from None
+
+
+def _check_names(names: list[str], level: Tensor, path: Path) -> None:
+    """Refuse names that are too many or too few, or that would lead out of the directory that images are written to."""
+    if len(names) != len(level):
+        raise CheckpointError(f"{path} has {len(names)} names for {len(level)} images.", "It was edited; encode the images again.")
+    for name in names:
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CheckpointError(
+                f"{path} names an image '{name}', which is no name of a file.", "It was edited; encode the images again."
+            )
 
 
 def check_tokenizer(content: CodesFile, digest: str, path: Path, model: Path) -> None:

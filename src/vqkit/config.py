@@ -10,22 +10,25 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vqkit.errors import ConfigError
 
-
 DEFAULT_EPOCHS = 25
 """Passes over the training set when neither epochs nor steps are given."""
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""How much of a running mean stays at each step."""
 
 
 class Settings(BaseModel):
     """Base of every group of settings: frozen, documented, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class NamedOptions(BaseModel):
@@ -46,8 +49,8 @@ class MaskingConfig(Settings):
 
     kind: Literal["auto", "components", "boxes", "free-form", "half", "mixed"] = Field(
         "auto",
-        description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, or mixed: any of these "
-        "three. auto: components, or boxes where an image has only one.",
+        description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, or mixed: "
+        "any of these three. auto: components, or boxes where an image has only one.",
     )
     max: float = Field(0.7, ge=0, le=1, description="Share of the samples that are masked once the warm-up is over.")
     warmup_epochs: float = Field(20, ge=0, description="Epochs over which that share grows linearly from 0 to `max`.")
@@ -66,22 +69,28 @@ class TrainingConfig(Settings):
     batch_size: int = Field(64, ge=1, description="Images a step, over all processes together.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
     warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate grows linearly from 0.")
-    final_learning_rate: float = Field(0.01, ge=0, le=1, description="Learning rate at the end of the cosine, as a share of the peak.")
+    final_learning_rate: float = Field(
+        0.01, ge=0, le=1, description="Learning rate at the end of the cosine, as a share of the peak."
+    )
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
-    betas: tuple[float, float] = Field((0.9, 0.99), description="Decay rates of AdamW's two running means.")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.99), description="Decay rates of AdamW's two running means.")
     clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    weight_ema: float = Field(0.0, ge=0, lt=1, description="Decay of the running mean of the weights that is kept for inference; 0: none.")
+    weight_ema: float = Field(
+        0.0, ge=0, lt=1, description="Decay of the running mean of the weights that is kept for inference; 0: none."
+    )
     seed: int = Field(0, ge=0, description="Start of every random draw of the run.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="Arithmetic of the networks; auto: bf16 where the processor or GPU has it in hardware. Quantizers are always float32.",
+        description="Arithmetic of the networks; auto: bf16 where the hardware has it. Quantizers are always float32.",
     )
     compile: bool = Field(False, description="Compile the task with torch.compile.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     workers: int = Field(2, ge=0, description="Processes that read pictures, for data that does not fit in memory.")
     log_every: int = Field(50, ge=1, description="Steps between two rows of metrics.jsonl.")
     validate_every: int = Field(1, ge=1, description="Epochs between two passes over the validation set.")
-    picture_every: int = Field(5, ge=1, description="Epochs between two sets of pictures; the first and the last epoch always have one.")
+    picture_every: int = Field(
+        5, ge=1, description="Epochs between two sets of pictures; the first and the last epoch always have one."
+    )
     checkpoint_every: int = Field(1000, ge=1, description="Steps between two checkpoints; the last step always has one.")
     keep_checkpoints: int = Field(2, ge=1, description="Checkpoints kept beside the best one.")
     max_bad_steps: int = Field(10, ge=1, description="Steps in a row with a loss that is not a number before the run stops.")
@@ -108,7 +117,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)$"),
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)$"),
     list("-+0123456789."),
 )
 
@@ -117,7 +126,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Read YAML safely. Raises `ConfigError` naming `source` and the line when it is not YAML."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with one more number format
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{source}{line} is not valid YAML.", "Check indentation, colons and quotes there.") from None
@@ -135,9 +144,13 @@ def read_config_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"The configuration file {path} cannot be read: {reason}.", "See configs/ for examples.") from None
-    content = parse_yaml(text, str(path)) if text.strip() else {}
+    content = parse_yaml(text, str(path))
+    if content is None:  # an empty file, or one of comments only
+        return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds a {type(content).__name__} where a mapping of settings is expected.", "See configs/ for examples.")
+        raise ConfigError(
+            f"{path} holds a {type(content).__name__} where a mapping of settings is expected.", "See configs/ for examples."
+        )
     return content
 
 
@@ -158,10 +171,17 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` on top, nested mappings merged. Another `name` in a group replaces that group whole."""
+    """`base` with `over` on top, nested mappings merged. Another `name` in a group replaces that group whole.
+
+    `model: vae` is short for `model: {name: vae}`: where one side has the name and the other a group, they merge as groups.
+    """
     merged = dict(base)
     for key, value in over.items():
         present = merged.get(key)
+        if isinstance(present, str) and isinstance(value, Mapping):
+            present = {"name": present}
+        elif isinstance(present, Mapping) and isinstance(value, str):
+            value = {"name": value}
         if isinstance(present, Mapping) and isinstance(value, Mapping):
             renamed = "name" in value and value["name"] != present.get("name", value["name"])
             merged[key] = dict(value) if renamed else merge(present, value)
@@ -170,22 +190,32 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str], schema: type[Settings] = RunConfig) -> Any:
+def _merge_lengths(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`merge`, except that `steps` over `epochs`, or the other way round, replaces it: a run has one length."""
+    merged = merge(base, over)
+    before, after = base.get("training"), over.get("training")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for length, other in (("epochs", "steps"), ("steps", "epochs")):
+            if after.get(length) is not None and other not in after:
+                merged["training"][other] = None
+    return merged
+
+
+def load_config(
+    path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str], schema: type[Settings] = RunConfig
+) -> Any:
     """The configuration of a run: the file's settings, the command line's flags over them, `--set` over both.
 
     `overrides` is a nested mapping of flags that were really typed. Raises `ConfigError` naming a wrong key or value.
     """
-    settings = merge(read_config_file(path) if path else {}, overrides)
     typed: dict[str, Any] = {}
     for assignment in assignments:
         apply_override(typed, assignment)
-    settings = merge(settings, typed)
-    for group in ("model", "data", "prior"):
-        if isinstance(settings.get(group), str):
-            settings[group] = {"name": settings[group]}
-        elif isinstance(settings.get(group), dict) and group in schema.model_fields and "name" not in settings[group]:
-            default = schema.model_fields[group].default
-            settings[group] = {"name": default.name, **settings[group]}
+    # The default names come first, so that settings without a name belong to them and another name drops them.
+    defaults = {group: field.default for group, field in schema.model_fields.items()}
+    settings = {group: value.model_dump() for group, value in defaults.items() if isinstance(value, NamedOptions)}
+    for layer in (read_config_file(path) if path else {}, overrides, typed):
+        settings = _merge_lengths(settings, layer)
     try:
         return schema.model_validate(settings)
     except ValidationError as error:
@@ -203,8 +233,11 @@ def describe_validation_error(error: ValidationError, schema: type[BaseModel], s
         guess = f"Did you mean '{'.'.join([*place[:-1], close[0]])}'? " if close else ""
         return f"{subject[0].upper()}{subject[1:]} has no setting '{key}'.", f"{guess}Known here: {', '.join(known) or 'none'}."
     reason = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "value_error" else f" (given: {first['input']!r})"
-    return f"In {subject}, {key}: {reason[0].lower()}{reason[1:]}{given}.", "See the configuration reference in docs/configuration.md."
+    given = "" if first["type"] in ("value_error", "missing") else f" (given: {first['input']!r})"
+    return (
+        f"In {subject}, {key}: {reason[0].lower()}{reason[1:]}{given}.",
+        "See the configuration reference in docs/configuration.md.",
+    )
 
 
 def _keys_at(schema: type[BaseModel], place: Sequence[str]) -> list[str]:

@@ -69,6 +69,13 @@ def local_device(device: torch.device) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
 
 
+def share(count: int) -> range:
+    """This process's contiguous part of `count` items; the parts differ by at most one item."""
+    whole, rest = divmod(count, world_size())
+    start = rank() * whole + min(rank(), rest)
+    return range(start, start + whole + (rank() < rest))
+
+
 def broadcast_text(text: str) -> str:
     """Rank 0's text, on every process."""
     if not _active():

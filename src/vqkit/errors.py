@@ -45,7 +45,7 @@ class TrainingError(VQKitError):
     """A training run that cannot go on, such as one whose loss is no longer a number."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - not an error
     """The user, or the system, asked the program to stop, and what was done is saved. Exit code 130."""
 
 

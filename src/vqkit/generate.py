@@ -110,7 +110,10 @@ class Pipeline:
         names = (keep,) if isinstance(keep, str) else tuple(keep or ())
         reading, _ = self._read(image, names, form)
         mask = as_observed(observed, reading.images.shape) if observed is not None else None
-        return self.encode_batch(reading.images, observe(reading.present, names, mask, self.spec))
+        known = observe(reading.present, names, mask, self.spec)
+        chunks = zip(torch.split(reading.images, BATCH_SIZE), torch.split(known, BATCH_SIZE), strict=True)
+        parts = [self.encode_batch(*chunk) for chunk in chunks]
+        return tuple(torch.cat(level) for level in zip(*parts, strict=True))
 
     def decode(self, codes: Codes, conditions: Conditions | None = None) -> Tensor:
         """Expected images, float32 [B, C, H, W] in [0, 1], of codes as `encode` returns them.
@@ -120,12 +123,7 @@ class Pipeline:
         check_codes(codes, self.tokenizer)
         rows = condition_rows(self.spec, conditions, len(codes[0]))
         chunks = zip(*(torch.split(level, BATCH_SIZE) for level in (*codes, rows)), strict=True)
-        with torch.inference_mode():
-            decoded = [
-                self.tokenizer.decode(tuple(part.to(self.device) for part in parts[:-1]), parts[-1].to(self.device))
-                for parts in chunks
-            ]
-            return torch.cat([images.cpu() for images in decoded]).clone()
+        return torch.cat([self.decode_batch(parts[:-1], parts[-1]) for parts in chunks])
 
     def fill(self, images: Tensor, observed: Tensor, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE) -> Tensor:
         """Expected whole images, float32 [B, C, H, W] in [0, 1] on the CPU, in one pass of the model.
@@ -144,12 +142,15 @@ class Pipeline:
 
     def encode_batch(self, images: Tensor, observed: Tensor) -> Codes:
         """Codes int64 [B, h, w] of each level, on the CPU, of images uint8 or float [B, C, H, W] where `observed` is True."""
-        parts = []
         with torch.inference_mode():
-            for start in range(0, len(images), BATCH_SIZE):
-                part = slice(start, start + BATCH_SIZE)
-                parts.append(self.tokenizer.encode(self._on_device(images[part]), observed[part].to(self.device)))
-        return tuple(torch.cat(level).cpu().clone() for level in zip(*parts, strict=True))
+            codes = self.tokenizer.encode(self._on_device(images), observed.to(self.device))
+        return tuple(level.cpu().clone() for level in codes)
+
+    def decode_batch(self, codes: Codes, conditions: Tensor) -> Tensor:
+        """Expected images, float32 [B, C, H, W] in [0, 1] on the CPU, of codes [B, h, w] and conditions [B, D] (NaN: unknown)."""
+        with torch.inference_mode():
+            images = self.tokenizer.decode(tuple(level.to(self.device) for level in codes), conditions.to(self.device))
+        return images.cpu().clone()
 
     def _on_device(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
@@ -206,9 +207,12 @@ def settle(expected: Tensor, images: Tensor, observed: Tensor, spec: DataSpec) -
         return torch.where(observed, images, (expected * 255).round().clamp(0, 255).to(torch.uint8))
     filled = (expected >= 0.5) & ~observed
     if spec.exclusive:
-        winner = expected.masked_fill(observed, -1).argmax(dim=1, keepdim=True)
-        taken = ((images >= 128) & observed).any(dim=1, keepdim=True)
-        filled &= torch.zeros_like(filled).scatter_(1, winner, ~taken)
+        hidden = expected.masked_fill(observed, -1)
+        filled &= hidden == hidden.amax(dim=1, keepdim=True)
+        taken = ((images >= 128) & observed).any(dim=1)
+        for component in filled.unbind(dim=1):  # in order, so that of equally probable components the first one is set
+            component &= ~taken
+            taken |= component
     return torch.where(observed, images, filled.to(torch.uint8) * 255)
 
 

@@ -1,10 +1,7 @@
 """Filling in files: read, mask, fill, paste back, write.
 
-What is written below the output directory is in the component layout, so that it can be read again as a data set:
-
-    {component}/{name}_{component}.png    every component; {name}.png alone for colour pictures and single components
-    composite/{name}.png                  all components in the palette (a label map when they exclude each other)
-    before_after/{name}.png               what was given, what came out, and the truth where the source holds it
+Images are written below the output directory as `vqkit.data.pictures.image_files` lays them out, so that they can be read again
+as a data set, and beside them `before_after/{name}.png`: what was given, what came out, and the truth where the source holds it.
 
 Where the image was kept, the values are those of the source, bit for bit.
 """
@@ -20,13 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqkit.data.pictures import composite, rows_figure, save_picture, to_pil
+from vqkit.data.pictures import composite, image_files, rows_figure, save_pictures
 from vqkit.data.reading import Entry, Item, Request, read_entries
 from vqkit.errors import DataError
 from vqkit.generate import BATCH_SIZE, Conditions, Pipeline, settle
 from vqkit.interfaces import DataSpec
 
-COMPOSITE = "composite"
 FIGURE = "before_after"
 _WIDEST_FIGURE = 8
 """Components that a figure shows one by one; with more, it shows composites only."""
@@ -35,7 +31,7 @@ Element = TypeVar("Element")
 
 
 class Written(NamedTuple):
-    """What came of one image: its name, the files written for it, and its before/after figure."""
+    """What came of one image: its name, the files written for it, the before/after figure among them, and that figure."""
 
     name: str
     files: tuple[Path, ...]
@@ -57,30 +53,28 @@ def inpaint_items(
     output would replace an input, `ConfigError` for an unknown component, form or condition, `OSError` when it cannot write.
     """
     inputs = {path.resolve() for item in items for path in item.files.values()}
+    if any(path.parent.name in pipeline.spec.components and path.parent.parent == out.resolve() for path in inputs):
+        raise DataError(f"{out} holds the images that are to be filled in.", "Choose another directory with --out.")
     for batch in batched(read_entries(items, pipeline.spec, request, False, skip), batch_size):
         images = torch.stack([entry.image for entry in batch])
         observed = torch.stack([entry.observed for entry in batch])
         expected = pipeline.fill(images, observed, conditions, batch_size)
+        pictures: dict[Path, Image.Image] = {}
+        results = []
         for entry, filled in zip(batch, settle(expected, images, observed, pipeline.spec), strict=True):
-            yield write_filled(entry, filled, out, pipeline.spec, inputs)
+            figure = out / FIGURE / f"{entry.name}.png"
+            files = {**image_files(filled, entry.name, out, pipeline.spec), figure: before_after(entry, filled, pipeline.spec)}
+            results.append(Written(entry.name, tuple(files), figure))
+            pictures |= files
+        _refuse_inputs(pictures, inputs, out)
+        save_pictures(pictures)
+        yield from results
 
 
-def write_filled(entry: Entry, filled: Tensor, out: Path, spec: DataSpec, inputs: set[Path]) -> Written:
-    """Write a filled image uint8 [C, H, W] and its figure. Raises `DataError` rather than replacing one of `inputs`."""
-    if spec.is_colour or len(spec.components) == 1:
-        pictures = {out / f"{entry.name}.png": filled if spec.is_colour else filled[0]}
-    else:
-        named = zip(spec.components, filled, strict=True)
-        pictures = {out / component / f"{entry.name}_{component}.png": values for component, values in named}
-        pictures[out / COMPOSITE / f"{entry.name}.png"] = composite(filled[None], spec)[0]
-    figure = out / FIGURE / f"{entry.name}.png"
-    for path in (*pictures, figure):
+def _refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> None:
+    for path in outputs:
         if path.resolve() in inputs:
             raise DataError(f"Writing to {out} would replace the input {path}.", "Choose another directory with --out.")
-    for path, picture in pictures.items():
-        save_picture(to_pil(picture), path)
-    save_picture(before_after(entry, filled, spec), figure)
-    return Written(entry.name, tuple(pictures), figure)
 
 
 def before_after(entry: Entry, filled: Tensor, spec: DataSpec) -> Image.Image:

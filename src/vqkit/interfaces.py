@@ -211,7 +211,9 @@ class Autoencoder(nn.Module, ABC):
         self.spec = spec
 
     @abstractmethod
-    def forward(self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None) -> Reconstruction:
+    def forward(
+        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+    ) -> Reconstruction:
         """Reconstruct whole images from their observed part, and measure the loss against the whole.
 
         `images` float [B, C, H, W] in [0, 1]; `observed` bool [B, C, H, W], True where the model may look;

@@ -24,7 +24,9 @@ def mask_probability(config: MaskingConfig, epoch: float) -> float:
     return config.max * min(1.0, epoch / config.warmup_epochs)
 
 
-def sample_observed(shape: tuple[int, int, int, int], probability: float, config: MaskingConfig, generator: torch.Generator) -> Tensor:
+def sample_observed(
+    shape: tuple[int, int, int, int], probability: float, config: MaskingConfig, generator: torch.Generator
+) -> Tensor:
     """Draw what is observed in training: each sample is masked with `probability`, the others are whole.
 
     `shape` is (B, C, H, W). Returns bool [B, C, H, W].
@@ -53,7 +55,8 @@ def keep_sets(batch: int, components: int, keep: str, generator: torch.Generator
 def mask_components(images: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
     """The component-masking study's own operation: with probability `p` keep one component of a sample and zero the others.
 
-    `images` [B, C, H, W]; returns a tensor of the same shape. vqkit's models also see which parts are missing: see `sample_observed`.
+    `images` [B, C, H, W]; returns a tensor of the same shape. vqkit's models also see which parts are missing: see
+    `sample_observed`.
     """
     generator = generator or torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
     observed = sample_observed(tuple(images.shape), p, MaskingConfig(keep="one"), generator)  # type: ignore[arg-type]

@@ -28,7 +28,26 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, betas=config.betas, fused=True)
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=config.learning_rate, betas=config.betas, fused=True
+    )
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's running means and step counts as named tensors: `<parameter number>.<name>`."""
+    states = optimizer.state_dict()["state"].items()
+    return {f"{index}.{name}": value for index, state in states for name, value in state.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, value in tensors.items():
+        index, key = name.split(".")
+        parameter = parameters[int(index)]
+        # The fused kernel walks through memory: a mean must lie there as its parameter does, which may be channels-last.
+        like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+        optimizer.state[parameter][key] = like.detach().copy_(value)
 
 
 class GuardedStep:
@@ -38,7 +57,9 @@ class GuardedStep:
     `bad` counts the skipped steps, `bad_in_row` those since the last good one: int64 [].
     """
 
-    def __init__(self, optimizer: torch.optim.AdamW, parameters: Iterable[nn.Parameter], clip_norm: float, device: torch.device) -> None:
+    def __init__(
+        self, optimizer: torch.optim.AdamW, parameters: Iterable[nn.Parameter], clip_norm: float, device: torch.device
+    ) -> None:
         self._optimizer = optimizer
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self._clip_norm = clip_norm

@@ -15,7 +15,9 @@ def choose_device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"There is no device '{name}'.", "Known: auto, cpu, cuda.")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("The device cuda was asked for, but this torch sees no GPU.", "Use --device cpu, or install a CUDA build of torch.")
+        raise ConfigError(
+            "The device cuda was asked for, but this torch sees no GPU.", "Use --device cpu, or install a CUDA build of torch."
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

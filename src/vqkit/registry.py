@@ -36,7 +36,7 @@ class Registry(Generic[Part]):
     """Names and the classes behind them.
 
     `kind` is the singular word used in messages; `modules` are the built-in modules, imported at the first look-up;
-    third parties are found in the entry point group `vqkit.<kind>s`.
+    third parties are found in the entry point group `group`.
     """
 
     def __init__(self, kind: str, modules: tuple[str, ...], group: str) -> None:
@@ -89,17 +89,17 @@ class Registry(Generic[Part]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
         for module in self._modules:
             importlib.import_module(module)
         for point in entry_points(group=self.group):
             try:
                 point.load()
-            except ImportError as error:
+            except (ImportError, AttributeError) as error:
                 raise RegistryError(
                     f"The {self.kind} plug-in '{point.name}' ({point.value}) cannot be imported: {error}.",
                     "Mend or uninstall the package that provides it.",
                 ) from error
+        self._loaded = True
 
 
 def _where(part: type) -> str:

@@ -1,10 +1,10 @@
 """Run directories: where they are, what is in them, and which one is meant.
 
-    runs/<name>/run.yaml              the resolved configuration
-    runs/<name>/metrics.jsonl         one row of numbers a line
-    runs/<name>/checkpoints/step-00001000/{model,training}.safetensors, training.json
-    runs/<name>/best, latest          text files naming a checkpoint
-    runs/latest                       a text file naming the newest run
+runs/<name>/run.yaml              the resolved configuration
+runs/<name>/metrics.jsonl         one row of numbers a line
+runs/<name>/checkpoints/step-00001000/{model,training}.safetensors, training.json
+runs/<name>/best, latest          text files naming a checkpoint
+runs/latest                       a text file naming the newest run
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Pa
     if found is not None:
         return found
     if path.exists():
-        raise CheckpointError(f"{path} holds no checkpoint.", "Give a run directory, a checkpoint directory or a model.safetensors.")
+        raise CheckpointError(
+            f"{path} holds no checkpoint.", "Give a run directory, a checkpoint directory or a model.safetensors."
+        )
     names = ", ".join(str(each) for each in _all_runs(root)[:8])
     raise CheckpointError(f"There is no run at {path}.", f"Runs found: {names}." if names else "Train one with: vqkit train-vqvae")
 
@@ -100,7 +102,11 @@ def _newest(kind: str, root: Path) -> Path:
 
 
 def _kind_of(run: Path) -> str:
-    return "prior" if "\nprior:" in "\n" + ((run / "run.yaml").read_text(encoding="utf-8") if (run / "run.yaml").is_file() else "") else "model"
+    return (
+        "prior"
+        if "\nprior:" in "\n" + ((run / "run.yaml").read_text(encoding="utf-8") if (run / "run.yaml").is_file() else "")
+        else "model"
+    )
 
 
 def _all_runs(root: Path) -> list[Path]:

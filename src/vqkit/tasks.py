@@ -52,7 +52,7 @@ class AutoencoderTask(nn.Module):
         result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", moment.step, rank()))
         loss = torch.stack(list(result.losses.values())).sum()
         scalars = {"loss": loss, **result.losses, **result.monitors}
-        scalars["mask_p"] = torch.tensor(probability)
+        scalars["mask_p"] = torch.full((), probability, device=batch.images.device)
         counts = code_counts(self.model, result.codes) if isinstance(self.model, Tokenizer) else {}
         return StepOutput(loss, {name: value.detach() for name, value in scalars.items()}, counts)
 
@@ -64,7 +64,7 @@ class AutoencoderTask(nn.Module):
         """
         unknown = torch.full_like(batch.conditions, float("nan"))
         whole = torch.ones_like(batch.images, dtype=torch.bool)
-        part = fixed_observed(batch.images, self.masking, generator_for(self.seed, "validation", first))
+        part = fixed_observed(batch.images, self.masking, self.seed, first)
         sums = {"count": torch.tensor(float(len(batch.images)), dtype=torch.float64)}
         for name, observed in (("", whole), ("_masked", part)):
             result = self.model(batch.images, observed, unknown)
@@ -88,7 +88,7 @@ class AutoencoderTask(nn.Module):
         """Rows of pictures, float [B, C, H, W]: the originals, their reconstructions, what is given and what is filled in."""
         unknown = torch.full_like(batch.conditions, float("nan"))
         whole = torch.ones_like(batch.images, dtype=torch.bool)
-        part = fixed_observed(batch.images, self.masking, generator_for(self.seed, "pictures"))
+        part = fixed_observed(batch.images, self.masking, self.seed, 0)
         filled = torch.where(part, batch.images, self.model.reconstruct(batch.images, part, unknown))
         return {
             "orig": batch.images,
@@ -104,14 +104,20 @@ def code_counts(model: Tokenizer, codes: tuple[Tensor, ...]) -> dict[str, Tensor
     return {name: torch.bincount(indices.flatten(), minlength=size) for name, indices, size in levels}
 
 
-def fixed_observed(images: Tensor, masking: MaskingConfig, generator: torch.Generator) -> Tensor:
-    """Part of each image is hidden, in the manner of training but always: bool [B, C, H, W]."""
-    count, components, height, width = images.shape
-    if masking.kind == "components":
-        observed = keep_sets(count, components, masking.keep, generator)[:, :, None, None]
-    else:
-        observed = sample_pixels((count, components, height, width), masking.kind, generator)
-    return observed.expand(images.shape).to(images.device)
+def fixed_observed(images: Tensor, masking: MaskingConfig, seed: int, first: int) -> Tensor:
+    """Part of each image is hidden, in the manner of training but always, and by its number alone: bool [B, C, H, W].
+
+    `first` is the number of the first image; so the batches may be cut, and spread over processes, in any way.
+    """
+    _, components, height, width = images.shape
+    drawn = []
+    for number in range(first, first + len(images)):
+        generator = generator_for(seed, "validation", number)
+        if masking.kind == "components":
+            drawn.append(keep_sets(1, components, masking.keep, generator)[:, :, None, None])
+        else:
+            drawn.append(sample_pixels((1, components, height, width), masking.kind, generator))
+    return torch.cat(drawn).expand(images.shape).to(images.device)
 
 
 def masking_for(masking: MaskingConfig, spec: DataSpec) -> MaskingConfig:

@@ -39,7 +39,8 @@ class RunningMeans:
         if not self._sums:
             return {}
         names = sorted(self._sums)
-        totals = torch.stack([self._sums[name].double() for name in names] + [torch.tensor(float(self._steps), dtype=torch.float64)])
+        sums = torch.stack([self._sums[name].double() for name in names])
+        totals = torch.cat([sums, sums.new_full((1,), self._steps)])
         all_reduce(totals)
         values = totals.tolist()
         return {name: value / values[-1] for name, value in zip(names, values[:-1], strict=True)}
@@ -95,7 +96,7 @@ class Recorder:
             write_text(self._file, "".join(f"{line}\n" for line in kept))
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
     def row(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Append one row; a value that is not a number is written as null."""

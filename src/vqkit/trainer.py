@@ -25,19 +25,21 @@ from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.data.opening import open_dataset
 from vqkit.data.pictures import composite
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
-from vqkit.interfaces import Split
-from vqkit.optimization import GuardedStep, WeightMean, build_optimizer, learning_rate
+from vqkit.interfaces import DataSpec, Split
+from vqkit.optimization import GuardedStep, WeightMean, build_optimizer, learning_rate, load_optimizer, optimizer_tensors
 from vqkit.precision import autocast, choose_device
 from vqkit.progress import TrainingProgress
+from vqkit.randomness import generator_for
 from vqkit.registry import MODELS
 from vqkit.tasks import AutoencoderTask, Moment, masking_for
 from vqkit.tracking import Recorder, RunningMeans
 
 
 class Outcome(NamedTuple):
-    """What a finished run has to show: its directory, its optimizer steps, its last validation figures."""
+    """What a finished run has to show: its directory, what it was trained on, its steps, its last validation figures."""
 
     run: Path
+    spec: DataSpec
     steps: int
     validation: dict[str, float]
 
@@ -45,7 +47,9 @@ class Outcome(NamedTuple):
 class Trainer:
     """Trains one task on one data set into one run directory."""
 
-    def __init__(self, config: RunConfig, run: Path, task: AutoencoderTask, train: Split, validation: Split, device: torch.device) -> None:
+    def __init__(
+        self, config: RunConfig, run: Path, task: AutoencoderTask, train: Split, validation: Split, device: torch.device
+    ) -> None:
         settings = config.training
         self.config, self.run, self.task, self.device = config, run, task, device
         self.validation = validation
@@ -77,7 +81,10 @@ class Trainer:
         return trainer
 
     def fit(self) -> Outcome:
-        """Train to the end. Raises `Interrupted` after a signal, with a checkpoint saved, and `TrainingError` when the loss is lost."""
+        """Train to the end.
+
+        Raises `Interrupted` after a signal, with a checkpoint saved, and `TrainingError` when the loss is lost.
+        """
         forward = self._prepare_forward()
         recorder = Recorder(self.run, self.step)
         settings = self.config.training
@@ -99,16 +106,18 @@ class Trainer:
                     self._stop_if_asked()
         finally:
             recorder.close()
-        return Outcome(self.run, self.step, self.last_validation)
+        return Outcome(self.run, self.task.model.spec, self.step, self.last_validation)
 
     def _prepare_forward(self) -> Any:
-        """The task, wrapped for several processes and compiled if asked for."""
+        """The task, its model compiled if asked for, wrapped for several processes."""
         forward: Any = self.task
+        if self.config.training.compile:
+            self.task.model.compile()
         if distributed.world_size() > 1:
             # The codebooks are already equal on all processes: their statistics are summed in every step.
             devices = [self.device.index] if self.device.type == "cuda" else None
             forward = torch.nn.parallel.DistributedDataParallel(self.task, device_ids=devices, broadcast_buffers=False)
-        return torch.compile(forward) if self.config.training.compile else forward
+        return forward
 
     def _train_step(self, forward: Any, batch: Any) -> None:
         """One optimizer step on one batch, which is on the device."""
@@ -131,8 +140,6 @@ class Trainer:
             self._stop_if_lost()
 
     def _generator(self, purpose: str) -> torch.Generator:
-        from vqkit.randomness import generator_for
-
         return generator_for(self.config.training.seed, purpose, self.step, distributed.rank())
 
     def _log(self, recorder: Recorder, progress: TrainingProgress) -> None:
@@ -176,10 +183,11 @@ class Trainer:
         totals: dict[str, Tensor] = {}
         size = self.config.training.batch_size
         with torch.inference_mode(), self._mean_weights(), autocast(self.config.training.precision, self.device):
-            for index, batch in enumerate(evaluation_batches(self.validation, size)):
-                first = (index * distributed.world_size() + distributed.rank()) * size
+            first = distributed.share(len(self.validation)).start
+            for batch in evaluation_batches(self.validation, size):
                 for name, value in self.task.validate(batch.to(self.device), first).items():
                     totals[name] = totals.get(name, 0) + value.to(self.device)
+                first += len(batch.images)
         names = sorted(totals)
         stacked = torch.stack([totals[name].clone() for name in names])
         distributed.all_reduce(stacked)
@@ -240,7 +248,8 @@ class Trainer:
         distributed.all_reduce(asked)
         if asked:
             self.save()
-            raise Interrupted(f"Stopped at step {self.step}; everything is saved.\nGo on with: vqkit train-vqvae --resume {self.run}")
+            words = f"Stopped at step {self.step}; everything is saved.\nGo on with: vqkit train-vqvae --resume {self.run}"
+            raise Interrupted(words if distributed.is_main() else "")
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of this step, point `latest` (and `best`) to it, and remove those no longer needed."""
@@ -248,9 +257,11 @@ class Trainer:
         if distributed.is_main():
             target = runs.checkpoint_directory(self.run, self.step)
             with directory_atomically(target) as directory:
-                averaged = {name: mean for name, mean in self.weight_mean.mean.items()}
+                averaged = dict(self.weight_mean.mean)
                 write_model(directory / runs.MODEL_FILE, self.task.model, self.config.data, averaged)
-                write_tensors(directory / "training.safetensors", self._state_tensors(generators), {"format": 1, "kind": "training"})
+                write_tensors(
+                    directory / "training.safetensors", self._state_tensors(generators), {"format": 1, "kind": "training"}
+                )
                 write_text(directory / "training.json", json.dumps({"step": self.step, "best": self.best, "version": 1}))
             name = str(target.relative_to(self.run))
             runs.point(self.run / "latest", name)
@@ -262,8 +273,7 @@ class Trainer:
     def _state_tensors(self, generators: list[Tensor]) -> dict[str, Tensor]:
         """What a resumed run needs beside the model, by name."""
         tensors = {f"rng.{rank}": state for rank, state in enumerate(generators)}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         if self.weight_mean.mean:
             tensors |= {f"weights.{name}": value for name, value in self.task.model.named_parameters()}
         for prefix, means in (("recent", self.recent), ("epoch", self.whole_epoch)):
@@ -277,15 +287,12 @@ class Trainer:
         try:
             progress = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise CheckpointError(f"{checkpoint / 'training.json'} is missing or broken.", "Remove that checkpoint and resume again.") from None
+            raise CheckpointError(
+                f"{checkpoint / 'training.json'} is missing or broken.", "Remove that checkpoint and resume again."
+            ) from None
         self.task.model.load_state_dict({**model, **_under(tensors, "weights")})
         self.weight_mean.load({name: model[name] for name in self.weight_mean.mean})
-        state = self.optimizer.state_dict()
-        state["state"] = {}
-        for name, value in _under(tensors, "optimizer").items():
-            index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict(state)
+        load_optimizer(self.optimizer, _under(tensors, "optimizer"))
         self.recent.load(_under(tensors, "recent"))
         self.whole_epoch.load(_under(tensors, "epoch"))
         self.guarded_step.bad.copy_(tensors["bad"])
@@ -311,6 +318,16 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _summary(epoch: int, step: int, row: dict[str, float]) -> str:
     """One line about an epoch."""
-    names = ("train/loss", "train/mask_p", "train/perplexity", "train/usage", "val/loss", "val/iou", "val/iou_masked", "val/psnr", "val/psnr_masked")
+    names = (
+        "train/loss",
+        "train/mask_p",
+        "train/perplexity",
+        "train/usage",
+        "val/loss",
+        "val/iou",
+        "val/iou_masked",
+        "val/psnr",
+        "val/psnr_masked",
+    )
     figures = "  ".join(f"{name.removeprefix('train/')} {row[name]:.4g}" for name in names if name in row)
     return f"epoch {epoch}  step {step}  {figures}"

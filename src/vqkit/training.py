@@ -26,6 +26,7 @@ def train(file: Path | None, flags: Mapping[str, Any], assignments: Sequence[str
 
     Raises `ConfigError`, `DataError`, `CheckpointError` or `TrainingError` with what to do about it.
     """
+    run: Path | None
     continued = None if resume in ("auto", "never") else Path(resume)
     if continued is not None:
         config, run = _continued(continued, flags, assignments, out)
@@ -139,5 +140,7 @@ def _report(console: Console, outcome: Outcome, config: RunConfig) -> None:
     console.print(f"  checkpoints, numbers, pictures: {outcome.run}/", highlight=False, soft_wrap=True)
     console.print(f"  curves:       tensorboard --logdir {outcome.run}/tensorboard", highlight=False, soft_wrap=True)
     console.print(f"  measure it:   vqkit evaluate --run {outcome.run}", highlight=False, soft_wrap=True)
-    console.print(f"  use it:       vqkit data export {config.data.name} --split test --num 4 --out sections", highlight=False, soft_wrap=True)
-    console.print(f"                vqkit inpaint sections --run {outcome.run} --keep COMPONENT", highlight=False, soft_wrap=True)
+    console.print(
+        f"  use it:       vqkit data export {config.data.name} --split test --num 4 --out sections", highlight=False, soft_wrap=True
+    )
+    console.print(f"                vqkit inpaint sections --run {outcome.run} --keep {outcome.spec.components[0]}", highlight=False, soft_wrap=True)

@@ -8,11 +8,19 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
 
-from vqkit.cli import models, train
+from vqkit.cli.codebook_stats import codebook_stats
+from vqkit.cli.data import data_app
+from vqkit.cli.decode import decode
+from vqkit.cli.encode import encode
+from vqkit.cli.evaluate import evaluate
+from vqkit.cli.inpaint import inpaint
+from vqkit.cli.models import models
+from vqkit.cli.train import train_vqvae
 from vqkit.errors import Interrupted, VQKitError
 
 app = typer.Typer(
@@ -22,8 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("models")(models.models)
-app.command("train-vqvae")(train.train_vqvae)
+for command in (train_vqvae, inpaint, evaluate, codebook_stats, encode, decode, models):
+    app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(data_app, name="data")
 
 
 def _version(asked: bool) -> None:
@@ -35,30 +44,31 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
     del version
 
 
 def main() -> None:
     """Run the command line; the entry point of `vqkit` and `python -m vqkit`."""
+    warnings.showwarning = _show_warning
     try:
         app(prog_name="vqkit")
     except VQKitError as error:
         _fail(error.message, error.hint)
     except Interrupted as interruption:
-        typer.echo(str(interruption), err=True)
+        if str(interruption):  # with several processes, one speaks for all
+            typer.echo(str(interruption), err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output went away (`vqkit ... | head`): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:
         if error.errno not in _FIXABLE:
             raise
         place = f" {error.filename}" if error.filename else " a file"
         _fail(f"Cannot write or read{place}: {os.strerror(error.errno)}.", _FIXABLE[error.errno])
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":
+        # Named here and not imported, because that would load torch; on the processor it has no type of its own.
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         _fail("The device has too little memory for this.", "Use a smaller --batch-size or a smaller model.")
 
@@ -73,6 +83,12 @@ _FIXABLE = {
     errno.EISDIR: "That path is a directory where a file is expected.",
     errno.ENOENT: "Check the path.",
 }
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """A warning is for the user: its sentence, without a file and a line of ours."""
+    if issubclass(category, UserWarning):
+        typer.secho(f"Note: {message}", fg="yellow", err=True)
 
 
 def _fail(message: str, hint: str) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 RunOption = Annotated[
-    Optional[str],  # noqa: UP045 - typer evaluates it on Python 3.10
-    typer.Option("--run", "-r", help="Run directory, checkpoint directory or model.safetensors. Default: the newest fitting run in runs/."),
+    str | None,
+    typer.Option(
+        "--run", "-r", help="Run directory, checkpoint directory or model.safetensors. Default: the newest fitting run in runs/."
+    ),
 ]
 DataOption = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--data", "-d", help="Name of a data set (`vqkit models` lists them) or a path to pictures or arrays."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 SetOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as model.quantizer.num_codes=1024. May be repeated."),
 ]
-OutOption = Annotated[Optional[Path], typer.Option("--out", "-o", help="Directory to write to.")]  # noqa: UP045
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Directory to write to.")]

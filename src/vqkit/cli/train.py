@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -11,24 +11,30 @@ from vqkit.cli.parameters import SetOption
 
 
 def train_vqvae(
-    config: Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file of settings; see configs/.")] = None,  # noqa: UP045
-    model: Annotated[Optional[str], typer.Option(help="Name of a model; `vqkit models` lists them. Default: vqvae.")] = None,  # noqa: UP045
-    data: Annotated[Optional[str], typer.Option("--data", "-d", help="Name of a data set, or a path to pictures or arrays. Default: tyre.")] = None,  # noqa: UP045
-    mask_max: Annotated[Optional[float], typer.Option(help="Share of the samples that are masked after the warm-up. Default: 0.7.")] = None,  # noqa: UP045
-    mask_warmup: Annotated[Optional[float], typer.Option(help="Epochs over which that share grows from 0. Default: 20.")] = None,  # noqa: UP045
-    mask_keep: Annotated[Optional[str], typer.Option(help="What a masked sample keeps: 'any' non-empty subset of the components, or exactly 'one'.")] = None,  # noqa: UP045
-    epochs: Annotated[Optional[int], typer.Option(help="Passes over the training set. Default: 25.")] = None,  # noqa: UP045
-    steps: Annotated[Optional[int], typer.Option(help="Optimizer steps, instead of --epochs.")] = None,  # noqa: UP045
-    batch_size: Annotated[Optional[int], typer.Option(help="Images a step, over all processes together. Default: 64.")] = None,  # noqa: UP045
-    lr: Annotated[Optional[float], typer.Option(help="Peak learning rate.")] = None,  # noqa: UP045
-    seed: Annotated[Optional[int], typer.Option(help="Start of every random draw. Default: 0.")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Run directory. Default: runs/<model>-<data>-<number>.")] = None,  # noqa: UP045
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings; see configs/.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model; `vqkit models` lists them. Default: vqvae.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help="Name of a data set, or a path to pictures or arrays. Default: tyre.")
+    ] = None,
+    mask_max: Annotated[
+        float | None, typer.Option(help="Share of the samples that are masked after the warm-up. Default: 0.7.")
+    ] = None,
+    mask_warmup: Annotated[float | None, typer.Option(help="Epochs over which that share grows from 0. Default: 20.")] = None,
+    mask_keep: Annotated[
+        str | None, typer.Option(help="What a masked sample keeps: 'any' non-empty subset of the components, or exactly 'one'.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set. Default: 25.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of --epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes together. Default: 64.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Start of every random draw. Default: 0.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory. Default: runs/<model>-<data>-<number>.")] = None,
     resume: Annotated[
         str, typer.Option(help="auto: go on if --out holds this very run; never: refuse to; or the path of a run to go on with.")
     ] = "auto",
-    device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda.")] = None,  # noqa: UP045
-    precision: Annotated[Optional[str], typer.Option(help="auto, fp32 or bf16; auto is bf16 where the hardware has it.")] = None,  # noqa: UP045
-    compile_: Annotated[Optional[bool], typer.Option("--compile/--no-compile", help="Compile with torch.compile.")] = None,  # noqa: UP045
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16; auto is bf16 where the hardware has it.")] = None,
+    compile_: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile with torch.compile.")] = None,
     settings: SetOption = None,
 ) -> None:
     """Train a VQ-VAE (or any other autoencoder) to reconstruct whole images from a part of them.

@@ -102,7 +102,10 @@ def _component(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: boo
     """One component as a greyscale picture: the only one there is, the only one kept, or the one that the file is named for."""
     if len(spec.components) == 1 and source.array is not None and source.array.ndim != 2:
         raise _Misfit("it is an array of images")
-    grey = _grey(_single_page(source, spec.height, spec.width))
+    page = _single_page(source, spec.height, spec.width)
+    if spec.is_colour and page.shape[-1] > 1 and not asked:
+        raise _Misfit("it is a colour picture")
+    grey = _grey(page)
     if _is_label_map(grey, spec) and not asked and int(grey.max()) > 1:
         raise _Misfit("its values are component numbers rather than 0 to 255")
     only = keep[0] if len(keep) == 1 else None

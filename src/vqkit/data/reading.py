@@ -136,9 +136,9 @@ def _component_items(directory: Path, spec: DataSpec) -> list[Item]:
                 prefix = path.stem.removesuffix(f"_{component}")
                 found.setdefault(prefix or path.stem, {})[component] = path
     elif len(spec.components) > 1 and not spec.is_colour:
-        for path in _pictures(directory):
+        for path in sorted(filter(_is_readable, directory.iterdir())):
             prefix, named = split_name(path.stem, spec)
-            if named is None:
+            if named is None or path.suffix.lower() in ARRAY_SUFFIXES:
                 return []
             found.setdefault(prefix, {})[named] = path
     return [Item(prefix, files) for prefix, files in sorted(found.items())]

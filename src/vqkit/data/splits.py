@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from vqkit.errors import DataError
 from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Split
+
+_CHUNK = 1024
 
 
 class ArraySplit(Split):
@@ -108,7 +112,60 @@ def condition_specs(names: Sequence[str], values: Tensor) -> tuple[ConditionSpec
 
 
 def hold_out(count: int, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Positions 0 ... count - 1 as (training, validation), both sorted: a fixed random `share` validates, at least one if it can."""
-    held = min(max(1, round(count * share)), count - 1) if share > 0 else 0
+    """Positions 0 ... count - 1 as (training, validation), both sorted: a fixed random `share` validates, one at least."""
+    held = min(max(1, round(count * share)), max(0, count - 1))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[held:].sort().values, order[:held].sort().values
+
+
+class SplitPlan:
+    """Which images of which folder make up each split.
+
+    `counts`: images in each of the folders train, val and test that are there. Without validation images a fixed random share of
+    the training images is set aside for it; without test images the validation images stand in for them, with a warning.
+    """
+
+    def __init__(self, counts: Mapping[str, int], validation_share: float, source: object) -> None:
+        self._counts, self._share, self._source = counts, validation_share, source
+
+    def of(self, name: str) -> tuple[str, Tensor]:
+        """The folder and the positions in it (int64) of one split. Raises `DataError` when it is empty."""
+        count = self._counts.get(name, 0)
+        if name == "test" and not count:
+            warnings.warn(f"{self._source} has no test images; its validation images stand in for them.", stacklevel=3)
+            return self.of("val")
+        if name == "val" and not count:
+            folder, positions = "train", self._held_out()[1]
+        elif name == "train" and not self._counts.get("val", 0):
+            folder, positions = "train", self._held_out()[0]
+        else:
+            folder, positions = name, torch.arange(count)
+        if not len(positions):
+            hint = "Training needs two images at least: one of them validates." if name != "test" else "Choose another split."
+            raise DataError(f"{self._source} has no images for {name}.", hint)
+        return folder, positions
+
+    def describing(self) -> tuple[str, Tensor]:
+        """The folder and the positions in it of the images that the specification is made from: for training, if there are any.
+
+        Raises `DataError` when there are no images at all.
+        """
+        present = [name for name in ("train", "val", "test") if self._counts.get(name, 0)]
+        return self.of(present[0] if present else "train")
+
+    def with_count(self, name: str, count: int) -> SplitPlan:
+        """The same plan for another number of images in one folder."""
+        return SplitPlan({**self._counts, name: count}, self._share, self._source)
+
+    def _held_out(self) -> tuple[Tensor, Tensor]:
+        return hold_out(self._counts.get("train", 0), self._share)
+
+
+def is_binary(images: Tensor) -> bool:
+    """Whether all values of uint8 images [N, C, H, W] are 0 or 255."""
+    return all(bool(((chunk == 0) | (chunk == 255)).all()) for chunk in torch.split(images, _CHUNK))
+
+
+def is_exclusive(images: Tensor) -> bool:
+    """Whether images [N, C, H, W] have several components that never overlap: at most one is above zero in each pixel."""
+    return images.shape[1] > 1 and all(bool(((chunk > 0).sum(dim=1) <= 1).all()) for chunk in torch.split(images, _CHUNK))

@@ -1,6 +1,6 @@
 """`tyre`: procedural tyre sections of five components, the data set that needs no files.
 
-An image is the left half of a mirror-symmetric tyre section, 64 high and 32 wide, drawn as five binary components that never overlap:
+An image is the left half of a mirror-symmetric tyre section, 64 high and 32 wide, in five binary components that never overlap:
 
     group_nc  carcass: the inner band, from the crown down to the bead
     group_km  crown: the band over the carcass, down to the shoulder
@@ -13,7 +13,8 @@ edge, number, place, width and depth of the grooves) and the crown's thickness a
 hidden can only partly be told from what is shown.
 
 Every machine draws the same pixels: random integers come from torch's Mersenne Twister on the processor, and outlines are computed
-in float64 with +, -, *, / and sqrt alone, element by element, all of which IEEE 754 defines to the last bit.
+by NumPy in float64 with +, -, *, / and sqrt alone, element by element, all of which IEEE 754 defines to the last bit (torch hands
+sqrt to a vector library that need not round so).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -34,7 +37,11 @@ COMPONENTS = ("group_nc", "group_km", "bt", "fpu", "tpc")
 CONDITIONS = ("width_px", "height_px")
 HEIGHT, WIDTH = 64, 32
 CHUNK = 256
-"""Sections drawn at once: what is in work stays in the cache, and is too little for torch to start threads, which would cost more."""
+"""Sections drawn at once, so that what is in work stays in the processor's cache."""
+
+Numbers = NDArray[np.float64]
+RowBits = NDArray[np.int64]
+"""Rows of pixels: bit j is the column j pixels from the symmetry axis."""
 
 # Each parameter: lowest value, step, number of values; in pixels where nothing else is said.
 _PARAMETERS: dict[str, tuple[float, float, int]] = {
@@ -53,7 +60,7 @@ _PARAMETERS: dict[str, tuple[float, float, int]] = {
     "tread_share": (0.70, 0.02, 8),  # half-width, as a share of the belly's
     "shoulder_step": (0, 0.5, 3),  # how far the tread stands out over the sidewall
     "flank": (1.5, 0.5, 4),  # thickness of the sidewall at the belly, where the crown ended
-    "flank_end": (1, 0.5, 4),  # thickness of the sidewall at the bead
+    "flank_end": (1.5, 0.5, 3),  # thickness of the sidewall at the bead
     "bead": (0, 0.5, 5),  # how much thicker the carcass is at the bead
     "centre_groove": (0, 1, 2),  # whether a groove lies on the symmetry axis
     "side_grooves": (1, 1, 2),  # grooves beside it
@@ -107,8 +114,9 @@ class TyreDataset(ImageDataset):
 
 def draw_sections(count: int, generator: torch.Generator) -> Sections:
     """Draw `count` sections. The first n of them are the same whatever `count` is."""
-    draws = torch.randint(2**16, (count, len(_PARAMETERS)), generator=generator)
-    label_maps = torch.cat([_rasterise(_parameters(chunk)) for chunk in draws.split(CHUNK)])
+    draws = torch.randint(2**16, (count, len(_PARAMETERS)), generator=generator).numpy()
+    chunks = [_rasterise(_parameters(draws[start : start + CHUNK])) for start in range(0, count, CHUNK)]
+    label_maps = torch.from_numpy(np.concatenate(chunks))
     return Sections(label_maps, _extent(label_maps != 0))
 
 
@@ -125,7 +133,9 @@ def measure_conditions(images: Tensor) -> Tensor:
 def _extent(occupied: Tensor) -> Tensor:
     """(width, height) float32 [B, 2] of bool [B, H, W]."""
     columns, rows = occupied.any(dim=1), occupied.any(dim=2)
-    return torch.stack([2 * (columns.shape[1] - _first(columns)), rows.shape[1] - _first(rows) - _first(rows.flip(1))], dim=1).clamp_min(0).float()
+    width = 2 * (columns.shape[1] - _first(columns))
+    height = rows.shape[1] - _first(rows) - _first(rows.flip(1))
+    return torch.stack([width, height.clamp_min(0)], dim=1).to(torch.float32)
 
 
 def _first(flags: Tensor) -> Tensor:
@@ -133,110 +143,108 @@ def _first(flags: Tensor) -> Tensor:
     return torch.where(flags.any(dim=1), flags.to(torch.uint8).argmax(dim=1), flags.shape[1])
 
 
-def _parameters(draws: Tensor) -> dict[str, Tensor]:
-    """Integers [N, parameters] in 0 ... 65535 as values of each parameter, float64 [N, 1], on a coarse grid."""
+def _parameters(draws: NDArray[np.int64]) -> dict[str, Numbers]:
+    """Integers [N, parameters] in 0 ... 65535 as values of each parameter, [N, 1], on a coarse grid."""
     values = {}
     for column, (name, (lowest, step, number)) in enumerate(_PARAMETERS.items()):
-        values[name] = lowest + step * ((draws[:, column, None] * number) >> 16).to(torch.float64)
+        values[name] = lowest + step * ((draws[:, column, None] * number) >> 16).astype(np.float64)
     return values
 
 
-def _rasterise(p: dict[str, Tensor]) -> Tensor:
-    """Label maps uint8 [N, H, W] of sections with the given parameters, each float64 [N, 1].
+def _rasterise(p: dict[str, Numbers]) -> NDArray[np.uint8]:
+    """Label maps [N, H, W] of sections with the given parameters, each [N, 1].
 
-    Every outline is a number of columns, counted from the symmetry axis, for each row; layers are painted from the outside inwards.
+    Every outline is a half-width for each row, and a row of pixels is painted at once, as the bits of one integer.
     """
-    rows = torch.arange(HEIGHT, dtype=torch.float64)[None] + 0.5
-    flank = _flank(p)
-    belly_row = p["top"] + flank.rise
-    above = (belly_row - rows).clamp_min(0)
-    below = ((rows - belly_row) / (p["bottom"] - belly_row)).clamp(0, 1)
+    rows = np.arange(HEIGHT)[None] + 0.5
+    thickness = p["tread"] + p["belt"] + p["crown"] + p["carcass"]
+    rise = np.maximum(p["belly_share"] * (p["bottom"] - p["top"]), thickness + 4)  # from the belly to the top
+    belly_row = p["top"] + rise
+    above = np.maximum(belly_row - rows, 0)
+    below = np.clip((rows - belly_row) / (p["bottom"] - belly_row), 0, 1)
     sway = below * below * (3 - 2 * below)  # an S from the belly (0) to the bead (1)
 
-    def arch(inset: Tensor | float, depth: Tensor | float) -> Tensor:
+    def arch(inset: Numbers | float, depth: Numbers | float) -> Numbers:
         """Half-widths [N, H] of the outermost arch, moved in by `inset` px at the belly and by `depth` px at the top."""
-        return _superellipse(p["belly"] - inset, flank.rise - depth, p["squareness"], above)
+        return _superellipse(p["belly"] - inset, rise - depth, p["squareness"], above)
 
-    sidewall_below = flank.carcass_inset + (p["flank_end"] - flank.carcass_inset) * sway
-    drift = (p["belly"] - p["base"]) * sway
-    bead = p["bead"] * (5 * below - 4).clamp_min(0)
+    flank = p["flank"] + 0.5 * p["crown"]  # of the carcass at the belly, from outside
     belt_depth = p["tread"] + p["belt"]
     crown_depth = belt_depth + p["crown"]
     groove_depth = p["groove_depth"] * p["tread"]
     tread_edge = p["tread_share"] * p["belly"]
+    outer_drift = (p["belly"] - p["base"]) * sway
+    inner_drift = outer_drift + (p["flank_end"] - flank) * sway
+    bead = p["bead"] * np.maximum(5 * below - 4, 0)
     inside = {
         "tread": arch(0, 0),
-        "groove floor": arch(groove_depth * p["flank"] / p["tread"], groove_depth),
+        "groove floor": arch(p["groove_depth"] * p["flank"], groove_depth),
         "tread edge": tread_edge + 2 - 0.5 * (rows - p["top"]),  # the tread's end is cut across the slope of the shoulder
-        "sidewall": arch(0, p["shoulder_step"]) - drift,
+        "sidewall": arch(0, p["shoulder_step"]) - outer_drift,
         "belt outer": arch(p["flank"], p["tread"]),
-        "belt edge": (p["belt_share"] * tread_edge).expand_as(above),
+        "belt edge": p["belt_share"] * tread_edge,
         "crown outer": arch(p["flank"], belt_depth),
-        "carcass": arch(flank.carcass_inset, crown_depth) - drift - (sidewall_below - flank.carcass_inset),
-        "cavity": arch(flank.carcass_inset + p["carcass"], crown_depth + p["carcass"]) - drift - (sidewall_below - flank.carcass_inset) - bead,
+        "carcass": arch(flank, crown_depth) - inner_drift,
+        "cavity": arch(flank + p["carcass"], crown_depth + p["carcass"]) - inner_drift - bead,
     }
-    rows_inside = {name: _row_masks(outline) for name, outline in inside.items()}
-    shoulder_rows = -(rows < belly_row + p["crown_end"]).to(torch.int64)  # all bits set above the crown's end
-    labels = _paint(rows_inside, shoulder_rows, _grooves(p, tread_edge))
-    return _unpack(labels * (rows < p["bottom"]))
+    # However flat the arch, the crown reaches at least as far down as its own thickness at the top.
+    crown_end = np.maximum(belly_row + p["crown_end"], p["top"] + crown_depth + 1)
+    painted = _paint(
+        {name: _row_bits(half_width) for name, half_width in inside.items()},
+        crown_rows=_row_bits(np.where(rows < crown_end, float(WIDTH), 0.0)),
+        grooves=_grooves(p, tread_edge),
+    )
+    section_rows = _row_bits(np.where(rows < p["bottom"], float(WIDTH), 0.0))
+    return _label_maps([layer & section_rows for layer in painted])
 
 
-class _Flank(NamedTuple):
-    """`rise`: px from the belly to the top; `carcass_inset`: px from the outermost outline to the carcass at the belly; both [N, 1]."""
-
-    rise: Tensor
-    carcass_inset: Tensor
-
-
-def _flank(p: dict[str, Tensor]) -> _Flank:
-    thickness = p["tread"] + p["belt"] + p["crown"] + p["carcass"]
-    rise = torch.maximum(p["belly_share"] * (p["bottom"] - p["top"]), thickness + 4)
-    return _Flank(rise, p["flank"] + 0.5 * p["crown"])
-
-
-def _paint(inside: dict[str, Tensor], shoulder_rows: Tensor, grooves: Tensor) -> Tensor:
-    """Row masks of the five components, int64 [5, N, H], from those of the areas inside each outline, [N, H], and of the grooves, [N, 1]."""
+def _paint(inside: dict[str, RowBits], crown_rows: RowBits, grooves: RowBits) -> list[RowBits]:
+    """The five components [N, H] from the areas inside each outline, the rows that the crown may reach, and the grooves [N, 1]."""
     tread = inside["tread"] & inside["tread edge"] & ~(grooves & ~inside["groove floor"])
-    belt = inside["belt outer"] & inside["belt edge"] & shoulder_rows
-    crown = inside["crown outer"] & shoulder_rows
+    sidewall = inside["sidewall"] & ~inside["tread edge"]
+    belt = inside["belt outer"] & inside["belt edge"] & crown_rows
+    crown = inside["crown outer"] & crown_rows
     carcass = inside["carcass"]
     inner = carcass | crown
-    sidewall = inside["sidewall"] & ~inside["tread edge"]
-    layers = [carcass, crown & ~carcass, belt & ~inner, sidewall & ~(inner | belt), tread & ~(inner | belt)]
-    return torch.stack(layers) & ~inside["cavity"]
+    layers = (carcass, crown & ~carcass, belt & ~inner, sidewall & ~(inner | belt), tread & ~(inner | belt))
+    return [layer & ~inside["cavity"] for layer in layers]
 
 
-def _grooves(p: dict[str, Tensor], tread_edge: Tensor) -> Tensor:
-    """Row masks int64 [N, 1] of the columns that lie in a groove. Ribs between grooves are equally wide before the shift."""
-    column = torch.arange(WIDTH, dtype=torch.float64)[None] + 0.5
+def _grooves(p: dict[str, Numbers], tread_edge: Numbers) -> RowBits:
+    """The columns that lie in a groove, [N, 1]. The ribs between grooves are equally wide before the shift."""
     centre, pairs = p["centre_groove"], p["side_grooves"]
     spacing = 2 * tread_edge / (2 * pairs + centre + 1)
-    inside = (column < 0.5 * p["groove_width"]) & (centre > 0)
+    columns = np.where(centre > 0, _row_bits(0.5 * p["groove_width"]), 0)
     for pair in (1, 2):
         place = (pair - 0.5 * (1 - centre)) * spacing + p["groove_shift"]
-        inside |= ((column - place).abs() < 0.5 * p["groove_width"]) & (pairs >= pair)
-    return (inside.to(torch.int64) << torch.arange(WIDTH)).sum(dim=1, keepdim=True)
+        groove = _row_bits(place + 0.5 * p["groove_width"]) & ~_row_bits(place - 0.5 * p["groove_width"])
+        columns |= np.where(pairs >= pair, groove, 0)
+    return columns
 
 
-def _superellipse(half_width: Tensor, rise: Tensor, squareness: Tensor, above: Tensor) -> Tensor:
+def _superellipse(half_width: Numbers, rise: Numbers, squareness: Numbers, above: Numbers) -> Numbers:
     """Half-widths [N, H] of an arch at the distances `above` [N, H] from its widest row.
 
-    A mean of an ellipse and of a superellipse of the fourth order, weighted by `squareness`; zero above its apex, where `above` >= `rise`.
+    A mean of an ellipse and of a superellipse of the fourth order, weighted by `squareness`; zero where `above` passes `rise`.
     """
-    square = (above / rise).square()
-    ellipse = (1 - square).clamp_min(0).sqrt()
-    fourth = (1 - square * square).clamp_min(0).sqrt().sqrt()
-    return half_width * (ellipse + squareness * (fourth - ellipse))
+    share = above / rise
+    square: Numbers = np.minimum(share * share, 1)
+    ellipse: Numbers = np.sqrt(1 - square)
+    fourth_order: Numbers = np.sqrt(np.sqrt(1 - square * square))
+    return half_width * (ellipse + squareness * (fourth_order - ellipse))
 
 
-def _row_masks(half_width: Tensor) -> Tensor:
-    """Rows of pixels as bits, int64: bit j is set when the centre of column j, counted from the axis, is nearer than `half_width`."""
-    return (1 << (half_width - 0.5).ceil().clamp(0, WIDTH).to(torch.int64)) - 1
+def _row_bits(half_width: Numbers) -> RowBits:
+    """Rows of pixels as bits: bit j is set when the centre of column j is nearer to the symmetry axis than `half_width`."""
+    columns = np.clip(np.ceil(half_width - 0.5), 0, WIDTH).astype(np.int64)
+    bits: RowBits = np.left_shift(1, columns) - 1
+    return bits
 
 
-def _unpack(masks: Tensor) -> Tensor:
-    """Label maps uint8 [N, H, W], the axis at the right edge, of the components' row masks int64 [C, N, H]."""
-    bits = ((torch.arange(256)[:, None] >> torch.arange(7, -1, -1)) & 1).to(torch.uint8)
-    octets = torch.stack([(masks >> shift) & 255 for shift in range(WIDTH - 8, -8, -8)], dim=-1)
-    pixels = bits[octets].flatten(-2)
-    return (pixels * torch.arange(1, len(masks) + 1, dtype=torch.uint8)[:, None, None, None]).sum(dim=0, dtype=torch.uint8)
+def _label_maps(layers: list[RowBits]) -> NDArray[np.uint8]:
+    """Label maps [N, H, W], the axis at the right edge, of the components' rows [N, H] each."""
+    labels = np.zeros((*layers[0].shape, WIDTH), dtype=np.uint8)
+    for label, layer in enumerate(layers, start=1):
+        # Written with the highest bit first, a row shows the column that is farthest from the axis first.
+        labels += label * np.unpackbits(layer.astype(">u4").view(np.uint8), axis=-1).reshape(labels.shape)
+    return labels

@@ -22,12 +22,10 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.expand = nn.Conv2d(channels, inner, 3, padding=1)
         self.contract = nn.Conv2d(inner, channels, 3, padding=1)
-        nn.init.zeros_(self.contract.weight)
-        nn.init.zeros_(self.contract.bias)
+        zero(self.contract)
         self.modulation = nn.Linear(conditions, 2 * inner) if conditions else None
         if self.modulation is not None:
-            nn.init.zeros_(self.modulation.weight)
-            nn.init.zeros_(self.modulation.bias)
+            zero(self.modulation)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """[B, C, h, w] and an embedding [B, E] (or None) to [B, C, h, w]."""
@@ -50,8 +48,7 @@ class SelfAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.project = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] to [B, C, h, w]."""
@@ -98,3 +95,10 @@ class PositionEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] to [B, C, h, w]."""
         return x + (self.rows + self.columns).to(x.dtype)
+
+
+@torch.no_grad()
+def zero(layer: nn.Conv2d | nn.Linear) -> None:
+    """Make a layer give zero until it has learned something."""
+    for parameter in layer.parameters():
+        parameter.zero_()

@@ -13,6 +13,8 @@ Shapes: B images, C components, H x W pixels, D code dimensions, h x w = H/strid
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -29,14 +31,16 @@ from vqkit.registry import MODELS, QUANTIZERS
 class VQVAEOptions(Settings):
     """Settings of the VQ-VAE."""
 
-    hidden: int = Field(128, ge=8, description="Channels on the code grid; finer levels have half as many each.")
+    hidden: int = Field(64, ge=8, description="Channels on the code grid; finer levels have half as many each.")
     inner: int = Field(64, ge=4, description="Channels inside a residual block.")
-    blocks: int = Field(2, ge=0, description="Residual blocks on the code grid, before and after the attention, on each side.")
+    blocks: int = Field(1, ge=0, description="Residual blocks on the code grid, before and after the attention, on each side.")
     attention: bool = Field(True, description="Self-attention on the code grid, on each side.")
     stride: int = Field(4, ge=2, description="Pixels a code, in each direction; a power of two.")
     likelihood: likelihoods.LikelihoodChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
     reconstruction_weight: float = Field(10.0, gt=0, description="Weight of the mean reconstruction distance.")
-    quantizer: NamedOptions = Field(NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer.")
+    quantizer: NamedOptions = Field(
+        NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer."
+    )
 
     @field_validator("quantizer", mode="before")
     @classmethod
@@ -67,7 +71,7 @@ class Encoder(nn.Module):
         widths = _widths(options)
         channels = [2 * len(spec.components), *widths]
         downs: list[nn.Module] = []
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in pairwise(channels):
             downs += [Downsample(before, after), nn.SiLU()]
         self.down = nn.Sequential(*downs[:-1])
         self.trunk = Trunk(options, spec, conditions=0)
@@ -117,7 +121,9 @@ class Trunk(nn.Module):
         def blocks() -> list[nn.Module]:
             return [ResidualBlock(options.hidden, options.inner, conditions) for _ in range(options.blocks)]
 
-        mixing: list[nn.Module] = [PositionEmbedding(options.hidden, *grid), SelfAttention(options.hidden)] if options.attention else []
+        mixing: list[nn.Module] = (
+            [PositionEmbedding(options.hidden, *grid), SelfAttention(options.hidden)] if options.attention else []
+        )
         self.before = nn.ModuleList(blocks())
         self.mixing = nn.Sequential(*mixing)
         self.after = nn.ModuleList(blocks())
@@ -156,7 +162,9 @@ class VQVAE(Tokenizer):
         self.encoder = Encoder(options, spec, self.quantizer.dim)
         self.decoder = Decoder(options, spec, self.quantizer.dim)
 
-    def forward(self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None) -> Reconstruction:
+    def forward(
+        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+    ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon, vq (codebook) and commit, weighted; nothing is drawn at random."""
         quantized = self.quantizer(self.encoder(images, observed))
         logits = self.decoder(quantized.features, conditions)

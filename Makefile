@@ -1,0 +1,68 @@
+# vqkit: `make help` lists what there is to do. Everything runs in this repository's own environment, .venv.
+
+PYTHON ?= python3
+DEMO ?= full
+DEMO_DIR ?= demo
+
+BIN := .venv/bin
+READY := .venv/.ready
+VQKIT := $(abspath $(BIN))/vqkit
+ifeq ($(DEMO),quick)
+TRAINING := --steps 150 --mask-warmup 0
+else
+TRAINING :=
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench docs golden clean
+
+help: ## Show this list
+	@echo "Usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv and install vqkit and the development tools in it (once)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "vqkit needs Python 3.10 or newer. Name one: make setup PYTHON=python3.12"; exit 1; }
+	@echo "Setting up .venv: PyTorch and the tools around it, a few minutes, once."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Train on the tyre sections and fill one in, under demo/ (DEMO=quick: a minute)
+	@mkdir -p $(DEMO_DIR)
+	cd $(DEMO_DIR) && $(VQKIT) train-vqvae --mask-max 0.7 $(TRAINING)
+	cd $(DEMO_DIR) && $(VQKIT) data export tyre --split test --num 4 --out sections
+	cd $(DEMO_DIR) && $(VQKIT) inpaint "$$(find sections -path '*group_nc*' -name '*.png' | sort | head -n 1)" --keep group_nc --out filled
+	@echo; echo "The filled-in tyre section: $$(find $(DEMO_DIR)/filled -name '*figure*.png' | sort | head -n 1)"
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Check style, types, the direction of imports and the documentation
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python scripts/cli_reference.py --check
+	@$(BIN)/python scripts/configuration_reference.py --check
+	@$(BIN)/mkdocs build --quiet --strict
+
+bench: $(READY) ## Run every benchmark; JSON with machine and versions in benchmarks/results/
+	@mkdir -p benchmarks/results
+	@set -e; for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; \
+	  $(BIN)/python $$file --out benchmarks/results/$$name.json; done
+
+docs: $(READY) ## Write the generated pages anew and build the site in site/
+	@$(BIN)/python scripts/cli_reference.py
+	@$(BIN)/python scripts/configuration_reference.py
+	@$(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html"
+
+golden: $(READY) ## Record the golden losses anew, after a change that is meant to move them
+	@$(BIN)/python tests/golden.py
+
+clean: ## Remove what was built and the demo, but not .venv and your runs
+	@rm -rf demo site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -print | xargs rm -rf

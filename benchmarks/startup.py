@@ -1,0 +1,71 @@
+"""How long the command line takes to answer, and what it loads: `python benchmarks/startup.py [--out FILE]`.
+
+Each figure is the median wall time of a fresh process, in seconds, its start included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+COMMANDS = {
+    "python -c pass": ["-c", "pass"],
+    "import vqkit": ["-c", "import vqkit"],
+    "vqkit --help": ["-m", "vqkit", "--help"],
+    "vqkit --version": ["-m", "vqkit", "--version"],
+}
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "matplotlib", "tensorboard", "torchmetrics")
+
+
+def median_seconds(arguments: list[str], repeats: int) -> float:
+    """Median wall time of a process over `repeats` runs, after one that warms the disk cache."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def loaded_by_the_command_line() -> list[str]:
+    """The heavy packages that importing the command line loads; none is expected."""
+    code = f"import sys, vqkit.cli.app; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="JSON file to write; default: print only")
+    parser.add_argument("--repeats", type=int, default=11)
+    arguments = parser.parse_args()
+    report = {
+        "benchmark": "startup",
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("vqkit", "typer", "pydantic", "rich")},
+        },
+        "median_seconds": {name: round(median_seconds(command, arguments.repeats), 4) for name, command in COMMANDS.items()},
+        "heavy_packages_loaded": loaded_by_the_command_line(),
+    }
+    text = json.dumps(report, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

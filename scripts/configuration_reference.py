@@ -1,0 +1,122 @@
+"""Write docs/configuration.md from the settings themselves, so that it cannot say anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from generated_page import table, write_or_check
+from vqkit.config import NamedOptions, RunConfig
+from vqkit.registry import DATASETS, MODELS, PRIORS, QUANTIZERS, Registry
+
+HEAD = """# Configuration
+
+Written from the settings themselves by `scripts/configuration_reference.py`.
+
+A run is decided by one configuration. It is put together from three layers, each over the one before: a YAML file
+(`--config FILE`; see `configs/`), the flags of the command, and any number of `--set KEY=VALUE`. Keys are dotted, values are
+YAML:
+
+```
+vqkit train-vqvae --config configs/vqvae_default.yaml --epochs 5 --set model.quantizer.num_codes=1024 --set model.hidden=96
+```
+
+Unknown keys are refused. Naming another model, quantizer or data set drops the settings of the one before; `model: vqvae` is
+short for `model: {name: vqvae}`; `steps` over a file's `epochs` replaces it, and the other way round. The whole configuration,
+defaults filled in, is written to `run.yaml` in the run directory, which is itself a valid `--config`.
+"""
+
+LIMITS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+
+
+def type_words(annotation: Any) -> str:
+    """A type in the words of the reader: its choices, its members, its name."""
+    arguments = get_args(annotation)
+    if annotation is NoneType:
+        return "null"
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if hasattr(annotation, "__metadata__"):  # Annotated
+        return type_words(arguments[0])
+    if get_origin(annotation) in (list, tuple):
+        return "list of " + type_words(arguments[0]) if arguments else "list"
+    if get_origin(annotation) is dict:
+        return "mapping"
+    if arguments:
+        return " or ".join(type_words(argument) for argument in arguments)
+    if annotation is NamedOptions:
+        return "name and settings"
+    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(
+        annotation.__name__, annotation.__name__
+    )
+
+
+def limits(field: FieldInfo) -> str:
+    """The range of a number, such as ` ≥ 0, < 1`."""
+    found = [(sign, getattr(limit, name)) for limit in field.metadata for name, sign in LIMITS if hasattr(limit, name)]
+    return "".join(f" {sign} {bound}," for sign, bound in found).rstrip(",")
+
+
+def default_words(field: FieldInfo) -> str:
+    """A field's default as YAML would write it."""
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "required"
+    if isinstance(value, NamedOptions):
+        value = value.name
+    if value is None or isinstance(value, bool):
+        return f"`{str(value).lower().replace('none', 'null')}`"
+    return f"`{list(value) if isinstance(value, tuple) else value}`"
+
+
+def rows(schema: type[BaseModel], prefix: str) -> Iterator[tuple[str, ...]]:
+    """One row for each setting of a group, groups inside it included."""
+    for name, field in schema.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not NamedOptions:
+            yield from rows(annotation, f"{prefix}{name}.")
+        else:
+            yield f"`{prefix}{name}`", type_words(annotation) + limits(field), default_words(field), field.description or ""
+
+
+def settings_table(schema: type[BaseModel], prefix: str = "") -> str:
+    """A group's settings, or a sentence when it has none."""
+    found = list(rows(schema, prefix))
+    return table(("setting", "value", "default", "meaning"), found) if found else "No settings of its own.\n"
+
+
+def run_chapters() -> Iterator[str]:
+    """The groups of a run's configuration."""
+    for group, field in RunConfig.model_fields.items():
+        annotation = field.annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        if annotation is NamedOptions:
+            default = default_words(field)
+            yield f"## {group}\n\n`{group}.name` (default: {default}), and the settings that belong to it: see below.\n"
+        else:
+            yield f"## {group}\n\n{annotation.__doc__}\n\n{settings_table(annotation, f'{group}.')}"
+
+
+def registry_chapters() -> Iterator[str]:
+    """Every registered part of vqkit's own and its settings."""
+    registries: tuple[tuple[Registry[Any], str], ...] = (
+        (MODELS, "model."),
+        (QUANTIZERS, "model.quantizer."),
+        (PRIORS, "prior."),
+        (DATASETS, "data."),
+    )
+    for registry, prefix in registries:
+        for name, entry in registry.entries().items():
+            if entry.part.__module__.startswith("vqkit."):
+                summary = entry.summary[0].upper() + entry.summary[1:]
+                yield f"## {registry.kind} `{name}`\n\n{summary}.\n\n{settings_table(entry.part.Options, prefix)}"
+
+
+if __name__ == "__main__":
+    write_or_check("configuration.md", "\n".join([HEAD, *run_chapters(), *registry_chapters()]), __doc__)

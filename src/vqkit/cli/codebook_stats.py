@@ -1,0 +1,108 @@
+"""`vqkit codebook-stats`: which codes are used, how often and where, and what they look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqkit.cli.evaluate import LimitOption, SplitOption
+from vqkit.cli.inpaint import BatchSizeOption
+from vqkit.cli.parameters import DataOption, DeviceOption, JsonOption, RunOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vqkit.codebook import LevelStatistics
+
+
+def codebook_stats(
+    run: RunOption = None,
+    data: DataOption = None,
+    split: SplitOption = "test",
+    limit: LimitOption = None,
+    batch_size: BatchSizeOption = 64,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Directory to write pictures to. Default: codebook/ in the run.")
+    ] = None,
+    reset_unused: Annotated[
+        bool, typer.Option("--reset-unused", help="Also save a copy of the model whose unused codes are moved onto much used ones.")
+    ] = False,
+) -> None:
+    """Measure the use of the codes over held-out images, and draw them.
+
+    Pictures of each level: usage, entropy at each position, and the most and least used codes as they are decoded.
+    """
+    import json
+    from functools import partial
+
+    from vqkit import codebook
+    from vqkit.atomic import write_text
+    from vqkit.checkpoint import load_model
+    from vqkit.cli.counting import counting
+    from vqkit.held_out import described_data, open_split
+    from vqkit.precision import choose_device
+
+    chosen = choose_device(device)
+    loaded = load_model(run, chosen)
+    model = codebook.tokenizer_of(loaded)
+    images = open_split(loaded, data, split, limit)
+    encoded = codebook.encode_images(model, images, batch_size, chosen, partial(counting, "encoded"))
+    levels = zip(model.level_names, encoded.levels, model.cardinalities, strict=True)
+    statistics = [codebook.level_statistics(*level) for level in levels]
+    directory = out or codebook.run_directory(loaded.path) / "codebook"
+    pictures = codebook.write_pictures(model, encoded, statistics, directory, chosen)
+    moved, checkpoint = codebook.reset_unused(loaded, statistics) if reset_unused else (0, None)
+    described = described_data(loaded, data)
+    content = {
+        "run": str(loaded.path),
+        "digest": loaded.digest,
+        "data": described,
+        "split": split,
+        "images": len(images),
+        "levels": [level.to_json() for level in statistics],
+        "pictures": [str(path) for path in pictures],
+        "reset": {"codes": moved, "checkpoint": str(checkpoint) if checkpoint else None} if reset_unused else None,
+    }
+    write_text(directory / "statistics.json", json.dumps(content) + "\n")
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+        return
+    from rich.console import Console
+
+    typer.echo(f"{loaded.path}: {len(images)} images of {described.get('path', described['name'])}, {split} split")
+    Console().print(_table(statistics))
+    typer.echo(f"pictures and statistics.json written to {directory}/")
+    if reset_unused:
+        typer.echo(_reset_message(moved, checkpoint))
+
+
+def _table(statistics: list[LevelStatistics]) -> Table:
+    from rich.table import Table
+
+    table = Table("level", box=None, header_style="bold", pad_edge=False)
+    for name in ("grid", "codes", "used", "unused", "perplexity", "entropy", "most used"):
+        table.add_column(name, justify="right")
+    for level in statistics:
+        most = max(range(level.num_codes), key=lambda code: level.counts[code])
+        table.add_row(
+            level.name,
+            f"{level.grid[0]} x {level.grid[1]}",
+            str(level.num_codes),
+            f"{level.usage:.1%}",
+            str(len(level.unused)),
+            f"{level.perplexity:.1f}",
+            f"{level.entropy_bits:.2f} bits",
+            f"{most} ({level.counts[most] / sum(level.counts):.1%})",
+        )
+    return table
+
+
+def _reset_message(moved: int, checkpoint: Path | None) -> str:
+    if checkpoint is None:
+        return "every code is in use: nothing to reset"
+    codes = "1 code" if moved == 1 else f"{moved} codes"
+    return f"{codes} moved, saved as {checkpoint}\nsee what that changed: vqkit codebook-stats --run {checkpoint.parent}"

@@ -1,0 +1,37 @@
+"""`--cond NAME=VALUE`, shared by the commands that take conditions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vqkit.errors import ConfigError
+
+ConditionOption = Annotated[
+    list[str] | None,
+    typer.Option("--cond", "-c", metavar="NAME=VALUE", help="A known condition, such as width_px=58. May be repeated."),
+]
+
+
+def parse_conditions(assignments: list[str] | None) -> dict[str, float]:
+    """Named values. Raises `ConfigError` for what is not NAME=NUMBER."""
+    values = {}
+    for assignment in assignments or []:
+        name, separator, text = assignment.partition("=")
+        try:
+            values[name.strip()] = float(text)
+        except ValueError:
+            what = f"'{text}' is not a number" if separator else "there is no '='"
+            raise ConfigError(f"'--cond {assignment}' cannot be read: {what}.", "Write for example --cond width_px=58.") from None
+    return values
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """`a,b` as ("a", "b"), each once. Raises `ConfigError` when it holds no name."""
+    if text is None:
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ConfigError("--keep names no component.", "Write for example --keep group_nc,bt.")
+    return names

@@ -1,0 +1,30 @@
+"""How a command that works through many images shows how far it is: a bar on a terminal, a few plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_LINES = 10
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Give a function to call with the number of images that have been done since; nothing is shown for a single image."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("left:"), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, disable=total < 2 or not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            before, done = done, done + count
+            bar.advance(task, count)
+            if not console.is_terminal and total > _LINES and before * _LINES // total < done * _LINES // total:
+                console.print(f"{what}: {done} of {total}", highlight=False)
+
+        yield advance

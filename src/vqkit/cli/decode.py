@@ -1,0 +1,37 @@
+"""`vqkit decode`: a file of codes back to pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqkit.cli.conditions import ConditionOption, parse_conditions
+from vqkit.cli.inpaint import BatchSizeOption
+from vqkit.cli.parameters import DeviceOption, RunOption
+
+
+def decode(
+    codes: Annotated[Path, typer.Argument(metavar="CODES", help="A file that `vqkit encode` wrote.", show_default=False)],
+    run: RunOption = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")] = Path("decoded"),
+    conditions: ConditionOption = None,
+    batch_size: BatchSizeOption = 64,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write the pictures that codes stand for. Only the model that encoded them can; another one is refused."""
+    values = parse_conditions(conditions)
+    from vqkit.cli.counting import counting
+    from vqkit.codes import check_tokenizer, read_codes
+    from vqkit.encoding import decode_codes
+    from vqkit.generate import load
+
+    content = read_codes(codes)
+    pipeline = load(run, device)
+    typer.echo(f"using {pipeline.path}")
+    check_tokenizer(content, pipeline.digest, codes, pipeline.path)
+    with counting("decoded", len(content.names)) as advance:
+        for _ in decode_codes(pipeline, content, out, values, batch_size):
+            advance(1)
+    typer.echo(f"decoded {len(content.names)} images, written to {out}/")

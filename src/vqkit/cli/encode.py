@@ -1,0 +1,97 @@
+"""`vqkit encode`: pictures, or a data set, to a file of codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqkit.cli.conditions import parse_names
+from vqkit.cli.inpaint import BatchSizeOption, FormOption, KeepOption
+from vqkit.cli.parameters import DataOption, DeviceOption, RunOption
+from vqkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vqkit.codes import CodesFile
+    from vqkit.generate import Pipeline
+
+
+InputArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[INPUT]", help="A picture, an array, or a directory of them.", show_default=False),
+]
+
+
+def encode(
+    source: InputArgument = None,
+    data: DataOption = None,
+    split: Annotated[str, typer.Option("--split", help="Part of the data set: train, val or test.")] = "test",
+    keep: KeepOption = None,
+    form: FormOption = None,
+    run: RunOption = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("codes.safetensors"),
+    batch_size: BatchSizeOption = 64,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write the codes of pictures or of a data set.
+
+    INPUT may have any form that `inpaint` reads; --data also stores labels and conditions.
+    """
+    names = parse_names(keep)
+    if (source is None) == (data is None):
+        raise ConfigError(
+            "Either INPUT or --data says what to encode, and not both.", "For example: vqkit encode --data tyre --split test"
+        )
+    if data is not None and (names or form):
+        raise ConfigError("--keep and --form belong to pictures, not to --data.", "Leave them out; data sets are encoded whole.")
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"The codes cannot be written to {out}.", "Give --out a name that ends in .safetensors.")
+    from vqkit.codes import write_codes
+    from vqkit.generate import load
+
+    pipeline = load(run, device)
+    tokenizer = pipeline.tokenizer
+    typer.echo(f"using {pipeline.path}")
+    if source is not None:
+        content = _encode_source(pipeline, source, names, form, batch_size)
+    else:
+        content = _encode_data(pipeline, str(data), split, batch_size)
+    write_codes(out, content, tokenizer)
+    grids = ", ".join(
+        f"{height} x {width} codes of {size}"
+        for (height, width), size in zip(tokenizer.code_shapes, tokenizer.cardinalities, strict=True)
+    )
+    typer.echo(f"encoded {len(content.names)} images to {out} ({grids} each)")
+
+
+def _encode_source(pipeline: Pipeline, source: Path, keep: tuple[str, ...], form: str | None, batch_size: int) -> CodesFile:
+    from vqkit.cli.counting import counting
+    from vqkit.data.reading import Request, find_items
+    from vqkit.encoding import encode_items
+
+    items = find_items(source, pipeline.spec)
+    skipped = 0
+
+    def skip(path: str, reason: str) -> None:
+        nonlocal skipped
+        skipped += 1
+        typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
+
+    with counting("encoded", len(items)) as advance:
+        content = encode_items(pipeline, items, Request(keep, None, form), skip, advance, batch_size)
+    if skipped:
+        typer.echo(f"{skipped} skipped", err=True)
+    return content
+
+
+def _encode_data(pipeline: Pipeline, data: str, split: str, batch_size: int) -> CodesFile:
+    from vqkit.cli.counting import counting
+    from vqkit.data.opening import open_dataset
+    from vqkit.encoding import encode_split
+
+    if split not in ("train", "val", "test"):
+        raise ConfigError(f"There is no split '{split}'.", "Known: train, val, test.")
+    part = open_dataset(data).split(split)  # type: ignore[arg-type]
+    with counting("encoded", len(part)) as advance:
+        return encode_split(pipeline, part, advance, batch_size)

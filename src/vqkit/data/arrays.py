@@ -1,0 +1,227 @@
+"""`arrays`: images in .npy, .npz and .safetensors files.
+
+A file holds one array of images, or one for each split: `train`, `val`, `test`, or `{split}_images` with `{split}_labels`
+[N] and `{split}_conditions` [N, D], or `x_train` with `y_train`. Images are [N, H, W], [N, C, H, W] or [N, H, W, C]. A file that
+`vqkit data prepare` wrote carries its specification, and is used where it lies on the disk.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vqkit.config import Settings
+from vqkit.data.packing import read_spec
+from vqkit.data.splits import ArraySplit, SplitPlan, condition_specs, is_binary, is_exclusive
+from vqkit.data.values import channel_axis, channel_names, to_bytes
+from vqkit.errors import ConfigError, DataError
+from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.registry import DATASETS
+
+SPLITS = ("train", "val", "test")
+MOST_CLASSES = 2**16
+_PATTERNS = {
+    "images": ("{}_images", "{}", "x_{}", "{}_x", "images_{}"),
+    "labels": ("{}_labels", "y_{}", "{}_y", "labels_{}"),
+    "conditions": ("{}_conditions",),
+    "names": ("{}_names",),
+}
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Content(NamedTuple):
+    """One split as stored: images uint8 [N, C, H, W], labels int64 [N], conditions float32 [N, D], and names."""
+
+    images: Tensor
+    labels: Tensor
+    conditions: Tensor
+    names: Sequence[str] | None
+
+
+@DATASETS.register("arrays", "images in a .npy, .npz or .safetensors file")
+class ArrayDataset(ImageDataset):
+    """Images from a file of arrays."""
+
+    class Options(Settings):
+        """Settings of `arrays`."""
+
+        path: str = Field(description="The file.")
+        layout: Literal["auto", "NCHW", "NHWC"] = Field(
+            "auto",
+            description="Order of the axes of four-dimensional arrays; auto: the shorter of the two outer ones counts channels.",
+        )
+        components: tuple[str, ...] | None = Field(
+            None, min_length=1, description="Names of the channels. Default: r, g, b; grey; or channel_1 and so on."
+        )
+        conditions: tuple[str, ...] | None = Field(
+            None, description="Names of the columns of the conditions. Default: condition_1 and so on."
+        )
+        value_kind: Literal["auto", "binary", "intensity"] = Field(
+            "auto",
+            description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255.",
+        )
+        pad_to_multiple: int = Field(1, ge=1, description="Pad height and width with zeros on all sides to a multiple of this.")
+        validation_share: float = Field(
+            0.05, gt=0, lt=1, description="Share of the training images that validate if there is no val."
+        )
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._path = Path(options.path).expanduser()
+        arrays, metadata = _open(self._path)
+        self._packed = read_spec(metadata, self._path)
+        if self._packed is not None:
+            _refuse_options(options, self._path)
+        self._contents = {name: content for name in SPLITS if (content := self._content(arrays, name)) is not None}
+        if not self._contents:
+            found = ", ".join(arrays) or "none"
+            hint = "Name them train, val and test, or train_images and so on, or store a single array."
+            raise DataError(f"{self._path} holds no images under a name that is known; its arrays are {found}.", hint)
+        counts = {name: len(content.images) for name, content in self._contents.items()}
+        self._plan = SplitPlan(counts, options.validation_share, self._path)
+
+    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+        """One split."""
+        source, positions = self._plan.of(name)
+        images, labels, conditions, names = self._contents[source]
+        if len(positions) == len(images):
+            return ArraySplit(self.spec, images, conditions, labels, names)
+        chosen = [f"{number:06d}" if names is None else names[number] for number in positions.tolist()]
+        return ArraySplit(self.spec, images[positions], conditions[positions], labels[positions], chosen)
+
+    @cached_property
+    def spec(self) -> DataSpec:  # type: ignore[override]
+        """The packed specification, or one made from the arrays and the options."""
+        if self._packed is not None:
+            return self._packed
+        source, positions = self._plan.describing()
+        images, _, conditions, _ = self._contents[source]
+        count = images.shape[1]
+        components = self._options.components or channel_names(count)
+        if len(components) != count:
+            hint = f"Give {count} names, such as {','.join(channel_names(count))}."
+            raise ConfigError(f"data.components names {len(components)} channels; {self._path} has {count}.", hint)
+        names = self._options.conditions or tuple(f"condition_{number + 1}" for number in range(conditions.shape[1]))
+        if len(names) != conditions.shape[1]:
+            hint = f"Give {conditions.shape[1]} names."
+            raise ConfigError(f"data.conditions names {len(names)} columns; {self._path} has {conditions.shape[1]}.", hint)
+        kind = self._options.value_kind
+        if kind == "auto":
+            kind = "binary" if is_binary(images) else "intensity"
+        classes = 1 + max(int(content.labels.max()) for content in self._contents.values())
+        return DataSpec(
+            name=self._path.stem,
+            components=components,
+            height=images.shape[2],
+            width=images.shape[3],
+            value_kind=kind,
+            exclusive=kind == "binary" and is_exclusive(images),
+            conditions=condition_specs(names, conditions[positions]),
+            classes=tuple(str(number) for number in range(classes)),
+        )
+
+    def _content(self, arrays: Arrays, split: str) -> Content | None:
+        """The arrays of one split; None when it has no images."""
+        key = _find(arrays, "images", split)
+        if key is None and split == "train" and len(arrays) == 1:
+            key = next(iter(arrays))
+        if key is None:
+            return None
+        source = f"The array '{key}' of {self._path}"
+        images = self._images(arrays[key], source)
+        count = len(images)
+        labels = _column(arrays, "labels", split, count, self._path)
+        conditions = _column(arrays, "conditions", split, count, self._path)
+        names_key = _find(arrays, "names", split)
+        return Content(
+            images,
+            torch.full((count,), -1) if labels is None else torch.from_numpy(labels.astype(np.int64).reshape(count)),
+            torch.empty(count, 0) if conditions is None else torch.from_numpy(conditions.astype(np.float32).reshape(count, -1)),
+            bytes(arrays[names_key]).decode().split("\n") if names_key and self._packed else None,
+        )
+
+    def _images(self, array: NDArray[Any], source: str) -> Tensor:
+        """An array of images as uint8 [N, C, H, W], without a copy where it is that already."""
+        if array.ndim not in (3, 4) or 0 in array.shape:
+            hint = "Store [N, H, W], [N, C, H, W] or [N, H, W, C]."
+            raise DataError(f"{source} has the shape {array.shape}, which are no images.", hint)
+        if array.ndim == 3:
+            array = array[:, None]
+        elif self._packed is None:
+            last = self._options.layout == "NHWC"
+            if self._options.layout == "auto":
+                last = channel_axis(array.shape[1:], source) == -1
+            array = np.moveaxis(array, -1, 1) if last else array
+        images = torch.from_numpy(np.ascontiguousarray(array if self._packed else to_bytes(array, source)))
+        if self._options.value_kind == "binary":
+            images = (images >= 128).to(torch.uint8).mul_(255)
+        return _pad(images, self._options.pad_to_multiple)
+
+
+def _open(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """The arrays in a file by name, memory-mapped where the format allows it, and a safetensors file's metadata."""
+    if not path.is_file():
+        raise DataError(f"{path} is not a file.", "Set data.path to a .npy, .npz or .safetensors file.")
+    try:
+        if path.suffix.lower() == ".npy":
+            return {path.stem: np.load(path, mmap_mode="c", allow_pickle=False)}, {}
+        if path.suffix.lower() == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}, {}
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name).numpy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except PermissionError:
+        raise DataError(f"{path} may not be read.", "Change its permissions.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError, TypeError):
+        hint = "It is damaged, or holds objects that would have to be unpickled, which vqkit never does. Save plain numbers."
+        raise DataError(f"{path} cannot be read as {path.suffix[1:] or 'an array'}.", hint) from None
+
+
+def _find(arrays: Arrays, content: str, split: str) -> str | None:
+    """The name of the array that holds this content of a split."""
+    return next((key for pattern in _PATTERNS[content] if (key := pattern.format(split)) in arrays), None)
+
+
+def _column(arrays: Arrays, content: str, split: str, count: int, path: Path) -> NDArray[Any] | None:
+    """Labels or conditions of a split. Raises `DataError` when there are not as many as images."""
+    key = _find(arrays, content, split)
+    if key is None:
+        return None
+    values = arrays[key]
+    if len(values) != count or values.dtype.kind not in "iufb" or (content == "labels" and values.size != count):
+        hint = f"There must be one row of numbers for each of the {count} images."
+        raise DataError(f"The array '{key}' of {path} has the shape {values.shape} and type {values.dtype}.", hint)
+    if content == "labels" and not (values.min() >= -1 and values.max() < MOST_CLASSES):
+        given = f"{float(values.min()):g} to {float(values.max()):g}"
+        raise DataError(
+            f"The labels '{key}' of {path} run from {given}.", f"Number the classes 0 ... {MOST_CLASSES - 1}; -1 is none."
+        )
+    return values
+
+
+def _refuse_options(options: ArrayDataset.Options, path: Path) -> None:
+    """Raise `ConfigError` for a setting that a packed file has settled already."""
+    for name in ("layout", "components", "conditions", "value_kind", "pad_to_multiple", "validation_share"):
+        if getattr(options, name) != type(options).model_fields[name].default:
+            raise ConfigError(
+                f"data.{name} cannot be set: the packed file {path} has settled it.", "Prepare the file anew with it."
+            )
+
+
+def _pad(images: Tensor, multiple: int) -> Tensor:
+    """Images [N, C, H, W] with zeros around them until height and width are multiples of `multiple`."""
+    height, width = -images.shape[2] % multiple, -images.shape[3] % multiple
+    if not height and not width:
+        return images
+    return torch.nn.functional.pad(images, (width // 2, width - width // 2, height // 2, height - height // 2))

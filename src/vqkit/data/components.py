@@ -1,0 +1,204 @@
+"""`components`: one folder of greyscale pictures a component, the layout of the EPURE tyre sections.
+
+ROOT/{train,val,test}/{component}/{prefix}_{component}.png      train, val and test are optional
+ROOT/performances.csv                                           optional: numbers that describe each image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqkit.config import Settings
+from vqkit.data.files import decode, picture_size, read_all
+from vqkit.data.pictures import COMPOSITE
+from vqkit.data.reading import PICTURE_SUFFIXES
+from vqkit.data.splits import ArraySplit, SplitPlan, condition_specs, is_binary, is_exclusive
+from vqkit.data.tables import TABLE, Table
+from vqkit.errors import ConfigError, DataError, did_you_mean
+from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.registry import DATASETS
+
+ORDER = ("group_nc", "group_km", "bt", "fpu", "tpc", "gi")
+"""The order of the EPURE components, inside to outside; other components follow it in alphabetical order, before `gi`."""
+IGNORED = frozenset({"full", COMPOSITE})
+"""Folders beside the components that show all of them at once."""
+PRIVATE_PREFIX = "mdbk_"
+
+Files = dict[str, dict[str, Path]]
+"""The picture of each component of each image: key -> component -> path."""
+
+
+class Pictures(NamedTuple):
+    """The images of one folder: their names, pixels uint8 [N, C, H, W] and conditions float32 [N, D]."""
+
+    names: list[str]
+    images: Tensor
+    conditions: Tensor
+
+
+@DATASETS.register("components", "a folder of aligned greyscale pictures for each component, with a table of conditions")
+class ComponentDataset(ImageDataset):
+    """Multi-component images from a directory, read into memory at the first use of a split."""
+
+    class Options(Settings):
+        """Settings of `components`."""
+
+        path: str = Field(description="The directory that holds train/ and test/, or the components' folders themselves.")
+        components: tuple[str, ...] | None = Field(
+            None, min_length=1, description="Components to use, in this order. Default: every folder."
+        )
+        conditions: tuple[str, ...] | None = Field(
+            None, description="Numeric columns of performances.csv to use. Default: width_px and height_px where they are there."
+        )
+        value_kind: Literal["auto", "binary", "intensity"] = Field(
+            "auto",
+            description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255.",
+        )
+        validation_share: float = Field(
+            0.05, gt=0, lt=1, description="Share of the training images that validate if there is no val/."
+        )
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._root = Path(options.path).expanduser()
+        if not self._root.is_dir():
+            raise DataError(f"{self._root} is not a directory.", "Set data.path to the directory that holds the components.")
+        self._table = Table(self._root / TABLE) if (self._root / TABLE).is_file() else None
+        if options.conditions and self._table is None:
+            raise ConfigError(
+                f"Conditions are asked for, but there is no {TABLE} in {self._root}.", "Add it, or unset data.conditions."
+            )
+        self._condition_names = self._table.choose(options.conditions) if self._table else ()
+        self._files = _find_splits(self._root, self._table)
+        self._components = self._choose_components()
+        self._read: dict[str, Pictures] = {}
+        self._plan = SplitPlan({name: len(files) for name, files in self._files.items()}, options.validation_share, self._root)
+
+    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+        """One split, read at its first use. Raises `DataError` naming what is missing or cannot be read."""
+        source, positions = self._plan.of(name)
+        names, images, conditions = self._pictures(source)
+        kept = [names[position] for position in positions.tolist()]
+        return ArraySplit(self.spec, images[positions], conditions[positions], names=kept)
+
+    @cached_property
+    def spec(self) -> DataSpec:  # type: ignore[override]
+        """Names and size from the training pictures, ranges of the conditions from their rows."""
+        source, positions = self._plan.describing()
+        _, images, conditions = self._pictures(source)
+        kind = self._options.value_kind
+        if kind == "auto":
+            kind = "binary" if is_binary(images) else "intensity"
+        return DataSpec(
+            name=self._root.resolve().name,
+            components=self._components,
+            height=images.shape[2],
+            width=images.shape[3],
+            value_kind=kind,
+            exclusive=kind == "binary" and is_exclusive(images),
+            conditions=condition_specs(self._condition_names, conditions[positions]),
+        )
+
+    def _choose_components(self) -> tuple[str, ...]:
+        found = {component for files in self._files.values() for paths in files.values() for component in paths}
+        for name in self._options.components or ():
+            if name not in found:
+                raise ConfigError(f"There is no folder for the component '{name}' in {self._root}.", did_you_mean(name, found))
+        return self._options.components or tuple(sorted(found, key=_rank))
+
+    def _pictures(self, source: str) -> Pictures:
+        if source not in self._read:
+            files = self._files[source]
+            images = _read_pictures(files, self._components)
+            if self._options.value_kind == "binary":
+                images = (images >= 128).to(torch.uint8).mul_(255)
+            conditions = self._table.values(list(files), self._condition_names) if self._table else torch.empty(len(files), 0)
+            self._read[source] = Pictures(list(files), images, conditions)
+        return self._read[source]
+
+
+def is_component_layout(root: Path) -> bool:
+    """Whether folders in a directory hold pictures named for the folder and are surely no classes.
+
+    That is so when a table or composites lie beside them, when a name is one of EPURE's, or when the pictures are grey.
+    """
+    for folder in (root / "train", root / "test", root):
+        found = _component_folders(folder)
+        if found:
+            known = (root / TABLE).is_file() or any(name in ORDER for name in found) or (folder / COMPOSITE).is_dir()
+            grey = (_is_grey(next(_component_pictures(path))) for path in found.values())
+            return known or (len(found) > 1 and all(grey))
+    return False
+
+
+def _find_splits(root: Path, table: Table | None) -> dict[str, Files]:
+    """The files of each split that is there; without folders for them, the table's flags tell test images from the others."""
+    splits = {name: _find_files(root / name) for name in ("train", "val", "test") if (root / name).is_dir()}
+    if any(splits.values()):
+        return splits
+    files = _find_files(root)
+    if not files:
+        example = f"{ORDER[0]}/NAME_{ORDER[0]}.png"
+        raise DataError(f"There are no components in {root}.", f"Expected train/{example}, or {example}, and so on.")
+    test = {key: paths for key, paths in files.items() if table is not None and table.flagged(key, "test")}
+    return {"train": {key: paths for key, paths in files.items() if key not in test}, "test": test}
+
+
+def _find_files(folder: Path) -> Files:
+    """The pictures of every component's folder, by the lower-cased prefix of their names, in its order."""
+    files: Files = {}
+    for component, path in _component_folders(folder).items():
+        for picture in _component_pictures(path):
+            key = picture.stem.removesuffix(f"_{component}").removeprefix(PRIVATE_PREFIX).lower()
+            files.setdefault(key, {})[component] = picture
+    return dict(sorted(files.items()))
+
+
+def _component_folders(folder: Path) -> dict[str, Path]:
+    """Folders whose pictures end in the folder's name."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return {path.name: path for path in folders if path.name not in IGNORED and next(_component_pictures(path), None)}
+
+
+def _component_pictures(folder: Path) -> Iterator[Path]:
+    ending = f"_{folder.name}"
+    return (path for path in folder.iterdir() if path.stem.endswith(ending) and path.suffix.lower() in PICTURE_SUFFIXES)
+
+
+def _rank(component: str) -> tuple[int, str]:
+    """Sorts components: EPURE's in their order, the others after the first five, `gi` last."""
+    if component in ORDER[:-1]:
+        return ORDER.index(component), ""
+    return len(ORDER) + (component == "gi"), component
+
+
+def _read_pictures(files: Mapping[str, Mapping[str, Path]], components: Sequence[str]) -> Tensor:
+    """The pictures of all images, uint8 [N, C, H, W]. Raises `DataError` naming one that is missing, damaged or of another size."""
+    missing = [f"{key}_{name}" for key, paths in files.items() for name in components if name not in paths]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the pictures are missing, the first: {missing[0]}.",
+            "Every image needs a picture of every component. Add them, or choose the components with data.components.",
+        )
+    paths = [by_component[name] for by_component in files.values() for name in components]
+    size = picture_size(paths[0])._replace(channels=1)
+    pictures, errors = read_all(paths, lambda path: decode(path, size, scale=False))
+    if errors:
+        raise DataError(f"{len(errors)} of {len(paths)} pictures cannot be used. {errors[0].message}", errors[0].hint)
+    stacked = torch.stack([picture for picture in pictures if picture is not None])
+    return stacked.reshape(len(files), len(components), size.height, size.width)
+
+
+def _is_grey(path: Path) -> bool:
+    try:
+        decode(path, picture_size(path)._replace(channels=1))
+    except DataError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Batches from a split: shuffled and endless in order for training, in sequence for evaluation, shared between processes.
+
+The order of an epoch is a function of (seed, epoch) alone, and every process takes its contiguous slice of each global batch.
+So the images of a step do not depend on how many processes there are, nor on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vqkit import distributed
+from vqkit.errors import ConfigError
+from vqkit.interfaces import Batch, Split
+from vqkit.randomness import generator_for
+
+
+class TrainingLoader:
+    """Random batches of a split, epoch by epoch.
+
+    `batch_size` counts the images of a step over all processes together; what is left over at the end of an epoch is dropped.
+    `workers` processes read splits that are not in memory. Raises `ConfigError` for a batch that is larger than the split, or
+    that the processes cannot share equally.
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int, workers: int) -> None:
+        self.size = len(split)
+        self.batch_size = batch_size
+        self._split, self._seed, self._workers = split, seed, workers
+        if batch_size > self.size:
+            raise ConfigError(
+                f"The batch size {batch_size} is larger than the training set of {self.size} images.",
+                f"Use --batch-size {self.size} or less.",
+            )
+        processes = distributed.world_size()
+        if batch_size % processes:
+            raise ConfigError(
+                f"The batch size {batch_size} cannot be shared equally by {processes} processes.",
+                f"Use a multiple of {processes}, such as --batch-size {-(-batch_size // processes) * processes}.",
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return self.size // self.batch_size
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """This process's share of the batches of epoch `number`, from batch `start` on; skipping reads nothing."""
+        order = torch.randperm(self.size, generator=generator_for(self._seed, "order", number))
+        batches = order[: self.steps_per_epoch * self.batch_size].view(self.steps_per_epoch, self.batch_size)
+        share = self.batch_size // distributed.world_size()
+        first = distributed.rank() * share
+        yield from _read(self._split, list(batches[start:, first : first + share]), self._workers)
+
+
+def evaluation_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """This process's share of a split, in order, in batches of at most `batch_size` images; the last may be smaller.
+
+    The processes' shares differ by at most one image, and together they are the whole split, each image once.
+    """
+    share = torch.tensor(distributed.share(len(split)))
+    yield from _read(split, [indices for indices in torch.split(share, batch_size) if len(indices)], workers)
+
+
+def _read(split: Split, batches: Sequence[Tensor], workers: int) -> Iterator[Batch]:
+    """The images at each of the index tensors (int64 [B])."""
+    pin = torch.cuda.is_available()
+    if split.in_memory or workers == 0:
+        for indices in batches:
+            batch = split.batch(indices)
+            yield Batch(*(tensor.pin_memory() for tensor in batch)) if pin else batch
+        return
+    # DataLoader draws a seed for its workers: from a generator of its own, so that the global one is left alone.
+    yield from DataLoader(
+        _Indexed(split),
+        batch_size=None,
+        sampler=batches,
+        num_workers=workers,
+        pin_memory=pin,
+        generator=torch.Generator(),
+    )
+
+
+class _Indexed(Dataset[Batch]):
+    """A split whose items are the batches at given indices, as DataLoader's workers want it."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+
+    def __getitem__(self, indices: Tensor) -> Batch:
+        return self._split.batch(indices)

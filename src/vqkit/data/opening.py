@@ -1,0 +1,55 @@
+"""From what a user types after `--data` to a data set: a registered name, or a path whose layout is recognised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqkit.config import NamedOptions
+from vqkit.data.components import is_component_layout
+from vqkit.data.files import ARRAY_ARCHIVE_SUFFIXES, ARRAY_SUFFIXES, first_picture
+from vqkit.errors import DataError, did_you_mean
+from vqkit.interfaces import ImageDataset
+from vqkit.registry import DATASETS
+
+
+def open_dataset(data: str | NamedOptions) -> ImageDataset:
+    """The data set that `data` names: a registered one or a path, with its options.
+
+    Raises `DataError` when there is no such name or path, or nothing in it to read, and `ConfigError` for a wrong option.
+    """
+    resolved = resolve_data(data)
+    dataset: ImageDataset = DATASETS.build(resolved.name, resolved.options)
+    return dataset
+
+
+def resolve_data(data: str | NamedOptions) -> NamedOptions:
+    """`data` as a registered name with all of its settings, defaults included: what a run records.
+
+    A name that is not registered is a path; `recognise` says which layout it has. Raises the errors of `open_dataset`
+    that need no picture to be read.
+    """
+    named = NamedOptions(name=data) if isinstance(data, str) else data
+    options = named.options
+    name = named.name
+    if name not in DATASETS.entries():
+        path = Path(name).expanduser()
+        if not path.exists():
+            hint = f"Give a path that exists, or a name. {did_you_mean(name, DATASETS.entries())}"
+            raise DataError(f"'{name}' is neither a data set nor a path that exists.", hint)
+        name, options = recognise(path), {"path": str(path), **options}
+    settings = DATASETS.options(name, options).model_dump(mode="json")
+    return NamedOptions(name=name, **settings)
+
+
+def recognise(path: Path) -> str:
+    """The layout of what is at an existing path: `components`, `images` or `arrays`. Raises `DataError` when it is none of them."""
+    if path.is_file():
+        if path.suffix.lower() in ARRAY_SUFFIXES | ARRAY_ARCHIVE_SUFFIXES:
+            return "arrays"
+        hint = "A data set is a directory of pictures, or a file that ends in .npy, .npz or .safetensors."
+        raise DataError(f"{path} is not a data set.", hint)
+    if is_component_layout(path):
+        return "components"
+    if first_picture(path) is None:
+        raise DataError(f"There are no pictures in the directory {path}.", "See docs/data.md for the layouts that are read.")
+    return "images"

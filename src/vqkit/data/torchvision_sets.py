@@ -1,0 +1,202 @@
+"""torchvision's CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST and CelebA by name, downloaded at their first use.
+
+A download goes to a temporary folder and is moved to its place when it is complete, so one that fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from abc import abstractmethod
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqkit import distributed
+from vqkit.config import Settings
+from vqkit.data.files import PictureSize
+from vqkit.data.images import Found, StreamedSplit
+from vqkit.data.splits import ArraySplit, SplitPlan
+from vqkit.data.torchvision_import import import_torchvision
+from vqkit.data.values import channel_names
+from vqkit.errors import DataError
+from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.registry import DATASETS
+
+_LOCAL_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS})
+
+# What torchvision raises for files that are not there, and for files that are cut off.
+_MISSING_OR_DAMAGED = (RuntimeError, ValueError, AssertionError, EOFError)
+
+
+class TorchvisionDataset(ImageDataset):
+    """A data set that torchvision knows how to download: `part` of its class `class_name`."""
+
+    title: ClassVar[str]
+    class_name: ClassVar[str]
+
+    class Options(Settings):
+        """Settings that all of them share."""
+
+        root: str = Field("data", description="Directory that holds the files, or where they are downloaded to.")
+        flip: bool = Field(True, description="Mirror half of the training pictures left to right.")
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._root = Path(options.root).expanduser()
+        self._parts: dict[str, Any] = {}
+        if distributed.is_main():
+            self._part("test")  # one process downloads, the others wait for it
+        distributed.barrier()
+
+    @abstractmethod
+    def _arguments(self, part: str) -> dict[str, Any]:
+        """What the torchvision class takes to open the part train, val or test."""
+
+    def _part(self, name: str) -> Any:
+        """The torchvision data set of one part, downloaded if it is not there. Raises `DataError` when it cannot be."""
+        if name not in self._parts:
+            constructor = getattr(import_torchvision().datasets, self.class_name)
+            arguments = self._arguments(name)
+            try:
+                self._parts[name] = constructor(self._root, **arguments)
+            except _MISSING_OR_DAMAGED:
+                self._download(constructor, arguments)
+                self._parts[name] = constructor(self._root, **arguments)
+        return self._parts[name]
+
+    def _download(self, constructor: Any, arguments: dict[str, Any]) -> None:
+        is_new = not self._root.exists()
+        self._root.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=self._root) as folder:
+                constructor(folder, **arguments, download=True)
+                for item in Path(folder).iterdir():
+                    shutil.rmtree(self._root / item.name, ignore_errors=True)
+                    item.replace(self._root / item.name)
+        except (OSError, *_MISSING_OR_DAMAGED, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile) as error:
+            if isinstance(error, OSError) and error.errno in _LOCAL_FAULTS:
+                raise
+            if is_new:
+                with suppress(OSError):
+                    self._root.rmdir()
+            reason = str(getattr(error, "reason", error)).strip().splitlines() or [type(error).__name__]
+            raise DataError(
+                f"{self.title} is not in {self._root}/ and cannot be downloaded: {reason[0].rstrip('.')}.",
+                "Connect to the network, or set data.root to a directory that holds torchvision's files.",
+            ) from error
+
+
+class _InMemory(TorchvisionDataset):
+    """A data set whose torchvision class holds all images as one array."""
+
+    class Options(TorchvisionDataset.Options):
+        """Settings of the data sets without validation images of their own."""
+
+        validation_share: float = Field(0.05, gt=0, lt=1, description="Share of the training images that validate.")
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._validation_share = options.validation_share
+
+    def _arguments(self, part: str) -> dict[str, Any]:
+        return {"train": part == "train"}
+
+    @cached_property
+    def spec(self) -> DataSpec:  # type: ignore[override]
+        """Channels, size and classes."""
+        images, classes = self._images("test"), tuple(str(name) for name in self._part("test").classes)
+        channels, height, width = images.shape[1:]
+        return DataSpec(self.title, channel_names(channels), height, width, "intensity", classes=classes)
+
+    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+        """One split; validation images are a fixed share of the training images."""
+        counts = {part: len(self._part(part).targets) for part in ("train", "test")}
+        source, positions = SplitPlan(counts, self._validation_share, self.title).of(name)
+        labels = torch.as_tensor(self._part(source).targets)[positions]
+        names = [f"{source}_{number:05d}" for number in positions.tolist()]
+        flip = self._options.flip and name == "train"
+        return ArraySplit(self.spec, self._images(source)[positions], labels=labels, names=names, flip=flip)
+
+    def _images(self, part: str) -> Tensor:
+        """The images of a part, uint8 [N, C, H, W]."""
+        data = torch.as_tensor(np.asarray(self._part(part).data))
+        return data[:, None] if data.ndim == 3 else data.permute(0, 3, 1, 2).contiguous()
+
+
+@DATASETS.register("cifar10", "CIFAR-10: 60,000 photographs of 10 classes, 32 x 32 (torchvision)")
+class CIFAR10(_InMemory):
+    """CIFAR-10 (Krizhevsky, 2009)."""
+
+    title = "CIFAR-10"
+    class_name = "CIFAR10"
+
+
+@DATASETS.register("cifar100", "CIFAR-100: 60,000 photographs of 100 classes, 32 x 32 (torchvision)")
+class CIFAR100(_InMemory):
+    """CIFAR-100 (Krizhevsky, 2009)."""
+
+    title = "CIFAR-100"
+    class_name = "CIFAR100"
+
+
+@DATASETS.register("mnist", "MNIST: 70,000 handwritten digits, 28 x 28 (torchvision)")
+class MNIST(_InMemory):
+    """MNIST (LeCun et al., 1998)."""
+
+    title = "MNIST"
+    class_name = "MNIST"
+
+    class Options(_InMemory.Options):
+        """Settings of `mnist`."""
+
+        flip: bool = Field(False, description="Mirror half of the training pictures left to right; digits do not bear it.")
+
+
+@DATASETS.register("fashion-mnist", "Fashion-MNIST: 70,000 articles of clothing, 28 x 28 (torchvision)")
+class FashionMNIST(_InMemory):
+    """Fashion-MNIST (Xiao et al., 2017)."""
+
+    title = "Fashion-MNIST"
+    class_name = "FashionMNIST"
+
+
+@DATASETS.register("celeba", "CelebA: 202,599 faces (torchvision)")
+class CelebA(TorchvisionDataset):
+    """CelebA (Liu et al., 2015) with its own three parts, scaled and cut to a square."""
+
+    title = "CelebA"
+    class_name = "CelebA"
+
+    class Options(TorchvisionDataset.Options):
+        """Settings of `celeba`."""
+
+        size: int = Field(64, ge=1, description="Height and width in pixels.")
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._size = PictureSize(3, options.size, options.size)
+
+    @property
+    def spec(self) -> DataSpec:  # type: ignore[override]
+        """Colour pictures of the chosen size."""
+        return DataSpec(self.title, channel_names(3), self._size.height, self._size.width, "intensity")
+
+    def split(self, name: Literal["train", "val", "test"]) -> StreamedSplit:
+        """One of CelebA's own parts, decoded batch by batch."""
+        files = [self._root / "celeba" / "img_align_celeba" / file for file in self._part(name).filename]
+        found = Found(files, [file.stem for file in files], torch.full((len(files),), -1))
+        return StreamedSplit(self.spec, found, self._size, self._options.flip and name == "train")
+
+    def _arguments(self, part: str) -> dict[str, Any]:
+        return {"split": {"val": "valid"}.get(part, part)}

@@ -1,0 +1,114 @@
+"""Held-out images for a trained model: the split that is meant, checked against the model, in batches that know their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vqkit import distributed
+from vqkit.checkpoint import Loaded
+from vqkit.config import NamedOptions
+from vqkit.data.loading import evaluation_batches
+from vqkit.data.opening import open_dataset, resolve_data
+from vqkit.errors import ConfigError, DataError, did_you_mean
+from vqkit.interfaces import Batch, DataSpec, Split
+
+WORKERS = 2
+"""Processes that read pictures which are not in memory."""
+Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+"""Given the number of images, a context that gives a function to call with how many more are done."""
+SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+
+
+def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limit: int | None = None) -> Split:
+    """The (first `limit`) images of a split of `data`, or of what the model was trained on.
+
+    Raises `ConfigError` for an unknown split and `DataError` for images that the model cannot take.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"There is no split '{split}'.", did_you_mean(split, SPLITS))
+    dataset = open_dataset(loaded.data if data is None else data)
+    check_data(dataset.spec, loaded.model.spec)
+    images = dataset.split(next(name for name in SPLITS if name == split))
+    return images if limit is None or limit >= len(images) else FirstImages(images, limit)
+
+
+def check_data(given: DataSpec, expected: DataSpec) -> None:
+    """Raise `DataError` unless a model trained on `expected` can take images of `given`.
+
+    Components, size and kind of values must be the same; names of conditions and classes may differ.
+    """
+    wanted = expected.components, expected.height, expected.width, expected.value_kind
+    if (given.components, given.height, given.width, given.value_kind) != wanted:
+        raise DataError(
+            f"The data set '{given.name}' has {_described(given)}; the model was trained on {_described(expected)}.",
+            "Name fitting data with --data, or a fitting model with --run.",
+        )
+
+
+def align_conditions(batch: Batch, given: DataSpec, expected: DataSpec) -> Batch:
+    """The batch with the conditions that the model knows, in its order; NaN for those the data set does not have."""
+    if given.condition_names == expected.condition_names:
+        return batch
+    columns = dict(zip(given.condition_names, batch.conditions.T, strict=True))
+    unknown = torch.full((len(batch.images),), torch.nan, device=batch.conditions.device)
+    rows = [columns.get(name, unknown) for name in expected.condition_names]
+    return batch._replace(conditions=torch.stack(rows, dim=1) if rows else batch.conditions[:, :0])
+
+
+def described_data(loaded: Loaded, data: str | NamedOptions | None) -> dict[str, Any]:
+    """The name (or path) of the data set that is meant, and its settings, as plain values."""
+    named = loaded.data if data is None else resolve_data(data)
+    return named.model_dump(mode="json")
+
+
+class FirstImages(Split):
+    """Only the first `count` images of a split."""
+
+    def __init__(self, split: Split, count: int) -> None:
+        super().__init__(split.spec)
+        self._split, self._count = split, count
+
+    @property
+    def in_memory(self) -> bool:  # type: ignore[override]
+        """As the split itself."""
+        return self._split.in_memory
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Split.batch`."""
+        return self._split.batch(indices)
+
+    def names(self, indices: Tensor) -> list[str]:
+        """See `Split.names`."""
+        return self._split.names(indices)
+
+
+def silent(total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """The progress that nobody watches."""
+    del total
+    return nullcontext(lambda done: None)
+
+
+def numbered_batches(images: Split, batch_size: int, progress: Progress = silent) -> Iterator[tuple[int, Batch]]:
+    """This process's batches, each with the position of its first image in the split."""
+    share, longer = divmod(len(images), distributed.world_size())
+    first = distributed.rank() * share + min(distributed.rank(), longer)
+    with progress(len(images)) as advance:
+        for batch in evaluation_batches(images, batch_size, WORKERS):
+            yield first, batch
+            first += len(batch.images)
+            advance(len(batch.images))
+
+
+def _described(spec: DataSpec) -> str:
+    names = spec.components if len(spec.components) <= 8 else (*spec.components[:8], "...")
+    return (
+        f"{len(spec.components)} {spec.value_kind} components ({', '.join(names)}) of {spec.height} x {spec.width} (height x width)"
+    )

@@ -1,0 +1,55 @@
+"""A codebook that learns by running means (van den Oord et al. 2017, appendix A.1; sonnet's `VectorQuantizerEMA`)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqkit.quantizers.codebook import CodebookOptions, LearnedCodebook
+from vqkit.quantizers.kmeans import assign
+from vqkit.registry import QUANTIZERS
+
+
+class EMAOptions(CodebookOptions):
+    """Settings of the codebook of running means."""
+
+    epsilon: float = Field(1e-5, gt=0, description="Laplace smoothing of the running counts, when codes are made of them.")
+
+
+@QUANTIZERS.register("ema", "Codebook of running means of its features, k-means start, dead codes restarted")
+class EMACodebook(LearnedCodebook):
+    """Each code is the running mean of the features that chose it.
+
+    With n_k and s_k the number and the sum of the features of a batch (of all processes) that chose code k, decay g:
+
+        N_k <- g N_k + (1 - g) n_k        m_k <- g m_k + (1 - g) s_k
+        e_k  = m_k / N~_k                 N~_k = (N_k + eps) / (sum N + K eps) * sum N
+
+    N and m are the buffers `counts` float32 [K] and `sums` float32 [K, D]; N~ is used and not kept. A code nobody chooses
+    stays where it is, as N and m shrink alike. A batch with a feature that is not finite teaches nothing.
+    """
+
+    Options = EMAOptions
+    options: EMAOptions
+    sums: Tensor
+
+    def __init__(self, options: EMAOptions) -> None:
+        super().__init__(options)
+        codes = torch.randn(self.num_codes, self.dim)
+        self.register_buffer("codes", codes)
+        self.register_buffer("sums", codes.clone())
+
+    def _learn(self, rows: Tensor, indices: Tensor) -> None:
+        counts, sums = assign(rows, indices, self.num_codes)
+        finite = sums.sum().isfinite()
+        share = (1 - self.options.decay) * finite
+        self.counts.lerp_(counts, share)
+        self.sums.lerp_(torch.where(finite, sums, self.sums), share)
+        total, epsilon = self.counts.sum(), self.options.epsilon
+        smoothed = (self.counts + epsilon) * (total / (total + self.num_codes * epsilon))
+        torch.div(self.sums, smoothed[:, None], out=self.codes)
+
+    def _move(self, moved: Tensor, codes: Tensor, counts: Tensor) -> None:
+        super()._move(moved, codes, counts)
+        self.sums.copy_(torch.where(moved[:, None], codes * counts[:, None], self.sums))

@@ -1,0 +1,31 @@
+"""A codebook that learns by gradient descent, as in the first VQ-VAE (van den Oord et al. 2017, equation 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqkit import distributed
+from vqkit.quantizers.codebook import CodebookOptions, LearnedCodebook
+from vqkit.quantizers.straight_through import count_by_code
+from vqkit.registry import QUANTIZERS
+
+
+@QUANTIZERS.register("gradient", "Codebook trained by the optimizer, k-means start, dead codes restarted")
+class GradientCodebook(LearnedCodebook):
+    """The codes are a parameter, which the gradient of the codebook loss pulls to the features that chose them.
+
+    `decay` concerns only the running counts by which dead codes are told.
+    """
+
+    Options = CodebookOptions
+    codes: nn.Parameter
+
+    def __init__(self, options: CodebookOptions) -> None:
+        super().__init__(options)
+        self.codes = nn.Parameter(torch.randn(self.num_codes, self.dim))
+
+    def _learn(self, rows: Tensor, indices: Tensor) -> None:
+        counts = count_by_code(indices, self.num_codes)
+        distributed.all_reduce(counts)
+        self.counts.lerp_(counts, 1 - self.options.decay)

@@ -1,0 +1,174 @@
+"""`vqkit inpaint`, `encode` and `decode` as typed, with a model whose answers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from painting import SHAPES, Blocks, pipeline, sections
+from vqkit import generate
+from vqkit.checkpoint import Loaded
+from vqkit.cli.conditions import parse_conditions, parse_names
+from vqkit.cli.counting import counting
+from vqkit.cli.decode import decode
+from vqkit.cli.encode import encode
+from vqkit.cli.inpaint import inpaint
+from vqkit.codes import read_codes
+from vqkit.config import NamedOptions
+from vqkit.data.pictures import image_files, save_picture, to_pil
+from vqkit.data.reading import Request, find_items, read_entries
+from vqkit.errors import CheckpointError, ConfigError, DataError
+
+IMAGES = sections(3)
+app = typer.Typer()
+app.command("inpaint")(inpaint)
+app.command("encode")(encode)
+app.command("decode")(decode)
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with exported sections and runs that hold the blocks; the digest of a run is its name."""
+
+    def load_model(run: str | None, device: torch.device) -> Loaded:
+        name = run or "newest"
+        return Loaded(Blocks(SHAPES), Path("runs", name, "model.safetensors"), name * 8, NamedOptions(name="sections"), {})
+
+    monkeypatch.setattr(generate, "load_model", load_model)
+    monkeypatch.chdir(tmp_path)
+    for number, image in enumerate(IMAGES):
+        for path, picture in image_files(image, f"s{number}", Path("sections"), SHAPES).items():
+            save_picture(picture, path)
+    return tmp_path
+
+
+def run(*arguments: str) -> Any:
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_one_file_as_typed() -> None:
+    result = run("inpaint", "sections/belt/s0_belt.png", "--keep", "belt")
+    assert result.stdout.splitlines() == [
+        "using runs/newest/model.safetensors",
+        "filled in 1 image, written to inpainted/",
+        "look at inpainted/before_after/s0.png",
+    ]
+    kept, written = Path("sections/belt/s0_belt.png"), Path("inpainted/belt/s0_belt.png")
+    assert kept.read_bytes() == written.read_bytes()
+
+
+def test_a_directory_as_typed() -> None:
+    Path("sections/belt/s1_belt.png").write_bytes(b"broken")
+    result = run("inpaint", "sections", "--keep", "belt,carcass", "--out", "out", "--batch-size", "1", "--run", "chosen")
+    assert result.stdout.splitlines() == [
+        "using runs/chosen/model.safetensors",
+        "filled in 2 images; 1 skipped, written to out/",
+        "look at out/before_after/",
+    ]
+    assert "skipped sections/" in result.stderr and "s1_belt.png cannot be read" in result.stderr
+
+
+def test_a_mask_is_white_where_to_fill_in() -> None:
+    hole = torch.zeros(8, 12, dtype=torch.uint8)
+    hole[:4] = 255
+    save_picture(to_pil(hole), Path("mask.png"))
+    run("inpaint", "sections", "--mask", "mask.png")
+    entries = read_entries(find_items(Path("inpainted"), SHAPES), SHAPES, Request(), True, lambda path, reason: None)
+    observed = torch.ones(3, 3, 8, 12, dtype=torch.bool) & (hole == 0)
+    expected = pipeline(SHAPES).inpaint(IMAGES, observed=observed)
+    assert torch.equal(torch.stack([entry.image for entry in entries]), expected)
+
+
+def test_conditions_reach_the_model() -> None:
+    run("inpaint", "sections", "--keep", "belt", "--cond", "width_px=20")
+    with Image.open("inpainted/carcass/s0_carcass.png") as picture:
+        assert picture.getextrema() == (0, 0), "a fifth is below the threshold everywhere"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["sections", "--keep", "bealt"], ConfigError, "Did you mean 'belt'"),
+        (["sections"], DataError, "None of the 3 images can be used.*nothing to fill in"),
+        (["sections/belt/s0_belt.png", "--keep", "belt,tread"], DataError, "does not hold tread"),
+        (["sections", "--keep", ","], ConfigError, "--keep names no component"),
+        (["sections", "--keep", "belt", "--cond", "width"], ConfigError, "there is no '='"),
+        (["sections", "--keep", "belt", "--cond", "width_px=wide"], ConfigError, "'wide' is not a number"),
+        (["sections", "--keep", "belt", "--cond", "height=3"], ConfigError, "no condition 'height'"),
+        (["sections", "--keep", "belt", "--device", "tpu"], ConfigError, "no device 'tpu'"),
+        (["sections", "--keep", "belt", "--form", "tree"], ConfigError, "no form 'tree'"),
+        (["nowhere.png", "--keep", "belt"], DataError, "nowhere.png does not exist"),
+        (["sections", "--keep", "belt", "--out", "sections"], DataError, "Choose another directory"),
+    ],
+)
+def test_what_cannot_be_done_says_so_and_writes_nothing(arguments: list[str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        run("inpaint", *arguments)
+    assert not Path("inpainted").exists()
+
+
+def test_help_says_which_colour_of_a_mask_is_filled_in() -> None:
+    assert "WHITE pixels are filled in" in " ".join(run("inpaint", "--help").stdout.replace("│", " ").split())
+
+
+def test_encode_and_decode() -> None:
+    encoded = run("encode", "sections", "--out", "all.safetensors")
+    assert encoded.stdout.splitlines()[-1] == "encoded 3 images to all.safetensors (2 x 3 codes of 16 each)"
+    content = read_codes(Path("all.safetensors"))
+    assert content.names == ("s0", "s1", "s2")
+    assert torch.equal(content.codes[0], pipeline(SHAPES).encode(IMAGES)[0])
+    decoded = run("decode", "all.safetensors", "--out", "again")
+    assert decoded.stdout.splitlines()[-1] == "decoded 3 images, written to again/"
+    assert len(list(Path("again").rglob("*.png"))) == 12
+    with pytest.raises(CheckpointError, match="were made by the tokenizer newestnewest, not by otherotherot"):
+        run("decode", "all.safetensors", "--run", "other")
+
+
+def test_encode_keeps_only_what_is_asked_for() -> None:
+    run("encode", "sections", "--keep", "belt")
+    assert torch.equal(read_codes(Path("codes.safetensors")).codes[0], pipeline(SHAPES).encode(IMAGES, keep="belt")[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Either INPUT or --data"),
+        (["sections", "--data", "tyre"], "Either INPUT or --data"),
+        (["--data", "tyre", "--keep", "belt"], "--keep and --form belong to pictures"),
+        (["sections", "--out", "codes.json"], "ends in .safetensors"),
+        (["--data", "tyre", "--split", "everything"], "no split 'everything'"),
+    ],
+)
+def test_encode_asks_for_one_input(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run("encode", *arguments)
+
+
+def test_parsing() -> None:
+    assert parse_conditions(["a=1", "b = 2.5", "a=nan"])["b"] == 2.5
+    assert parse_conditions(None) == {}
+    assert parse_names(" a, b,a,") == ("a", "b")
+    assert parse_names(None) == ()
+
+
+def test_counting_prints_a_line_for_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    with counting("encoded", 20) as advance:
+        for _ in range(20):
+            advance(1)
+    lines = capsys.readouterr().err.split("\n")[:-1]
+    assert lines == [f"encoded: {number} of 20" for number in range(2, 21, 2)]
+
+
+def test_a_single_image_needs_no_counting(capsys: pytest.CaptureFixture[str]) -> None:
+    with counting("encoded", 1) as advance:
+        advance(1)
+    assert capsys.readouterr().err == ""

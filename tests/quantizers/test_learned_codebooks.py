@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqkit.config import ConfigError
+from vqkit.quantizers.codebook import LearnedCodebook
+from vqkit.quantizers.ema import EMACodebook
+from vqkit.registry import QUANTIZERS
+
+BOTH = pytest.mark.parametrize("name", ["ema", "gradient"])
+
+
+def build(name: str, **settings: Any) -> LearnedCodebook:
+    torch.manual_seed(0)
+    quantizer = QUANTIZERS.build(name, {"num_codes": 16, "dim": 4, **settings})
+    assert isinstance(quantizer, LearnedCodebook)
+    return quantizer
+
+
+def batch(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape or (4, 4, 3, 5), generator=torch.Generator().manual_seed(seed))
+
+
+def started(name: str, codes: Tensor, **settings: Any) -> LearnedCodebook:
+    """A codebook that already stands at `codes`, with a running count of one for each."""
+    quantizer = build(name, num_codes=len(codes), dim=codes.shape[1], **settings)
+    quantizer._move(torch.ones(len(codes), dtype=torch.bool), codes, torch.ones(len(codes)))
+    quantizer.initialised.fill_(True)
+    return quantizer
+
+
+def column(*values: float) -> Tensor:
+    """Features of one dimension on a grid of one row: [1, 1, 1, w]."""
+    return torch.tensor(values).view(1, 1, 1, -1)
+
+
+def test_ema_by_hand_for_two_steps() -> None:
+    quantizer = started("ema", torch.tensor([[0.0], [10.0]]), decay=0.9, epsilon=0.1, restart_every=0)
+    assert isinstance(quantizer, EMACodebook)
+
+    first = quantizer(column(1.0, 2.0, 9.0))
+    assert first.indices.flatten().tolist() == [0, 0, 1]
+    assert first.features.flatten().tolist() == [0.0, 0.0, 10.0], "features are quantised before the codes move"
+    assert float(first.commitment_loss) == pytest.approx((1 + 4 + 1) / 3)
+    # N = .9 * 1 + .1 * [2, 1];  m = .9 * [0, 10] + .1 * [3, 9];  sum N = 2.1
+    torch.testing.assert_close(quantizer.counts, torch.tensor([1.1, 1.0]))
+    torch.testing.assert_close(quantizer.sums.flatten(), torch.tensor([0.3, 9.9]))
+    smoothed = torch.tensor([(1.1 + 0.1) / (2.1 + 0.2) * 2.1, (1.0 + 0.1) / (2.1 + 0.2) * 2.1])
+    torch.testing.assert_close(quantizer.codes.flatten(), torch.tensor([0.3, 9.9]) / smoothed)
+
+    quantizer(column(8.0))
+    # N = .9 * [1.1, 1.0] + .1 * [0, 1];  m = .9 * [.3, 9.9] + .1 * [0, 8];  sum N = 1.99
+    torch.testing.assert_close(quantizer.counts, torch.tensor([0.99, 1.0]))
+    torch.testing.assert_close(quantizer.sums.flatten(), torch.tensor([0.27, 9.71]))
+    smoothed = torch.tensor([(0.99 + 0.1) / (1.99 + 0.2) * 1.99, (1.0 + 0.1) / (1.99 + 0.2) * 1.99])
+    torch.testing.assert_close(quantizer.codes.flatten(), torch.tensor([0.27, 9.71]) / smoothed)
+    assert int(quantizer.updates) == 2
+
+
+def test_codes_that_nobody_chooses_stay_bounded() -> None:
+    codes = torch.tensor([[0.0, 0.0], [50.0, 50.0], [-80.0, 3.0]])
+    quantizer = started("ema", codes, restart_every=0)
+    for step in range(1000):
+        quantizer(0.1 * batch(step, 2, 2, 2, 2))
+    assert bool(quantizer.codes.isfinite().all())
+    assert bool((quantizer.codes[1:].norm(dim=1) <= codes[1:].norm(dim=1) * 1.001).all())
+
+
+def test_the_first_running_counts_are_one_and_agree_with_the_codes() -> None:
+    quantizer = build("ema")
+    assert isinstance(quantizer, EMACodebook)
+    assert torch.equal(quantizer.counts, torch.ones(16))
+    assert torch.equal(quantizer.sums, quantizer.codes)
+
+
+@BOTH
+def test_first_batch_starts_the_codebook_at_its_clusters(name: str) -> None:
+    centres = torch.tensor([[5.0, 0.0, 0.0, 0.0], [0.0, 5.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0]])
+    rows = centres.repeat(40, 1) + 0.01 * batch(0, 120, 4)
+    features = rows.view(2, 6, 10, 4).permute(0, 3, 1, 2)
+    quantizer = build(name, num_codes=12, restart_every=0)
+    output = quantizer(features)
+    assert bool(quantizer.initialised)
+    assert float(output.commitment_loss) < 1e-4
+    assert torch.cdist(quantizer.codes.detach(), centres).amin(dim=1).max() < 0.1
+    assert float(quantizer.counts.sum()) == pytest.approx(120, abs=12)
+
+
+@BOTH
+def test_without_lloyd_the_codes_are_features_of_the_first_batch(name: str) -> None:
+    quantizer = build(name, kmeans_iterations=0, decay=0.0 if name == "gradient" else 0.99)
+    features = batch(0)
+    # Quantised before anything is learned: each code's own feature is replaced by itself.
+    quantized = quantizer(features).features
+    rows, chosen = (tensor.permute(0, 2, 3, 1).reshape(-1, 4) for tensor in (features, quantized))
+    same = (rows == chosen).all(dim=1)
+    assert int(same.sum()) == 16
+    assert len(rows[same].unique(dim=0)) == 16
+
+
+@BOTH
+def test_fewer_features_than_codes(name: str) -> None:
+    quantizer = build(name, num_codes=40, restart_every=1)
+    for step in range(5):
+        output = quantizer(batch(step, 1, 4, 2, 3))
+    assert bool(output.features.isfinite().all())
+    assert bool(quantizer.codes.isfinite().all())
+
+
+@BOTH
+def test_evaluation_moves_nothing(name: str) -> None:
+    quantizer = build(name, restart_every=1)
+    quantizer(batch(0))
+    before = copy.deepcopy(quantizer.state_dict())
+    quantizer.eval()
+    for step in range(3):
+        quantizer(batch(step))
+        quantizer.encode(batch(step))
+    for key, value in quantizer.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+@BOTH
+@pytest.mark.parametrize("training", [True, False])
+def test_encode_then_decode_equals_the_forward_value_exactly(name: str, training: bool) -> None:
+    quantizer = build(name, num_codes=100, kmeans_iterations=1)
+    quantizer(batch(0))
+    features = batch(1, 3, 4, 7, 2)
+    frozen = copy.deepcopy(quantizer)
+    output = quantizer.train(training)(features)
+    indices = frozen.encode(features)
+    assert torch.equal(indices, output.indices)
+    assert torch.equal(frozen.decode(indices), output.features)
+    assert output.indices.shape == (3, 7, 2)
+    assert output.features.shape == features.shape
+
+
+@BOTH
+def test_the_codebook_loss_is_zero_only_for_running_means(name: str) -> None:
+    quantizer = build(name)
+    quantizer(batch(0))
+    output = quantizer(batch(1))
+    assert float(output.commitment_loss) > 0
+    assert (float(output.codebook_loss) == 0) == (name == "ema")
+    assert output.codebook_loss.requires_grad == (name == "gradient")
+
+
+def test_the_codebook_loss_trains_the_gradient_codebook() -> None:
+    quantizer = build("gradient", restart_every=0)
+    optimizer = torch.optim.SGD(quantizer.parameters(), lr=5.0)
+    features = batch(0)
+    losses = []
+    for _ in range(20):
+        loss = quantizer(features).codebook_loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_float32_under_autocast(name: str, dtype: torch.dtype) -> None:
+    inside, outside = build(name), build(name)
+    features = batch(0).to(dtype).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = inside(features)
+    reference = outside(features.detach().float())
+    assert output.features.dtype == output.commitment_loss.dtype == torch.float32
+    assert torch.equal(output.indices, reference.indices)
+    assert torch.equal(output.features, reference.features)
+    assert torch.equal(inside.codes, outside.codes)
+    (output.features.sum() + output.commitment_loss).backward()
+    assert features.grad is not None
+    assert features.grad.dtype == dtype
+
+
+@BOTH
+def test_dead_codes_restart_with_all_their_state(name: str) -> None:
+    codes = torch.tensor([[0.0, 0.0], [1000.0, 0.0], [0.0, 1000.0]])
+    quantizer = started(name, codes, decay=0.5, restart_every=6, restart_threshold=0.1)
+    for step in range(5):
+        quantizer(batch(step, 2, 2, 3, 3))
+    assert torch.equal(quantizer.codes[1:].detach(), codes[1:]) or name == "ema"
+    assert bool((quantizer.codes[1:].norm(dim=1) > 100).all()), "nothing restarts before its time"
+    last = batch(5, 2, 2, 3, 3)
+    quantizer(last)
+    rows = last.permute(0, 2, 3, 1).reshape(-1, 2)
+    for code in (1, 2):
+        assert bool((rows == quantizer.codes[code]).all(dim=1).any()), "a dead code is now a feature of the batch"
+        # Running counts before the restart: 0.5^6 for the dead ones, the batch's 18 features weighted for the other.
+        mean = (2 * 0.5**6 + 18 * (1 - 0.5**6) + 0.5**6) / 3
+        assert float(quantizer.counts[code]) == pytest.approx(0.1 * mean)
+    if isinstance(quantizer, EMACodebook):
+        torch.testing.assert_close(quantizer.sums[1:], quantizer.codes[1:] * quantizer.counts[1:, None])
+    assert not torch.equal(quantizer.codes[1], quantizer.codes[2])
+    # The next line of a wrong implementation would undo it: e = m / N with an old m.
+    quantizer(last)
+    assert bool((quantizer.codes.norm(dim=1) < 10).all())
+
+
+@BOTH
+def test_codes_in_use_do_not_restart(name: str) -> None:
+    codes = torch.eye(4) * 10
+    quantizer = started(name, codes, restart_every=1)
+    for step in range(10):
+        features = codes.repeat(3, 1).view(3, 2, 2, 4).permute(0, 3, 1, 2) + 0.01 * batch(step, 3, 4, 2, 2)
+        quantizer(features)
+    assert bool(((quantizer.codes.detach() - codes).norm(dim=1) < 0.1).all())
+
+
+@BOTH
+def test_restarts_keep_away_from_what_is_already_represented(name: str) -> None:
+    codes = torch.tensor([[0.0, 0.0], [500.0, 500.0], [-500.0, 500.0]])
+    quantizer = started(name, codes, decay=0.0, restart_every=1)
+    features = torch.zeros(1, 2, 10, 10)
+    features[0, :, 4, 4] = torch.tensor([3.0, 4.0])
+    quantizer(features)
+    quantizer(features)
+    assert (quantizer.codes == torch.tensor([3.0, 4.0])).all(dim=1).sum() == 1, "the one feature that lies on no code"
+    assert (quantizer.codes.norm(dim=1) > 100).sum() == 1, "the other dead code waits: there is nothing else to represent"
+
+
+@BOTH
+def test_equal_seeds_give_equal_codebooks_and_leave_the_global_generator_alone(name: str) -> None:
+    first, second = build(name, restart_every=2), build(name, restart_every=2)
+    state = torch.get_rng_state()
+    for step in range(6):
+        first(batch(step))
+    torch.rand(3)
+    for step in range(6):
+        second(batch(step))
+    assert torch.equal(first.codes, second.codes)
+    torch.set_rng_state(state)
+    build_state = torch.get_rng_state()
+    first(batch(9))
+    assert torch.equal(torch.get_rng_state(), build_state)
+
+
+@BOTH
+@pytest.mark.parametrize("saved_after", [0, 1, 3])
+def test_resuming_from_saved_state_changes_nothing(name: str, saved_after: int) -> None:
+    straight, stopped = build(name, restart_every=2), build(name, restart_every=2)
+    for step in range(saved_after):
+        straight(batch(step))
+        stopped(batch(step))
+    torch.manual_seed(99)
+    resumed = QUANTIZERS.build(name, stopped.options.model_dump())
+    resumed(batch(50))  # a history of its own, which loading must erase
+    resumed.load_state_dict(stopped.state_dict())
+    for step in range(saved_after, 8):
+        expected, got = straight(batch(step)), resumed(batch(step))
+        assert torch.equal(expected.indices, got.indices)
+    for key, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_batch_that_is_not_finite_teaches_running_means_nothing(first: bool) -> None:
+    quantizer, spared = build("ema", restart_every=1), build("ema", restart_every=1)
+    bad = batch(0)
+    bad[1, 2, 1, 1] = torch.nan
+    if not first:
+        quantizer(batch(7))
+        spared(batch(7))
+    before = quantizer.codes.clone()
+    assert not bool(quantizer(bad).commitment_loss.isfinite())
+    assert bool(quantizer.codes.isfinite().all())
+    assert bool(quantizer.initialised) != first
+    if not first:
+        assert float((quantizer.codes - before).norm()) < float(before.norm()), "at most restarts"
+    quantizer(batch(8))
+    assert bool(quantizer.initialised)
+    assert bool(quantizer.codes.isfinite().all())
+
+
+@BOTH
+def test_unused_codes_become_neighbours_of_used_ones(name: str) -> None:
+    quantizer = build(name)
+    quantizer(batch(0))
+    codes, counts = quantizer.codes.detach().clone(), quantizer.counts.clone()
+    seen = torch.zeros(16, dtype=torch.int64)
+    seen[[2, 5]] = torch.tensor([1000, 3])
+    assert quantizer.reset_unused_codes(seen, torch.Generator().manual_seed(0)) == 14
+    unused = seen == 0
+    torch.testing.assert_close(quantizer.codes[[2, 5]].detach(), codes[[2, 5]])
+    away = (quantizer.codes.detach()[unused] - codes[2]).norm(dim=1)
+    assert int(((away > 0) & (away < 0.1)).sum()) >= 13, "nearly all copy the code that has nearly all of the use"
+    assert len(quantizer.codes.detach().unique(dim=0)) == 16
+    # What a code had is shared between it and its copies: nothing is gained or lost.
+    assert float(quantizer.counts.sum()) == pytest.approx(float(counts[[2, 5]].sum()))
+    if isinstance(quantizer, EMACodebook):
+        torch.testing.assert_close(quantizer.sums, quantizer.codes * quantizer.counts[:, None], rtol=1e-3, atol=1e-3)
+
+
+@BOTH
+def test_one_use_is_enough_to_stay(name: str) -> None:
+    quantizer = build(name)
+    quantizer(batch(0))
+    codes = quantizer.codes.detach().clone()
+    assert quantizer.reset_unused_codes(torch.ones(16, dtype=torch.int64), torch.Generator()) == 0
+    assert torch.equal(quantizer.codes.detach(), codes)
+
+
+def test_without_any_use_there_is_nothing_to_reset_to() -> None:
+    with pytest.raises(ConfigError, match="none to copy"):
+        build("ema").reset_unused_codes(torch.zeros(16, dtype=torch.int64), torch.Generator())
+
+
+@pytest.mark.parametrize("setting", [{"decay": 1.0}, {"num_codes": 1}, {"restart_threshold": 0.0}, {"codes": 3}])
+def test_wrong_settings_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="quantizer 'ema'"):
+        QUANTIZERS.build("ema", setting)
+
+
+@BOTH
+def test_restarts_raise_usage_on_data_that_wanders(name: str) -> None:
+    def used(restart_every: int) -> int:
+        quantizer = build(name, num_codes=64, restart_every=restart_every)
+        chosen = []
+        for step in range(120):
+            # An encoder that widens tenfold as it learns: codes of the first batch are soon all in one corner.
+            indices = quantizer((0.1 + min(step, 60) / 60) * batch(step, 8, 4, 4, 4) + min(step, 60) / 10).indices
+            chosen.append(indices.flatten())
+        return len(torch.cat(chosen[-20:]).unique())
+
+    assert used(10) >= 60
+    assert used(10) > used(0)

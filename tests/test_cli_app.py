@@ -1,0 +1,189 @@
+"""The error boundary: what becomes of each kind of error at the command line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import vqkit
+from vqkit.cli import app as cli
+from vqkit.errors import DataError, Interrupted
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "VQKIT_DEBUG"} | {"NO_COLOR": "1"}
+    command = [sys.executable, "-m", "vqkit", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+
+
+class Ending:
+    """How `main` ended when the command raised `error`."""
+
+    def __init__(self, error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        def fail(**_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "app", fail)
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        self.code = caught.value.code
+        self.out, self.err = capsys.readouterr()
+
+
+@pytest.fixture(autouse=True)
+def _no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VQKIT_DEBUG", raising=False)
+
+
+def test_what_the_user_can_fix_is_a_sentence_and_a_hint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ending = Ending(DataError("The folder is empty.", "Put pictures in it."), monkeypatch, capsys)
+    assert (ending.code, ending.out) == (2, "")
+    assert ending.err == "Error: The folder is empty.\nHint: Put pictures in it.\n"
+
+
+def test_without_a_hint_there_is_no_empty_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Ending(DataError("The folder is empty."), monkeypatch, capsys).err == "Error: The folder is empty.\n"
+
+
+def test_debugging_shows_the_traceback_as_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("VQKIT_DEBUG", "1")
+    ending = Ending(DataError("The folder is empty."), monkeypatch, capsys)
+    assert ending.code == 2
+    assert ending.err.startswith("Traceback (most recent call last)")
+    assert ending.err.endswith("Error: The folder is empty.\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "hint"),
+    [
+        (
+            errno.ENOSPC,
+            "Cannot write or read runs/a: No space left on device.",
+            "Free some space; what was saved before is intact.",
+        ),
+        (errno.EACCES, "Cannot write or read runs/a: Permission denied.", "Choose a place that you may write to."),
+        (errno.EROFS, "Cannot write or read runs/a: Read-only file system.", "Choose a place that you may write to."),
+        (errno.ENOTDIR, "Cannot write or read runs/a: Not a directory.", "A part of that path is a file; choose another path."),
+        (errno.ENOENT, "Cannot write or read runs/a: No such file or directory.", "Check the path."),
+    ],
+)
+def test_disks_and_permissions_are_the_users_to_fix(
+    number: int, message: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ending = Ending(OSError(number, "whatever the library says", "runs/a"), monkeypatch, capsys)
+    assert (ending.code, ending.err) == (2, f"Error: {message}\nHint: {hint}\n")
+
+
+def test_a_full_disk_without_a_file_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ending = Ending(OSError(errno.ENOSPC, "full"), monkeypatch, capsys)
+    assert ending.err.startswith("Error: Cannot write or read a file: No space left on device.")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
+        ),
+    ],
+    ids=["gpu", "processor"],
+)
+def test_too_little_memory(error: RuntimeError, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ending = Ending(error, monkeypatch, capsys)
+    assert ending.code == 2
+    assert ending.err == "Error: The device has too little memory for this.\nHint: Use a smaller --batch-size or a smaller model.\n"
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ending = Ending(Interrupted("Saved. Go on with: vqkit train-vqvae --resume runs/a"), monkeypatch, capsys)
+    assert (ending.code, ending.err) == (130, "Saved. Go on with: vqkit train-vqvae --resume runs/a\n")
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), RuntimeError("a bug"), OSError(errno.EIO, "broken disk")])
+def test_bugs_are_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(type(error)) as caught:
+        cli.main()
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "in_stderr", "not_in_stderr"),
+    [
+        ("vqkit.errors.DataError('The folder is empty.', 'Put pictures in it.')", 2, "Hint: Put pictures in it.", "Traceback"),
+        ("ValueError('a bug')", 1, "ValueError: a bug", "Hint"),
+        ("KeyboardInterrupt()", 130, "", "Traceback"),
+        ("OSError(28, 'full', 'runs/a')", 2, "runs/a: No space left on device.", "Traceback"),
+    ],
+)
+def test_exit_codes_of_a_whole_process(error: str, code: int, in_stderr: str, not_in_stderr: str) -> None:
+    program = f"""
+import vqkit.errors
+from vqkit.cli import app as cli
+@cli.app.command("fail")
+def fail() -> None:
+    raise {error}
+cli.main()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "VQKIT_DEBUG"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "fail"], capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert in_stderr in done.stderr
+    assert not_in_stderr not in done.stderr
+
+
+def test_the_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"vqkit {vqkit.__version__}\n")
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_the_commands(flag: str) -> None:
+    done = run(flag)
+    assert done.returncode == 0
+    for command in ("train-vqvae", "inpaint", "encode", "decode", "codebook-stats", "evaluate", "data", "models"):
+        assert f" {command} " in done.stdout
+
+
+def test_a_wrong_command_is_the_users_to_fix() -> None:
+    done = run("train")
+    assert done.returncode == 2
+    assert "No such command 'train'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_the_users_to_fix() -> None:
+    done = run("train-vqvae", "--set", "training.sed=1")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "Error: The configuration has no setting 'training.sed'."
+    assert done.stderr.splitlines()[1].startswith("Hint: Did you mean 'training.seed'?")
+
+
+def test_models_as_json_is_one_object_and_nothing_else() -> None:
+    done = run("models", "--json")
+    assert done.returncode == 0, done.stderr
+    listing = json.loads(done.stdout)
+    assert "vqvae" in listing["models"]
+    assert "ema" in listing["quantizers"]
+    assert "tyre" in listing["data sets"]
+    assert listing["priors"] == {}
+
+
+def test_models_as_a_table_has_a_line_each() -> None:
+    done = run("models")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines() if " vqvae " in line] == [["model", "vqvae"]]
