@@ -27,15 +27,15 @@ $(READY): pyproject.toml constraints.txt
 	  || { echo "vqkit needs Python 3.10 or newer. Name one: make setup PYTHON=python3.12"; exit 1; }
 	@echo "Setting up .venv: PyTorch and the tools around it, a few minutes, once."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(READY) ## Train on the tyre sections and fill one in, under demo/ (DEMO=quick: a minute)
 	@mkdir -p $(DEMO_DIR)
 	cd $(DEMO_DIR) && $(VQKIT) train-vqvae --mask-max 0.7 $(TRAINING)
 	cd $(DEMO_DIR) && $(VQKIT) data export tyre --split test --num 4 --out sections
-	cd $(DEMO_DIR) && $(VQKIT) inpaint "$$(find sections -path '*group_nc*' -name '*.png' | sort | head -n 1)" --keep group_nc --out filled
-	@echo; echo "The filled-in tyre section: $$(find $(DEMO_DIR)/filled -name '*figure*.png' | sort | head -n 1)"
+	cd $(DEMO_DIR) && $(VQKIT) inpaint sections/group_nc/test_00000_group_nc.png --keep group_nc --out filled
+	@echo; echo "The carcass it was given, and the tyre section it made of it: $(DEMO_DIR)/filled/before_after/test_00000.png"
 
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest
@@ -47,7 +47,7 @@ check: $(READY) ## Check style, types, the direction of imports and the document
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python scripts/cli_reference.py --check
 	@$(BIN)/python scripts/configuration_reference.py --check
-	@$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(READY) ## Run every benchmark; JSON with machine and versions in benchmarks/results/
 	@mkdir -p benchmarks/results
@@ -57,7 +57,7 @@ bench: $(READY) ## Run every benchmark; JSON with machine and versions in benchm
 docs: $(READY) ## Write the generated pages anew and build the site in site/
 	@$(BIN)/python scripts/cli_reference.py
 	@$(BIN)/python scripts/configuration_reference.py
-	@$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "Open site/index.html"
 
 golden: $(READY) ## Record the golden losses anew, after a change that is meant to move them

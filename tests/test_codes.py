@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from painting import SHAPES, pipeline, sections
 from safetensors import safe_open
 
+from painting import SHAPES, pipeline, sections
 from vqkit.checkpoint import write_tensors
 from vqkit.codes import CodesFile, check_tokenizer, read_codes, smallest_integer, write_codes
 from vqkit.errors import CheckpointError

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from painting import COLOUR, SHAPES, pipeline, sections
 from PIL import Image
 
+from painting import COLOUR, SHAPES, pipeline, sections
 from vqkit.data.reading import Request, find_items
 from vqkit.data.splits import ArraySplit
 from vqkit.encoding import decode_codes, encode_items, encode_split

@@ -259,6 +259,3 @@ def test_a_trained_run_from_load_to_codes(tiny_run: Path) -> None:
     assert torch.equal(filled[:, 0], images[:, 0]) and int((filled > 0).sum(dim=1).max()) == 1
     # Through the codes or in one pass: the same images.
     torch.testing.assert_close(model.decode(model.encode(images)), model.reconstruct(images.float() / 255), rtol=0, atol=1e-5)
-    one = model.inpaint(images[:1].float() / 255, keep=["group_nc"])
-    many = model.inpaint(images.float() / 255, keep=["group_nc"])
-    torch.testing.assert_close(one[0], many[0], rtol=0, atol=1e-4)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from painting import COLOUR, SHAPES, STAINS, pipeline, sections
 from PIL import Image
 
+from painting import COLOUR, SHAPES, STAINS, pipeline, sections
 from vqkit.data.pictures import composite, image_files, save_picture, to_pil
 from vqkit.data.reading import Request, find_items
 from vqkit.errors import DataError

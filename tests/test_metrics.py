@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vqkit import metrics
+from vqkit.data.torchvision_import import import_torchvision
 
 CPU = torch.device("cpu")
 
@@ -83,17 +84,9 @@ def test_similarity_map_is_the_windowed_formula_at_every_pixel(height: int, widt
         assert float(similarity[0, 1, row, column]) == pytest.approx(by_hand, abs=1e-5)
 
 
-def import_torchvision() -> None:
-    """torchmetrics needs it."""
-    import torch.library
-
-    for schema in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
-        torch.library.define(f"torchvision::{schema.split('(')[0]}", "(" + schema.split("(", 1)[1])
-
-
 @pytest.mark.parametrize("size", [(32, 32), (64, 32)])
 def test_similarity_of_everything_is_that_of_torchmetrics(size: tuple[int, int]) -> None:
-    import_torchvision()
+    import_torchvision()  # which torchmetrics imports
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     first = random_images((4, 3, *size), 5)
@@ -200,6 +193,17 @@ def test_errors_do_not_depend_on_the_batches(pair: tuple[Tensor, Tensor, Tensor]
         assert parts.images == whole.images == 6
         for one, other in zip(whole[1:], parts[1:], strict=True):
             assert one == pytest.approx(other, rel=1e-9)
+
+
+def test_errors_are_summed_over_processes(pair: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = metrics.ErrorMeter(3, True, CPU), metrics.ErrorMeter(3, True, CPU)
+    here.add(*(each[:4] for each in pair))
+    there.add(*(each[4:] for each in pair))
+    monkeypatch.setattr(metrics, "all_reduce", lambda sums: sums.add_(there._sums))
+    together = here.result()
+    monkeypatch.undo()
+    for one, other in zip(together, measured(pair, [7]), strict=True):
+        assert one == pytest.approx(other, rel=1e-9)
 
 
 def test_errors_by_hand(pair: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -140,8 +140,8 @@ def draw_codes(model: Tokenizer, levels: Codes, level: int, codes: Sequence[int]
     rows = []
     for code in codes:
         patches = code_patches(model, levels, level, code, device)
-        share = int(counts[code]) / int(counts.sum())
-        rows.append((f"{code}: {share:.2%}", _framed(patches, model, level)))
+        percentage = 100 * int(counts[code]) / int(counts.sum())
+        rows.append((f"{code}: {percentage:.2g} %", _framed(patches, model, level)))
     return rows_figure(rows, scale=1, titles=["mean", "in images"])
 
 
@@ -259,7 +259,7 @@ def run_directory(checkpoint: Path) -> Path:
 
 def _fresh_directory(checkpoint: Path) -> Path:
     """A directory beside that of the checkpoint which does not exist yet, by a name that training does not take for its own."""
-    old = checkpoint.resolve().parent
+    old = checkpoint.parent if checkpoint.parent.name else checkpoint.resolve().parent
     name, number = f"reset-{old.name}", 1
     while (old.parent / name).exists():
         number += 1

@@ -98,8 +98,7 @@ def silent(total: int) -> AbstractContextManager[Callable[[int], None]]:
 
 def numbered_batches(images: Split, batch_size: int, progress: Progress = silent) -> Iterator[tuple[int, Batch]]:
     """This process's batches, each with the position of its first image in the split."""
-    share, longer = divmod(len(images), distributed.world_size())
-    first = distributed.rank() * share + min(distributed.rank(), longer)
+    first = distributed.share(len(images)).start
     with progress(len(images)) as advance:
         for batch in evaluation_batches(images, batch_size, WORKERS):
             yield first, batch

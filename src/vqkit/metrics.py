@@ -223,9 +223,9 @@ class VarianceMeter:
 
 def _sum_of_squares(prediction: Tensor, target: Tensor, judged: Tensor | None) -> tuple[Tensor, Tensor]:
     """Squared error of each image summed over its judged pixels, float64 [B], and their number, int64 [B]."""
-    squares = (prediction.double() - target.double()).square()
+    squares = (prediction.float() - target.float()).square()
     if judged is None:
-        total = squares.flatten(1).sum(1)
-        return total, torch.full_like(total, squares[0].numel() if len(squares) else 0, dtype=torch.int64)
+        total = squares.flatten(1).sum(1, dtype=torch.float64)
+        return total, torch.full_like(total, target.shape[1:].numel(), dtype=torch.int64)
     where = judged.expand_as(squares)
-    return (squares * where).flatten(1).sum(1), where.flatten(1).sum(1)
+    return (squares * where).flatten(1).sum(1, dtype=torch.float64), where.flatten(1).sum(1)

@@ -27,10 +27,12 @@ def batch(seed: int, *shape: int) -> Tensor:
 
 
 def started(name: str, codes: Tensor, **settings: Any) -> LearnedCodebook:
-    """A codebook that already stands at `codes`, with a running count of one for each."""
+    """A codebook that already stands at `codes`, with N = 1 and m = e."""
     quantizer = build(name, num_codes=len(codes), dim=codes.shape[1], **settings)
-    quantizer._move(torch.ones(len(codes), dtype=torch.bool), codes, torch.ones(len(codes)))
-    quantizer.initialised.fill_(True)
+    state = {"codes": codes, "initialised": torch.tensor(True)}
+    if name == "ema":
+        state |= {"sums": codes, "counts": torch.ones(len(codes))}
+    quantizer.load_state_dict({**quantizer.state_dict(), **state})
     return quantizer
 
 
@@ -86,14 +88,22 @@ def test_first_batch_starts_the_codebook_at_its_clusters(name: str) -> None:
     quantizer = build(name, num_codes=12, restart_every=0)
     output = quantizer(features)
     assert bool(quantizer.initialised)
-    assert float(output.commitment_loss) < 1e-4
+    assert output.commitment_loss.item() < 1e-3
     assert torch.cdist(quantizer.codes.detach(), centres).amin(dim=1).max() < 0.1
-    assert float(quantizer.counts.sum()) == pytest.approx(120, abs=12)
+
+
+def test_a_new_codebook_weighs_its_clusters_as_if_the_means_had_begun_at_zero() -> None:
+    quantizer = build("ema", decay=0.9, restart_every=0)
+    assert isinstance(quantizer, EMACodebook)
+    rows = batch(0).permute(0, 2, 3, 1).reshape(-1, 4)
+    quantizer._start(rows)
+    assert float(quantizer.counts.sum()) == pytest.approx(0.1 * len(rows))
+    torch.testing.assert_close(quantizer.sums, quantizer.codes * quantizer.counts[:, None])
 
 
 @BOTH
 def test_without_lloyd_the_codes_are_features_of_the_first_batch(name: str) -> None:
-    quantizer = build(name, kmeans_iterations=0, decay=0.0 if name == "gradient" else 0.99)
+    quantizer = build(name, kmeans_iterations=0)
     features = batch(0)
     # Quantised before anything is learned: each code's own feature is replaced by itself.
     quantized = quantizer(features).features
@@ -145,13 +155,13 @@ def test_the_codebook_loss_is_zero_only_for_running_means(name: str) -> None:
     quantizer = build(name)
     quantizer(batch(0))
     output = quantizer(batch(1))
-    assert float(output.commitment_loss) > 0
-    assert (float(output.codebook_loss) == 0) == (name == "ema")
+    assert output.commitment_loss.item() > 0
+    assert (output.codebook_loss.item() == 0) == (name == "ema")
     assert output.codebook_loss.requires_grad == (name == "gradient")
 
 
 def test_the_codebook_loss_trains_the_gradient_codebook() -> None:
-    quantizer = build("gradient", restart_every=0)
+    quantizer = build("gradient", kmeans_iterations=0, restart_every=0)
     optimizer = torch.optim.SGD(quantizer.parameters(), lr=5.0)
     features = batch(0)
     losses = []
@@ -160,8 +170,8 @@ def test_the_codebook_loss_trains_the_gradient_codebook() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
-    assert losses[-1] < losses[0]
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
 
 
 @BOTH
@@ -184,25 +194,33 @@ def test_float32_under_autocast(name: str, dtype: torch.dtype) -> None:
 @BOTH
 def test_dead_codes_restart_with_all_their_state(name: str) -> None:
     codes = torch.tensor([[0.0, 0.0], [1000.0, 0.0], [0.0, 1000.0]])
-    quantizer = started(name, codes, decay=0.5, restart_every=6, restart_threshold=0.1)
+    quantizer = started(name, codes, restart_every=6)
     for step in range(5):
         quantizer(batch(step, 2, 2, 3, 3))
-    assert torch.equal(quantizer.codes[1:].detach(), codes[1:]) or name == "ema"
-    assert bool((quantizer.codes[1:].norm(dim=1) > 100).all()), "nothing restarts before its time"
+    assert quantizer.recent.tolist() == [5 * 18, 0, 0]
+    assert bool((quantizer.codes[1:].norm(dim=1) > 900).all()), "nothing restarts before its time"
     last = batch(5, 2, 2, 3, 3)
     quantizer(last)
     rows = last.permute(0, 2, 3, 1).reshape(-1, 2)
+    assert quantizer.recent.tolist() == [0, 0, 0], "every look begins to count anew"
+    assert bool((quantizer.codes[0].norm() < 1) & (rows != quantizer.codes[0]).any(dim=1).all()), "a code in use stays"
     for code in (1, 2):
         assert bool((rows == quantizer.codes[code]).all(dim=1).any()), "a dead code is now a feature of the batch"
-        # Running counts before the restart: 0.5^6 for the dead ones, the batch's 18 features weighted for the other.
-        mean = (2 * 0.5**6 + 18 * (1 - 0.5**6) + 0.5**6) / 3
-        assert float(quantizer.counts[code]) == pytest.approx(0.1 * mean)
-    if isinstance(quantizer, EMACodebook):
-        torch.testing.assert_close(quantizer.sums[1:], quantizer.codes[1:] * quantizer.counts[1:, None])
     assert not torch.equal(quantizer.codes[1], quantizer.codes[2])
+    if isinstance(quantizer, EMACodebook):
+        torch.testing.assert_close(quantizer.counts[1:], torch.full((2,), 1 - quantizer.options.decay))
+        torch.testing.assert_close(quantizer.sums, quantizer.codes * quantizer.counts[:, None], rtol=1e-3, atol=1e-3)
     # The next line of a wrong implementation would undo it: e = m / N with an old m.
     quantizer(last)
     assert bool((quantizer.codes.norm(dim=1) < 10).all())
+
+
+@pytest.mark.parametrize(("uses", "restarts"), [(1, True), (2, False)])
+def test_a_code_is_dead_below_a_share_of_the_mean_use(uses: int, restarts: bool) -> None:
+    quantizer = started("gradient", torch.tensor([[0.0], [100.0]]), restart_every=1, restart_threshold=0.15)
+    features = column(*[0.1 * step for step in range(20 - uses)], *[100.5] * uses)
+    quantizer(features)  # 20 uses, a mean of 10: dead below 1.5
+    assert (float(quantizer.codes[1].detach()) != 100.0) == restarts
 
 
 @BOTH
@@ -215,16 +233,15 @@ def test_codes_in_use_do_not_restart(name: str) -> None:
     assert bool(((quantizer.codes.detach() - codes).norm(dim=1) < 0.1).all())
 
 
-@BOTH
-def test_restarts_keep_away_from_what_is_already_represented(name: str) -> None:
+def test_restarts_keep_away_from_what_is_already_represented() -> None:
     codes = torch.tensor([[0.0, 0.0], [500.0, 500.0], [-500.0, 500.0]])
-    quantizer = started(name, codes, decay=0.0, restart_every=1)
+    quantizer = started("gradient", codes, restart_every=1)
     features = torch.zeros(1, 2, 10, 10)
     features[0, :, 4, 4] = torch.tensor([3.0, 4.0])
     quantizer(features)
-    quantizer(features)
-    assert (quantizer.codes == torch.tensor([3.0, 4.0])).all(dim=1).sum() == 1, "the one feature that lies on no code"
-    assert (quantizer.codes.norm(dim=1) > 100).sum() == 1, "the other dead code waits: there is nothing else to represent"
+    expected = torch.tensor([[0.0, 0.0], [3.0, 4.0], [-500.0, 500.0]])
+    # The first dead code takes the one feature that lies on no code; for the other there is none.
+    assert torch.equal(quantizer.codes.detach(), expected)
 
 
 @BOTH
@@ -263,28 +280,40 @@ def test_resuming_from_saved_state_changes_nothing(name: str, saved_after: int) 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_batch_that_is_not_finite_teaches_running_means_nothing(first: bool) -> None:
-    quantizer, spared = build("ema", restart_every=1), build("ema", restart_every=1)
+    quantizer, spared = build("ema", restart_every=0), build("ema", restart_every=0)
     bad = batch(0)
     bad[1, 2, 1, 1] = torch.nan
     if not first:
         quantizer(batch(7))
         spared(batch(7))
-    before = quantizer.codes.clone()
     assert not bool(quantizer(bad).commitment_loss.isfinite())
     assert bool(quantizer.codes.isfinite().all())
     assert bool(quantizer.initialised) != first
-    if not first:
-        assert float((quantizer.codes - before).norm()) < float(before.norm()), "at most restarts"
     quantizer(batch(8))
+    spared(batch(8))
     assert bool(quantizer.initialised)
+    if first:
+        assert bool(quantizer.codes.isfinite().all())
+    else:
+        assert torch.equal(quantizer.codes, spared.codes)
+
+
+@BOTH
+def test_a_restart_on_a_batch_that_is_not_finite_takes_only_finite_features(name: str) -> None:
+    codes = torch.tensor([[0.0, 0.0], [1000.0, 0.0], [0.0, 1000.0]])
+    quantizer = started(name, codes, restart_every=1, restart_threshold=1.0)
+    features = batch(0, 2, 2, 3, 3)
+    features[0, 0, 0, 0], features[1, 1, 1, 1] = torch.nan, torch.inf
+    quantizer(features)
     assert bool(quantizer.codes.isfinite().all())
+    assert bool((quantizer.codes.norm(dim=1) < 10).all())
 
 
 @BOTH
 def test_unused_codes_become_neighbours_of_used_ones(name: str) -> None:
     quantizer = build(name)
     quantizer(batch(0))
-    codes, counts = quantizer.codes.detach().clone(), quantizer.counts.clone()
+    codes = quantizer.codes.detach().clone()
     seen = torch.zeros(16, dtype=torch.int64)
     seen[[2, 5]] = torch.tensor([1000, 3])
     assert quantizer.reset_unused_codes(seen, torch.Generator().manual_seed(0)) == 14
@@ -293,10 +322,9 @@ def test_unused_codes_become_neighbours_of_used_ones(name: str) -> None:
     away = (quantizer.codes.detach()[unused] - codes[2]).norm(dim=1)
     assert int(((away > 0) & (away < 0.1)).sum()) >= 13, "nearly all copy the code that has nearly all of the use"
     assert len(quantizer.codes.detach().unique(dim=0)) == 16
-    # What a code had is shared between it and its copies: nothing is gained or lost.
-    assert float(quantizer.counts.sum()) == pytest.approx(float(counts[[2, 5]].sum()))
     if isinstance(quantizer, EMACodebook):
-        torch.testing.assert_close(quantizer.sums, quantizer.codes * quantizer.counts[:, None], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(quantizer.counts[unused], torch.full((14,), 1 - quantizer.options.decay))
+        torch.testing.assert_close(quantizer.sums[unused], quantizer.codes[unused] * quantizer.counts[unused, None])
 
 
 @BOTH
@@ -320,15 +348,16 @@ def test_wrong_settings_are_refused(setting: dict[str, float]) -> None:
 
 
 @BOTH
-def test_restarts_raise_usage_on_data_that_wanders(name: str) -> None:
+def test_restarts_raise_usage_on_features_that_wander_off(name: str) -> None:
     def used(restart_every: int) -> int:
         quantizer = build(name, num_codes=64, restart_every=restart_every)
         chosen = []
-        for step in range(120):
-            # An encoder that widens tenfold as it learns: codes of the first batch are soon all in one corner.
-            indices = quantizer((0.1 + min(step, 60) / 60) * batch(step, 8, 4, 4, 4) + min(step, 60) / 10).indices
+        for step in range(150):
+            # An encoder whose features widen and move as it learns: codes of the first batch are soon all in one corner.
+            progress = min(step / 60, 1)
+            indices = quantizer((0.1 + progress) * batch(step, 8, 4, 4, 4) + 6 * progress).indices
             chosen.append(indices.flatten())
         return len(torch.cat(chosen[-20:]).unique())
 
     assert used(10) >= 60
-    assert used(10) > used(0)
+    assert used(0) < 40

@@ -21,8 +21,8 @@ def test_indices_values_loss_gradient_and_updates_agree() -> None:
     )  # fmt: skip
     ours = EMACodebook(EMAOptions(num_codes=codes, dim=dim, decay=0.9, epsilon=1e-3, restart_every=0))
     start = torch.randn(codes, dim)
-    ours._move(torch.ones(codes, dtype=torch.bool), start, torch.ones(codes))
-    ours.initialised.fill_(True)
+    state = {"codes": start, "sums": start, "counts": torch.ones(codes), "initialised": torch.tensor(True)}
+    ours.load_state_dict({**ours.state_dict(), **state})
     inner = reference._codebook
     inner.embed.copy_(start[None])
     inner.embed_avg.copy_(start[None])

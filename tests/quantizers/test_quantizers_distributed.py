@@ -26,9 +26,8 @@ def batch(step: int) -> Tensor:
 def train(name: str, slice_of: slice) -> dict[str, Tensor]:
     """The state after a few steps of SGD on a slice of every batch, and the codes after the first."""
     torch.manual_seed(0)
-    quantizer = QUANTIZERS.build(
-        name, {"num_codes": 24, "dim": 4, "restart_every": 3, "restart_threshold": 0.4, "decay": 0.6, "kmeans_iterations": 4}
-    )
+    settings = {"num_codes": 24, "dim": 4, "restart_every": 3, "restart_threshold": 0.4, "kmeans_iterations": 4}
+    quantizer = QUANTIZERS.build(name, settings)
     if distributed.rank() == 1:
         quantizer.seed.fill_(12345)  # as if the processes had been seeded apart
     recorded = {}
@@ -41,7 +40,7 @@ def train(name: str, slice_of: slice) -> dict[str, Tensor]:
             with torch.no_grad():
                 codes -= gradient / distributed.world_size()
         recorded[f"codes{step}"] = quantizer.codes.detach().clone()
-        recorded[f"counts{step}"] = quantizer.counts.clone()
+        recorded[f"recent{step}"] = quantizer.recent.clone()
     return recorded
 
 
@@ -67,7 +66,7 @@ def test_two_processes_equal_one(name: str, folder: Path) -> None:
     first, second = (load_file(folder / f"{name}{rank}.safetensors") for rank in range(PROCESSES))
     alone = train(name, slice(None))
     for step in range(STEPS):
-        for key in (f"codes{step}", f"counts{step}"):
+        for key in (f"codes{step}", f"recent{step}"):
             assert torch.equal(first[key], second[key]), f"{key} differs between the processes"
             torch.testing.assert_close(first[key], alone[key], rtol=1e-4, atol=1e-4, msg=f"{key} differs from one process")
         joined = torch.cat([first[f"indices{step}"], second[f"indices{step}"]])

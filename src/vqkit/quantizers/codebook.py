@@ -31,27 +31,26 @@ class CodebookOptions(Settings):
     num_codes: int = Field(512, ge=2, description="Number of codes K.")
     dim: int = Field(64, ge=1, description="Length D of a code, and channels of the features.")
     commitment_weight: float = Field(0.25, ge=0, description="Weight of the loss that pulls features to their codes.")
-    decay: float = Field(0.99, ge=0, lt=1, description="Share of the past in the running means, at each update.")
     kmeans_iterations: int = Field(
         10, ge=0, description="Lloyd iterations on the first batch; 0: random features of it are the codes."
     )
     restart_every: int = Field(100, ge=0, description="Updates between two looks for dead codes; 0: never look.")
     restart_threshold: float = Field(
-        0.1, gt=0, le=1, description="A code is dead when its running count is below this share of the mean running count."
+        0.1, gt=0, le=1, description="A code is dead when it was chosen less often since the last look than this share of the mean."
     )
 
 
 class LearnedCodebook(Quantizer):
     """A codebook [K, D] that starts on the first training batch and moves dead codes to where they are missed.
 
-    State, all saved with the model: `codes` float32 [K, D]; `counts` float32 [K], the running number of features a code has
-    in a batch of all processes; `initialised`; `updates`, how many training batches were seen; `seed`, drawn when the
-    codebook is built, from which together with `updates` every later random draw follows, alike on all processes.
+    State, all saved with the model: `codes` float32 [K, D]; `recent` float32 [K], how often each code was chosen by the features
+    of all processes since the last look for dead codes; `initialised`; `updates`, how many training batches were seen; `seed`,
+    drawn when the codebook is built, from which together with `updates` every later random draw follows, alike on all processes.
     """
 
     Options: ClassVar[type[BaseModel]] = CodebookOptions
     codes: Tensor
-    counts: Tensor
+    recent: Tensor
     initialised: Tensor
     updates: Tensor
     seed: Tensor
@@ -62,7 +61,7 @@ class LearnedCodebook(Quantizer):
         self.num_codes = options.num_codes
         self.dim = options.dim
         self.commitment_weight = options.commitment_weight
-        self.register_buffer("counts", torch.ones(self.num_codes))
+        self.register_buffer("recent", torch.zeros(self.num_codes))
         self.register_buffer("initialised", torch.tensor(False))
         self.register_buffer("updates", torch.tensor(0))
         self.register_buffer("seed", torch.randint(2**63 - 1, ()))
@@ -95,40 +94,40 @@ class LearnedCodebook(Quantizer):
 
     @torch.no_grad()
     def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
-        """Move codes that were never chosen next to much used ones, and split the running counts with these; returns how many.
+        """Move codes that were never chosen next to much used ones; returns how many.
 
         `counts` int64 [K]: how often each code was chosen over a whole data set. A code with a count of exactly zero becomes a
         copy of another, drawn with probability proportional to its count, plus noise of 1 % of the codes' own deviation.
         Raises `ConfigError` when no code at all was chosen.
         """
-        counts = counts.cpu()
         assert counts.shape == (self.num_codes,), f"{tuple(counts.shape)} counts for {self.num_codes} codes"
-        unused = (counts == 0).nonzero().flatten()
-        if len(unused) == 0:
-            return 0
-        if len(unused) == self.num_codes:
+        unused = counts.cpu() == 0
+        number = int(unused.sum())
+        if number == self.num_codes:
             raise ConfigError(
-                "None of the codes was ever chosen, so there is no used code to start again from.", "Count codes over data."
+                "None of the codes was ever chosen, so there is none to copy.", "Count the codes of a data set with images."
             )
-        source = torch.multinomial(counts.double(), len(unused), replacement=True, generator=generator)
-        codes = self.codes.detach().cpu().clone()
-        noise = torch.randn(len(unused), self.dim, generator=generator) * (0.01 * codes.std(dim=0))
-        codes[unused] = codes[source] + noise
-        copies = torch.bincount(source, minlength=self.num_codes)
-        running = self.counts.cpu() / (1 + copies)
-        running[unused] = running[source]
-        moved = (counts == 0) | (copies > 0)
-        self._move(*(tensor.to(self.codes.device) for tensor in (moved, codes, running)))
-        return len(unused)
+        if number:
+            source = torch.multinomial(counts.cpu().double(), number, replacement=True, generator=generator)
+            codes = self.codes.detach().cpu().clone()
+            codes[unused] = codes[source] + 0.01 * codes.std(dim=0) * torch.randn(number, self.dim, generator=generator)
+            self._move(unused.to(self.codes.device), codes.to(self.codes.device), torch.ones_like(self.recent))
+        return number
 
     @abstractmethod
-    def _learn(self, rows: Tensor, indices: Tensor) -> None:
-        """Follow the rows float32 [N, D], given the code of each. Without gradient; at every training step of every process."""
+    def _learn(self, rows: Tensor, indices: Tensor) -> Tensor:
+        """Follow the rows float32 [N, D], given the code of each; without gradient, at every training step of every process.
+
+        Returns how many rows of all processes chose each code, float32 [K].
+        """
 
     def _move(self, moved: Tensor, codes: Tensor, counts: Tensor) -> None:
-        """Give the codes marked in bool [K] new values [K, D] and new running counts [K], and whatever state goes with them."""
+        """Give the codes marked in bool [K] new values [K, D], and renew whatever state goes with them.
+
+        `counts` float32 [K]: how many features each new value stands for.
+        """
+        del counts
         self.codes.detach().copy_(torch.where(moved[:, None], codes, self.codes))
-        self.counts.copy_(torch.where(moved, counts, self.counts))
 
     @torch.no_grad()
     def _start(self, rows: Tensor) -> None:
@@ -140,36 +139,36 @@ class LearnedCodebook(Quantizer):
         centres, sizes = kmeans(rows, self.num_codes, self.options.kmeans_iterations, self._generator(updates))
         if not bool(centres.isfinite().all()):
             return
-        # As if the running means had begun at zero with this batch: young codes follow features that still move quickly.
-        self._move(torch.ones_like(sizes, dtype=torch.bool), centres, sizes.clamp_min(1) * (1 - self.options.decay))
+        self._move(torch.ones_like(sizes, dtype=torch.bool), centres, sizes.clamp_min(1))
         self.initialised.fill_(True)
         self._mirror = True, updates
 
     @torch.no_grad()
     def _update(self, rows: Tensor, indices: Tensor) -> None:
         """Everything that happens after a training batch was quantised."""
-        self._learn(rows, indices)
-        initialised, updates = self._progress()
+        self.recent += self._learn(rows, indices)
         self.updates += 1
-        self._mirror = initialised, updates + 1
+        initialised, updates = self._progress()
+        updates += 1
+        self._mirror = initialised, updates
         every = self.options.restart_every
-        if initialised and every and (updates + 1) % every == 0:
-            self._restart_dead_codes(rows, indices, self._generator(updates + 1))
+        if initialised and every and updates % every == 0:
+            self._restart_dead_codes(rows, indices, self._generator(updates))
 
     def _restart_dead_codes(self, rows: Tensor, indices: Tensor, generator: torch.Generator) -> None:
-        """Put each dead code on a badly represented row, with the count at which it would be dead, so that it must earn its place.
+        """Put each dead code on a badly represented row, and begin to count anew.
 
         Nothing here depends on a value on the host: a GPU is waited for only where there are several processes.
         """
-        floor = self.options.restart_threshold * self.counts.mean()
-        dead = self.counts < floor
+        dead = self.recent < self.options.restart_threshold * self.recent.mean()
         errors = (rows - torch.embedding(self.codes.detach(), indices)).square_().sum(dim=1)
         pool, usable = draw_by_error(GlobalBatch(rows), errors, self.num_codes, generator)
         # The first dead code takes the first row of the pool, and so on; when the pool is used up the rest waits.
         place = dead.cumsum(0) - 1
         within = place.clamp(0, len(pool) - 1)
         moved = dead & (place < len(pool)) & usable[within]
-        self._move(moved, pool[within], floor.expand(self.num_codes))
+        self._move(moved, pool[within], torch.ones_like(self.recent))
+        self.recent.zero_()
 
     def _generator(self, updates: int) -> torch.Generator:
         """Random numbers that follow from the saved seed and the number of updates alone."""

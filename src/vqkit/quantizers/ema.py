@@ -14,6 +14,7 @@ from vqkit.registry import QUANTIZERS
 class EMAOptions(CodebookOptions):
     """Settings of the codebook of running means."""
 
+    decay: float = Field(0.99, ge=0, lt=1, description="Share of the past in the running means, at each update.")
     epsilon: float = Field(1e-5, gt=0, description="Laplace smoothing of the running counts, when codes are made of them.")
 
 
@@ -26,21 +27,26 @@ class EMACodebook(LearnedCodebook):
         N_k <- g N_k + (1 - g) n_k        m_k <- g m_k + (1 - g) s_k
         e_k  = m_k / N~_k                 N~_k = (N_k + eps) / (sum N + K eps) * sum N
 
-    N and m are the buffers `counts` float32 [K] and `sums` float32 [K, D]; N~ is used and not kept. A code nobody chooses
-    stays where it is, as N and m shrink alike. A batch with a feature that is not finite teaches nothing.
+    N and m are the buffers `counts` float32 [K] and `sums` float32 [K, D]; N~ is used and not kept. A code that nobody chooses
+    stays where it is, as N and m shrink alike, until N nears eps. A batch with a feature that is not finite teaches nothing.
+
+    A code that starts, or restarts, on n features e has N = (1 - g) n and m = N e, as if the means had begun at zero with them.
+    So for its first 1 / (1 - g) updates it is about the plain mean of its features, and follows an encoder that still moves fast.
     """
 
     Options = EMAOptions
     options: EMAOptions
+    counts: Tensor
     sums: Tensor
 
     def __init__(self, options: EMAOptions) -> None:
         super().__init__(options)
         codes = torch.randn(self.num_codes, self.dim)
         self.register_buffer("codes", codes)
+        self.register_buffer("counts", torch.ones(self.num_codes))
         self.register_buffer("sums", codes.clone())
 
-    def _learn(self, rows: Tensor, indices: Tensor) -> None:
+    def _learn(self, rows: Tensor, indices: Tensor) -> Tensor:
         counts, sums = assign(rows, indices, self.num_codes)
         finite = sums.sum().isfinite()
         share = (1 - self.options.decay) * finite
@@ -49,7 +55,9 @@ class EMACodebook(LearnedCodebook):
         total, epsilon = self.counts.sum(), self.options.epsilon
         smoothed = (self.counts + epsilon) * (total / (total + self.num_codes * epsilon))
         torch.div(self.sums, smoothed[:, None], out=self.codes)
+        return counts
 
     def _move(self, moved: Tensor, codes: Tensor, counts: Tensor) -> None:
         super()._move(moved, codes, counts)
-        self.sums.copy_(torch.where(moved[:, None], codes * counts[:, None], self.sums))
+        self.counts.copy_(torch.where(moved, counts * (1 - self.options.decay), self.counts))
+        self.sums.copy_(torch.where(moved[:, None], codes * self.counts[:, None], self.sums))

@@ -13,10 +13,7 @@ from vqkit.registry import QUANTIZERS
 
 @QUANTIZERS.register("gradient", "Codebook trained by the optimizer, k-means start, dead codes restarted")
 class GradientCodebook(LearnedCodebook):
-    """The codes are a parameter, which the gradient of the codebook loss pulls to the features that chose them.
-
-    `decay` concerns only the running counts by which dead codes are told.
-    """
+    """The codes are a parameter, which the gradient of the codebook loss pulls to the features that chose them."""
 
     Options = CodebookOptions
     codes: nn.Parameter
@@ -25,7 +22,7 @@ class GradientCodebook(LearnedCodebook):
         super().__init__(options)
         self.codes = nn.Parameter(torch.randn(self.num_codes, self.dim))
 
-    def _learn(self, rows: Tensor, indices: Tensor) -> None:
+    def _learn(self, rows: Tensor, indices: Tensor) -> Tensor:
         counts = count_by_code(indices, self.num_codes)
         distributed.all_reduce(counts)
-        self.counts.lerp_(counts, 1 - self.options.decay)
+        return counts

@@ -63,7 +63,7 @@ def chunk_rows(num_codes: int, device: torch.device) -> int:
 
 
 def _augmented(codes: Tensor, shift: Tensor) -> Tensor:
-    """`[-(e - shift), |e - shift|^2 / 2]` of each code, float32 [K rounded up to whole groups, D + 1]; padding is infinitely far."""
+    """`[-(e - shift), |e - shift|^2 / 2]` of each code, float32 [K up to whole groups, D + 1]; padding is infinitely far."""
     count, dim = codes.shape
     padded = -(-count // GROUP) * GROUP
     weights = codes.new_zeros(padded, dim + 1)

@@ -64,8 +64,8 @@ def straight_through(features: Tensor, codes: Tensor, rows: Tensor, indices: Ten
 
 
 def to_rows(features: Tensor) -> Tensor:
-    """Features [B, D, h, w] of any float type as float32 rows [B*h*w, D], without gradient; a view if float32 and channels-last."""
-    return features.detach().permute(0, 2, 3, 1).reshape(-1, features.shape[1]).float()
+    """Features [B, D, h, w] of any float type as contiguous float32 rows [B*h*w, D] without gradient; a view where possible."""
+    return features.detach().permute(0, 2, 3, 1).reshape(-1, features.shape[1]).contiguous().float()
 
 
 def to_grid(rows: Tensor, shape: torch.Size) -> Tensor:

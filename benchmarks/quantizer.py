@@ -1,0 +1,212 @@
+"""The EMA quantizer beside vector-quantize-pytorch: `python benchmarks/quantizer.py [--threads N] [--rounds N] [--out FILE]`.
+
+Both get the same float32 features [B, D, h, w] and the same codes. Settings are equal: decay 0.99, epsilon 1e-5, commitment
+weight 0.25, straight-through (`rotation_trick=False`), no k-means start and no restarts (a codebook in its steady state).
+
+- training: forward, backward to the features, and the update of the codebook;
+- inference: indices and quantised features, nothing learned, no gradient;
+- floor: one plain matrix product of the same size and its argmax, `(rows @ codes.T).argmax(1)`; product: the product alone.
+
+All of them take turns in one process, round by round, so that whatever else the machine does disturbs all alike. Times are
+medians of wall time. Extra memory is the growth of the process's peak over one call, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Threads that spin at a barrier while another program has their core lose whole time slices there. Must precede torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from torch import Tensor
+from vector_quantize_pytorch import VectorQuantize
+
+from common.machine import describe_machine, describe_versions
+from vqkit.quantizers.ema import EMACodebook, EMAOptions
+from vqkit.quantizers.nearest import chunk_rows
+from vqkit.quantizers.straight_through import to_rows
+
+
+class Shape(NamedTuple):
+    """Features [batch, dim, height, width] and the number of codes."""
+
+    batch: int
+    dim: int
+    height: int
+    width: int
+    codes: int
+
+
+SHAPES = (Shape(128, 64, 8, 8, 512), Shape(32, 64, 32, 32, 512), Shape(64, 64, 16, 16, 1024), Shape(8, 256, 16, 16, 16384))
+COMMITMENT_WEIGHT = 0.25
+
+
+class Contest:
+    """One shape: the features, and both quantizers with the same codes."""
+
+    def __init__(self, shape: Shape) -> None:
+        generator = torch.Generator().manual_seed(0)
+        size = (shape.batch, shape.dim, shape.height, shape.width)
+        self.features = torch.randn(size, generator=generator).requires_grad_()
+        self.gradient = torch.randn(size, generator=generator)
+        self.codes = torch.randn(shape.codes, shape.dim, generator=generator)
+        self.rows = to_rows(self.features)
+        options = EMAOptions(
+            num_codes=shape.codes, dim=shape.dim, decay=0.99, epsilon=1e-5, commitment_weight=COMMITMENT_WEIGHT, restart_every=0
+        )
+        self.ours = EMACodebook(options)
+        self.theirs = VectorQuantize(
+            dim=shape.dim,
+            codebook_size=shape.codes,
+            decay=0.99,
+            eps=1e-5,
+            commitment_weight=COMMITMENT_WEIGHT,
+            accept_image_fmap=True,
+            rotation_trick=False,
+            kmeans_init=False,
+            threshold_ema_dead_code=0,
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Put both codebooks back to the same codes, N = 1 and m = e."""
+        ones, codes = torch.ones(len(self.codes)), self.codes
+        state = {"codes": codes, "sums": codes, "counts": ones, "initialised": torch.tensor(True)}
+        self.ours.load_state_dict({**self.ours.state_dict(), **state})
+        codebook = self.theirs._codebook
+        for buffer, value in ((codebook.embed, codes), (codebook.embed_avg, codes), (codebook.cluster_size, ones)):
+            buffer.data.copy_(value[None])
+
+    def calls(self) -> dict[str, Callable[[], object]]:
+        """Every contender by name."""
+        return {
+            "vqkit training": self.train_ours,
+            "reference training": self.train_theirs,
+            "vqkit inference": self.infer_ours,
+            "reference inference": self.infer_theirs,
+            "floor": lambda: (self.rows @ self.codes.T).argmax(1),
+            "product": lambda: self.rows @ self.codes.T,
+        }
+
+    def train_ours(self) -> Tensor:
+        output = self.ours.train()(self.features)
+        return self._backward(output.features, COMMITMENT_WEIGHT * output.commitment_loss, output.indices)
+
+    def train_theirs(self) -> Tensor:
+        quantized, indices, loss = self.theirs.train()(self.features)
+        return self._backward(quantized, loss.squeeze(), indices)
+
+    @torch.no_grad()
+    def infer_ours(self) -> Tensor:
+        indices = self.ours.eval().encode(self.features)
+        self.ours.decode(indices)
+        return indices
+
+    @torch.no_grad()
+    def infer_theirs(self) -> Tensor:
+        indices: Tensor = self.theirs.eval()(self.features)[1]
+        return indices
+
+    def agreement(self) -> float:
+        """Share of equal indices of one call of each with equal codes; what is missing are near ties."""
+        self.reset()
+        return float((self.infer_ours() == self.infer_theirs()).double().mean())
+
+    def _backward(self, quantized: Tensor, loss: Tensor, indices: Tensor) -> Tensor:
+        torch.autograd.backward([quantized, loss], [self.gradient, torch.ones(())])
+        self.features.grad = None
+        return indices
+
+
+def median_milliseconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median wall time of each call over `rounds` rounds in turns, after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {name: round(statistics.median(values), 3) for name, values in times.items()}
+
+
+def extra_memory_mib(shape: int, call: str, threads: int) -> float:
+    """Growth of the peak memory over one call, in MiB, measured in a fresh process."""
+    command = [sys.executable, __file__, "--threads", str(threads), "--memory-of", call, "--shape", str(shape)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def print_memory_of(call: str, shape: Shape) -> None:
+    """The child's part of `extra_memory_mib`."""
+    contest = Contest(shape)
+    # What libraries allocate at first use is not the method's: let them, on a small input.
+    small = Contest(Shape(1, shape.dim, 2, 2, 64))
+    small.calls()[call]()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    contest.calls()[call]()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def measure(number: int, rounds: int, threads: int) -> dict[str, Any]:
+    """All figures of one shape."""
+    shape = SHAPES[number]
+    contest = Contest(shape)
+    agreement = contest.agreement()
+    times = median_milliseconds(contest.calls(), rounds)
+    rows = shape.batch * shape.height * shape.width
+    chunk = min(rows, chunk_rows(shape.codes, torch.device("cpu"))) * shape.codes
+    return {
+        "shape": shape._asdict(),
+        "equal_indices": agreement,
+        "median_ms": times,
+        "training_ratio": round(times["reference training"] / times["vqkit training"], 2),
+        "inference_ratio": round(times["reference inference"] / times["vqkit inference"], 2),
+        "inference_over_floor": round(times["vqkit inference"] / times["floor"], 2),
+        "inference_over_product": round(times["vqkit inference"] / times["product"], 2),
+        "all_distances_mib": round(rows * shape.codes * 4 / 2**20, 1),
+        "distances_held_mib": round(chunk * 4 / 2**20, 1),
+        "extra_memory_mib": {
+            name: round(extra_memory_mib(number, name, threads), 1) for name in contest.calls() if name not in ("floor", "product")
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, help="JSON file to write; default: print only")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--shape", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.memory_of:
+        print_memory_of(arguments.memory_of, SHAPES[arguments.shape])
+        return
+    report = {
+        "benchmark": "quantizer",
+        "machine": describe_machine(),
+        "versions": describe_versions("vector-quantize-pytorch"),
+        "rounds": arguments.rounds,
+        "results": [measure(number, arguments.rounds, arguments.threads) for number in range(len(SHAPES))],
+    }
+    text = json.dumps(report, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from vqkit.data import packing
+from vqkit.data.arrays import ArrayDataset
+from vqkit.data.packing import pack
+from vqkit.data.splits import ArraySplit
+from vqkit.data.tyre import TyreDataset
+from vqkit.errors import ConfigError, DataError
+from vqkit.interfaces import DataSpec, ImageDataset
+
+SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+
+
+class Labelled(ImageDataset):
+    """Five images a split, with labels and names beyond ASCII."""
+
+    spec = DataSpec("fünf", ("a", "b", "c"), 3, 5, "intensity", classes=("x", "y"))
+
+    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+        images = torch.randint(256, (5, 3, 3, 5), generator=torch.Generator().manual_seed(SPLITS.index(name)), dtype=torch.uint8)
+        names = [f"{name} {number} é" for number in range(5)]
+        return ArraySplit(self.spec, images, labels=torch.arange(5) % 2, names=names)
+
+
+def tyres() -> TyreDataset:
+    return TyreDataset(TyreDataset.Options(num_train=20, num_val=4, num_test=3))
+
+
+@pytest.mark.parametrize("dataset", [tyres(), Labelled()])
+def test_a_packed_set_opens_with_everything_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: ImageDataset) -> None:
+    monkeypatch.setattr(packing, "_BATCH", 3)
+    counts = pack(dataset, tmp_path / "set.safetensors")
+    opened = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors")))
+    assert opened.spec == dataset.spec
+    for name in SPLITS:
+        before, after = dataset.split(name), opened.split(name)
+        indices = torch.arange(len(before))
+        assert counts[name] == len(before) == len(after)
+        assert before.names(indices) == after.names(indices)
+        for expected, found in zip(before.batch(indices), after.batch(indices), strict=True):
+            assert torch.equal(expected, found)
+
+
+def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
+    pack(tyres(), tmp_path / "set.safetensors")
+    with safe_open(tmp_path / "set.safetensors", framework="pt") as file:
+        assert file.get_tensor("train_images").shape == (20, 5, 64, 32)
+        assert file.get_tensor("val_conditions").dtype == torch.float32
+
+
+def test_settled_settings_are_refused(tmp_path: Path) -> None:
+    pack(tyres(), tmp_path / "set.safetensors")
+    with pytest.raises(ConfigError, match=r"data\.layout cannot be set"):
+        ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"), layout="NHWC"))
+
+
+def test_training_images_are_mirrored_if_asked_for(tmp_path: Path) -> None:
+    pack(Labelled(), tmp_path / "set.safetensors")
+    images = torch.rand(64, 3, 3, 5)
+    for flip in (False, True):
+        opened = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"), flip=flip))
+        for name in SPLITS:
+            augmented = opened.split(name).augment(images, torch.Generator().manual_seed(0))
+            assert torch.equal(augmented, images) is not (flip and name == "train")
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "FORMAT", "dataset-9")
+        pack(tyres(), tmp_path / "set.safetensors")
+    with pytest.raises(DataError, match="dataset-9, where dataset-1 is expected"):
+        ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors")))
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.safetensors"
+    pack(tyres(), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DataError, match="cannot be read as safetensors"):
+        ArrayDataset(ArrayDataset.Options(path=str(path)))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "set.safetensors"
+    pack(tyres(), path)
+    before = path.read_bytes()
+
+    def full_disk(part: object) -> list[bytes]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packing, "_chunks", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        pack(Labelled(), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"does not end in \.safetensors"):
+        pack(tyres(), tmp_path / "set.npz")

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vqkit.data.splits import (
+    ArraySplit,
+    LabelMapSplit,
+    SplitPlan,
+    condition_specs,
+    hold_out,
+    is_binary,
+    is_exclusive,
+    one_hot_images,
+    random_flip,
+)
+from vqkit.errors import DataError
+from vqkit.interfaces import DataSpec
+
+SPEC = DataSpec("sections", ("carcass", "tread"), 2, 3, "binary", exclusive=True)
+
+
+def test_array_split_looks_up_what_it_holds() -> None:
+    images = torch.arange(4 * 12, dtype=torch.uint8).view(4, 2, 2, 3)
+    split = ArraySplit(SPEC, images, torch.arange(4.0)[:, None], torch.tensor([3, 2, 1, 0]), ["a", "b", "c", "d"])
+    batch = split.batch(torch.tensor([2, 0]))
+    assert torch.equal(batch.images, images[[2, 0]])
+    assert batch.conditions.tolist() == [[2], [0]]
+    assert batch.labels.tolist() == [1, 3]
+    assert split.names(torch.tensor([3, 1])) == ["d", "b"]
+    assert len(split) == 4
+
+
+def test_array_split_without_more_than_images() -> None:
+    batch = ArraySplit(SPEC, torch.zeros(4, 2, 2, 3, dtype=torch.uint8)).batch(torch.arange(3))
+    assert batch.conditions.shape == (3, 0)
+    assert batch.labels.tolist() == [-1, -1, -1]
+
+
+def test_label_maps_become_one_image_a_component() -> None:
+    label_maps = torch.tensor([[[0, 1, 2], [2, 1, 0]]], dtype=torch.uint8)
+    split = LabelMapSplit(SPEC, label_maps, torch.zeros(1, 0), "test")
+    expected = [[[0, 255, 0], [0, 255, 0]], [[0, 0, 255], [255, 0, 0]]]
+    assert split.batch(torch.tensor([0])).images[0].tolist() == expected
+    assert torch.equal(one_hot_images(label_maps, 2)[0], split.batch(torch.tensor([0])).images[0])
+
+
+def test_random_flip_mirrors_about_half_and_is_a_function_of_the_generator() -> None:
+    images = torch.rand(400, 1, 2, 5)
+    flipped = random_flip(images, torch.Generator().manual_seed(0))
+    mirrored = torch.tensor([torch.equal(after, before.flip(-1)) for before, after in zip(images, flipped, strict=True)])
+    same = torch.tensor([torch.equal(after, before) for before, after in zip(images, flipped, strict=True)])
+    assert bool((mirrored ^ same).all())
+    assert 150 < int(mirrored.sum()) < 250
+    assert torch.equal(flipped, random_flip(images, torch.Generator().manual_seed(0)))
+
+
+def test_only_a_split_that_flips_augments() -> None:
+    images = torch.rand(64, 2, 2, 3)
+    stored = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)
+    assert ArraySplit(SPEC, stored).augment(images, torch.Generator().manual_seed(0)) is images
+    assert not torch.equal(ArraySplit(SPEC, stored, flip=True).augment(images, torch.Generator().manual_seed(0)), images)
+
+
+def test_condition_specs_leave_out_what_is_unknown() -> None:
+    values = torch.tensor([[1.0, math.nan, 7.0], [3.0, math.nan, 7.0], [math.nan, math.nan, 7.0]])
+    known, unknown, constant = condition_specs(("a", "b", "c"), values)
+    assert (known.minimum, known.maximum, known.mean, known.deviation) == (1, 3, 2, 1)
+    assert (unknown.mean, unknown.deviation) == (0, 1)
+    assert (constant.mean, constant.deviation) == (7, 1)
+
+
+@pytest.mark.parametrize(("count", "held"), [(0, 0), (1, 0), (2, 1), (10, 1), (1000, 50)])
+def test_hold_out_parts_the_positions(count: int, held: int) -> None:
+    training, validation = hold_out(count, 0.05)
+    assert len(validation) == held
+    assert sorted([*training.tolist(), *validation.tolist()]) == list(range(count))
+    assert torch.equal(hold_out(count, 0.05)[1], validation)
+
+
+def test_given_splits_are_used_whole() -> None:
+    plan = SplitPlan({"train": 5, "val": 3, "test": 2}, 0.5, "here")
+    for name, count in (("train", 5), ("val", 3), ("test", 2)):
+        folder, positions = plan.of(name)
+        assert (folder, positions.tolist()) == (name, list(range(count)))
+
+
+def test_missing_splits_are_made_of_training_images() -> None:
+    plan = SplitPlan({"train": 20}, 0.25, "here")
+    folder, validation = plan.of("val")
+    assert (folder, len(validation)) == ("train", 5)
+    assert set(validation.tolist()).isdisjoint(plan.of("train")[1].tolist())
+    with pytest.warns(UserWarning, match="here has no test images; its validation images stand in"):
+        folder, test = plan.of("test")
+    assert torch.equal(test, validation)
+    assert len(plan.with_count("train", 40).of("val")[1]) == 10
+
+
+def test_a_specification_is_made_from_what_there_is() -> None:
+    assert SplitPlan({"train": 0, "test": 2}, 0.05, "here").describing()[0] == "test"
+    with pytest.raises(DataError, match="here has no images for train"):
+        SplitPlan({}, 0.05, "here").describing()
+
+
+@pytest.mark.parametrize("values", [[0, 255], [255, 255]])
+def test_binary_images_are_told_from_others(values: list[int]) -> None:
+    images = torch.tensor(values, dtype=torch.uint8).view(2, 1, 1, 1)
+    assert is_binary(images)
+    assert not is_binary(torch.cat([images, images - images + 1]))
+
+
+def test_exclusive_images_never_overlap() -> None:
+    images = torch.eye(2, dtype=torch.uint8).view(1, 2, 1, 2)
+    assert is_exclusive(images)
+    assert not is_exclusive(torch.ones_like(images))
+    assert not is_exclusive(images[:, :1])
