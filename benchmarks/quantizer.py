@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -141,10 +140,12 @@ def median_milliseconds(calls: dict[str, Callable[[], object]], rounds: int) -> 
     return {name: round(statistics.median(values), 3) for name, values in times.items()}
 
 
-def extra_memory_mib(shape: int, call: str, threads: int) -> float:
-    """Growth of the peak memory over one call, in MiB, measured in a fresh process."""
+def extra_memory_mib(shape: int, call: str, threads: int) -> float | None:
+    """Growth of the peak memory over one call, in MiB, measured in a fresh process; only Linux tells it."""
+    if not Path("/proc/self/clear_refs").exists():
+        return None
     command = [sys.executable, __file__, "--threads", str(threads), "--memory-of", call, "--shape", str(shape)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return round(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout), 1)
 
 
 def print_memory_of(call: str, shape: Shape) -> None:
@@ -153,9 +154,19 @@ def print_memory_of(call: str, shape: Shape) -> None:
     # What libraries allocate at first use is not the method's: let them, on a small input.
     small = Contest(Shape(1, shape.dim, 2, 2, 64))
     small.calls()[call]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again at what is held now
+    before = resident_mib("VmRSS")
     contest.calls()[call]()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(resident_mib("VmHWM") - before)
+
+
+def resident_mib(key: str) -> float:
+    """Memory of this process now (`VmRSS`) or at its peak (`VmHWM`), as Linux counts it.
+
+    Not `getrusage`: its peak outlives `exec`, so that a child starts with its parent's.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition(f"{key}:")[2].split()[0]) / 1024
 
 
 def measure(number: int, rounds: int, threads: int) -> dict[str, Any]:
@@ -177,7 +188,7 @@ def measure(number: int, rounds: int, threads: int) -> dict[str, Any]:
         "all_distances_mib": round(rows * shape.codes * 4 / 2**20, 1),
         "distances_held_mib": round(chunk * 4 / 2**20, 1),
         "extra_memory_mib": {
-            name: round(extra_memory_mib(number, name, threads), 1) for name in contest.calls() if name not in ("floor", "product")
+            name: extra_memory_mib(number, name, threads) for name in contest.calls() if name not in ("floor", "product")
         },
     }
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 
 import torch
-from vqkit.data.opening import open_dataset
 
 import vqkit
+from vqkit.data.opening import open_dataset
 
 model = vqkit.load(sys.argv[1])
 images = open_dataset("tyre").split("test").batch(torch.arange(4)).images

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import torch
-from vqkit.data.opening import open_dataset
 
 import vqkit
+from vqkit.data.opening import open_dataset
 from vqkit.data.pictures import composite, rows_figure, save_picture
 from vqkit.training import train
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -166,24 +167,46 @@ def test_a_wrong_command_is_the_users_to_fix() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_setting_is_the_users_to_fix() -> None:
-    done = run("train-vqvae", "--set", "training.sed=1")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == "Error: The configuration has no setting 'training.sed'."
-    assert done.stderr.splitlines()[1].startswith("Hint: Did you mean 'training.seed'?")
+def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """The exit code of the command line in this process, where torch is loaded already."""
+    monkeypatch.setattr(sys, "argv", ["vqkit", *arguments])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # `main` replaces it
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
 
 
-def test_models_as_json_is_one_object_and_nothing_else() -> None:
-    done = run("models", "--json")
-    assert done.returncode == 0, done.stderr
-    listing = json.loads(done.stdout)
+def test_a_wrong_setting_is_the_users_to_fix(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, "train-vqvae", "--set", "training.sed=1") == 2
+    message, hint = capsys.readouterr().err.splitlines()
+    assert message == "Error: The configuration has no setting 'training.sed'."
+    assert hint.startswith("Hint: Did you mean 'training.seed'?")
+
+
+def test_a_warning_is_a_note_without_our_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def note(**_: object) -> None:
+        warnings.warn("The run is short.", stacklevel=1)
+        warnings.warn("not for users", DeprecationWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli, "app", note)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        cli.main()
+    assert capsys.readouterr().err == "Note: The run is short.\n"
+
+
+def test_models_as_json_is_one_object_and_nothing_else(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, "models", "--json") == 0
+    out, err = capsys.readouterr()
+    listing = json.loads(out)
     assert "vqvae" in listing["models"]
     assert "ema" in listing["quantizers"]
     assert "tyre" in listing["data sets"]
     assert listing["priors"] == {}
+    assert err == ""
 
 
-def test_models_as_a_table_has_a_line_each() -> None:
-    done = run("models")
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines() if " vqvae " in line] == [["model", "vqvae"]]
+def test_models_as_a_table_has_a_line_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, "models") == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines() if " vqvae " in line] == [["model", "vqvae"]]

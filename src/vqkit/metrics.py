@@ -16,16 +16,15 @@ import torch
 from torch import Tensor
 
 from vqkit.distributed import all_reduce
+from vqkit.errors import DataError
+from vqkit.torchvision_import import import_torchvision
 
 THRESHOLD = 0.5
 """A pixel of a binary component is set where its probability is at least this."""
 MAX_PSNR = 100.0
 """Decibels given to an image without error, and the most any image can have."""
-WINDOW_DEVIATION = 1.5
-WINDOW_SIDE = 11
-"""The Gaussian window of SSIM, in pixels: Wang et al. 2004, section III.C."""
-STABILISERS = 0.01**2, 0.03**2
-"""SSIM's constants C1 and C2, for a range of values of 1."""
+WINDOW_REACH = 5
+"""Pixels that SSIM's Gaussian window reaches to each side: Wang et al. 2004, section III.C."""
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
@@ -57,35 +56,22 @@ def similarity_map(prediction: Tensor, target: Tensor) -> Tensor:
     """Structural similarity around each pixel, float32 [B, C, H, W] in [-1, 1] (Wang et al. 2004, equation 13).
 
     Gaussian window of 11 x 11 pixels, deviation 1.5, each channel by itself; images are mirrored at their borders, so that every
-    pixel has a value and images of any size can be measured. Equal to torchmetrics' full SSIM image, which is not used because it
-    cannot be imported where torchvision cannot.
+    pixel has a value. It is torchmetrics' full SSIM image; sides shorter than 6 pixels cannot be mirrored and raise `DataError`.
     """
-    first, second = prediction.float(), target.float()
-    rows, columns = (_window_matrix(size, first.device) for size in first.shape[-2:])
+    if min(target.shape[-2:]) <= WINDOW_REACH:
+        height, width = target.shape[-2:]
+        raise DataError(
+            f"SSIM needs images of at least {WINDOW_REACH + 1} pixels a side, not {height} x {width} (height x width).",
+            "Use larger images.",
+        )
+    import_torchvision()  # torchmetrics imports it
+    from torchmetrics.functional.image import structural_similarity_index_measure
 
-    def local_mean(values: Tensor) -> Tensor:
-        return rows @ values @ columns.T
-
-    mean_first, mean_second = local_mean(first), local_mean(second)
-    variance_first = (local_mean(first.square()) - mean_first.square()).clamp_min(0)
-    variance_second = (local_mean(second.square()) - mean_second.square()).clamp_min(0)
-    covariance = local_mean(first * second) - mean_first * mean_second
-    c1, c2 = STABILISERS
-    luminance = (2 * mean_first * mean_second + c1) / (mean_first.square() + mean_second.square() + c1)
-    return luminance * (2 * covariance + c2) / (variance_first + variance_second + c2)
-
-
-def _window_matrix(size: int, device: torch.device) -> Tensor:
-    """The Gaussian window along one side as a matrix, float32 [size, size], with the border mirrored (not repeated)."""
-    reach = WINDOW_SIDE // 2
-    offsets = torch.arange(-reach, reach + 1)
-    weights = (-(offsets.double() / WINDOW_DEVIATION).square() / 2).exp()
-    period = max(1, 2 * (size - 1))
-    places = (torch.arange(size)[:, None] + offsets).remainder(period)
-    places = torch.minimum(places, period - places).clamp_max(size - 1)
-    matrix = torch.zeros(size, size, dtype=torch.float64)
-    matrix.scatter_add_(1, places, (weights / weights.sum()).expand(size, -1))
-    return matrix.float().to(device)
+    _, similarity = structural_similarity_index_measure(
+        prediction.float(), target.float(), data_range=1.0, reduction="none", return_full_image=True
+    )
+    assert isinstance(similarity, Tensor)
+    return similarity
 
 
 class Overlap(NamedTuple):

@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -85,8 +85,11 @@ _FIXABLE = {
 }
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
     """A warning is for the user: its sentence, without a file and a line of ours."""
+    del filename, lineno, file, line
     if issubclass(category, UserWarning):
         typer.secho(f"Note: {message}", fg="yellow", err=True)
 

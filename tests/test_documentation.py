@@ -1,0 +1,52 @@
+"""What the pages say can be typed: every command line in them is one that vqkit understands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vqkit.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(page for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if page.name != "cli.md")
+
+
+def command_lines(page: Path) -> list[str]:
+    """The lines of the page's code blocks that call vqkit, without prompt and launcher."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    calls = [re.match(r"^(?:\$ )?(?:torchrun .* -m )?vqkit (?P<words>.+)$", line) for line in lines]
+    return [call["words"] for call in calls if call]
+
+
+LINES = sorted({line for page in PAGES for line in command_lines(page)})
+
+
+def test_the_pages_hold_the_commands_of_the_main_job() -> None:
+    spoken = {shlex.split(line, comments=True)[0] for line in LINES}
+    assert {"train-vqvae", "inpaint", "evaluate", "codebook-stats", "encode", "decode", "data"} <= spoken
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_command_line_is_understood(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # Options are parsed before help is shown, so a wrong one fails, and nothing is run.
+    with pytest.raises(SystemExit) as caught:
+        app([*shlex.split(line, comments=True), "--help"], prog_name="vqkit")
+    assert caught.value.code == 0, capsys.readouterr().err
+
+
+def test_a_wrong_option_would_be_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        app(["train-vqvae", "--mask-maximum", "1", "--help"], prog_name="vqkit")
+    assert caught.value.code == 2
+    assert "--mask-maximum" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_of_pages_outside_the_site_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
