@@ -8,10 +8,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 VQKIT := $(abspath $(BIN))/vqkit
 ifeq ($(DEMO),quick)
-TRAINING := --steps 150 --mask-warmup 0
+TRAINING := --steps 150 --mask-warmup 0 --set data.num_train=4000 --set data.num_val=256
 else
 TRAINING :=
 endif
+
+# Not --quiet: that would hide the warnings from --strict as well.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench docs golden clean
@@ -47,17 +50,17 @@ check: $(READY) ## Check style, types, the direction of imports and the document
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python scripts/cli_reference.py --check
 	@$(BIN)/python scripts/configuration_reference.py --check
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@$(SITE)
 
 bench: $(READY) ## Run every benchmark; JSON with machine and versions in benchmarks/results/
 	@mkdir -p benchmarks/results
-	@set -e; for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; \
+	@set -e; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; \
 	  $(BIN)/python $$file --out benchmarks/results/$$name.json; done
 
 docs: $(READY) ## Write the generated pages anew and build the site in site/
 	@$(BIN)/python scripts/cli_reference.py
 	@$(BIN)/python scripts/configuration_reference.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@$(SITE)
 	@echo "Open site/index.html"
 
 golden: $(READY) ## Record the golden losses anew, after a change that is meant to move them

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
+
+from common.machine import describe_machine, describe_versions
 
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
@@ -48,15 +47,8 @@ def main() -> None:
     arguments = parser.parse_args()
     report = {
         "benchmark": "startup",
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("vqkit", "typer", "pydantic", "rich")},
-        },
+        "machine": describe_machine(),
+        "versions": describe_versions("typer", "pydantic", "rich"),
         "median_seconds": {name: round(median_seconds(command, arguments.repeats), 4) for name, command in COMMANDS.items()},
         "heavy_packages_loaded": loaded_by_the_command_line(),
     }

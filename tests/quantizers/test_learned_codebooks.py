@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqkit.config import ConfigError
 from vqkit.quantizers.codebook import LearnedCodebook
@@ -361,3 +361,18 @@ def test_restarts_raise_usage_on_features_that_wander_off(name: str) -> None:
 
     assert used(10) >= 60
     assert used(0) < 40
+
+
+@BOTH
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler's own, where it hands over to Python
+def test_compiled_with_the_network_around_it_nothing_changes_and_nothing_is_compiled_twice(name: str) -> None:
+    plain, compiled = (nn.Sequential(nn.Conv2d(4, 4, 1), build(name, restart_every=2)) for _ in range(2))
+    compiled.load_state_dict(plain.state_dict())
+    torch.compiler.reset()
+    call = torch.compile(compiled, backend="eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for step in range(5):
+            expected, got = plain(batch(step)), call(batch(step))
+            assert torch.equal(expected.indices, got.indices)
+            assert torch.equal(expected.features, got.features)
+    assert int(compiled[1].updates) == 5

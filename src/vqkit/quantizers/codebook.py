@@ -5,8 +5,10 @@ How the codes follow the features is the subclass's own: `vqkit.quantizers.ema` 
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from pydantic import BaseModel, Field
@@ -20,6 +22,8 @@ from vqkit.quantizers.global_batch import GlobalBatch, draw_by_error
 from vqkit.quantizers.kmeans import kmeans
 from vqkit.quantizers.nearest import nearest_codes
 from vqkit.quantizers.straight_through import straight_through, to_grid, to_rows
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15
 """Odd, and far from any pattern in its bits: it spreads consecutive numbers over all 64-bit seeds."""
@@ -38,6 +42,22 @@ class CodebookOptions(Settings):
     restart_threshold: float = Field(
         0.1, gt=0, le=1, description="A code is dead when it was chosen less often since the last look than this share of the mean."
     )
+
+
+def _never_compiled(method: Method) -> Method:
+    """Leave a method out of `torch.compile`: the update counts on the host, for which every step would be compiled anew.
+
+    `torch.compiler.disable` costs seconds when it is imported, which nobody should pay who does not compile.
+    """
+
+    @functools.wraps(method)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if torch.compiler.is_compiling():
+            disable: Callable[[Method], Method] = torch.compiler.disable
+            return disable(method)(*arguments, **keywords)
+        return method(*arguments, **keywords)
+
+    return cast(Method, call)
 
 
 class LearnedCodebook(Quantizer):
@@ -68,6 +88,7 @@ class LearnedCodebook(Quantizer):
         self._mirror: tuple[bool, int] | None = None
         self.register_load_state_dict_post_hook(_forget_mirror)  # type: ignore[no-untyped-call]
 
+    @_never_compiled
     def forward(self, features: Tensor) -> Quantized:
         """See `Quantizer.forward`. In training the first batch also starts the codebook, before it is quantised."""
         with torch.autocast(features.device.type, enabled=False):
@@ -82,6 +103,7 @@ class LearnedCodebook(Quantizer):
             codebook_loss = torch.zeros_like(codebook_loss)
         return Quantized(quantized, indices.view(features.shape[0], *features.shape[2:]), codebook_loss, commitment_loss)
 
+    @_never_compiled
     def encode(self, features: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
         with torch.autocast(features.device.type, enabled=False):
