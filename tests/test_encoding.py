@@ -13,7 +13,7 @@ from vqkit.data.reading import Request, find_items
 from vqkit.data.splits import ArraySplit
 from vqkit.encoding import decode_codes, encode_items, encode_split
 from vqkit.errors import CheckpointError, ConfigError
-from vqkit.generate import settle
+from vqkit.settling import settle
 
 MODEL = pipeline(SHAPES)
 IMAGES = sections(5)

@@ -13,7 +13,8 @@ from vqkit import generate
 from vqkit.data.opening import open_dataset
 from vqkit.data.pictures import composite, to_pil
 from vqkit.errors import CheckpointError, ConfigError, DataError
-from vqkit.generate import Pipeline, condition_rows, settle
+from vqkit.generate import Pipeline, condition_rows
+from vqkit.settling import settle
 
 IMAGE = sections(1)[0]
 KEPT = [1]
@@ -47,7 +48,8 @@ def final_values(observed: torch.Tensor, images: torch.Tensor = IMAGE[None]) -> 
         hidden = [component for component in range(3) if not observed[number, component, row, column]]
         if hidden and not final[number, :, row, column].any():
             best = max(hidden, key=lambda component: soft[number, component, row, column])
-            if soft[number, best, row, column] >= 0.5:
+            nothing = 1 - sum(soft[number, component, row, column] for component in hidden)
+            if soft[number, best, row, column] >= nothing:
                 final[number, best, row, column] = 255
     return final
 
@@ -218,8 +220,19 @@ def test_settled_components_never_overlap_nor_cover_kept_ones() -> None:
     assert torch.equal(final[observed], images[observed])
     assert int((final > 0).sum(dim=1).max()) == 1
     free = ~(images * observed > 0).any(dim=1, keepdim=True)
-    best = expected.masked_fill(observed, -1).amax(dim=1, keepdim=True)
-    assert torch.equal((final > 0) & ~observed, (expected == best) & (expected >= 0.5) & free & ~observed)
+    hidden = expected.masked_fill(observed, 0)
+    likely = (hidden == hidden.amax(dim=1, keepdim=True)) & (hidden >= 1 - hidden.sum(dim=1, keepdim=True))
+    assert torch.equal((final > 0) & ~observed, likely & free & ~observed)
+
+
+def test_two_components_that_may_both_claim_a_pixel_leave_no_speck() -> None:
+    expected = torch.zeros(1, 3, 8, 12)
+    expected[:, 1], expected[:, 2] = 0.42, 0.4  # one of them is there, most probably
+    expected[:, :, 0] = 0.2  # the first row: none of them is
+    nothing = torch.zeros(1, 3, 8, 12, dtype=torch.bool)
+    final = settle(expected, torch.zeros(1, 3, 8, 12, dtype=torch.uint8), nothing, SHAPES)
+    assert bool((final[:, 1, 1:] == 255).all())
+    assert int(final.sum()) == 255 * 7 * 12
 
 
 def test_settled_intensities_are_rounded() -> None:

@@ -13,9 +13,10 @@ from vqkit.data.loading import evaluation_batches
 from vqkit.data.pictures import image_files, save_pictures
 from vqkit.data.reading import Item, Request, read_entries
 from vqkit.errors import CheckpointError
-from vqkit.generate import BATCH_SIZE, Conditions, Pipeline, condition_rows, settle
+from vqkit.generate import BATCH_SIZE, Conditions, Pipeline, condition_rows
 from vqkit.inpaint import batched
 from vqkit.interfaces import Codes, Split
+from vqkit.settling import settle
 
 
 def encode_items(

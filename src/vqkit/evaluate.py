@@ -25,6 +25,7 @@ from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, Tokenizer
 from vqkit.masking import observed_components, sample_pixels
 from vqkit.metrics import ErrorMeter, Errors, VarianceMeter, code_histogram, perplexity, usage
 from vqkit.randomness import generator_for
+from vqkit.settling import settle
 
 HoleKind = Literal["boxes", "free-form", "half"]
 HOLE_KINDS: tuple[HoleKind, ...] = ("boxes", "free-form", "half")
@@ -180,12 +181,18 @@ class _Measurement:
                 self._forward(images, observed, conditions)  # the very first pass also sets things up, and is not timed
             codes, expected = self._timed(images, observed, conditions)
             if whole:
-                meter.add(expected, images)
+                meter.add(expected, images, final=self._final(expected, images, torch.zeros_like(observed)))
                 for counts, level in zip(self.counts, codes, strict=True):
                     counts += code_histogram(level, len(counts))
             else:
                 # The known pixels are those of the image, as in what `inpaint` gives back: SSIM's windows reach into them.
-                meter.add(torch.where(observed, images, expected), images, ~observed)
+                final = self._final(expected, images, observed)
+                meter.add(torch.where(observed, images, expected), images, ~observed, final)
+
+    def _final(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor | None:
+        """The shapes that `inpaint` would give out, float [B, C, H, W]; None for intensities."""
+        spec = self.model.spec
+        return settle(expected, images, observed, spec) / 255 if spec.value_kind == "binary" else None
 
     def _timed(self, images: Tensor, observed: Tensor, conditions: Tensor) -> tuple[Codes, Tensor]:
         _finish(self.device)

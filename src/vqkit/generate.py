@@ -32,6 +32,7 @@ from vqkit.data.reading import picture_pixels
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer
 from vqkit.precision import choose_device
+from vqkit.settling import settle
 
 AnyImage = TypeVar("AnyImage", NDArray[Any], Tensor, Image.Image)
 Conditions = Mapping[str, float | Sequence[float]]
@@ -195,25 +196,6 @@ def condition_rows(spec: DataSpec, conditions: Conditions | None, count: int) ->
             raise ConfigError(f"The condition {name} is infinite.", "Give a number, or NaN for unknown.")
         rows[:, spec.condition_names.index(name)] = column
     return rows
-
-
-def settle(expected: Tensor, images: Tensor, observed: Tensor, spec: DataSpec) -> Tensor:
-    """Final images uint8 [B, C, H, W]: the given values where observed, and what was expected elsewhere.
-
-    `expected` float [B, C, H, W] in [0, 1]; `images` uint8. Shapes are thresholded at one half. In exclusive data at most one
-    component is set in a pixel: the most probable of those that were filled in, and none where a kept one is set.
-    """
-    if spec.value_kind == "intensity":
-        return torch.where(observed, images, (expected * 255).round().clamp(0, 255).to(torch.uint8))
-    filled = (expected >= 0.5) & ~observed
-    if spec.exclusive:
-        hidden = expected.masked_fill(observed, -1)
-        filled &= hidden == hidden.amax(dim=1, keepdim=True)
-        taken = ((images >= 128) & observed).any(dim=1)
-        for component in filled.unbind(dim=1):  # in order, so that of equally probable components the first one is set
-            component &= ~taken
-            taken |= component
-    return torch.where(observed, images, filled.to(torch.uint8) * 255)
 
 
 def _as_array(filled: Tensor, given: Tensor, form: str, spec: DataSpec) -> Tensor:

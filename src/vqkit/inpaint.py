@@ -20,8 +20,9 @@ from torch import Tensor
 from vqkit.data.pictures import composite, image_files, rows_figure, save_pictures
 from vqkit.data.reading import Entry, Item, Request, read_entries
 from vqkit.errors import DataError
-from vqkit.generate import BATCH_SIZE, Conditions, Pipeline, settle
+from vqkit.generate import BATCH_SIZE, Conditions, Pipeline
 from vqkit.interfaces import DataSpec
+from vqkit.settling import settle
 
 FIGURE = "before_after"
 _WIDEST_FIGURE = 8

@@ -162,15 +162,18 @@ class ErrorMeter:
         # images, pixels, squared error, PSNR, SSIM; then of each component images judged, IoU, Dice: one vector, one all_reduce.
         self._sums = torch.zeros(5 + 3 * components, dtype=torch.float64, device=device)
 
-    def add(self, prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> None:
-        """Take in some images. Those in which nothing is judged are left out."""
+    def add(self, prediction: Tensor, target: Tensor, judged: Tensor | None = None, final: Tensor | None = None) -> None:
+        """Take in some images. Those in which nothing is judged are left out.
+
+        `final`, by default the prediction: the images whose shapes are compared, once it is decided what is set.
+        """
         squares, pixels = _sum_of_squares(prediction, target, judged)
         counted = (pixels > 0).double()
         psnr = peak_signal_to_noise(squares / pixels.clamp_min(1))
         ssim = structural_similarity(prediction, target, judged)
         self._sums[:5] += torch.stack([counted, pixels.double(), squares, psnr * counted, ssim * counted]).sum(1)
         if self._binary:
-            shapes = overlap(prediction, target, judged)
+            shapes = overlap(prediction if final is None else final, target, judged)
             where = torch.ones_like(target, dtype=torch.bool) if judged is None else judged.expand_as(target)
             judged_here = where.flatten(2).any(2).double()
             self._sums[5:] += torch.stack([judged_here, shapes.iou * judged_here, shapes.dice * judged_here]).sum(1).flatten()

@@ -18,6 +18,7 @@ from vqkit.distributed import rank, world_size
 from vqkit.interfaces import Autoencoder, Batch, DataSpec, StepOutput, Tokenizer
 from vqkit.masking import keep_sets, mask_probability, sample_observed, sample_pixels
 from vqkit.randomness import generator_for
+from vqkit.settling import settle
 
 
 class Moment(NamedTuple):
@@ -73,7 +74,8 @@ class AutoencoderTask(nn.Module):
             sums[f"recon{name}"] = result.losses["recon"].double() * len(batch.images)
             sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, judged).double().sum()
             if self.model.spec.value_kind == "binary":
-                sums[f"iou{name}"] = metrics.mean_iou(mean, batch.images, judged).double().sum()
+                final = settle(mean, batch.images, ~judged, self.model.spec) / 255
+                sums[f"iou{name}"] = metrics.mean_iou(final, batch.images, judged).double().sum()
         return sums
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:

@@ -136,11 +136,14 @@ def _announce(console: Console, trainer: Trainer, run: Path, going_on: bool) -> 
 def _report(console: Console, outcome: Outcome, config: RunConfig) -> None:
     """Where things are, and what to type next."""
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.validation.items() if name != "loss")
-    console.print(f"\nDone: {outcome.steps} steps. Validation: {figures}", highlight=False, soft_wrap=True)
-    console.print(f"  checkpoints, numbers, pictures: {outcome.run}/", highlight=False, soft_wrap=True)
-    console.print(f"  curves:       tensorboard --logdir {outcome.run}/tensorboard", highlight=False, soft_wrap=True)
-    console.print(f"  measure it:   vqkit evaluate --run {outcome.run}", highlight=False, soft_wrap=True)
-    console.print(
-        f"  use it:       vqkit data export {config.data.name} --split test --num 4 --out sections", highlight=False, soft_wrap=True
-    )
-    console.print(f"                vqkit inpaint sections --run {outcome.run} --keep {outcome.spec.components[0]}", highlight=False, soft_wrap=True)
+    source = config.data.options.get("path", config.data.name)
+    lines = [
+        "",
+        f"Done: {outcome.steps} steps. Validation: {figures}",
+        f"  checkpoints, numbers, pictures: {outcome.run}/",
+        f"  curves:       tensorboard --logdir {outcome.run}/tensorboard",
+        f"  measure it:   vqkit evaluate --run {outcome.run}",
+        f"  use it:       vqkit data export {source} --split test --num 4 --out sections",
+        f"                vqkit inpaint sections --run {outcome.run} --keep {outcome.spec.components[0]}",
+    ]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -27,11 +27,11 @@ from vqkit.config import Settings
 from vqkit.data.files import PictureSize
 from vqkit.data.images import Found, StreamedSplit
 from vqkit.data.splits import ArraySplit, SplitPlan
-from vqkit.torchvision_import import import_torchvision
 from vqkit.data.values import channel_names
 from vqkit.errors import DataError
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import DATASETS
+from vqkit.torchvision_import import import_torchvision
 
 _LOCAL_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS})
 
