@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 VQKIT := $(abspath $(BIN))/vqkit
 ifeq ($(DEMO),quick)
-TRAINING := --steps 150 --mask-warmup 0 --set data.num_train=4000 --set data.num_val=256
+TRAINING := --steps 150 --mask-warmup 0
 else
 TRAINING :=
 endif

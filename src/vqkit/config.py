@@ -67,7 +67,7 @@ class TrainingConfig(Settings):
     epochs: int | None = Field(None, ge=1, description="Passes over the training set; exclusive with `steps`.")
     steps: int | None = Field(None, ge=1, description="Optimizer steps; exclusive with `epochs`.")
     batch_size: int = Field(64, ge=1, description="Images a step, over all processes together.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
     warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate grows linearly from 0.")
     final_learning_rate: float = Field(
         0.01, ge=0, le=1, description="Learning rate at the end of the cosine, as a share of the peak."

@@ -233,6 +233,31 @@ def test_codes_in_use_do_not_restart(name: str) -> None:
     assert bool(((quantizer.codes.detach() - codes).norm(dim=1) < 0.1).all())
 
 
+def test_looks_wait_until_codes_could_have_been_chosen_often_enough() -> None:
+    codes = torch.tensor([[0.0], [100.0], [200.0], [300.0]])
+    quantizer = started("gradient", codes, restart_every=1)
+    for step in range(3):
+        quantizer(batch(step, 1, 1, 3, 4))  # 12 uses, a mean of 3 a step
+        assert torch.equal(quantizer.codes.detach(), codes)
+        assert quantizer.recent.sum().item() == 12 * (step + 1)
+    quantizer(batch(3, 1, 1, 3, 4))
+    assert bool((quantizer.codes < 10).all())
+    assert quantizer.recent.sum().item() == 0
+
+
+def test_restarts_split_the_worst_cells_and_not_the_outliers_of_good_ones() -> None:
+    codes = torch.tensor([[0.0], [1000.0], [-9000.0]])
+    # A wide cell of 60 features around 0 (squared error 60 x 400), a tight one around 1000 with an outlier (squared error 900).
+    wide, tight = [20.0, -20.0] * 30, [1000.0] * 29 + [1030.0]
+    halves = 0
+    for seed in range(50):
+        quantizer = started("gradient", codes, restart_every=1)
+        quantizer.seed.fill_(seed)
+        quantizer(column(*wide, *tight))
+        halves += int(abs(float(quantizer.codes[2].detach())) == 20.0)
+    assert halves >= 45
+
+
 def test_restarts_keep_away_from_what_is_already_represented() -> None:
     codes = torch.tensor([[0.0, 0.0], [500.0, 500.0], [-500.0, 500.0]])
     quantizer = started("gradient", codes, restart_every=1)
@@ -302,7 +327,7 @@ def test_a_batch_that_is_not_finite_teaches_running_means_nothing(first: bool) -
 def test_a_restart_on_a_batch_that_is_not_finite_takes_only_finite_features(name: str) -> None:
     codes = torch.tensor([[0.0, 0.0], [1000.0, 0.0], [0.0, 1000.0]])
     quantizer = started(name, codes, restart_every=1, restart_threshold=1.0)
-    features = batch(0, 2, 2, 3, 3)
+    features = batch(0, 2, 2, 5, 5)
     features[0, 0, 0, 0], features[1, 1, 1, 1] = torch.nan, torch.inf
     quantizer(features)
     assert bool(quantizer.codes.isfinite().all())

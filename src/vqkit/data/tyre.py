@@ -84,9 +84,9 @@ class TyreDataset(ImageDataset):
     class Options(Settings):
         """Settings of `tyre`."""
 
-        num_train: int = Field(16_000, ge=1, description="Training images.")
-        num_val: int = Field(2_000, ge=1, description="Validation images.")
-        num_test: int = Field(2_000, ge=1, description="Test images.")
+        num_train: int = Field(5_000, ge=1, description="Training images.")
+        num_val: int = Field(500, ge=1, description="Validation images.")
+        num_test: int = Field(1_000, ge=1, description="Test images.")
         seed: int = Field(0, ge=0, lt=2**32, description="Which sections are drawn.")
 
     def __init__(self, options: Options) -> None:

@@ -14,8 +14,8 @@ class ResidualBlock(nn.Module):
     """x + conv(silu(conv(silu(x)))), with the second convolution starting at zero.
 
     No normalisation: a block starts as the identity, which keeps the variance in bounds, and the absolute intensity
-    of a feature is what the codebook sees. With `conditions` > 0 the inner features are scaled and shifted by a linear
-    function of a condition embedding (FiLM, Perez et al. 2018), which also starts as the identity.
+    of a feature is what the codebook sees. With `conditions` > 0 the inner features are shifted by a linear function of a
+    condition embedding, which also starts at zero.
     """
 
     def __init__(self, channels: int, inner: int, conditions: int = 0) -> None:
@@ -23,7 +23,7 @@ class ResidualBlock(nn.Module):
         self.expand = nn.Conv2d(channels, inner, 3, padding=1)
         self.contract = nn.Conv2d(inner, channels, 3, padding=1)
         zero(self.contract)
-        self.modulation = nn.Linear(conditions, 2 * inner) if conditions else None
+        self.modulation = nn.Linear(conditions, inner) if conditions else None
         if self.modulation is not None:
             zero(self.modulation)
 
@@ -31,8 +31,7 @@ class ResidualBlock(nn.Module):
         """[B, C, h, w] and an embedding [B, E] (or None) to [B, C, h, w]."""
         inner = self.expand(F.silu(x))
         if self.modulation is not None and embedding is not None:
-            scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-            inner = inner * (1 + scale) + shift
+            inner = inner + self.modulation(embedding)[:, :, None, None]
         return x + self.contract(F.silu(inner))
 
 

@@ -6,7 +6,7 @@
 
 The encoder sees only the observed part, and which part that is; the loss is taken over everything. So one pass fills in
 what is missing. Where we depart from the paper: the observed indicator, residual blocks without normalisation but starting
-at zero, one self-attention on the code grid on each side, sub-pixel upsampling, and metadata modulating the decoder.
+at zero, one self-attention on the code grid in the encoder, sub-pixel upsampling, and metadata shifting the decoder's features.
 
 Shapes: B images, C components, H x W pixels, D code dimensions, h x w = H/stride x W/stride the code grid.
 """
@@ -33,8 +33,12 @@ class VQVAEOptions(Settings):
 
     hidden: int = Field(64, ge=8, description="Channels on the code grid; finer levels have half as many each.")
     inner: int = Field(64, ge=4, description="Channels inside a residual block.")
-    blocks: int = Field(1, ge=0, description="Residual blocks on the code grid, before and after the attention, on each side.")
-    attention: bool = Field(True, description="Self-attention on the code grid, on each side.")
+    blocks: int = Field(
+        1, ge=0, description="Residual blocks on the code grid, on each side, twice: before and after the attention."
+    )
+    attention: bool = Field(
+        True, description="Self-attention on the encoder's code grid: what is missing is guessed from the whole image."
+    )
     stride: int = Field(4, ge=2, description="Pixels a code, in each direction; a power of two.")
     likelihood: likelihoods.LikelihoodChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
     reconstruction_weight: float = Field(10.0, gt=0, description="Weight of the mean reconstruction distance.")
@@ -74,7 +78,7 @@ class Encoder(nn.Module):
         for before, after in pairwise(channels):
             downs += [Downsample(before, after), nn.SiLU()]
         self.down = nn.Sequential(*downs[:-1])
-        self.trunk = Trunk(options, spec, conditions=0)
+        self.trunk = Trunk(options, spec, options.attention, conditions=0)
         self.project = nn.Conv2d(options.hidden, dim, 1)
 
     def forward(self, images: Tensor, observed: Tensor) -> Tensor:
@@ -97,7 +101,7 @@ class Decoder(nn.Module):
         embedding = options.hidden if spec.conditions else 0
         self.embed = ConditionEmbedding(spec.conditions, embedding) if embedding else None
         self.project = nn.Conv2d(dim, options.hidden, 3, padding=1)
-        self.trunk = Trunk(options, spec, conditions=embedding)
+        self.trunk = Trunk(options, spec, attention=False, conditions=embedding)
         ups: list[nn.Module] = []
         for before, after in zip(widths, [*widths[1:], len(spec.components)], strict=True):
             ups += [nn.SiLU(), Upsample(before, after)]
@@ -112,18 +116,16 @@ class Decoder(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Residual blocks, attention, residual blocks, all on the code grid."""
+    """Residual blocks, attention where it is asked for, residual blocks, all on the code grid."""
 
-    def __init__(self, options: VQVAEOptions, spec: DataSpec, conditions: int) -> None:
+    def __init__(self, options: VQVAEOptions, spec: DataSpec, attention: bool, conditions: int) -> None:
         super().__init__()
         grid = spec.height // options.stride, spec.width // options.stride
 
         def blocks() -> list[nn.Module]:
             return [ResidualBlock(options.hidden, options.inner, conditions) for _ in range(options.blocks)]
 
-        mixing: list[nn.Module] = (
-            [PositionEmbedding(options.hidden, *grid), SelfAttention(options.hidden)] if options.attention else []
-        )
+        mixing: list[nn.Module] = [PositionEmbedding(options.hidden, *grid), SelfAttention(options.hidden)] if attention else []
         self.before = nn.ModuleList(blocks())
         self.mixing = nn.Sequential(*mixing)
         self.after = nn.ModuleList(blocks())

@@ -18,12 +18,15 @@ from vqkit import distributed
 from vqkit.config import Settings
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Quantized, Quantizer
-from vqkit.quantizers.global_batch import GlobalBatch, draw_by_error
-from vqkit.quantizers.kmeans import kmeans
+from vqkit.quantizers.global_batch import GlobalBatch, draw_weighted
+from vqkit.quantizers.kmeans import assign, kmeans
 from vqkit.quantizers.nearest import nearest_codes
 from vqkit.quantizers.straight_through import straight_through, to_grid, to_rows
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+MIN_MEAN_USES = 10
+"""Mean number of uses from which a code without any is dead, and not just unlucky; where batches are small, looks wait for it."""
 
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15
 """Odd, and far from any pattern in its bits: it spreads consecutive numbers over all 64-bit seeds."""
@@ -38,7 +41,7 @@ class CodebookOptions(Settings):
     kmeans_iterations: int = Field(
         10, ge=0, description="Lloyd iterations on the first batch; 0: random features of it are the codes."
     )
-    restart_every: int = Field(100, ge=0, description="Updates between two looks for dead codes; 0: never look.")
+    restart_every: int = Field(10, ge=0, description="Updates between two looks for dead codes; 0: never look.")
     restart_threshold: float = Field(
         0.1, gt=0, le=1, description="A code is dead when it was chosen less often since the last look than this share of the mean."
     )
@@ -178,19 +181,24 @@ class LearnedCodebook(Quantizer):
             self._restart_dead_codes(rows, indices, self._generator(updates))
 
     def _restart_dead_codes(self, rows: Tensor, indices: Tensor, generator: torch.Generator) -> None:
-        """Put each dead code on a badly represented row, and begin to count anew.
+        """Put each dead code on a row of a badly represented cell, and begin to count anew.
 
-        Nothing here depends on a value on the host: a GPU is waited for only where there are several processes.
+        The cell (the rows of one code) is drawn with probability proportional to its squared error, the row in it uniformly:
+        this splits the worst cells. Common rows that are well represented are left alone; so are outliers, which make poor codes.
         """
-        dead = self.recent < self.options.restart_threshold * self.recent.mean()
-        errors = (rows - torch.embedding(self.codes.detach(), indices)).square_().sum(dim=1)
-        pool, usable = draw_by_error(GlobalBatch(rows), errors, self.num_codes, generator)
+        mean = self.recent.mean()
+        ripe = mean >= MIN_MEAN_USES
+        dead = ripe & (self.recent < self.options.restart_threshold * mean)
+        errors = (rows - torch.embedding(self.codes.detach(), indices)).square_().sum(dim=1).nan_to_num(nan=0, posinf=0)
+        sizes, totals = assign(errors[:, None], indices, self.num_codes)
+        weights = (totals[:, 0] / sizes.clamp_min(1))[indices] * (errors > 0)
+        pool, usable = draw_weighted(GlobalBatch(rows), weights, self.num_codes, generator)
         # The first dead code takes the first row of the pool, and so on; when the pool is used up the rest waits.
         place = dead.cumsum(0) - 1
         within = place.clamp(0, len(pool) - 1)
         moved = dead & (place < len(pool)) & usable[within]
         self._move(moved, pool[within], torch.ones_like(self.recent))
-        self.recent.zero_()
+        self.recent.mul_(~ripe)
 
     def _generator(self, updates: int) -> torch.Generator:
         """Random numbers that follow from the saved seed and the number of updates alone."""

@@ -48,16 +48,13 @@ def draw_distinct(batch: GlobalBatch, count: int, generator: torch.Generator) ->
     return batch.take(order[torch.arange(count) % batch.total])
 
 
-def draw_by_error(batch: GlobalBatch, errors: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Up to `count` different rows of all rows, likelier the worse they are represented.
+def draw_weighted(batch: GlobalBatch, weights: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Up to `count` different rows of all rows, drawn without replacement with probability proportional to their weights.
 
-    `errors` float32 [N]: squared error of each own row. Draws without replacement with probability proportional to the error,
-    as k-means++ seeds (Arthur & Vassilvitskii 2007), so that neither copies of a common row nor rows that already lie on a
-    code are chosen. Returns the rows, float32 [P, D] with P = min(count, total), and bool [P], False for a row that may not
-    be used because its error is zero or not finite.
+    `weights` float32 [N], not negative, of the own rows. Returns the rows, float32 [P, D] with P = min(count, total), and bool
+    [P], False for a row that stands there only because too few have a weight above zero.
     """
-    clean = torch.where(errors.isfinite(), errors, torch.zeros_like(errors))
-    noise = torch.empty(batch.total).exponential_(generator=generator).to(clean.device)
-    # The largest quotients of weights and exponential noise are a weighted draw without replacement (Efraimidis & Spirakis 2006).
-    keys, positions = (batch.join(clean) / noise.clamp_min(torch.finfo(torch.float32).tiny)).topk(min(count, batch.total))
+    noise = torch.empty(batch.total).exponential_(generator=generator).to(weights.device)
+    # The largest quotients of weights and exponential noise are such a draw (Efraimidis & Spirakis 2006).
+    keys, positions = (batch.join(weights) / noise.clamp_min(torch.finfo(torch.float32).tiny)).topk(min(count, batch.total))
     return batch.take(positions), keys > 0
