@@ -89,6 +89,15 @@ def test_validation_sums_do_not_depend_on_the_batches() -> None:
     assert row["loss"] == row["recon"] + row["recon_masked"]
 
 
+def test_a_model_that_is_never_masked_is_not_judged_by_holes() -> None:
+    subject = task(max=0).eval()
+    with torch.no_grad():
+        sums = subject.validate(batch(4), 0)
+    row = subject.validation_row({name: float(value) for name, value in sums.items()})
+    assert row["loss"] == row["recon"]
+    assert not any(name.endswith("_masked") for name in row)
+
+
 def test_something_is_always_hidden_when_filling_in_is_judged() -> None:
     images = batch(50).images
     for kind in ("components", "boxes", "free-form", "half", "mixed"):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -31,22 +31,25 @@ from vqkit.data.pictures import composite, to_pil
 from vqkit.data.reading import picture_pixels
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer
-from vqkit.precision import choose_device
+from vqkit.precision import autocast, choose_device
 from vqkit.settling import settle
 
 AnyImage = TypeVar("AnyImage", NDArray[Any], Tensor, Image.Image)
 Conditions = Mapping[str, float | Sequence[float]]
+Precision = Literal["auto", "fp32", "bf16"]
 BATCH_SIZE = 64
 
 
-def load(run: str | Path | None = None, device: str = "auto") -> Pipeline:
+def load(run: str | Path | None = None, device: str = "auto", precision: Precision = "auto") -> Pipeline:
     """A trained model, ready to use.
 
     `run`: a run directory, a checkpoint directory, a `model.safetensors`, or None for the newest run in `runs/`;
-    `device`: auto, cpu or cuda. Raises `CheckpointError` when there is no such run or it cannot be used.
+    `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16, the arithmetic of filling in and reconstructing (auto: bf16 where
+    the hardware has it, which is more than twice as fast in batches). Encoding and decoding are always float32, so that codes
+    mean the same on every machine. Raises `CheckpointError` when there is no such run or it cannot be used.
     """
     chosen = choose_device(device)
-    return Pipeline(load_model(run, chosen), chosen)
+    return Pipeline(load_model(run, chosen), chosen, precision)
 
 
 class Pipeline:
@@ -55,12 +58,13 @@ class Pipeline:
     `spec` names components, sizes and conditions; `model` is the network, `path` its file and `digest` its fingerprint.
     """
 
-    def __init__(self, loaded: Loaded, device: torch.device) -> None:
+    def __init__(self, loaded: Loaded, device: torch.device, precision: Precision = "auto") -> None:
         self.model: Autoencoder = loaded.model
         self.spec: DataSpec = loaded.model.spec
         self.path = loaded.path
         self.digest = loaded.digest
         self.device = device
+        self.precision = precision
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -133,7 +137,7 @@ class Pipeline:
         """
         rows = condition_rows(self.spec, conditions, len(images))
         parts = []
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.precision, self.device):
             for start in range(0, len(images), batch_size):
                 part = slice(start, start + batch_size)
                 inputs = self._on_device(images[part]), observed[part].to(self.device), rows[part].to(self.device)

@@ -58,19 +58,20 @@ class AutoencoderTask(nn.Module):
         return StepOutput(loss, {name: value.detach() for name, value in scalars.items()}, counts)
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
-        """Sums over a validation batch, float64 []: each image seen whole, and again with a fixed part of it hidden.
+        """Sums over a validation batch, float64 []: each image seen whole, and, where training masks, with a fixed part hidden.
 
         `first` is the position of the batch's first image in the split, so that its holes are always the same.
         Conditions are unknown, as they mostly are when something is to be filled in.
         """
         unknown = torch.full_like(batch.conditions, float("nan"))
-        whole = torch.ones_like(batch.images, dtype=torch.bool)
-        part = fixed_observed(batch.images, self.masking, self.seed, first)
+        views = {"": torch.ones_like(batch.images, dtype=torch.bool)}
+        if self.masking.max > 0:
+            views["_masked"] = fixed_observed(batch.images, self.masking, self.seed, first)
         sums = {"count": torch.tensor(float(len(batch.images)), dtype=torch.float64)}
-        for name, observed in (("", whole), ("_masked", part)):
+        for name, observed in views.items():
             result = self.model(batch.images, observed, unknown)
             mean = self.model.mean(result.logits)
-            judged = whole if name == "" else ~part
+            judged = ~observed if name else observed
             sums[f"recon{name}"] = result.losses["recon"].double() * len(batch.images)
             sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, judged).double().sum()
             if self.model.spec.value_kind == "binary":
@@ -81,9 +82,9 @@ class AutoencoderTask(nn.Module):
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
         """Figures of a validation pass from its sums. `loss` is what the best checkpoint has least of."""
         row = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
-        for name in ("", "_masked"):
-            row[f"psnr{name}"] = -10 * math.log10(max(row[f"mse{name}"], 1e-10))
-        return {"loss": row["recon"] + row["recon_masked"], **row}
+        for name in [name for name in row if name.startswith("mse")]:
+            row[name.replace("mse", "psnr")] = -10 * math.log10(max(row[name], 1e-10))
+        return {"loss": row["recon"] + row.get("recon_masked", 0.0), **row}
 
     @torch.no_grad()
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
