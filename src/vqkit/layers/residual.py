@@ -23,15 +23,15 @@ class ResidualBlock(nn.Module):
         self.expand = nn.Conv2d(channels, inner, 3, padding=1)
         self.contract = nn.Conv2d(inner, channels, 3, padding=1)
         zero(self.contract)
-        self.modulation = nn.Linear(conditions, inner) if conditions else None
-        if self.modulation is not None:
-            zero(self.modulation)
+        self.shift = nn.Linear(conditions, inner) if conditions else None
+        if self.shift is not None:
+            zero(self.shift)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """[B, C, h, w] and an embedding [B, E] (or None) to [B, C, h, w]."""
         inner = self.expand(F.silu(x))
-        if self.modulation is not None and embedding is not None:
-            inner = inner + self.modulation(embedding)[:, :, None, None]
+        if self.shift is not None and embedding is not None:
+            inner = inner + self.shift(embedding)[:, :, None, None]
         return x + self.contract(F.silu(inner))
 
 

@@ -93,7 +93,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Codes to the logits of a whole image, modulated by conditions."""
+    """Codes to the logits of a whole image, shifted by conditions."""
 
     def __init__(self, options: VQVAEOptions, spec: DataSpec, dim: int) -> None:
         super().__init__()

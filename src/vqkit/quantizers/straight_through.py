@@ -76,7 +76,7 @@ def to_grid(rows: Tensor, shape: torch.Size) -> Tensor:
 
 def sum_by_code(rows: Tensor, indices: Tensor, num_codes: int) -> Tensor:
     """Sum of the rows [N, D] of each code: float32 [K, D]. Deterministic, on GPUs as well, and in the order of the rows."""
-    return torch.ops.aten.embedding_dense_backward(rows, indices, num_codes, -1, False)  # type: ignore[no-any-return]
+    return torch.ops.aten.embedding_dense_backward(rows, indices, num_codes, -1, False)
 
 
 def count_by_code(indices: Tensor, num_codes: int) -> Tensor:
