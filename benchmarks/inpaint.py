@@ -9,22 +9,20 @@ machine disturb less.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 import vqkit
+from common.machine import describe_machine, describe_versions, publish
 from vqkit.checkpoint import Loaded
 from vqkit.config import NamedOptions
 from vqkit.generate import Pipeline
 from vqkit.interfaces import ConditionSpec, DataSpec
+from vqkit.precision import bf16_is_fast
 from vqkit.registry import MODELS
 
 BATCH = 64
@@ -67,11 +65,9 @@ def measure(pipeline: Pipeline, repeats: int) -> dict[str, dict[str, float]]:
     soft = torch.from_numpy(images).float() / 255
     observed = torch.zeros(soft.shape, dtype=torch.bool)
     observed[:, 0] = True
-    conditions = torch.full((BATCH, len(spec.conditions)), torch.nan)
 
     def network(count: int) -> torch.Tensor:
-        with torch.inference_mode():
-            return pipeline.model.reconstruct(soft[:count], observed[:count], conditions[:count])
+        return pipeline.fill(soft[:count], observed[:count])
 
     timed = {
         "one image": milliseconds(lambda: pipeline.inpaint(images[0], keep=keep), repeats),
@@ -96,23 +92,14 @@ def main() -> None:
     pipeline = vqkit.load(arguments.run, "cpu") if arguments.run else untrained()
     report = {
         "benchmark": "inpaint",
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-        },
-        "load_average": round(os.getloadavg()[0], 2),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("vqkit", "torch")}},
-        "threads": arguments.threads,
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        "precision": "bf16" if bf16_is_fast(pipeline.device) else "fp32",
         "model": str(pipeline.path),
         "parameters": sum(parameter.numel() for parameter in pipeline.model.parameters()),
         "milliseconds_an_image": measure(pipeline, arguments.repeats),
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+    publish(report, arguments.out)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ medians of wall time. Extra memory is the growth of the process's peak over one 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -31,7 +30,7 @@ import torch
 from torch import Tensor
 from vector_quantize_pytorch import VectorQuantize
 
-from common.machine import describe_machine, describe_versions
+from common.machine import describe_machine, describe_versions, publish
 from vqkit.quantizers.ema import EMACodebook, EMAOptions
 from vqkit.quantizers.nearest import chunk_rows
 from vqkit.quantizers.straight_through import to_rows
@@ -212,11 +211,7 @@ def main() -> None:
         "rounds": arguments.rounds,
         "results": [measure(number, arguments.rounds, arguments.threads) for number in range(len(SHAPES))],
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+    publish(report, arguments.out)
 
 
 if __name__ == "__main__":

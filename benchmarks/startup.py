@@ -6,14 +6,13 @@ Each figure is the median wall time of a fresh process, in seconds, its start in
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from common.machine import describe_machine, describe_versions
+from common.machine import describe_machine, describe_versions, publish
 
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
@@ -52,11 +51,7 @@ def main() -> None:
         "median_seconds": {name: round(median_seconds(command, arguments.repeats), 4) for name, command in COMMANDS.items()},
         "heavy_packages_loaded": loaded_by_the_command_line(),
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+    publish(report, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What a figure was measured on: without it a time in milliseconds says nothing."""
+"""What a figure was measured on, without which a time in milliseconds says nothing; and how figures are given out."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,15 @@ def describe_machine() -> dict[str, Any]:
 def describe_versions(*packages: str) -> dict[str, str]:
     """Versions of Python, vqkit, torch and the named packages."""
     return {"python": platform.python_version(), **{name: _version(name) for name in ("vqkit", "torch", *packages)}}
+
+
+def publish(report: dict[str, Any], out: Path | None) -> None:
+    """Print a report as JSON, and write it to a file if one is named."""
+    text = json.dumps(report, indent=2)
+    print(text)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n", encoding="utf-8")
 
 
 def _version(package: str) -> str:
