@@ -47,7 +47,7 @@ check: $(READY) ## Check style, types, the direction of imports and the document
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python scripts/cli_reference.py --check
 	@$(BIN)/python scripts/configuration_reference.py --check
 	@$(SITE)
