@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from conftest import tiny
+from small_runs import tiny
 from vqkit.training import train
 
 FILE = Path(__file__).parent / "golden" / "tiny_run.json"

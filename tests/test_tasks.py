@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from conftest import TINY
+from small_runs import TINY
 from vqkit.config import MaskingConfig
 from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Reconstruction
 from vqkit.registry import MODELS

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from conftest import tiny
+from small_runs import tiny
 from vqkit import runs
 from vqkit.checkpoint import load_model
 from vqkit.config import RunConfig
@@ -93,7 +93,7 @@ def test_ten_steps_and_ten_more_equal_twenty(tiny_run: Path, tmp_path: Path, mon
 def test_killed_after_its_checkpoint_it_resumes_exactly(tiny_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "killed"
     script = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[2]); from conftest import tiny\n"
+        "import os, signal, sys; sys.path.insert(0, sys.argv[2]); from small_runs import tiny\n"
         "from pathlib import Path; from vqkit.trainer import Trainer; from vqkit.training import train\n"
         "step = Trainer._train_step\n"
         "def kill(self, *a):\n"
@@ -206,7 +206,7 @@ def test_two_processes_equal_one(tiny_run: Path, tmp_path: Path) -> None:
     """The same global batches through two gloo processes: equal codebooks on both, and those of one process."""
     script = tmp_path / "run.py"
     script.write_text(
-        "import os, sys; sys.path.insert(0, sys.argv[2]); from conftest import tiny\n"
+        "import os, sys; sys.path.insert(0, sys.argv[2]); from small_runs import tiny\n"
         "from pathlib import Path; import torch, vqkit.trainer as t\n"
         "from safetensors.torch import save_file; from vqkit.training import train\n"
         "torch.set_num_threads(1)\n"

@@ -19,7 +19,7 @@ from vqkit.errors import ConfigError, DataError
 
 def test_a_name_is_resolved_with_its_defaults() -> None:
     resolved = resolve_data(NamedOptions(name="tyre", num_train=7))
-    assert resolved.options == {"num_train": 7, "num_val": 2000, "num_test": 2000, "seed": 0}
+    assert resolved.options == {"num_train": 7, "num_val": 500, "num_test": 1000, "seed": 0}
     assert resolve_data(resolved) == resolved
     dataset = open_dataset(resolved)
     assert isinstance(dataset, TyreDataset)
