@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from small_runs import tiny
 from vqkit.training import train
+
+
+def pytest_configure() -> None:
+    """One thread in all tests: sums, and so the last bits of a model, depend on how many there are."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,8 @@ def test_killed_after_its_checkpoint_it_resumes_exactly(tiny_run: Path, tmp_path
     run = tmp_path / "killed"
     script = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[2]); from small_runs import tiny\n"
-        "from pathlib import Path; from vqkit.trainer import Trainer; from vqkit.training import train\n"
+        "from pathlib import Path; import torch; from vqkit.trainer import Trainer; from vqkit.training import train\n"
+        "torch.set_num_threads(1)\n"
         "step = Trainer._train_step\n"
         "def kill(self, *a):\n"
         "    step(self, *a)\n"
