@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import vqkit
 from vqkit import runs
 from vqkit.atomic import write_atomically
 from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError
-from vqkit.interfaces import Autoencoder, DataSpec, Tokenizer
-from vqkit.registry import MODELS
+from vqkit.interfaces import Autoencoder, CodeSpec, DataSpec, Prior, Tokenizer
+from vqkit.registry import MODELS, PRIORS, Registry
 
 FORMAT = 1
+_LONGEST_REASON = 200
+"""Characters of what torch says about weights that do not fit; it may name every one."""
 locate = runs.locate
 
 
@@ -43,23 +47,55 @@ class Loaded(NamedTuple):
     header: dict[str, Any]
 
 
+class LoadedPrior(NamedTuple):
+    """A prior as it was saved, in evaluation mode; the fields are those of `Loaded`.
+
+    `tokenizer` is the file of the tokenizer whose codes it models, `tokenizer_digest` the fingerprint that it had.
+    """
+
+    prior: Prior
+    path: Path
+    digest: str
+    data: NamedOptions
+    header: dict[str, Any]
+    tokenizer: Path
+    tokenizer_digest: str
+
+
 def write_model(path: Path, model: Autoencoder, data: NamedOptions, tensors: Mapping[str, Tensor] | None = None) -> None:
     """Save a model, atomically. `tensors` replace the model's own of the same names (running means of the weights, say)."""
-    state = {**model.state_dict(), **(tensors or {})}
-    name = next(name for name, entry in MODELS.entries().items() if entry.part is type(model))
-    header = {
-        "format": FORMAT,
+    described = {
         "kind": "model",
-        "name": name,
+        "name": _registered_name(MODELS, model),
         "options": model.options.model_dump(mode="json"),
         "spec": model.spec.to_json(),
-        "data": data.model_dump(mode="json"),
         "code_shapes": model.code_shapes if isinstance(model, Tokenizer) else [],
         "cardinalities": model.cardinalities if isinstance(model, Tokenizer) else [],
-        "version": vqkit.__version__,
-        "digest": digest(state),
     }
-    write_tensors(path, state, header)
+    _write(path, {**model.state_dict(), **(tensors or {})}, described, data)
+
+
+def write_prior(
+    path: Path, prior: Prior, data: NamedOptions, tokenizer: Loaded, tensors: Mapping[str, Tensor] | None = None
+) -> None:
+    """Save a prior, atomically, with its tokenizer's fingerprint and the way there from `path`'s directory.
+
+    `tensors` replace the prior's own of the same names. Raises `CheckpointError` if the tokenizer has changed since it was loaded.
+    """
+    if digest(tokenizer.model.state_dict()) != tokenizer.digest:
+        raise CheckpointError(
+            f"The tokenizer {tokenizer.path} has changed since it was loaded, but its codes are what the prior learns.",
+            "A tokenizer must be frozen; if you train in code, do not give its parameters to the optimizer.",
+        )
+    described = {
+        "kind": "prior",
+        "name": _registered_name(PRIORS, prior),
+        "options": prior.options.model_dump(mode="json"),
+        "spec": prior.spec.to_json(),
+        "tokenizer": os.path.relpath(tokenizer.path.resolve(), path.parent.resolve()),
+        "tokenizer_digest": tokenizer.digest,
+    }
+    _write(path, {**prior.state_dict(), **(tensors or {})}, described, data)
 
 
 def load_model(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> Loaded:  # noqa: B008 - immutable
@@ -68,23 +104,54 @@ def load_model(run: str | Path | None = None, device: torch.device = torch.devic
     Raises `CheckpointError` when the file is truncated, was edited, is of another kind, or needs a model that is not registered.
     """
     path = locate(run)
+    tensors, header = _read(path, device, "model", "Name a run of train-vqvae.")
+    model = MODELS.build(header["name"], header["options"], DataSpec.from_json(header["spec"]))
+    _fill(model, tensors, path)
+    model.to(device, memory_format=torch.channels_last).eval()
+    return Loaded(model, path, header["digest"], NamedOptions(**header["data"]), header)
+
+
+def load_prior(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> LoadedPrior:  # noqa: B008 - immutable
+    """Load a prior in evaluation mode, without its tokenizer; see `locate` for what `run` may be. Raises as `load_model` does."""
+    path = locate(run, kind="prior")
+    tensors, header = _read(path, device, "prior", "Name a run of train-prior.")
+    prior = PRIORS.build(header["name"], header["options"], CodeSpec.from_json(header["spec"]))
+    _fill(prior, tensors, path)
+    prior.to(device).eval()
+    tokenizer = Path(os.path.normpath(path.parent.resolve() / header["tokenizer"]))
+    data = NamedOptions(**header["data"])
+    return LoadedPrior(prior, path, header["digest"], data, header, tokenizer, header["tokenizer_digest"])
+
+
+def _registered_name(registry: Registry[Any], part: object) -> str:
+    return next(name for name, entry in registry.entries().items() if entry.part is type(part))
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any], data: NamedOptions) -> None:
+    """Save tensors with what is said of every model: format, data, version and digest."""
+    common = {"data": data.model_dump(mode="json"), "version": vqkit.__version__, "digest": digest(tensors)}
+    write_tensors(path, tensors, {"format": FORMAT, **described, **common})
+
+
+def _read(path: Path, device: torch.device, kind: str, hint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file that must hold a `kind` and be as it was written."""
     tensors, header = read_tensors(path, device)
-    if header.get("kind") != "model":
-        raise CheckpointError(
-            f"{path} holds a {header.get('kind', 'file of another program')}, not a model.", "Name a run of train-vqvae."
-        )
+    if header.get("kind") != kind:
+        raise CheckpointError(f"{path} holds a {header.get('kind', 'file of another program')}, not a {kind}.", hint)
     if header["digest"] != digest(tensors):
         raise CheckpointError(
             f"{path} was changed after it was written: its tensors do not match its header.", "Use another checkpoint."
         )
-    model = MODELS.build(header["name"], header["options"], DataSpec.from_json(header["spec"]))
+    return tensors, header
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
-        model.load_state_dict(tensors)
+        module.load_state_dict(tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
+        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} ..."
         raise CheckpointError(f"{path} does not fit the model it describes: {reason}", "Use another checkpoint.") from None
-    model.to(device, memory_format=torch.channels_last).eval()
-    return Loaded(model, path, header["digest"], NamedOptions(**header["data"]), header)
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -109,20 +176,32 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
 def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Named tensors and the JSON header. Raises `CheckpointError` when the file cannot be read or was not written by vqkit."""
+    with _opened(path, device) as (file, header):
+        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - no mapping
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header alone; its `kind` is model, prior, codes or training. Raises as `read_tensors` does."""
+    with _opened(path, torch.device("cpu")) as (_, header):
+        return header
+
+
+@contextmanager
+def _opened(path: Path, device: torch.device) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = json.loads((file.metadata() or {}).get("vqkit", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            if header.get("format") != FORMAT:
+                given = header.get("format", "of another program")
+                raise CheckpointError(
+                    f"{path} has the format {given}; this version of vqkit reads format {FORMAT}.",
+                    "Use a checkpoint written by vqkit, or another version of it.",
+                )
+            yield file, header
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(
             f"{path} cannot be read: {error}.", "It is truncated or no safetensors file; use another checkpoint."
         ) from None
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has the format {header.get('format', 'of another program')}; this version of vqkit reads format {FORMAT}.",
-            "Use a checkpoint written by vqkit, or another version of it.",
-        )
-    return tensors, header
 
 
 def _errno(error: SafetensorError) -> int:

@@ -108,7 +108,7 @@ def _where(part: type) -> str:
 
 MODELS: Registry[Any] = Registry("model", ("vqkit.models.vqvae",), "vqkit.models")
 QUANTIZERS: Registry[Any] = Registry("quantizer", ("vqkit.quantizers.ema", "vqkit.quantizers.gradient"), "vqkit.quantizers")
-PRIORS: Registry[Any] = Registry("prior", (), "vqkit.priors")
+PRIORS: Registry[Any] = Registry("prior", ("vqkit.priors.pixelcnn", "vqkit.priors.transformer"), "vqkit.priors")
 DATASETS: Registry[Any] = Registry(
     "data set",
     ("vqkit.data.tyre", "vqkit.data.components", "vqkit.data.images", "vqkit.data.arrays", "vqkit.data.torchvision_sets"),

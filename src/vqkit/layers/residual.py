@@ -43,7 +43,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int, head_width: int = 64) -> None:
         super().__init__()
-        self.heads = max(1, channels // head_width)
+        self.heads = number_of_heads(channels, head_width)
         self.norm = nn.LayerNorm(channels)
         self.project = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
@@ -94,6 +94,12 @@ class PositionEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] to [B, C, h, w]."""
         return x + (self.rows + self.columns).to(x.dtype)
+
+
+def number_of_heads(channels: int, head_width: int) -> int:
+    """How many equal heads of about `head_width` channels there are: `channels // head_width`, or the next smaller divisor."""
+    wanted = max(1, channels // head_width)
+    return next(heads for heads in range(wanted, 0, -1) if channels % heads == 0)
 
 
 @torch.no_grad()

@@ -185,6 +185,10 @@ class VQVAE(Tokenizer):
         """See `Autoencoder.reconstruct`; without the cost of the losses."""
         return self.decode(self.encode(images, observed), conditions)
 
+    def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        """See `Tokenizer.features`."""
+        return (self.encoder(images, observed),)
+
     def encode(self, images: Tensor, observed: Tensor) -> Codes:
         """See `Tokenizer.encode`."""
         return (self.quantizer.encode(self.encoder(images, observed)),)

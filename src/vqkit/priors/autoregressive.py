@@ -1,0 +1,163 @@
+"""What priors that go through the grid in raster order share: likelihood, and three ways to draw the same sample.
+
+cached        one `Stepper.step` a code; what earlier codes gave is kept (Ramachandran et al. 2017 for PixelCNN; the keys and values
+              of a transformer). Each position is computed once, so a sample costs about one full pass.
+fixed-point   x <- choose(logits(x) + noise) over the whole grid until nothing changes (Jacobi iteration, Song et al. 2021; Wiggers
+              and Hoogeboom 2020). After t passes the first t codes are exact; far fewer passes than codes are usually enough.
+naive         a full pass a code, to check the others against.
+
+All three choose the same code from the same logits and the same noise, so they give the same sample (up to ties within rounding).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqkit.errors import ConfigError
+from vqkit.interfaces import Codes, Conditioning, Prior
+from vqkit.sampling import DEFAULT_SAMPLING, Sampling, choose, guide, gumbel_noise
+
+Advance = Callable[[float], None]
+
+
+class Stepper(ABC):
+    """One level of a batch of samples, code by code, with whatever earlier codes left behind."""
+
+    @abstractmethod
+    def step(self, previous: Tensor | None) -> Tensor:
+        """Logits float32 [B, K] of the next position in raster order, given the code int64 [B] just before it (None at first)."""
+
+
+class AutoregressivePrior(Prior):
+    """p(codes) = product over levels and positions in raster order of p(code | coarser levels, earlier codes, conditioning)."""
+
+    @abstractmethod
+    def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
+        """Logits [B, K, h, w] of every position of a level.
+
+        `codes`: this level and the coarser ones. The logits at a position depend on earlier codes of the level, and on all coarser.
+        """
+
+    @abstractmethod
+    def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
+        """What draws a level code by code. `coarser` are the levels before it. Gives the logits of `logits`."""
+
+    def nats(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
+        """See `Prior.nats`."""
+        nats = []
+        for level, indices in enumerate(codes):
+            logits = self.logits(level, codes[: level + 1], conditioning).movedim(1, -1)  # rows of codes are faster than planes
+            nats.append(F.cross_entropy(logits.flatten(0, 2).float(), indices.flatten(), reduction="none").view(indices.shape))
+        return tuple(nats)
+
+    def sample(
+        self,
+        batch_size: int,
+        conditioning: Conditioning | None = None,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        first: int = 0,
+        advance: Advance | None = None,
+    ) -> Codes:
+        """See `Prior.sample`. Always float32, so that caches and full passes agree."""
+        device = next(self.parameters()).device
+        told = conditioning or Conditioning.nothing(batch_size, self.spec, device)
+        if len(told.dropped) != batch_size:
+            raise ConfigError(
+                f"{batch_size} samples were asked for, but the conditioning is of {len(told.dropped)}.",
+                "Give a row for each sample.",
+            )
+        positions = [height * width for height, width in self.spec.shapes]
+        drawn: Codes = ()
+
+        def passed(count: int) -> None:
+            if advance is not None:
+                advance(count / sum(positions))
+
+        with torch.inference_mode(), _evaluating(self), torch.autocast(device.type, enabled=False):
+            for level, count in enumerate(positions):
+                noise = gumbel_noise(sampling.seed, level, first, batch_size, count, self.spec.cardinalities[level])
+                drawn = (*drawn, draw_level(self, level, drawn, told, noise.to(device), sampling, passed))
+        return tuple(level.clone() for level in drawn)
+
+
+def draw_level(
+    prior: AutoregressivePrior,
+    level: int,
+    coarser: Codes,
+    conditioning: Conditioning,
+    noise: Tensor,
+    sampling: Sampling,
+    advance: Callable[[int], None],
+) -> Tensor:
+    """Codes int64 [B, h, w] of one level with Gumbel noise [B, h * w, K]; `advance` is told of positions as they are done."""
+    guided = sampling.guidance_scale != 1 and not bool(conditioning.dropped.all())
+    if guided:  # the conditional and the unconditional pass as one batch
+        nothing = conditioning._replace(dropped=torch.ones_like(conditioning.dropped))
+        conditioning = join(conditioning, nothing)
+        coarser = tuple(torch.cat([indices, indices]) for indices in coarser)
+
+    def decide(logits: Tensor, at: slice | int) -> Tensor:
+        """Codes [B, ...] of logits [B or 2 B, ..., K] at positions `at`."""
+        if guided:
+            conditional, unconditional = logits.chunk(2)
+            logits = guide(conditional, unconditional, sampling.guidance_scale)
+        return choose(logits, noise[:, at], sampling)
+
+    def everywhere(codes: Tensor) -> Tensor:
+        """Logits [B or 2 B, h * w, K] of a full pass over codes [B, h * w]."""
+        given = codes.view(len(codes), *prior.spec.shapes[level])
+        given = torch.cat([given, given]) if guided else given
+        return prior.logits(level, (*coarser, given), conditioning).flatten(2).transpose(1, 2)
+
+    count, positions = noise.shape[:2]
+    codes = torch.zeros(count, positions, dtype=torch.int64, device=noise.device)
+    if sampling.method == "fixed-point":
+        done = 0
+        while done < positions:
+            proposed = decide(everywhere(codes), slice(None))
+            agreed = (proposed == codes).all(dim=0).long().cumprod(dim=0).sum()
+            # What agrees up to a position was computed from exact codes, and so is exact there and at the next one.
+            now = max(done + 1, min(positions, int(agreed) + 1))
+            codes = proposed
+            advance(now - done)
+            done = now
+    elif sampling.method == "naive":
+        for position in range(positions):
+            codes[:, position] = decide(everywhere(codes)[:, position], position)
+            advance(1)
+    else:
+        stepper = prior.stepper(level, coarser, conditioning)
+        previous = None
+        for position in range(positions):
+            codes[:, position] = decide(stepper.step(previous), position)
+            previous = torch.cat([codes[:, position]] * 2) if guided else codes[:, position]
+            advance(1)
+    return codes.view(count, *prior.spec.shapes[level])
+
+
+def join(first: Conditioning, second: Conditioning) -> Conditioning:
+    """Two batches' conditioning as one."""
+    maps = tuple(torch.cat(pair) for pair in zip(first.observed, second.observed, strict=True))
+    return Conditioning(
+        torch.cat([first.values, second.values]),
+        torch.cat([first.labels, second.labels]),
+        maps,
+        torch.cat([first.dropped, second.dropped]),
+    )
+
+
+@contextmanager
+def _evaluating(prior: Prior) -> Iterator[None]:
+    """Evaluation mode for a while: no dropout."""
+    training = prior.training
+    prior.eval()
+    try:
+        yield
+    finally:
+        prior.train(training)

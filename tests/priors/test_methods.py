@@ -1,0 +1,159 @@
+"""Samples of priors: the same from every method, whatever the batch size, and reproducible."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from small_priors import (
+    METHODS,
+    SMALL,
+    TOLD,
+    VARIANTS,
+    Rows,
+    full_logits,
+    noise_on_grid,
+    random_codes,
+    small_prior,
+    small_spec,
+    something,
+)
+from vqkit.interfaces import Codes, Conditioning
+from vqkit.priors.autoregressive import AutoregressivePrior
+from vqkit.sampling import Method, Sampling, choose
+
+GRIDS = ((16, 8), (16, 16), (32, 32))
+
+
+@torch.no_grad()
+def stepped_logits(prior: AutoregressivePrior, codes: Tensor, told: Conditioning) -> Tensor:
+    """The cached logits [B, K, h, w] at every position of given codes."""
+    stepper, flat = prior.stepper(0, (), told), codes.flatten(1)
+    steps = [stepper.step(flat[:, position - 1] if position else None) for position in range(flat.shape[1])]
+    return torch.stack(steps, dim=2).unflatten(2, codes.shape[1:])
+
+
+@pytest.mark.parametrize("shape", GRIDS)
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_cached_logits_are_those_of_a_full_pass(name: str, options: dict[str, Any], shape: tuple[int, int]) -> None:
+    spec = small_spec("metadata+observed", shape, codes=32)
+    prior, told = small_prior(name, spec, **options), something(spec, 2)
+    (codes,) = random_codes(spec, 2)
+    expected = full_logits(prior, codes, told).permute(0, 3, 1, 2)
+    assert float(expected.std(dim=1).min()) > 0.05  # the logits differ, so that being close means something
+    torch.testing.assert_close(stepped_logits(prior, codes, told), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("told", TOLD)
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_cached_logits_know_every_condition(name: str, options: dict[str, Any], told: str) -> None:
+    spec = small_spec(told)
+    prior, given = small_prior(name, spec, **options), something(spec, 4)
+    given = given._replace(dropped=torch.tensor([True, False, False, True]))
+    (codes,) = random_codes(spec, 4)
+    expected = full_logits(prior, codes, given).permute(0, 3, 1, 2)
+    torch.testing.assert_close(stepped_logits(prior, codes, given), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("told", TOLD)
+@pytest.mark.parametrize("name", SMALL)
+def test_every_method_draws_the_same_codes(name: str, told: str, guidance: float) -> None:
+    spec = small_spec(told)
+    prior, given = small_prior(name, spec), something(spec, 5)
+    sampling = Sampling(temperature=0.9, top_k=15, top_p=0.9, guidance_scale=guidance, seed=3)
+    cached, fixed_point, naive = (prior.sample(5, given, replace(sampling, method=method))[0] for method in METHODS)
+    assert torch.equal(cached, naive)
+    assert torch.equal(fixed_point, naive)
+
+
+@pytest.mark.parametrize("shape", GRIDS)
+@pytest.mark.parametrize("name", SMALL)
+def test_every_method_draws_the_same_codes_on_real_grids(name: str, shape: tuple[int, int]) -> None:
+    spec, sampling = small_spec("class", shape, codes=32), Sampling(seed=5)
+    prior, told = small_prior(name, spec), something(spec, 2)
+    (codes,) = prior.sample(2, told, sampling)
+    assert torch.equal(codes, prior.sample(2, told, replace(sampling, method="fixed-point"))[0])
+    # By induction over positions, what a full pass over it chooses again is the naive sample: no need for a pass a position.
+    assert torch.equal(codes, choose(full_logits(prior, codes, told), noise_on_grid(spec, 2, sampling), sampling))
+    if shape == GRIDS[0]:
+        assert torch.equal(codes, prior.sample(2, told, replace(sampling, method="naive"))[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", SMALL)
+def test_the_batch_size_changes_nothing(name: str, method: Method) -> None:
+    spec = small_spec("metadata")
+    prior, told = small_prior(name, spec), something(spec, 7)
+    sampling = Sampling(method=method, guidance_scale=2.0)
+    (whole,) = prior.sample(7, told, sampling)
+    parts = [
+        prior.sample(len(rows), told.map(lambda tensor, rows=rows: tensor[rows]), sampling, first=rows[0])[0]
+        for rows in ([0, 1, 2], [3], [4, 5, 6])
+    ]
+    assert torch.equal(whole, torch.cat(parts))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_seeds_decide(name: str) -> None:
+    prior = small_prior(name, small_spec())
+    one, again, other = (prior.sample(3, sampling=Sampling(seed=seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one[0], one[1])
+    assert one.dtype == torch.int64
+    assert one.shape == (3, 5, 3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", SMALL)
+def test_progress_adds_up_to_one(name: str, method: Method) -> None:
+    shares: list[float] = []
+    small_prior(name, small_spec()).sample(2, sampling=Sampling(method=method), advance=shares.append)
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) > 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_dropout_stays_out_of_sampling_and_training_goes_on(name: str) -> None:
+    prior = small_prior(name, small_spec(), dropout=0.5)
+    expected = prior.sample(3)
+    prior.train()
+    assert torch.equal(prior.sample(3)[0], expected[0])
+    assert prior.training
+    codes, told = random_codes(prior.spec, 3), Conditioning.nothing(3, prior.spec)
+    assert not torch.equal(prior.logits(0, codes, told), prior.logits(0, codes, told))  # dropout was really there
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_fixed_point_needs_few_passes_where_codes_depend_little_on_each_other(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = small_prior(name, small_spec(shape=(16, 8)))
+    with torch.no_grad():  # codes say a tenth of what they said
+        prior.get_parameter("embedding.weight").mul_(0.1)
+    rows = Rows(prior, monkeypatch)
+    drawn = prior.sample(2, sampling=Sampling(method="fixed-point"))
+    assert len(rows.asked) < 128 / 4
+    rows.asked.clear()
+    assert torch.equal(drawn[0], prior.sample(2, sampling=Sampling(method="naive"))[0])
+    assert len(rows.asked) == 128
+
+
+def test_fixed_point_needs_no_more_passes_than_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+
+    def next_code(level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
+        """Each code is surely the one before plus one: nothing can be drawn before what precedes it."""
+        passes.append(level)
+        before = F.pad(codes[level].flatten(1)[:, :-1], (1, 0), value=4)
+        return 1e4 * F.one_hot((before + 1) % 20, 20).float().transpose(1, 2).unflatten(2, (5, 3))
+
+    prior = small_prior("transformer", small_spec())
+    monkeypatch.setattr(prior, "logits", next_code)
+    (codes,) = prior.sample(2, sampling=Sampling(method="fixed-point"))
+    assert torch.equal(codes.flatten(1), (torch.arange(5, 20) % 20).expand(2, 15))
+    assert len(passes) == 15

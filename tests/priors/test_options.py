@@ -1,0 +1,72 @@
+"""Settings of priors: what they change, and which are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from small_priors import SMALL, random_codes, small_prior, small_spec
+from vqkit.errors import ConfigError
+from vqkit.interfaces import CodeSpec
+from vqkit.priors.pixelcnn import attention_places
+from vqkit.registry import PRIORS
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_tokenizer_of_several_levels_is_refused(name: str) -> None:
+    spec = CodeSpec(("top", "bottom"), ((4, 4), (8, 8)), (16, 16))
+    with pytest.raises(ConfigError, match=rf"{name} models one level of codes; this tokenizer has 2"):
+        PRIORS.build(name, {}, spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("transformer", {"width": 100}, r"width \(100\) must be a multiple of head_width \(64\)"),
+        ("transformer", {"dropout": 1.0}, r"dropout: .*less than 1"),
+        ("transformer", {"heads": 4}, r"transformer' has no setting 'heads'"),
+        ("pixelcnn", {"kernel": 4}, r"the kernel must be odd, not 4"),
+        ("pixelcnn", {"first_kernel": 6}, r"the kernel must be odd, not 6"),
+        ("pixelcnn", {"layers": 0}, r"layers: .*greater than or equal to 1"),
+        ("pixelcnn", {"layers": 2, "attention": 2}, r"attention \(2 blocks\) must be less than the number of layers \(2\)"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PRIORS.options(name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pixelcnn", {"channels": 24}),
+        ("pixelcnn", {"layers": 1}),
+        ("pixelcnn", {"kernel": 5, "first_kernel": 3}),
+        ("pixelcnn", {"attention": 1}),
+        ("transformer", {"width": 24}),
+        ("transformer", {"layers": 3}),
+        ("transformer", {"head_width": 4}),
+    ],
+)
+def test_every_setting_changes_what_a_prior_makes_of_codes(name: str, options: dict[str, Any]) -> None:
+    spec = small_spec()
+    codes = random_codes(spec, 2)
+    usual, other = (small_prior(name, spec, **each).loss_function(*codes)["total_loss"] for each in ({}, options))
+    assert float(usual.detach()) != pytest.approx(float(other.detach()), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "blocks", "places"),
+    [(2, 1, [1]), (3, 2, [1, 2]), (15, 0, []), (15, 1, [14]), (15, 2, [7, 14]), (9, 4, [2, 4, 6, 8])],
+)
+def test_attention_is_spread_over_the_layers_up_to_the_last(layers: int, blocks: int, places: list[int]) -> None:
+    assert attention_places(layers, blocks) == places
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("pixelcnn", {"channels": 200, "attention": 1}), ("transformer", {"width": 224, "head_width": 32})]
+)
+def test_any_width_has_heads_that_divide_it(name: str, options: dict[str, Any]) -> None:
+    spec = small_spec("observed")
+    assert small_prior(name, spec, **options).loss_function(*random_codes(spec, 2))["total_loss"].isfinite()

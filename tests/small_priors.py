@@ -1,0 +1,104 @@
+"""Small untrained priors, lively enough that nothing in them is dead, what to tell them, and ways to look into them."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec
+from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
+from vqkit.registry import PRIORS
+from vqkit.sampling import Method, Sampling, gumbel_noise
+
+SMALL: dict[str, dict[str, Any]] = {
+    "pixelcnn": {"channels": 16, "layers": 3},
+    "transformer": {"width": 16, "layers": 2, "head_width": 8},
+}
+"""Options by which each prior takes milliseconds."""
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in SMALL), ("pixelcnn", {"attention": 2})]
+"""Names with options beside `SMALL`: every prior, and what is built differently."""
+
+METHODS: tuple[Method, ...] = get_args(Method)
+
+TOLD = ("none", "metadata", "class", "observed", "metadata+observed")
+"""What a prior may be told."""
+
+SIZES = (ConditionSpec("width_px", 40, 60, 50, 5), ConditionSpec("height_px", 40, 60, 50, 5))
+
+
+def small_spec(told: str = "none", shape: tuple[int, int] = (5, 3), codes: int = 20) -> CodeSpec:
+    """One level of `codes` codes, and what a prior for it is told: one of `TOLD`."""
+    return CodeSpec(
+        ("codes",),
+        (shape,),
+        (codes,),
+        conditions=SIZES if "metadata" in told else (),
+        classes=("a", "b", "c") if "class" in told else (),
+        observed_channels=(4,) if "observed" in told else (),
+    )
+
+
+def small_prior(name: str, spec: CodeSpec, **options: Any) -> AutoregressivePrior:
+    """An untrained prior whose every weight is random: blocks start at zero, and would hide what goes wrong behind them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        prior: AutoregressivePrior = PRIORS.build(name, {**SMALL[name], **options}, spec)
+        with torch.no_grad():
+            for parameter in prior.parameters():
+                inputs = parameter[0].numel() if parameter.ndim > 1 else 4
+                parameter.add_(torch.randn_like(parameter) / inputs**0.5)
+    return prior.eval()
+
+
+def something(spec: CodeSpec, count: int, seed: int = 0) -> Conditioning:
+    """Random conditions of the kinds that the prior is told, none of them dropped."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = zip(spec.observed_channels, spec.shapes, strict=False)
+    return Conditioning(
+        50 + 5 * torch.randn(count, len(spec.conditions), generator=generator),
+        torch.randint(len(spec.classes), (count,), generator=generator) if spec.classes else torch.full((count,), -1),
+        tuple(torch.randn(count, channels, *shape, generator=generator) for channels, shape in maps),
+        torch.zeros(count, dtype=torch.bool),
+    )
+
+
+def random_codes(spec: CodeSpec, count: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """Codes that are all equally likely."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = zip(spec.cardinalities, spec.shapes, strict=True)
+    return tuple(torch.randint(codes, (count, *shape), generator=generator) for codes, shape in levels)
+
+
+def noise_on_grid(spec: CodeSpec, count: int, sampling: Sampling) -> Tensor:
+    """The noise [count, h, w, K] that a prior of one level draws its first samples with."""
+    height, width = spec.shapes[0]
+    return gumbel_noise(sampling.seed, 0, 0, count, height * width, spec.cardinalities[0]).unflatten(1, (height, width))
+
+
+@torch.no_grad()
+def full_logits(prior: AutoregressivePrior, codes: Tensor, told: Conditioning) -> Tensor:
+    """The logits [B, h, w, K] of one full pass."""
+    return prior.logits(0, (codes,), told).permute(0, 2, 3, 1)
+
+
+class Rows:
+    """How many rows each full pass and each stepper of a prior was asked for."""
+
+    def __init__(self, prior: AutoregressivePrior, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[int] = []
+        logits, stepper = prior.logits, prior.stepper
+
+        def counted_logits(level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
+            self.asked.append(len(conditioning.dropped))
+            return logits(level, codes, conditioning)
+
+        def counted_stepper(level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
+            self.asked.append(len(conditioning.dropped))
+            return stepper(level, coarser, conditioning)
+
+        monkeypatch.setattr(prior, "logits", counted_logits)
+        monkeypatch.setattr(prior, "stepper", counted_stepper)
