@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_runs import tiny
+from small_runs import tiny, tiny_prior
+from vqkit.config import PriorRunConfig
 from vqkit.training import train
 
 
@@ -21,4 +22,20 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run; do not change it."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
     train(None, tiny(), [], run, "auto")
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_prior_run(tiny_run: Path) -> Path:
+    """A finished run of a prior over the codes of the tiny run, told metadata; do not change it."""
+    run = tiny_run.parent / "tiny-prior"
+    train(None, tiny_prior(tiny_run, "metadata"), [], run, "auto", PriorRunConfig)
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_completing_run(tiny_run: Path) -> Path:
+    """A finished run of a prior that completes partly seen images; do not change it."""
+    run = tiny_run.parent / "tiny-completing"
+    train(None, tiny_prior(tiny_run, "observed", "metadata"), [], run, "auto", PriorRunConfig)
     return run

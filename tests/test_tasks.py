@@ -8,7 +8,8 @@ from small_runs import TINY
 from vqkit.config import MaskingConfig
 from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Reconstruction
 from vqkit.registry import MODELS
-from vqkit.tasks import AutoencoderTask, Moment, fixed_observed, masking_for
+from vqkit.tasks.autoencoder import AutoencoderTask
+from vqkit.tasks.task import Moment, fixed_observed, settle_holes
 
 SPEC = DataSpec("toy", ("a", "b", "c"), 16, 8, "binary", conditions=(ConditionSpec("w", 0, 1, 0.5, 0.3),))
 
@@ -109,6 +110,6 @@ def test_something_is_always_hidden_when_filling_in_is_judged() -> None:
 
 def test_automatic_masking_hides_components_or_boxes() -> None:
     one = DataSpec("grey", ("grey",), 16, 8, "intensity")
-    assert masking_for(MaskingConfig(), SPEC).kind == "components"
-    assert masking_for(MaskingConfig(), one).kind == "boxes"
-    assert masking_for(MaskingConfig(kind="half"), SPEC).kind == "half"
+    assert settle_holes(MaskingConfig(), SPEC).kind == "components"
+    assert settle_holes(MaskingConfig(), one).kind == "boxes"
+    assert settle_holes(MaskingConfig(kind="half"), SPEC).kind == "half"

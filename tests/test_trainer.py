@@ -20,7 +20,7 @@ from vqkit.checkpoint import load_model
 from vqkit.config import RunConfig
 from vqkit.errors import ConfigError, Interrupted, TrainingError
 from vqkit.interfaces import StepOutput
-from vqkit.tasks import AutoencoderTask
+from vqkit.tasks.autoencoder import AutoencoderTask
 from vqkit.trainer import Trainer
 from vqkit.training import train
 

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -44,21 +44,47 @@ class NamedOptions(BaseModel):
         return dict(self.model_extra or {})
 
 
-class MaskingConfig(Settings):
-    """What is hidden from the model during training."""
+class HolesConfig(Settings):
+    """What is hidden of an image."""
 
     kind: Literal["auto", "components", "boxes", "free-form", "half", "mixed"] = Field(
         "auto",
         description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, or mixed: "
         "any of these three. auto: components, or boxes where an image has only one.",
     )
-    max: float = Field(0.7, ge=0, le=1, description="Share of the samples that are masked once the warm-up is over.")
-    warmup_epochs: float = Field(20, ge=0, description="Epochs over which that share grows linearly from 0 to `max`.")
     keep: Literal["any", "one"] = Field(
         "any",
         description="Components kept in a masked sample: a random non-empty subset whose size is uniform, or exactly one.",
     )
+
+
+class MaskingConfig(HolesConfig):
+    """What is hidden from the model during training."""
+
+    max: float = Field(0.7, ge=0, le=1, description="Share of the samples that are masked once the warm-up is over.")
+    warmup_epochs: float = Field(20, ge=0, description="Epochs over which that share grows linearly from 0 to `max`.")
     hide_conditions: float = Field(0.5, ge=0, le=1, description="Share of the samples whose conditions are hidden from the model.")
+
+
+class ConditionConfig(HolesConfig):
+    """What a prior is told. `kind` and `keep`: what is hidden of the image that it sees a part of."""
+
+    told: tuple[Literal["metadata", "class", "observed"], ...] = Field(
+        (), description="Any of metadata, class, and observed: a part of the image that is to be completed. Empty: nothing."
+    )
+    drop: float = Field(
+        0.1, ge=0, le=1, description="Share of the samples that get the learned null condition in place of all that is told."
+    )
+    hide_values: float = Field(0.1, ge=0, le=1, description="Share of the single metadata values that are unknown to the prior.")
+
+
+class TokenizerConfig(Settings):
+    """The trained model whose codes a prior models."""
+
+    run: str | None = Field(
+        None, description="A run directory, a checkpoint directory or a model.safetensors; by default the newest run."
+    )
+    digest: str | None = Field(None, description="Fingerprint that it must have; written into run.yaml.")
 
 
 class TrainingConfig(Settings):
@@ -102,13 +128,48 @@ class TrainingConfig(Settings):
         return self
 
 
-class RunConfig(Settings):
-    """Everything that decides what a training run does."""
+class PriorTrainingConfig(TrainingConfig):
+    """The loop, with the defaults of priors."""
 
+    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate of AdamW.")
+
+
+class RunConfig(Settings):
+    """Everything that decides what a training run of an autoencoder does."""
+
+    command: ClassVar[str] = "train-vqvae"
     model: NamedOptions = NamedOptions(name="vqvae")
     data: NamedOptions = NamedOptions(name="tyre")
     masking: MaskingConfig = MaskingConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def subject(self) -> NamedOptions:
+        """What is trained."""
+        return self.model
+
+
+class PriorRunConfig(Settings):
+    """Everything that decides what a training run of a prior does.
+
+    `data: {name: tokenizer}` stands for the data that the tokenizer was trained on; other settings beside it change these.
+    """
+
+    command: ClassVar[str] = "train-prior"
+    prior: NamedOptions = NamedOptions(name="pixelcnn")
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    data: NamedOptions = NamedOptions(name="tokenizer")
+    condition: ConditionConfig = ConditionConfig()
+    training: PriorTrainingConfig = PriorTrainingConfig()
+
+    @property
+    def subject(self) -> NamedOptions:
+        """What is trained."""
+        return self.prior
+
+
+AnyRunConfig = RunConfig | PriorRunConfig
+"""The configuration of any training run."""
 
 
 class _Loader(yaml.SafeLoader):

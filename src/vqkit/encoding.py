@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from vqkit.codes import CodesFile, check_codes
-from vqkit.data.loading import evaluation_batches
+from vqkit.data.loading import all_batches
 from vqkit.data.pictures import image_files, save_pictures
 from vqkit.data.reading import Item, Request, read_entries
 from vqkit.errors import CheckpointError
@@ -55,7 +55,7 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
             "Name a model that was trained on such images with --run.",
         )
     parts, labels, conditions = [], [], []
-    for batch in evaluation_batches(split, batch_size):
+    for batch in all_batches(split, batch_size):
         parts.append(pipeline.encode_batch(batch.images, torch.ones(batch.images.shape, dtype=torch.bool)))
         labels.append(batch.labels)
         # Only conditions that the model knows mean anything to it.

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from vqkit.config import MaskingConfig
+from vqkit.config import HolesConfig, MaskingConfig
 
 PIXEL_KINDS = ("boxes", "free-form", "half")
 BOX_SIDE = (0.15, 0.35)
@@ -25,7 +25,7 @@ def mask_probability(config: MaskingConfig, epoch: float) -> float:
 
 
 def sample_observed(
-    shape: tuple[int, int, int, int], probability: float, config: MaskingConfig, generator: torch.Generator
+    shape: tuple[int, int, int, int], probability: float, config: HolesConfig, generator: torch.Generator
 ) -> Tensor:
     """Draw what is observed in training: each sample is masked with `probability`, the others are whole.
 

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from vqkit import distributed, runs
 from vqkit.atomic import directory_atomically, write_text
-from vqkit.checkpoint import read_tensors, write_model, write_tensors
-from vqkit.config import DEFAULT_EPOCHS, RunConfig
+from vqkit.building import build
+from vqkit.checkpoint import read_tensors, write_tensors
+from vqkit.config import DEFAULT_EPOCHS, AnyRunConfig
 from vqkit.data.loading import TrainingLoader, evaluation_batches
-from vqkit.data.opening import open_dataset
 from vqkit.data.pictures import composite
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
 from vqkit.interfaces import DataSpec, Split
@@ -30,8 +30,7 @@ from vqkit.optimization import GuardedStep, WeightMean, build_optimizer, learnin
 from vqkit.precision import autocast, choose_device
 from vqkit.progress import TrainingProgress
 from vqkit.randomness import generator_for
-from vqkit.registry import MODELS
-from vqkit.tasks import AutoencoderTask, Moment, masking_for
+from vqkit.tasks.task import Moment, Task
 from vqkit.tracking import Recorder, RunningMeans
 
 
@@ -47,9 +46,7 @@ class Outcome(NamedTuple):
 class Trainer:
     """Trains one task on one data set into one run directory."""
 
-    def __init__(
-        self, config: RunConfig, run: Path, task: AutoencoderTask, train: Split, validation: Split, device: torch.device
-    ) -> None:
+    def __init__(self, config: AnyRunConfig, run: Path, task: Task, train: Split, validation: Split, device: torch.device) -> None:
         settings = config.training
         self.config, self.run, self.task, self.device = config, run, task, device
         self.validation = validation
@@ -66,16 +63,10 @@ class Trainer:
         self._asked_to_stop = False
 
     @classmethod
-    def from_config(cls, config: RunConfig, run: Path, resume: bool) -> Trainer:
+    def from_config(cls, config: AnyRunConfig, run: Path, resume: bool) -> Trainer:
         """Build data, model and task, and continue from the run's newest checkpoint if `resume`."""
         device = distributed.local_device(choose_device(config.training.device))
-        dataset = open_dataset(config.data)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.training.seed)
-            model = MODELS.build(config.model.name, config.model.options, dataset.spec)
-        model.to(device, memory_format=torch.channels_last)
-        task = AutoencoderTask(model, masking_for(config.masking, dataset.spec), config.training.seed)
-        trainer = cls(config, run, task, dataset.split("train"), dataset.split("val"), device)
+        trainer = cls(config, run, *build(config, device), device)
         if resume:
             trainer.load(runs.checkpoints(run)[-1])
         return trainer
@@ -106,7 +97,7 @@ class Trainer:
                     self._stop_if_asked()
         finally:
             recorder.close()
-        return Outcome(self.run, self.task.model.spec, self.step, self.last_validation)
+        return Outcome(self.run, self.task.spec, self.step, self.last_validation)
 
     def _prepare_forward(self) -> Any:
         """The task, its model compiled if asked for, wrapped for several processes."""
@@ -169,7 +160,10 @@ class Trainer:
         recorder.row(self.step, self.step / self.loader.steps_per_epoch, row)
         if last or number == 1 or number % settings.picture_every == 0:
             self._draw(recorder, number)
-        progress.line(_summary(number, self.step, row))
+        progress.line(_summary(number, self.step, row, self.task.headline))
+        remark = self.task.remark(row, self.best) if validated else None
+        if remark is not None:
+            progress.line(remark)
         self.whole_epoch.reset()
         if validated or self.step % settings.checkpoint_every == 0:
             improved = validated and self.last_validation["loss"] < self.best
@@ -201,7 +195,7 @@ class Trainer:
         batch = self.validation.batch(torch.arange(min(16, len(self.validation)))).to(self.device)
         with self._mean_weights(), autocast(self.config.training.precision, self.device):
             rows = self.task.pictures(batch)
-        spec = self.task.model.spec
+        spec = self.task.spec
         scale = max(1, round(128 / spec.height))
         recorder.pictures(self.step, epoch, {name: composite(images.float().cpu(), spec) for name, images in rows.items()}, scale)
 
@@ -248,7 +242,9 @@ class Trainer:
         distributed.all_reduce(asked)
         if asked:
             self.save()
-            words = f"Stopped at step {self.step}; everything is saved.\nGo on with: vqkit train-vqvae --resume {self.run}"
+            words = (
+                f"Stopped at step {self.step}; everything is saved.\nGo on with: vqkit {self.config.command} --resume {self.run}"
+            )
             raise Interrupted(words if distributed.is_main() else "")
 
     def save(self, best: bool = False) -> None:
@@ -258,7 +254,7 @@ class Trainer:
             target = runs.checkpoint_directory(self.run, self.step)
             with directory_atomically(target) as directory:
                 averaged = dict(self.weight_mean.mean)
-                write_model(directory / runs.MODEL_FILE, self.task.model, self.config.data, averaged)
+                self.task.write(directory / runs.MODEL_FILE, self.config.data, averaged)
                 write_tensors(
                     directory / "training.safetensors", self._state_tensors(generators), {"format": 1, "kind": "training"}
                 )
@@ -316,18 +312,7 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _summary(epoch: int, step: int, row: dict[str, float]) -> str:
+def _summary(epoch: int, step: int, row: dict[str, float], names: tuple[str, ...]) -> str:
     """One line about an epoch."""
-    names = (
-        "train/loss",
-        "train/mask_p",
-        "train/perplexity",
-        "train/usage",
-        "val/loss",
-        "val/iou",
-        "val/iou_masked",
-        "val/psnr",
-        "val/psnr_masked",
-    )
     figures = "  ".join(f"{name.removeprefix('train/')} {row[name]:.4g}" for name in names if name in row)
     return f"epoch {epoch}  step {step}  {figures}"

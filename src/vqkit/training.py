@@ -5,37 +5,57 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from vqkit import distributed, runs
 from vqkit.atomic import write_text
-from vqkit.config import DEFAULT_EPOCHS, RunConfig, dump_yaml, load_config, merge, read_config_file
+from vqkit.checkpoint import read_header
+from vqkit.config import (
+    DEFAULT_EPOCHS,
+    AnyRunConfig,
+    NamedOptions,
+    PriorRunConfig,
+    RunConfig,
+    TokenizerConfig,
+    dump_yaml,
+    load_config,
+    merge,
+    read_config_file,
+)
 from vqkit.data.opening import resolve_data
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.precision import choose_device
-from vqkit.registry import MODELS
+from vqkit.registry import MODELS, PRIORS, Registry
 from vqkit.trainer import Outcome, Trainer
 
 CONFIG_FILE = "run.yaml"
+Config = TypeVar("Config", RunConfig, PriorRunConfig)
 
 
-def train(file: Path | None, flags: Mapping[str, Any], assignments: Sequence[str], out: Path | None, resume: str) -> Outcome:
-    """Train as the command line says; see `vqkit train-vqvae --help` for the arguments.
+def train(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    assignments: Sequence[str],
+    out: Path | None,
+    resume: str,
+    schema: type[AnyRunConfig] = RunConfig,
+) -> Outcome:
+    """Train as the command line says; see `vqkit train-vqvae --help` for the arguments. `schema`: of an autoencoder or a prior.
 
     Raises `ConfigError`, `DataError`, `CheckpointError` or `TrainingError` with what to do about it.
     """
     run: Path | None
     continued = None if resume in ("auto", "never") else Path(resume)
     if continued is not None:
-        config, run = _continued(continued, flags, assignments, out)
+        config, run = _continued(continued, flags, assignments, out, schema)
     else:
-        config, run = resolve(load_config(file, flags, assignments)), out
+        config, run = resolve(load_config(file, flags, assignments, schema)), out
     console = Console(stderr=True, quiet=not distributed.is_main())
     with distributed.process_group(choose_device(config.training.device)):
         console.quiet = not distributed.is_main()
-        directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.model.name, config.data.name))))
+        directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.subject.name, config.data.name))))
         going_on = _may_continue(directory, config, resume)
         trainer = Trainer.from_config(config, directory, going_on)
         if distributed.is_main():
@@ -48,37 +68,73 @@ def train(file: Path | None, flags: Mapping[str, Any], assignments: Sequence[str
     return outcome
 
 
-def resolve(config: RunConfig) -> RunConfig:
-    """The configuration with the defaults of the model and the data filled in, checked against their own settings."""
-    model = MODELS.options(config.model.name, config.model.options).model_dump(mode="json")
+def resolve(config: Config) -> Config:
+    """The configuration with the defaults of its parts and the data filled in, checked against their own settings."""
     training = config.training
     if training.steps is None and training.epochs is None:
         training = training.model_copy(update={"epochs": DEFAULT_EPOCHS})
-    if training.epochs is not None and config.masking.max > 0 and training.epochs < config.masking.warmup_epochs:
-        reached = config.masking.max * training.epochs / config.masking.warmup_epochs
+    parts = _resolve_prior(config) if isinstance(config, PriorRunConfig) else _resolve_model(config, training.epochs)
+    return config.model_copy(update={**parts, "training": training})
+
+
+def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
+    if epochs is not None and config.masking.max > 0 and epochs < config.masking.warmup_epochs:
+        reached = config.masking.max * epochs / config.masking.warmup_epochs
         warnings.warn(
-            f"{training.epochs} epochs end before masking.warmup_epochs = {config.masking.warmup_epochs:g}: "
+            f"{epochs} epochs end before masking.warmup_epochs = {config.masking.warmup_epochs:g}: "
             f"at most {reached:.2f} of the samples will be masked. Shorten it with --mask-warmup.",
-            stacklevel=2,
+            stacklevel=3,
         )
-    named = {"name": config.model.name, **model}
-    return config.model_copy(update={"model": type(config.model)(**named), "data": resolve_data(config.data), "training": training})
+    return {"model": _complete(MODELS, config.model), "data": resolve_data(config.data)}
 
 
-def _continued(run: Path, flags: Mapping[str, Any], assignments: Sequence[str], out: Path | None) -> tuple[RunConfig, Path]:
+def _resolve_prior(config: PriorRunConfig) -> dict[str, Any]:
+    """The file of the tokenizer that is meant and its fingerprint, and the data it was trained on where no others are named."""
+    path = runs.locate(config.tokenizer.run)
+    header = read_header(path)
+    if header.get("kind") != "model" or not header["code_shapes"]:
+        raise CheckpointError(f"{path} holds no model with codes.", "Name a run of a VQ model, such as vqvae, with --tokenizer.")
+    digest = config.tokenizer.digest
+    if digest not in (None, header["digest"]):
+        raise CheckpointError(
+            f"The tokenizer {path} has changed: it was {str(digest)[:12]} and is {header['digest'][:12]} now.",
+            "Name the right one with --tokenizer, or train a new prior on this one in another --out.",
+        )
+    data = config.data
+    if data.name == "tokenizer":
+        data = NamedOptions(**{**header["data"], **data.options})
+    tokenizer = TokenizerConfig(run=str(path), digest=header["digest"])
+    return {"prior": _complete(PRIORS, config.prior), "tokenizer": tokenizer, "data": resolve_data(data)}
+
+
+def _complete(registry: Registry[Any], part: NamedOptions) -> NamedOptions:
+    """A part with its own defaults filled in."""
+    return NamedOptions(name=part.name, **registry.options(part.name, part.options).model_dump(mode="json"))
+
+
+def _continued(
+    run: Path, flags: Mapping[str, Any], assignments: Sequence[str], out: Path | None, schema: type[AnyRunConfig]
+) -> tuple[AnyRunConfig, Path]:
     """The configuration of a run to go on with, and its directory; flags may change only how and how long it goes on."""
     if out is not None and out != run:
         raise ConfigError(f"--resume {run} and --out {out} name two runs.", "Give only --resume.")
     run = _directory_of(run)
     base = read_config_file(run / CONFIG_FILE)
+    trained_by = _schema_of(base)
+    if trained_by is not schema:
+        raise ConfigError(f"{run} is not a run of {schema.command}.", f"Go on with: vqkit {trained_by.command} --resume {run}")
     training = dict(base.get("training", {}))
     typed = flags.get("training", {})
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
         if length in typed:
             training.pop(other, None)
-    config = resolve(load_config(None, merge({**base, "training": training}, flags), assignments))
-    _same_configuration(run, config, groups=("model", "data"))
+    config = resolve(load_config(None, merge({**base, "training": training}, flags), assignments, schema))
+    _same_configuration(run, config, groups=("model", "prior", "tokenizer", "data", "condition"))
     return config, run
+
+
+def _schema_of(settings: Mapping[str, Any]) -> type[AnyRunConfig]:
+    return PriorRunConfig if "prior" in settings else RunConfig
 
 
 def _directory_of(run: Path) -> Path:
@@ -90,7 +146,7 @@ def _directory_of(run: Path) -> Path:
     raise CheckpointError(f"There is no run to go on with at {run}.", "Give a run directory: one that holds run.yaml.")
 
 
-def _may_continue(run: Path, config: RunConfig, resume: str) -> bool:
+def _may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:
     """Whether to go on from a checkpoint. Raises `ConfigError` when the directory holds something that must not be lost."""
     if not run.exists() or not any(run.iterdir()):
         return False
@@ -101,12 +157,15 @@ def _may_continue(run: Path, config: RunConfig, resume: str) -> bool:
     return bool(runs.checkpoints(run))
 
 
-def _same_configuration(run: Path, config: RunConfig, groups: tuple[str, ...] = ("model", "data", "masking", "training")) -> None:
-    """Raise `ConfigError` naming the first setting of these groups in which the run on disk differs."""
-    before = _flat(resolve(load_config(run / CONFIG_FILE, {}, [])).model_dump(mode="json"))
+def _same_configuration(run: Path, config: AnyRunConfig, groups: tuple[str, ...] = ()) -> None:
+    """Raise `ConfigError` naming the first setting of these groups (of all, by default) in which the run on disk differs."""
+    schema = _schema_of(read_config_file(run / CONFIG_FILE))
+    if not isinstance(config, schema):
+        raise ConfigError(f"The run directory {run} holds a run of {schema.command}.", "Choose another --out.")
+    before = _flat(resolve(load_config(run / CONFIG_FILE, {}, [], schema)).model_dump(mode="json"))
     after = _flat(config.model_dump(mode="json"))
     for key in sorted(before.keys() | after.keys()):
-        if key.split(".")[0] in groups and before.get(key) != after.get(key):
+        if (not groups or key.split(".")[0] in groups) and before.get(key) != after.get(key):
             raise ConfigError(
                 f"The run directory {run} exists and was trained with {key} = {before.get(key)}, not {after.get(key)}.",
                 f"Choose another --out, or go on with the run as it was: --resume {run}",
@@ -122,28 +181,38 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _announce(console: Console, trainer: Trainer, run: Path, going_on: bool) -> None:
     """What is about to be trained, in one line."""
-    spec = trainer.task.model.spec
+    spec = trainer.task.spec
     parameters = sum(parameter.numel() for parameter in trainer.task.parameters())
     verb = f"Going on from step {trainer.step} of" if going_on else "Training"
     console.print(
-        f"{verb} {trainer.config.model.name} ({parameters / 1e6:.2f} M parameters) on {spec.name}: {trainer.loader.size} images of "
-        f"{len(spec.components)} x {spec.height} x {spec.width}, {trainer.total_steps} steps, on {trainer.device}; into {run}",
+        f"{verb} {trainer.config.subject.name} ({parameters / 1e6:.2f} M parameters) on {spec.name}: {trainer.loader.size} images "
+        f"of {len(spec.components)} x {spec.height} x {spec.width}, {trainer.total_steps} steps, on {trainer.device}; into {run}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _report(console: Console, outcome: Outcome, config: RunConfig) -> None:
+def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:
     """Where things are, and what to type next."""
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.validation.items() if name != "loss")
-    source = config.data.options.get("path", config.data.name)
     lines = [
         "",
         f"Done: {outcome.steps} steps. Validation: {figures}",
         f"  checkpoints, numbers, pictures: {outcome.run}/",
         f"  curves:       tensorboard --logdir {outcome.run}/tensorboard",
         f"  measure it:   vqkit evaluate --run {outcome.run}",
-        f"  use it:       vqkit data export {source} --split test --num 4 --out sections",
-        f"                vqkit inpaint sections --run {outcome.run} --keep {outcome.spec.components[0]}",
+        *_what_next(outcome, config),
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _what_next(outcome: Outcome, config: AnyRunConfig) -> list[str]:
+    """The commands that use the run."""
+    source = config.data.options.get("path", config.data.name)
+    export = f"  use it:       vqkit data export {source} --split test --num 4 --out sections"
+    kept = f"--keep {outcome.spec.components[0]}"
+    if isinstance(config, RunConfig):
+        return [export, f"                vqkit inpaint sections --run {outcome.run} {kept}"]
+    if "observed" in config.condition.told:
+        return [export, f"                vqkit inpaint sections --prior {outcome.run} {kept} --num-samples 8"]
+    return [f"  use it:       vqkit sample --run {outcome.run} --num-samples 64"]

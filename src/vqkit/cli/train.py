@@ -8,10 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from vqkit.cli.parameters import SetOption
+from vqkit.cli.training_options import (
+    BatchOption,
+    CompileOption,
+    ConfigOption,
+    EpochsOption,
+    PrecisionOption,
+    RateOption,
+    ResumeOption,
+    SeedOption,
+    StepsOption,
+    TrainingDeviceOption,
+    typed,
+)
 
 
 def train_vqvae(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings; see configs/.")] = None,
+    config: ConfigOption = None,
     model: Annotated[str | None, typer.Option(help="Name of a model; `vqkit models` lists them. Default: vqvae.")] = None,
     data: Annotated[
         str | None, typer.Option("--data", "-d", help="Name of a data set, or a path to pictures or arrays. Default: tyre.")
@@ -23,18 +36,16 @@ def train_vqvae(
     mask_keep: Annotated[
         str | None, typer.Option(help="What a masked sample keeps: 'any' non-empty subset of the components, or exactly 'one'.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set. Default: 25.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of --epochs.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes together. Default: 64.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Start of every random draw. Default: 0.")] = None,
+    epochs: EpochsOption = None,
+    steps: StepsOption = None,
+    batch_size: BatchOption = None,
+    lr: RateOption = None,
+    seed: SeedOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory. Default: runs/<model>-<data>-<number>.")] = None,
-    resume: Annotated[
-        str, typer.Option(help="auto: go on if --out holds this very run; never: refuse to; or the path of a run to go on with.")
-    ] = "auto",
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16; auto is bf16 where the hardware has it.")] = None,
-    compile_: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile with torch.compile.")] = None,
+    resume: ResumeOption = "auto",
+    device: TrainingDeviceOption = None,
+    precision: PrecisionOption = None,
+    compile_: CompileOption = None,
     settings: SetOption = None,
 ) -> None:
     """Train a VQ-VAE (or any other autoencoder) to reconstruct whole images from a part of them.
@@ -59,10 +70,4 @@ def train_vqvae(
     }
     from vqkit.training import train
 
-    train(config, _typed(flags), settings or [], out, resume)
-
-
-def _typed(flags: dict[str, Any]) -> dict[str, Any]:
-    """Only the flags that were given on the command line, without empty groups."""
-    groups = {group: {name: value for name, value in values.items() if value is not None} for group, values in flags.items()}
-    return {group: values for group, values in groups.items() if values}
+    train(config, typed(flags), settings or [], out, resume)

@@ -56,6 +56,11 @@ class TrainingLoader:
         yield from _read(self._split, list(batches[start:, first : first + share]), self._workers)
 
 
+def all_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """A whole split in order, in this process, however many processes there are."""
+    yield from _read(split, list(torch.split(torch.arange(len(split)), batch_size)), workers)
+
+
 def evaluation_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Batch]:
     """This process's share of a split, in order, in batches of at most `batch_size` images; the last may be smaller.
 
@@ -71,7 +76,7 @@ def _read(split: Split, batches: Sequence[Tensor], workers: int) -> Iterator[Bat
     if split.in_memory or workers == 0:
         for indices in batches:
             batch = split.batch(indices)
-            yield Batch(*(tensor.pin_memory() for tensor in batch)) if pin else batch
+            yield batch.pinned() if pin else batch
         return
     # DataLoader draws a seed for its workers: from a generator of its own, so that the global one is left alone.
     yield from DataLoader(

@@ -105,6 +105,10 @@ class TyreDataset(ImageDataset):
         sections = self._draw(name)
         return LabelMapSplit(self.spec, sections.label_maps, sections.conditions, prefix=name)
 
+    def measure(self, images: Tensor) -> Tensor:
+        """See `measure_conditions`."""
+        return measure_conditions(images)
+
     def _draw(self, name: str) -> Sections:
         if name not in self._sections:
             seed = 3 * self._options.seed + list(self._counts).index(name)

@@ -1,54 +1,60 @@
-"""What is learned from a batch. A task returns a loss and what to record; the trainer steps and records.
-
-Draws are made for the global batch on every process and then cut to its share, so that a run does not depend on the
-number of processes.
-"""
+"""Learning to reconstruct whole images from a part of them."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqkit import metrics
-from vqkit.config import MaskingConfig
+from vqkit.checkpoint import write_model
+from vqkit.config import MaskingConfig, NamedOptions
 from vqkit.distributed import rank, world_size
-from vqkit.interfaces import Autoencoder, Batch, DataSpec, StepOutput, Tokenizer
-from vqkit.masking import keep_sets, mask_probability, sample_observed, sample_pixels
+from vqkit.interfaces import Autoencoder, Batch, StepOutput, Tokenizer
+from vqkit.masking import mask_probability, sample_observed
 from vqkit.randomness import generator_for
 from vqkit.settling import settle
+from vqkit.tasks.task import Moment, Task, fixed_observed, share
 
 
-class Moment(NamedTuple):
-    """Where a run is: optimizer steps done, and epochs done as a fraction."""
-
-    step: int
-    epoch: float
-
-
-class AutoencoderTask(nn.Module):
+class AutoencoderTask(Task):
     """Reconstruct whole images from a part of them.
 
     The masked share of the samples grows with the epoch (see `MaskingConfig`); each sample's conditions are hidden with the
     probability `masking.hide_conditions`, so that the model works with and without them.
     """
 
+    model: Autoencoder
+    headline = (
+        "train/loss",
+        "train/mask_p",
+        "train/perplexity",
+        "train/usage",
+        "val/loss",
+        "val/iou",
+        "val/iou_masked",
+        "val/psnr",
+        "val/psnr_masked",
+    )
+
     def __init__(self, model: Autoencoder, masking: MaskingConfig, seed: int) -> None:
         super().__init__()
         self.model = model
+        self.spec = model.spec
         self.masking = masking
         self.seed = seed
 
     def forward(self, batch: Batch, moment: Moment) -> StepOutput:
-        """One training step's loss. `batch` is on the device, images float [B, C, H, W] in [0, 1]."""
+        """See `Task.forward`."""
         count, *size = batch.images.shape
         shape = (count * world_size(), size[0], size[1], size[2])
         generator = generator_for(self.seed, "masks", moment.step)
         probability = mask_probability(self.masking, moment.epoch)
-        observed = _share(sample_observed(shape, probability, self.masking, generator)).to(batch.images.device)
-        hidden = _share(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
+        observed = share(sample_observed(shape, probability, self.masking, generator)).to(batch.images.device)
+        hidden = share(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
         conditions = batch.conditions.masked_fill(hidden, float("nan"))
         result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", moment.step, rank()))
         loss = torch.stack(list(result.losses.values())).sum()
@@ -80,7 +86,7 @@ class AutoencoderTask(nn.Module):
         return sums
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
-        """Figures of a validation pass from its sums. `loss` is what the best checkpoint has least of."""
+        """See `Task.validation_row`."""
         row = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
         for name in [name for name in row if name.startswith("mse")]:
             row[name.replace("mse", "psnr")] = -10 * math.log10(max(row[name], 1e-10))
@@ -100,36 +106,12 @@ class AutoencoderTask(nn.Module):
             "inpaint": filled,
         }
 
+    def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
+        """See `Task.write`."""
+        write_model(path, self.model, data, tensors)
+
 
 def code_counts(model: Tokenizer, codes: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """How often each code was chosen, int64 [K] for each level by name."""
     levels = zip(model.level_names, codes, model.cardinalities, strict=True)
     return {name: torch.bincount(indices.flatten(), minlength=size) for name, indices, size in levels}
-
-
-def fixed_observed(images: Tensor, masking: MaskingConfig, seed: int, first: int) -> Tensor:
-    """Part of each image is hidden, in the manner of training but always, and by its number alone: bool [B, C, H, W].
-
-    `first` is the number of the first image; so the batches may be cut, and spread over processes, in any way.
-    """
-    _, components, height, width = images.shape
-    drawn = []
-    for number in range(first, first + len(images)):
-        generator = generator_for(seed, "validation", number)
-        if masking.kind == "components":
-            drawn.append(keep_sets(1, components, masking.keep, generator)[:, :, None, None])
-        else:
-            drawn.append(sample_pixels((1, components, height, width), masking.kind, generator))
-    return torch.cat(drawn).expand(images.shape).to(images.device)
-
-
-def masking_for(masking: MaskingConfig, spec: DataSpec) -> MaskingConfig:
-    """The masking with `kind: auto` settled: components where there are several, boxes where there is one."""
-    if masking.kind != "auto":
-        return masking
-    return masking.model_copy(update={"kind": "components" if len(spec.components) > 1 else "boxes"})
-
-
-def _share(drawn: Tensor) -> Tensor:
-    """This process's contiguous part of what was drawn for the global batch."""
-    return drawn.chunk(world_size())[rank()]

@@ -1,0 +1,68 @@
+"""From a configuration to what the trainer needs: data, network and task."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from vqkit.checkpoint import load_model
+from vqkit.code_rates import unigram_rate
+from vqkit.coding import coded_split
+from vqkit.conditioning import code_spec
+from vqkit.config import AnyRunConfig, PriorRunConfig, RunConfig
+from vqkit.data.opening import open_dataset
+from vqkit.generate import Pipeline
+from vqkit.held_out import check_data
+from vqkit.interfaces import Split
+from vqkit.metrics import code_histogram
+from vqkit.registry import MODELS, PRIORS, Registry
+from vqkit.tasks.autoencoder import AutoencoderTask
+from vqkit.tasks.prior import PriorTask
+from vqkit.tasks.task import Task, settle_holes
+
+
+class Built(NamedTuple):
+    """A task, whose model is on the device, and the splits that it learns from and is judged by."""
+
+    task: Task
+    train: Split
+    validation: Split
+
+
+def build(config: AnyRunConfig, device: torch.device) -> Built:
+    """What a (resolved) configuration describes. Raises `ConfigError`, `DataError` or `CheckpointError`."""
+    return _prior(config, device) if isinstance(config, PriorRunConfig) else _autoencoder(config, device)
+
+
+def _autoencoder(config: RunConfig, device: torch.device) -> Built:
+    dataset = open_dataset(config.data)
+    model = _initialised(MODELS, config, dataset.spec)
+    model.to(device, memory_format=torch.channels_last)
+    task = AutoencoderTask(model, settle_holes(config.masking, dataset.spec), config.training.seed)
+    return Built(task, dataset.split("train"), dataset.split("val"))
+
+
+def _prior(config: PriorRunConfig, device: torch.device) -> Built:
+    loaded = load_model(config.tokenizer.run, device)
+    pipeline = Pipeline(loaded, device)
+    dataset = open_dataset(config.data)
+    check_data(dataset.spec, pipeline.spec)
+    spec = code_spec(pipeline.tokenizer, config.condition.told)
+    seen = bool(spec.observed_channels)
+    train, validation = (
+        coded_split(pipeline, dataset.split(name), config.data, name, with_images=seen) for name in ("train", "val")
+    )
+    prior = _initialised(PRIORS, config, spec)
+    prior.to(device, memory_format=torch.channels_last)
+    condition = settle_holes(config.condition, pipeline.spec)
+    learned, held_out = (tuple(map(code_histogram, split.codes, spec.cardinalities)) for split in (train, validation))
+    unigram = unigram_rate(learned, held_out, spec, pipeline.spec).nats_per_code
+    return Built(PriorTask(prior, loaded, condition, unigram, config.training.seed), train, validation)
+
+
+def _initialised(registry: Registry[Any], config: AnyRunConfig, context: Any) -> Any:
+    """The network, its weights drawn from the run's seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.training.seed)
+        return registry.build(config.subject.name, config.subject.options, context)

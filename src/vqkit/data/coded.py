@@ -1,0 +1,40 @@
+"""A split of images together with the codes that a tokenizer made of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqkit.interfaces import Batch, Codes, Split
+
+
+class CodedSplit(Split):
+    """Codes, conditions and labels of a split, and its images if they are wanted.
+
+    `codes` int64 [N, h, w] of each level; `conditions` float32 [N, D] in the order of the tokenizer's names; `labels` int64 [N].
+    Without images a batch holds empty ones, uint8 [B, 0, 0, 0]. Nothing is augmented: the codes are those of the unchanged images.
+    """
+
+    def __init__(self, images: Split, codes: Codes, conditions: Tensor, labels: Tensor, with_images: bool) -> None:
+        super().__init__(images.spec)
+        self.codes = codes
+        self._images, self._conditions, self._labels = images, conditions, labels
+        self._with_images = with_images
+
+    @property
+    def in_memory(self) -> bool:  # type: ignore[override]
+        """As the images themselves, where they are read at all."""
+        return self._images.in_memory or not self._with_images
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Split.batch`."""
+        empty = torch.empty(len(indices), 0, 0, 0, dtype=torch.uint8)
+        images = self._images.batch(indices).images if self._with_images else empty
+        return Batch(images, self._conditions[indices], self._labels[indices], tuple(level[indices] for level in self.codes))
+
+    def names(self, indices: Tensor) -> list[str]:
+        """See `Split.names`."""
+        return self._images.names(indices)

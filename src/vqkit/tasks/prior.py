@@ -1,0 +1,139 @@
+"""Learning the distribution of a frozen tokenizer's codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqkit.checkpoint import Loaded, write_prior
+from vqkit.conditioning import conditioning_for, observed_maps
+from vqkit.config import ConditionConfig, NamedOptions
+from vqkit.distributed import rank, world_size
+from vqkit.errors import CheckpointError
+from vqkit.interfaces import Batch, Conditioning, Prior, StepOutput, Tokenizer
+from vqkit.masking import sample_observed
+from vqkit.randomness import generator_for
+from vqkit.sampling import Sampling
+from vqkit.tasks.task import Moment, Task, fixed_observed, share
+
+_OVERFITTING = 1.02
+"""Held-out loss, as a multiple of the best one before, from which on a run is said to overfit."""
+
+
+class PriorTask(Task):
+    """Predict each code from the earlier ones and from what is told.
+
+    Of the samples, `condition.drop` get the null condition; of the single metadata values, `condition.hide_values` are unknown; a
+    prior that completes images sees a new random part of each, `condition.kind` and `condition.keep` say which.
+
+    The tokenizer is no part of this module: nothing trains it, moves it to training mode, or saves it.
+    """
+
+    model: Prior
+    headline = ("train/loss", "val/nats", "val/bits_per_image", "val/unigram_nats")
+
+    def __init__(self, prior: Prior, tokenizer: Loaded, condition: ConditionConfig, unigram_nats: float, seed: int) -> None:
+        super().__init__()
+        if not isinstance(tokenizer.model, Tokenizer):
+            raise CheckpointError(f"The model in {tokenizer.path} has no codes.", "Use a run of a VQ model, such as vqvae.")
+        self.model = prior
+        self.spec = tokenizer.model.spec
+        self.loaded = tokenizer
+        self.condition = condition
+        self.unigram_nats = unigram_nats
+        self.seed = seed
+        self._warned = False
+
+    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+        """See `Task.forward`."""
+        images = batch.images
+        shape = (len(images) * world_size(), *images.shape[1:])
+        generator = generator_for(self.seed, "conditions", moment.step)
+        hidden = share(torch.rand(shape[0], batch.conditions.shape[1], generator=generator) < self.condition.hide_values)
+        dropped = share(torch.rand(shape[0], generator=generator) < self.condition.drop)
+        observed = share(sample_observed(shape, 1.0, self.condition, generator)) if self.model.spec.observed_channels else None
+        conditions = batch.conditions.masked_fill(hidden.to(images.device), torch.nan)
+        told = self._told(batch._replace(conditions=conditions), observed)._replace(dropped=dropped.to(images.device))
+        # Dropout draws from the global generator: it is set for this step, and put back, so that a resumed run draws the same.
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(generator_for(self.seed, "dropout", moment.step, rank()).initial_seed())
+            losses = self.model.loss_function(*batch.codes, conditioning=told)
+        scalars = {"loss" if name == "total_loss" else f"nats_{name}": value.detach() for name, value in losses.items()}
+        return StepOutput(losses["total_loss"], scalars, {})
+
+    def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
+        """See `Task.validate`: all that is known is told, and the part that is seen of an image is always the same."""
+        observed = None
+        if self.model.spec.observed_channels:
+            observed = fixed_observed(batch.images, self.condition, self.seed, first)
+        levels = self.model(batch.codes, self._told(batch, observed))
+        sums = {"count": torch.tensor(float(len(batch.labels)), dtype=torch.float64)}
+        names = zip(self.model.spec.level_names, levels, strict=True)
+        return {**sums, **{f"nats_{name}": level.double().sum() for name, level in names}}
+
+    def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
+        """See `Task.validation_row`: nats a code and bits an image, beside the entropies of simpler models."""
+        spec = self.model.spec
+        positions = {name: height * width for name, (height, width) in zip(spec.level_names, spec.shapes, strict=True)}
+        total = sum(sums[f"nats_{name}"] for name in positions) / sums["count"]
+        nats = total / sum(positions.values())
+        row = {"loss": nats, "nats": nats, "bits_per_image": total / math.log(2), "unigram_nats": self.unigram_nats}
+        uniform = sum(count * math.log(size) for count, size in zip(positions.values(), spec.cardinalities, strict=True))
+        row["uniform_nats"] = uniform / sum(positions.values())
+        if len(positions) > 1:
+            row |= {f"nats_{name}": sums[f"nats_{name}"] / sums["count"] / count for name, count in positions.items()}
+        return row
+
+    def remark(self, figures: Mapping[str, float], best: float) -> str | None:
+        """Say once when the held-out loss has turned while the training loss goes on falling."""
+        held_out, training = figures.get("val/loss", 0.0), figures.get("train/loss", 0.0)
+        if self._warned or held_out <= _OVERFITTING * best or training >= held_out:
+            return None
+        self._warned = True
+        return (
+            f"Note: the prior overfits: {held_out:.3f} nats a code on held-out images after {best:.3f} before, {training:.3f} on "
+            "those it learns from. The best checkpoint is kept. More data, --set prior.dropout=0.2 or fewer epochs help."
+        )
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Task.pictures`: new images under the null condition, and what is drawn when all is told."""
+        count = len(batch.labels)
+        sampling = Sampling(seed=self.seed)
+        rows = {"reconstruction": self._decode(batch.codes)}
+        rows["samples"] = self._decode(self.model.sample(count, sampling=sampling))
+        if not self.model.spec.is_conditional:
+            return rows
+        observed = None
+        if self.model.spec.observed_channels:
+            observed = fixed_observed(batch.images, self.condition, self.seed, 0)
+            rows["given"] = batch.images * observed
+        rows["told"] = self._decode(self.model.sample(count, self._told(batch, observed), sampling))
+        return rows
+
+    def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
+        """See `Task.write`. Raises `CheckpointError` if the tokenizer is not what it was."""
+        write_prior(path, self.model, data, self.loaded, tensors)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The frozen tokenizer."""
+        assert isinstance(self.loaded.model, Tokenizer)
+        return self.loaded.model
+
+    def _told(self, batch: Batch, observed: Tensor | None) -> Conditioning:
+        """What the prior is told of a batch, nothing dropped."""
+        maps: tuple[Tensor, ...] = ()
+        if observed is not None:
+            maps = observed_maps(self.tokenizer, batch.images, observed.to(batch.images.device))
+        return conditioning_for(self.model.spec, batch.conditions, batch.labels, maps)
+
+    def _decode(self, codes: tuple[Tensor, ...]) -> Tensor:
+        """Pictures of codes, without metadata: what the prior makes of it alone is to be seen."""
+        unknown = torch.full((len(codes[0]), len(self.spec.conditions)), torch.nan, device=codes[0].device)
+        return self.tokenizer.decode(codes, unknown)
