@@ -1,4 +1,4 @@
-"""A tokenizer whose answers can be worked out by hand, for tests of what surrounds a model."""
+"""A tokenizer and a prior whose answers can be worked out by hand, for tests of what surrounds a model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqkit.checkpoint import Loaded
+from vqkit.conditioning import code_spec
 from vqkit.config import NamedOptions, Settings
 from vqkit.generate import Pipeline
-from vqkit.interfaces import Codes, ConditionSpec, DataSpec, Quantizer, Reconstruction, Tokenizer
+from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataSpec, Quantized, Quantizer, Reconstruction, Tokenizer
+from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
+from vqkit.sampler import Sampler
 
 SHAPES = DataSpec(
     "sections",
@@ -28,6 +31,23 @@ STAINS = DataSpec("cells", ("dna", "actin", "tubulin", "golgi"), 8, 8, "intensit
 DIGITS = DataSpec("digits", ("grey",), 8, 8, "intensity")
 
 
+class Steps(Quantizer):
+    """Sixteen numbers from 0 to 1: a feature [B, 1, h, w] becomes 15.9 times itself, cut to a whole number."""
+
+    Options = Settings
+    num_codes, dim, commitment_weight = 16, 1, 0.0
+
+    def forward(self, features: Tensor) -> Quantized:
+        indices = self.encode(features)
+        return Quantized(self.decode(indices), indices, features.new_zeros(()), features.new_zeros(()))
+
+    def encode(self, features: Tensor) -> Tensor:
+        return (features[:, 0] * 15.9).long()
+
+    def decode(self, indices: Tensor) -> Tensor:
+        return indices[:, None] / 15
+
+
 class Blocks(Tokenizer):
     """One code for each block of 4 x 4 pixels: 15.9 times the mean of what is observed there, cut to a whole number.
 
@@ -38,6 +58,7 @@ class Blocks(Tokenizer):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__(Settings(), spec)
+        self.steps = Steps()
         self.seen_batches: list[int] = []
 
     def forward(
@@ -63,14 +84,17 @@ class Blocks(Tokenizer):
 
     @property
     def quantizers(self) -> tuple[Quantizer, ...]:
-        return ()
+        return (self.steps,)
+
+    def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        known = observed.to(torch.float32)
+        total = F.avg_pool2d((images * known).sum(dim=1, keepdim=True), 4)
+        share = F.avg_pool2d(known.sum(dim=1, keepdim=True), 4)
+        return (total / share.clamp_min(1e-6),)
 
     def encode(self, images: Tensor, observed: Tensor) -> Codes:
         self.seen_batches.append(len(images))
-        known = observed.to(torch.float32)
-        total = F.avg_pool2d((images * known).sum(dim=1), 4)
-        share = F.avg_pool2d(known.sum(dim=1), 4)
-        return ((total / share.clamp_min(1e-6) * 15.9).long(),)
+        return (self.steps.encode(self.features(images, observed)[0]),)
 
     def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
         steps = torch.arange(len(self.spec.components))[:, None, None]
@@ -80,6 +104,54 @@ class Blocks(Tokenizer):
             told = (conditions[:, 0] / 100)[:, None, None, None].expand(images.shape)
             images = torch.where(told.isnan(), images, told)
         return images
+
+
+class Counting(AutoregressivePrior):
+    """Codes that count up from what it is told, one by one and beginning anew after 15; without being told, any code is as likely.
+
+    The first code is most probably 15 hundredths of width_px, or else the number of the class, or else 0. A prior that sees a part
+    of an image does not count: each code is most probably that of the observed block. `sharpness`: a code that is d off is
+    exp(-sharpness d^2) times as probable.
+    """
+
+    Options = Settings
+
+    def __init__(self, spec: CodeSpec, sharpness: float = 1.0) -> None:
+        super().__init__(Settings(), spec)
+        self.sharpness = nn.Parameter(torch.tensor(sharpness))
+        self.seen_batches: list[int] = []
+
+    def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
+        self.seen_batches.append(len(codes[level]))
+        (height, width), flat = self.spec.shapes[level], codes[level].flatten(1)
+        steps = [self.next_logits(flat[:, at - 1] if at else None, at, conditioning) for at in range(height * width)]
+        return torch.stack(steps, dim=-1).unflatten(-1, (height, width))
+
+    def next_logits(self, previous: Tensor | None, position: int, conditioning: Conditioning) -> Tensor:
+        """Logits [B, K] at a position."""
+        if conditioning.observed:
+            wanted = Steps().encode(conditioning.observed[0]).flatten(1)[:, position].float()
+        elif previous is not None:
+            wanted = ((previous + 1) % 16).float()
+        else:
+            told = conditioning.values[:, 0] if self.spec.conditions else torch.full((len(conditioning.labels),), torch.nan)
+            wanted = torch.where(told.isnan(), conditioning.labels.clamp_min(0), (told * 0.15).round())
+        apart = torch.arange(16) - wanted[:, None]
+        return torch.where(conditioning.dropped[:, None], 0.0, -self.sharpness * apart**2)
+
+    def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
+        self.seen_batches.append(len(conditioning.dropped))
+        return CountingStepper(self, conditioning)
+
+
+class CountingStepper(Stepper):
+    def __init__(self, prior: Counting, conditioning: Conditioning) -> None:
+        self.prior, self.conditioning, self.position = prior, conditioning, 0
+
+    def step(self, previous: Tensor | None) -> Tensor:
+        logits = self.prior.next_logits(previous, self.position, self.conditioning)
+        self.position += 1
+        return logits
 
 
 def pipeline(spec: DataSpec, digest: str = "d" * 64) -> Pipeline:
@@ -92,3 +164,9 @@ def sections(count: int, seed: int = 0) -> Tensor:
     """Images uint8 [count, 3, 8, 12] of `SHAPES`: every pixel belongs to one component or to none."""
     numbers = torch.randint(4, (count, 8, 12), generator=torch.Generator().manual_seed(seed))
     return torch.stack([numbers == 1, numbers == 2, numbers == 3], dim=1).to(torch.uint8) * 255
+
+
+def sampler(*kinds: str, sharpness: float = 0.05, spec: DataSpec = SHAPES) -> Sampler:
+    """The counting prior over the blocks, told `kinds`, as if it had been loaded from a run."""
+    model = pipeline(spec)
+    return Sampler(Counting(code_spec(model.tokenizer, kinds), sharpness).eval(), model, Path("runs/prior/model.safetensors"))

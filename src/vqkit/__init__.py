@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "load": "vqkit.generate",
+    "load_sampler": "vqkit.sampler",
+    "Sampling": "vqkit.sampling",
     "mask_components": "vqkit.masking",
     "DataSpec": "vqkit.interfaces",
     "VQKitError": "vqkit.errors",
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from vqkit.registry import MODELS as MODELS
     from vqkit.registry import PRIORS as PRIORS
     from vqkit.registry import QUANTIZERS as QUANTIZERS
+    from vqkit.sampler import load_sampler as load_sampler
+    from vqkit.sampling import Sampling as Sampling
 
 
 def __getattr__(name: str) -> Any:

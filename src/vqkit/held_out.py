@@ -15,7 +15,7 @@ from vqkit.config import NamedOptions
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError, did_you_mean
-from vqkit.interfaces import Batch, DataSpec, Split
+from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split
 
 WORKERS = 2
 """Processes that read pictures which are not in memory."""
@@ -29,10 +29,15 @@ def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limi
 
     Raises `ConfigError` for an unknown split and `DataError` for images that the model cannot take.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"There is no split '{split}'.", did_you_mean(split, SPLITS))
     dataset = open_dataset(loaded.data if data is None else data)
     check_data(dataset.spec, loaded.model.spec)
+    return choose_split(dataset, split, limit)
+
+
+def choose_split(dataset: ImageDataset, split: str, limit: int | None = None) -> Split:
+    """The (first `limit`) images of a split. Raises `ConfigError` for an unknown split."""
+    if split not in SPLITS:
+        raise ConfigError(f"There is no split '{split}'.", did_you_mean(split, SPLITS))
     images = dataset.split(next(name for name in SPLITS if name == split))
     return images if limit is None or limit >= len(images) else FirstImages(images, limit)
 

@@ -53,9 +53,7 @@ def inpaint_items(
     `skip` is called with the path of an image that cannot be used and the reason. Raises `DataError` when none can be used or an
     output would replace an input, `ConfigError` for an unknown component, form or condition, `OSError` when it cannot write.
     """
-    inputs = {path.resolve() for item in items for path in item.files.values()}
-    if any(path.parent.name in pipeline.spec.components and path.parent.parent == out.resolve() for path in inputs):
-        raise DataError(f"{out} holds the images that are to be filled in.", "Choose another directory with --out.")
+    inputs = files_to_keep(items, out, pipeline.spec)
     for batch in batched(read_entries(items, pipeline.spec, request, False, skip), batch_size):
         images = torch.stack([entry.image for entry in batch])
         observed = torch.stack([entry.observed for entry in batch])
@@ -67,12 +65,21 @@ def inpaint_items(
             files = {**image_files(filled, entry.name, out, pipeline.spec), figure: before_after(entry, filled, pipeline.spec)}
             results.append(Written(entry.name, tuple(files), figure))
             pictures |= files
-        _refuse_inputs(pictures, inputs, out)
+        refuse_inputs(pictures, inputs, out)
         save_pictures(pictures)
         yield from results
 
 
-def _refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> None:
+def files_to_keep(items: list[Item], out: Path, spec: DataSpec) -> set[Path]:
+    """The files that the items are read from. Raises `DataError` when `out` is the component layout that holds them."""
+    inputs = {path.resolve() for item in items for path in item.files.values()}
+    if any(path.parent.name in spec.components and path.parent.parent == out.resolve() for path in inputs):
+        raise DataError(f"{out} holds the images that are to be filled in.", "Choose another directory with --out.")
+    return inputs
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> None:
+    """Raise `DataError` when an output is also an input."""
     for path in outputs:
         if path.resolve() in inputs:
             raise DataError(f"Writing to {out} would replace the input {path}.", "Choose another directory with --out.")
@@ -80,13 +87,13 @@ def _refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> Non
 
 def before_after(entry: Entry, filled: Tensor, spec: DataSpec) -> Image.Image:
     """A figure of an image: what was given (hatched where nothing was), what came out, and the truth if the source holds it."""
-    rows = [("given", _views(entry.image, entry.observed, spec)), ("filled in", _views(filled, None, spec))]
+    rows = [("given", views(entry.image, entry.observed, spec)), ("filled in", views(filled, None, spec))]
     if bool(entry.present.all()):
-        rows.append(("truth", _views(entry.image, None, spec)))
+        rows.append(("truth", views(entry.image, None, spec)))
     return rows_figure(rows, titles=["together", *spec.components] if len(rows[0][1]) > 1 else ())
 
 
-def _views(image: Tensor, observed: Tensor | None, spec: DataSpec) -> Tensor:
+def views(image: Tensor, observed: Tensor | None, spec: DataSpec) -> Tensor:
     """All components together, then each alone: uint8 [1 + C, 3, H, W]; hatched where nothing is observed."""
     components = len(spec.components)
     alone = torch.eye(components, dtype=torch.uint8)[:, :, None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from painting import SHAPES, Blocks, pipeline, sections
+from painting import SHAPES, Blocks, pipeline, sampler, sections
 from vqkit import generate
+from vqkit import sampler as sampler_module
 from vqkit.checkpoint import Loaded
 from vqkit.cli.conditions import parse_conditions, parse_names
 from vqkit.cli.counting import counting
@@ -24,8 +26,11 @@ from vqkit.config import NamedOptions
 from vqkit.data.pictures import image_files, save_picture, to_pil
 from vqkit.data.reading import Request, find_items, read_entries
 from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.sampler import Sampler
+from vqkit.sampling import Sampling
 
 IMAGES = sections(3)
+asked: list[tuple[str, str | None, str]] = []
 app = typer.Typer()
 app.command("inpaint")(inpaint)
 app.command("encode")(encode)
@@ -34,13 +39,22 @@ app.command("decode")(decode)
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with exported sections and runs that hold the blocks; the digest of a run is its name."""
+    """A directory with exported sections and runs that hold the blocks; the digest of a run is its name.
+
+    The name of a prior says what it was trained with, such as observed+metadata.
+    """
 
     def load_model(run: str | None, device: torch.device) -> Loaded:
         name = run or "newest"
         return Loaded(Blocks(SHAPES), Path("runs", name, "model.safetensors"), name * 8, NamedOptions(name="sections"), {})
 
+    def load_sampler(prior: str, tokenizer: str | None, device: str) -> Sampler:
+        asked.append((prior, tokenizer, device))
+        return sampler(*prior.split("+"))
+
+    asked.clear()
     monkeypatch.setattr(generate, "load_model", load_model)
+    monkeypatch.setattr(sampler_module, "load_sampler", load_sampler)
     monkeypatch.chdir(tmp_path)
     for number, image in enumerate(IMAGES):
         for path, picture in image_files(image, f"s{number}", Path("sections"), SHAPES).items():
@@ -116,6 +130,87 @@ def test_what_cannot_be_done_says_so_and_writes_nothing(arguments: list[str], er
     assert not Path("inpainted").exists()
 
 
+def test_several_answers_as_typed() -> None:
+    result = run(
+        "inpaint", "sections/belt/s1_belt.png", "--keep", "belt", "--prior", "observed", "--num-samples", "3", "--seed", "4"
+    )
+    assert result.stdout.splitlines() == [
+        "using runs/prior/model.safetensors and its tokenizer runs/blocks/model.safetensors",
+        "completed 1 image in 3 ways, written to inpainted/",
+        "look at inpainted/completions/s1.png",
+    ]
+    for number in (1, 2, 3):
+        assert Path(f"inpainted/belt/s1_{number}_belt.png").read_bytes() == Path("sections/belt/s1_belt.png").read_bytes()
+    observed = torch.zeros(1, 3, 8, 12, dtype=torch.bool)
+    observed[:, 1] = True
+    expected = sampler("observed").complete(IMAGES[1:2], observed, 3, sampling=Sampling(seed=4))
+    (image,) = json.loads(Path("inpainted/completions.json").read_text())["images"]
+    assert list(image["nats"].values()) == expected.nats[0].tolist()
+
+
+def test_answers_for_a_directory_told_how_to_draw() -> None:
+    arguments = (
+        "sections",
+        "--keep",
+        "belt",
+        "--prior",
+        "observed+metadata",
+        "--out",
+        "out",
+        "--cond",
+        "width_px=20",
+        "--run",
+        "moved",
+    )
+    drawn = (
+        "--temperature",
+        "0.5",
+        "--top-k",
+        "9",
+        "--top-p",
+        "0.9",
+        "--guidance-scale",
+        "2",
+        "--method",
+        "naive",
+        "--device",
+        "cpu",
+    )
+    result = run("inpaint", *arguments, *drawn)
+    assert result.stdout.splitlines()[1:] == ["completed 3 images in 8 ways, written to out/", "look at out/completions/"]
+    assert result.stderr.splitlines()[-1] == "drawn: 24 of 24"
+    assert asked == [("observed+metadata", "moved", "cpu")]
+    sampling = json.loads(Path("out/completions.json").read_text())["sampling"]
+    assert Sampling(**sampling) == Sampling(0.5, 9, 0.9, 2.0, 0, "naive")
+    with Image.open("out/carcass/s0_1_carcass.png") as picture:
+        assert picture.getextrema() == (0, 0), "the condition reaches the decoder: a fifth is below the threshold everywhere"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prior", "observed", "--num-samples", "0"], "0 completions were asked for"),
+        (["--num-samples", "4"], "--num-samples belongs to --prior.*train-prior --condition observed"),
+        (["--top-p", "0.5"], "--top-p belongs to --prior"),
+        (["--prior", "observed", "--temperature", "0"], "temperature is 0; it must be above 0"),
+        (["--prior", "observed", "--top-p", "1.5"], r"top-p is 1.5; it must be in \(0, 1\]"),
+        (["--prior", "metadata"], "never saw a part of one.*--condition observed"),
+        (["--prior", "observed", "--cond", "width_px=3"], "not trained with --condition metadata"),
+        (["--prior", "observed+metadata", "--cond", "width=3"], "no condition 'width'.*Did you mean 'width_px'"),
+    ],
+)
+def test_what_a_prior_cannot_do_says_so_and_writes_nothing(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run("inpaint", "sections", "--keep", "belt", *arguments)
+    assert not Path("inpainted").exists()
+
+
+def test_a_model_is_no_prior(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="holds a model, not a prior"):
+        run("inpaint", "sections", "--keep", "belt", "--prior", str(tiny_run))
+
+
 def test_help_says_which_colour_of_a_mask_is_filled_in() -> None:
     assert "WHITE pixels are filled in" in " ".join(run("inpaint", "--help").stdout.replace("│", " ").split())
 
@@ -166,6 +261,14 @@ def test_counting_prints_a_line_for_every_tenth(capsys: pytest.CaptureFixture[st
             advance(1)
     lines = capsys.readouterr().err.split("\n")[:-1]
     assert lines == [f"encoded: {number} of 20" for number in range(2, 21, 2)]
+
+
+def test_parts_of_images_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    with counting("drawn", 12) as advance:
+        for _ in range(12 * 7):
+            advance(1 / 7)
+    lines = capsys.readouterr().err.split("\n")[:-1]
+    assert len(lines) == 10 and lines[0] == "drawn: 1 of 12" and lines[-1] == "drawn: 12 of 12"
 
 
 def test_a_single_image_needs_no_counting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,19 +12,32 @@ _LINES = 10
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function to call with the number of images that have been done since; nothing is shown for a single image."""
+def counting(what: str, total: int) -> Iterator[Callable[[float], None]]:
+    """Give a function to call with the number of images that have been done since, which may be a part of one.
+
+    Nothing is shown for a single image.
+    """
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("left:"), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=console, disable=total < 2 or not console.is_terminal, transient=True) as bar:
         task = bar.add_task(what, total=total)
-        done = 0
+        done = 0.0
 
-        def advance(count: int) -> None:
+        def advance(count: float) -> None:
             nonlocal done
             before, done = done, done + count
-            bar.advance(task, count)
-            if not console.is_terminal and total > _LINES and before * _LINES // total < done * _LINES // total:
-                console.print(f"{what}: {done} of {total}", highlight=False)
+            bar.update(task, completed=round(done, 3))
+            if not console.is_terminal and total > _LINES and _whole(before * _LINES / total) < _whole(done * _LINES / total):
+                console.print(f"{what}: {_whole(done)} of {total}", highlight=False)
 
         yield advance
+
+
+def count_of(number: int) -> str:
+    """`1 image`, `2 images`."""
+    return "1 image" if number == 1 else f"{number} images"
+
+
+def _whole(number: float) -> int:
+    """Parts add up to a whole only within rounding."""
+    return int(number + 1e-6)

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqkit.cli.conditions import ConditionOption, parse_conditions, parse_names
 from vqkit.cli.parameters import DeviceOption, RunOption
+from vqkit.cli.sampling import (
+    GuidanceOption,
+    MethodOption,
+    SeedOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    parse_sampling,
+)
+from vqkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vqkit.data.reading import Item, Request
+    from vqkit.generate import Pipeline
+    from vqkit.sampler import Sampler
+    from vqkit.sampling import Sampling
+
+_ANSWERS = 8
 
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="IMAGE_OR_DIR", help="A picture, an array, or a directory of them.", show_default=False)
@@ -31,6 +50,12 @@ FormOption = Annotated[
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images that go through the model at once.")]
 
 
+PriorOption = Annotated[
+    str | None,
+    typer.Option("--prior", metavar="RUN", help="Draw several answers from this prior, trained with --condition observed."),
+]
+
+
 def inpaint(
     source: SourceArgument,
     keep: KeepOption = None,
@@ -39,7 +64,25 @@ def inpaint(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")] = Path("inpainted"),
     conditions: ConditionOption = None,
     form: FormOption = None,
-    batch_size: BatchSizeOption = 64,
+    prior: PriorOption = None,
+    num_samples: Annotated[
+        int | None, typer.Option("--num-samples", "-n", help="With --prior: answers for each image. Default: 8.")
+    ] = None,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    guidance_scale: GuidanceOption = None,
+    method: MethodOption = None,
+    seed: SeedOption = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            min=1,
+            help="Images that are computed at once. Default: 64, with --prior as many as memory allows.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Fill in what is missing: whole components, or the white part of a mask.
@@ -48,19 +91,29 @@ def inpaint(
     directory of pictures, or one file: a single component in greyscale, a label map in the palette's colours, all components side
     by side, a TIFF with a page each, a colour picture (fully transparent pixels are missing), .npy or .npz.
 
-    What is kept comes back bit for bit.
+    Without --prior there is one answer, the expected one. With --prior there are several, ranked by their likelihood, and a picture
+    of where they differ; --run then says where the prior's tokenizer is, if it was moved. What is kept comes back bit for bit.
     """
     values, names = parse_conditions(conditions), parse_names(keep)
-    from vqkit.cli.counting import counting
+    settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
+    settings |= {"method": method, "seed": seed}
+    count = _number_of_answers(prior, num_samples, settings)
+    sampling = parse_sampling(settings)
+    from vqkit.cli.counting import count_of
     from vqkit.data.reading import Request, find_items, read_hole
     from vqkit.generate import load
-    from vqkit.inpaint import FIGURE, inpaint_items
+    from vqkit.sampler import load_sampler
 
-    pipeline = load(run, device)
-    typer.echo(f"using {pipeline.path}")
+    sampler = None if prior is None else load_sampler(prior, run, device)
+    pipeline = load(run, device) if sampler is None else sampler.pipeline
+    if sampler is None:
+        typer.echo(f"using {pipeline.path}")
+    else:
+        sampler.check_completes()
+        typer.echo(f"using {sampler.path} and its tokenizer {pipeline.path}")
     pipeline.spec.component_indices(names)
     items = find_items(source, pipeline.spec, exclude=out)
-    hole = read_hole(mask, pipeline.spec) if mask is not None else None
+    request = Request(names, read_hole(mask, pipeline.spec) if mask is not None else None, form)
     skipped = 0
 
     def skip(path: str, reason: str) -> None:
@@ -68,15 +121,69 @@ def inpaint(
         skipped += 1
         typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
 
-    written = []
-    with counting("filled in", len(items)) as advance:
-        for result in inpaint_items(pipeline, items, out, Request(names, hole, form), skip, values, batch_size):
-            written.append(result.figure)
-            advance(1)
+    if sampler is None:
+        figures = _fill_in(pipeline, items, out, request, skip, values, batch_size)
+        done = f"filled in {count_of(len(figures))}"
+    else:
+        figures = _complete(sampler, items, out, request, skip, count, values, sampling, batch_size)
+        done = f"completed {count_of(len(figures))} in {count} ways"
     note = f"; {skipped} skipped" if skipped else ""
-    typer.echo(f"filled in {_count(len(written))}{note}, written to {out}/")
-    typer.echo(f"look at {written[0] if len(written) == 1 else f'{out / FIGURE}/'}")
+    typer.echo(f"{done}{note}, written to {out}/")
+    typer.echo(f"look at {figures[0] if len(figures) == 1 else f'{figures[0].parent}/'}")
 
 
-def _count(number: int) -> str:
-    return "1 image" if number == 1 else f"{number} images"
+def _number_of_answers(prior: str | None, num_samples: int | None, settings: dict[str, Any]) -> int:
+    """Answers for each image. Raises `ConfigError` for none, and for what means nothing without a prior."""
+    given = [name for name, value in {"num_samples": num_samples, **settings}.items() if value is not None]
+    if prior is None and given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise ConfigError(
+            f"{option} belongs to --prior: a model alone has one answer.", "Name a run of: vqkit train-prior --condition observed"
+        )
+    if num_samples is not None and num_samples < 1:
+        raise ConfigError(f"{num_samples} completions were asked for.", "Ask for at least one with --num-samples.")
+    return _ANSWERS if num_samples is None else num_samples
+
+
+def _fill_in(
+    pipeline: Pipeline,
+    items: list[Item],
+    out: Path,
+    request: Request,
+    skip: Callable[[str, str], None],
+    conditions: dict[str, float],
+    batch_size: int | None,
+) -> list[Path]:
+    """One answer for each image; the figures."""
+    from vqkit.cli.counting import counting
+    from vqkit.generate import BATCH_SIZE
+    from vqkit.inpaint import inpaint_items
+
+    figures = []
+    with counting("filled in", len(items)) as advance:
+        for result in inpaint_items(pipeline, items, out, request, skip, conditions, batch_size or BATCH_SIZE):
+            figures.append(result.figure)
+            advance(1)
+    return figures
+
+
+def _complete(
+    sampler: Sampler,
+    items: list[Item],
+    out: Path,
+    request: Request,
+    skip: Callable[[str, str], None],
+    count: int,
+    conditions: dict[str, float],
+    sampling: Sampling,
+    batch_size: int | None,
+) -> list[Path]:
+    """`count` answers for each image; the figures."""
+    from vqkit.cli.counting import counting
+    from vqkit.completing import complete_items, write_record
+
+    with counting("drawn", len(items) * count) as advance:
+        drawn = complete_items(sampler, items, out, request, skip, count, conditions, sampling, batch_size, advance)
+        completed = list(drawn)
+    write_record(sampler, completed, sampling, out)
+    return [result.figure for result in completed]

@@ -1,0 +1,153 @@
+"""`vqkit sample`: new images from a prior."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqkit.cli.conditions import ConditionOption, parse_conditions
+from vqkit.cli.parameters import DeviceOption, RunOption
+from vqkit.cli.sampling import (
+    GuidanceOption,
+    MethodOption,
+    SeedOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    parse_sampling,
+)
+from vqkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vqkit.drawing import Block
+    from vqkit.sampler import Sampler
+
+_MODES = ("unconditional", "conditional")
+_COUNT, _SWEEP_COUNT = 16, 4
+
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option("--tokenizer", help="Where the prior's tokenizer is now, if its run was moved. Another one is refused."),
+]
+SamplesBatchOption = Annotated[
+    int | None, typer.Option("--batch-size", "-b", min=1, help="Images that are drawn at once. Default: as many as memory allows.")
+]
+
+
+def sample(
+    run: RunOption = None,
+    tokenizer: TokenizerOption = None,
+    mode: Annotated[
+        str | None,
+        typer.Option("--mode", help="conditional or unconditional. Default: conditional if the prior was trained with conditions."),
+    ] = None,
+    num_samples: Annotated[
+        int | None, typer.Option("--num-samples", "-n", help="Images to draw: 16 by default; with --sweep, 4 for each value.")
+    ] = None,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    guidance_scale: GuidanceOption = None,
+    conditions: ConditionOption = None,
+    label: Annotated[str | None, typer.Option("--class", metavar="NAME", help="The class to draw.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep",
+            metavar="NAME=FROM:TO:COUNT",
+            help="Draw the same samples for COUNT values from FROM to TO, such as width_px=50:64:8.",
+        ),
+    ] = None,
+    method: MethodOption = None,
+    seed: SeedOption = None,
+    batch_size: SamplesBatchOption = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")] = Path("samples"),
+    columns: Annotated[int, typer.Option("--grid-nrow", min=1, help="Images in a row of the grid.")] = 8,
+    codes: Annotated[bool, typer.Option("--codes", help="Also write the codes, as `vqkit encode` does.")] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw new images from a prior.
+
+    A prior that was trained with conditions or classes is told those of --cond, --class and --sweep, or else those of the images of
+    the test set, one after the other.
+    """
+    values, swept = parse_conditions(conditions), parse_sweep(sweep)
+    _check(mode, values, label, swept)
+    if num_samples is None:
+        num_samples = _COUNT if swept is None else _SWEEP_COUNT
+    if num_samples < 1:
+        raise ConfigError(f"{num_samples} images were asked for.", "Ask for at least one with --num-samples.")
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
+    sampling = parse_sampling({**settings, "seed": seed, "method": method})
+    from vqkit import drawing
+    from vqkit.cli.counting import count_of, counting
+    from vqkit.data.pictures import save_picture
+    from vqkit.sampler import load_sampler
+
+    sampler = load_sampler(run, tokenizer, device)
+    typer.echo(f"using {sampler.path} and its tokenizer {sampler.pipeline.path}")
+    if swept is not None:
+        blocks = drawing.sweep_blocks(num_samples, drawing.Sweep(*swept), values, label)
+    else:
+        blocks = _blocks(sampler, mode, values, label, num_samples)
+    count = sum(len(block.names) for block in blocks)
+    with counting("drawn", count) as advance:
+        drawn = drawing.draw(sampler, blocks, out, sampling, batch_size, advance)
+    grid = drawing.plain_grid(sampler, drawn, columns) if swept is None else drawing.sweep_grid(drawn, drawing.Sweep(*swept))
+    save_picture(grid, out / drawing.GRID)
+    drawing.write_record(sampler, drawn, sampling, out)
+    if codes:
+        drawing.write_all_codes(sampler, drawn, out / drawing.CODES)
+    typer.echo(f"drew {count_of(count)}, written to {out / drawing.IMAGES}/")
+    typer.echo(f"look at {out / drawing.GRID}")
+
+
+def _blocks(sampler: Sampler, mode: str | None, values: dict[str, float], label: str | None, count: int) -> list[Block]:
+    """What to draw when no condition is swept: what is named, or what is known of the test set, or nothing."""
+    from vqkit.drawing import known_of_test_set, plain_blocks
+
+    if values or label is not None:
+        return plain_blocks(count, values, label)
+    trained = sampler.prior.spec
+    if mode is None:
+        mode = "conditional" if (trained.conditions or trained.classes) and not trained.observed_channels else "unconditional"
+    if mode == "unconditional":
+        typer.echo("without conditions")
+        return plain_blocks(count, {}, None)
+    sampler.check_conditional()
+    known, labels, data = known_of_test_set(sampler, count)
+    typer.echo(f"with the conditions of the test set of {data}")
+    return plain_blocks(count, known, labels)
+
+
+def parse_sweep(text: str | None) -> tuple[str, tuple[float, ...]] | None:
+    """`width_px=50:64:8` as the name and eight values. Raises `ConfigError` for what is not NAME=FROM:TO:COUNT."""
+    if text is None:
+        return None
+    name, _, rest = text.partition("=")
+    try:
+        first, last, number = rest.split(":")
+        start, stop, count = float(first), float(last), int(number)
+    except ValueError:
+        raise ConfigError(f"'--sweep {text}' cannot be read.", "Write NAME=FROM:TO:COUNT, such as width_px=50:64:8.") from None
+    if count < 2 or not math.isfinite(start) or not math.isfinite(stop):
+        raise ConfigError(f"'--sweep {text}' is no sweep.", "FROM and TO are numbers, and COUNT is two values at least.")
+    values = tuple(start + (stop - start) * step / (count - 1) for step in range(count))
+    if len({f"{value:g}" for value in values}) < count:
+        raise ConfigError(
+            f"The values of '--sweep {text}' are all but equal.", "Choose FROM and TO further apart, or fewer values."
+        )
+    return name.strip(), values
+
+
+def _check(mode: str | None, values: dict[str, float], label: str | None, sweep: tuple[str, tuple[float, ...]] | None) -> None:
+    """Refuse options that contradict each other."""
+    if mode not in (None, *_MODES):
+        raise ConfigError(f"There is no mode '{mode}'.", f"Known: {', '.join(_MODES)}.")
+    if mode == "unconditional" and (values or label is not None or sweep is not None):
+        raise ConfigError("--mode unconditional was asked for together with conditions.", "Leave out the mode or the conditions.")
+    if sweep is not None and sweep[0] in values:
+        raise ConfigError(f"{sweep[0]} has one value by --cond and many by --sweep.", "Leave out one of them.")

@@ -1,0 +1,34 @@
+"""How codes are drawn, as options of the commands that draw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vqkit.sampling import Sampling
+
+TemperatureOption = Annotated[
+    float | None, typer.Option("--temperature", help="Below 1: safer; above 1: more varied. Default: 1, the prior as it is.")
+]
+TopKOption = Annotated[int | None, typer.Option("--top-k", help="Only the K most probable codes. Default: all.")]
+TopPOption = Annotated[
+    float | None,
+    typer.Option("--top-p", help="Only the most probable codes that have this probability together, such as 0.95. Default: all."),
+]
+GuidanceOption = Annotated[
+    float | None, typer.Option("--guidance-scale", help="Above 1: follows what is known more closely. Default: 1, no guidance.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same samples. Default: 0.")]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", help="cached, fixed-point or naive: the same samples in less or more time. Default: cached."),
+]
+
+
+def parse_sampling(given: dict[str, Any]) -> Sampling:
+    """The settings that are not None, the others by default. Raises `ConfigError` for a value that means nothing."""
+    from vqkit.sampling import Sampling
+
+    return Sampling(**{name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,57 @@
+"""How much fits into memory at once, and what to do when it was too much after all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+_UNKNOWN = 2**30
+"""Bytes taken to be free where the operating system does not say."""
+_SHARE = 0.5
+"""Part of the free memory that is used: the rest is for what an estimate leaves out, and for other programs."""
+
+Result = TypeVar("Result")
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device now; what torch has reserved and does not use counts as free."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, macOS not this entry
+        return _UNKNOWN
+
+
+def fitting(bytes_each: int, device: torch.device, most: int) -> int:
+    """How many things of `bytes_each` fit on the device: at least one, at most `most`."""
+    return max(1, min(most, int(free_bytes(device) * _SHARE) // max(1, bytes_each)))
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch failed for want of memory; on a processor it has no type of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def in_batches(count: int, size: int, work: Callable[[int, int], Result], smaller: bool) -> list[Result]:
+    """The results of `work(start, stop)` over 0 ... `count`, `size` at a time.
+
+    `smaller`: whether to go on with half the size where memory does not suffice. Raises what `work` raises.
+    """
+    results: list[Result] = []
+    start = 0
+    while start < count:
+        stop = min(count, start + size)
+        try:
+            results.append(work(start, stop))
+        except RuntimeError as error:
+            if not (smaller and size > 1 and is_out_of_memory(error)):
+                raise
+            size = -(-min(size, count - start) // 2)
+            continue
+        start = stop
+    return results
