@@ -10,7 +10,7 @@ import pytest
 import vqkit
 from vqkit.errors import VQKitError
 
-HEAVY = ("torch", "torchvision", "numpy", "PIL", "matplotlib", "tensorboard", "torchmetrics")
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "matplotlib", "tensorboard", "torchmetrics", "scipy")
 MODULES = sorted(module.name for module in pkgutil.walk_packages(vqkit.__path__, "vqkit."))
 
 

@@ -1,4 +1,4 @@
-"""`vqkit evaluate` and `vqkit codebook-stats` on a tiny run."""
+"""`vqkit evaluate` and `vqkit codebook-stats` on a tiny run and on untrained priors of its codes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from vqkit.checkpoint import load_model, write_model, write_prior
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.evaluate import evaluate
-from vqkit.errors import ConfigError
+from vqkit.cli.prior_tables import _parts
+from vqkit.conditioning import code_spec
+from vqkit.errors import CheckpointError, ConfigError
+from vqkit.registry import PRIORS
 
 app = typer.Typer()
 app.command("evaluate")(evaluate)
@@ -22,6 +26,17 @@ def run(*arguments: object) -> str:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+@pytest.fixture(scope="module")
+def priors(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Untrained priors for the codes of the tiny run, by what they are told."""
+    tokenizer, found = load_model(tiny_run), {}
+    for kind in ("metadata", "observed"):
+        prior = PRIORS.build("pixelcnn", {"channels": 8, "layers": 1}, code_spec(tokenizer.model, (kind,)))
+        found[kind] = tmp_path_factory.mktemp("priors") / kind
+        write_prior(found[kind] / "model.safetensors", prior, tokenizer.data, tokenizer)
+    return found
 
 
 def test_evaluate_prints_a_row_for_each_keep_set(tiny_run: Path) -> None:
@@ -37,7 +52,7 @@ def test_evaluate_as_json_prints_one_object_and_writes_the_same(tiny_run: Path, 
     file = tmp_path / "figures.json"
     arguments = ("evaluate", "--run", tiny_run, "--keep", "group_nc, bt", "--limit", 4, "--json", "--out", file)
     (evaluation,) = json.loads(run(*arguments))["evaluations"]
-    assert json.loads(file.read_text()) == {"evaluations": [evaluation]}
+    assert json.loads(file.read_text()) == {"evaluations": [evaluation], "priors": []}
     assert [part["name"] for part in evaluation["parts"]] == ["keep group_nc,bt"]
     assert list(evaluation["parts"][0]["iou"]) == ["group_km", "fpu", "tpc"]
     assert evaluation["data"]["num_test"] == 16
@@ -53,6 +68,68 @@ def test_several_runs_are_compared(tiny_run: Path) -> None:
 def test_an_unknown_component_is_explained(tiny_run: Path) -> None:
     with pytest.raises(ConfigError, match=r"no component 'group_n'.*Did you mean 'group_nc'"):
         run("evaluate", "--run", tiny_run, "--keep", "group_n")
+
+
+def rows(output: str) -> list[str]:
+    """The first cells of all tables."""
+    return [line.split("  ")[0] for line in output.splitlines()]
+
+
+def test_evaluate_of_a_prior_prints_rates_and_samples(priors: dict[str, Path]) -> None:
+    output = run("evaluate", "--run", priors["metadata"], "--limit", 4, "--num-samples", 3, "--guidance-scale", 2, "--seed", 5)
+    assert "PixelCNN told metadata, 4 images of tyre, test split" in output
+    assert {"uniform", "unigram", "nothing told", "conditions told", "samples", "tpc", "width_px", "height_px"} <= set(rows(output))
+    uniform = next(line.split() for line in output.splitlines() if line.startswith("uniform"))
+    assert uniform == ["uniform", "3.466", "640.0", "0.3125"]
+    assert "3 samples (guidance scale 2, seed 5)" in output
+    assert "bits an image at PSNR" in output
+
+
+def test_evaluate_of_a_prior_prints_completions(priors: dict[str, Path]) -> None:
+    arguments = ("--keep", "group_nc,bt", "--limit", 2, "-n", 0, "--completions", 2)
+    output = run("evaluate", "--run", priors["observed"], *arguments)
+    assert "2 completions of each of 2 images (seed 0), on what was missing" in output
+    assert [row for row in rows(output) if row.startswith("keep group_nc,bt")] == ["keep group_nc,bt"] * 2
+    assert sum(line.startswith(("  group_km", "  fpu", "  tpc")) for line in output.splitlines()) == 3
+    assert "samples (" not in output
+
+
+def test_only_the_most_common_numbers_of_parts_are_listed() -> None:
+    assert _parts([0.0, 0.984, 0.016]) == "1: 98.4%, 2: 1.6%"
+    assert _parts([0.1, 0.2, 0.05, 0.4, 0.25]) == "3: 40.0%, 4: 25.0%, 1: 20.0%, others: 15.0%"
+
+
+def test_models_and_priors_are_measured_together(tiny_run: Path, priors: dict[str, Path], tmp_path: Path) -> None:
+    runs = ("--run", priors["metadata"], "--run", tiny_run, "--run", priors["observed"])
+    settings = ("--limit", 2, "--num-samples", 0, "--completions", 0)
+    content = json.loads(run("evaluate", *runs, *settings, "--json", "--out", tmp_path / "figures.json"))
+    assert [Path(each["run"]).parent for each in content["priors"]] == list(priors.values())
+    (model,) = content["evaluations"]
+    assert model["full"]["mean_iou"] == pytest.approx(content["priors"][0]["distortion"]["mean_iou"], abs=1e-6)
+    assert json.loads((tmp_path / "figures.json").read_text()) == content
+    output = run("evaluate", *runs, *settings)
+    (header,) = (line for line in output.splitlines() if line.startswith("comparison"))
+    assert header.split()[1:] == ["nats/code", "bits/image", "bits/pixel", "PSNR", "dB", "SSIM", "IoU"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--num-samples", 4), ("--completions", 4), ("--tokenizer", "x"), ("--top-p", 0.9), ("--seed", 1)]
+)
+def test_settings_of_priors_are_refused_for_models(option: str, value: object, tiny_run: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{option} is a setting for priors, and .* is a model"):
+        run("evaluate", "--run", tiny_run, option, value)
+
+
+def test_senseless_settings_of_priors_are_explained(tiny_run: Path, priors: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="temperature is 0; it must be above 0"):
+        run("evaluate", "--run", priors["metadata"], "--temperature", 0)
+    with pytest.raises(ConfigError, match="never saw a part of one"):
+        run("evaluate", "--run", priors["metadata"], "--keep", "bt")
+    other = load_model(tiny_run)
+    other.model.load_state_dict({name: tensor + 1 for name, tensor in other.model.state_dict().items()})
+    write_model(tmp_path / "model.safetensors", other.model, other.data)
+    with pytest.raises(CheckpointError, match="models the codes of the tokenizer"):
+        run("evaluate", "--run", priors["metadata"], "--tokenizer", tmp_path)
 
 
 def test_codebook_stats_writes_pictures_and_says_where(tiny_run: Path, tmp_path: Path) -> None:

@@ -16,11 +16,14 @@ import typer
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.data import data_app
 from vqkit.cli.decode import decode
+from vqkit.cli.doctor import doctor
 from vqkit.cli.encode import encode
 from vqkit.cli.evaluate import evaluate
 from vqkit.cli.inpaint import inpaint
 from vqkit.cli.models import models
+from vqkit.cli.sample import sample
 from vqkit.cli.train import train_vqvae
+from vqkit.cli.train_prior import train_prior
 from vqkit.errors import Interrupted, VQKitError
 
 app = typer.Typer(
@@ -30,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train_vqvae, inpaint, evaluate, codebook_stats, encode, decode, models):
+for command in (train_vqvae, train_prior, sample, inpaint, evaluate, codebook_stats, encode, decode, models, doctor):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(data_app, name="data")
 

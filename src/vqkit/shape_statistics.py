@@ -1,0 +1,42 @@
+"""What can be said of the shapes in an image without another to compare them with: in how many parts they are, where they overlap.
+
+Everywhere: `shapes` is bool [N, C, H, W], the C components of N images, True where one is set.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+_TOUCHING = np.ones((3, 3), dtype=np.int64)
+"""Pixels that touch at a side or at a corner belong to one part: 8-connectivity."""
+
+
+def connected_parts(shapes: Tensor) -> Tensor:
+    """The number of connected parts of each component of each image, int64 [N, C]; 0 where nothing is set."""
+    planes = shapes.flatten(0, 1).cpu().numpy()
+    counts = [ndimage.label(plane, _TOUCHING)[1] for plane in planes]
+    return torch.tensor(counts, dtype=torch.int64).view(shapes.shape[:2])
+
+
+def overlap_share(shapes: Tensor) -> Tensor:
+    """The share of each image's pixels in which more than one component is set, float64 [N]."""
+    return (shapes.sum(dim=1) > 1).flatten(1).double().mean(dim=1)
+
+
+def part_shares(parts: Tensor) -> Tensor:
+    """How common each number of parts is: of parts int64 [N, C], the share of the images with 0 ... M - 1, float64 [C, M]."""
+    return F.one_hot(parts).double().mean(dim=0)
+
+
+def have_usual_parts(parts: Tensor, shares: Tensor, least: float) -> Tensor:
+    """Whether every component of an image has a usual number of parts, bool [N], of parts int64 [N, C].
+
+    Usual is a number that, by the `shares` [C, M] of `part_shares`, at least the share `least` of other images have.
+    """
+    largest = shares.shape[1] - 1
+    common = shares.T.gather(0, parts.clamp_max(largest)) >= least
+    return (common & (parts <= largest)).all(dim=1)

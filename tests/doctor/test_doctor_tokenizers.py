@@ -1,0 +1,207 @@
+"""Every check of a tokenizer passes a sound one and finds what it is there to find."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from painting import COLOUR, DIGITS, SHAPES, Blocks, Steps, sections
+from vqkit.checkpoint import Loaded, digest, load_model
+from vqkit.codebook import level_statistics
+from vqkit.config import NamedOptions
+from vqkit.doctor import tokenizers
+from vqkit.doctor.checks import Verdict
+from vqkit.doctor.pictures import hidden_part, random_images
+from vqkit.errors import CheckpointError
+from vqkit.generate import Pipeline
+from vqkit.interfaces import Codes, DataSpec, Quantized, Quantizer
+from vqkit.registry import QUANTIZERS
+from vqkit.settling import settle
+
+IMAGES = sections(5)
+
+
+def pipeline(model: Blocks, kind: type[Pipeline] = Pipeline) -> Pipeline:
+    loaded = Loaded(model, Path("blocks"), "d" * 64, NamedOptions(name="sections"), {})
+    return kind(loaded, torch.device("cpu"), "fp32")
+
+
+def codebook() -> Quantizer:
+    quantizer: Quantizer = QUANTIZERS.build("ema", {"num_codes": 40, "dim": 6}).eval()
+    quantizer.get_buffer("codes").copy_(torch.randn(40, 6, generator=torch.Generator().manual_seed(0)))
+    return quantizer
+
+
+def features() -> Tensor:
+    return torch.randn(2, 6, 5, 3, generator=torch.Generator().manual_seed(1)) + 3
+
+
+def test_the_nearest_codes_pass() -> None:
+    verdict = tokenizers.nearest_code((codebook(),), (features(),))
+    assert verdict == Verdict("ok", "30 features: each has the nearest code, as brute force finds it")
+
+
+def test_fixed_codes_need_not_be_the_nearest() -> None:
+    verdict = tokenizers.nearest_code((Steps(),), (torch.rand(2, 1, 5, 3, generator=torch.Generator().manual_seed(0)),))
+    assert verdict.status == "ok"
+    assert "fixed" in verdict.found
+
+
+def test_a_code_that_is_not_the_nearest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantizer = codebook()
+    right = quantizer.encode(features())
+    wrong = right.clone()
+    wrong[1, 2, 0] = (right[1, 2, 0] + 1) % 40
+    monkeypatch.setattr(quantizer, "encode", lambda level: wrong)
+    result = Quantized(quantizer.decode(wrong), wrong, torch.zeros(()), torch.zeros(()))
+    monkeypatch.setattr(quantizer, "forward", lambda level: result)
+    verdict = tokenizers.nearest_code((quantizer,), (features(),))
+    assert verdict == Verdict("failed", "1 of 30 features got a code that is not the nearest one")
+
+
+def test_codes_that_decode_to_something_else_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantizer = codebook()
+    decode = quantizer.decode
+    monkeypatch.setattr(quantizer, "decode", lambda indices: decode(indices) * 1.0001)
+    verdict = tokenizers.nearest_code((quantizer,), (features(),))
+    assert verdict == Verdict("failed", "codes do not decode to what the forward pass gave")
+
+
+class Moody(Blocks):
+    """Its codes grow by one each time."""
+
+    def encode(self, images: Tensor, observed: Tensor) -> Codes:
+        codes = super().encode(images, observed)[0]
+        return ((codes + len(self.seen_batches)) % 16,)
+
+
+class Embellishing(Blocks):
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+        return super().reconstruct(images, observed, conditions) + 1e-4
+
+
+class Overflowing(Blocks):
+    def encode(self, images: Tensor, observed: Tensor) -> Codes:
+        return (super().encode(images, observed)[0] + 16,)
+
+
+def test_a_round_trip() -> None:
+    verdict = tokenizers.round_trip(pipeline(Blocks(SHAPES)), IMAGES)
+    assert verdict == Verdict("ok", "5 images: decode(encode(x)) is reconstruct(x), to the last bit; grid 2 x 3")
+    moody = tokenizers.round_trip(pipeline(Moody(SHAPES)), IMAGES)
+    assert moody == Verdict("failed", "encoding the same images twice gives other codes")
+    embellished = tokenizers.round_trip(pipeline(Embellishing(SHAPES)), IMAGES)
+    assert embellished == Verdict("failed", "decode(encode(images)) differs from reconstruct(images) by up to 1.0e-04")
+    with pytest.raises(CheckpointError, match="has codes from 18 to 21"):
+        tokenizers.round_trip(pipeline(Overflowing(SHAPES)), IMAGES)
+
+
+class Overpainting(Pipeline):
+    """Gives out everything as the model made it."""
+
+    def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
+        if images.is_floating_point():
+            return expected
+        return settle(expected, images, torch.zeros_like(observed), self.spec)
+
+
+class Rounding(Pipeline):
+    """Is careful with integers only."""
+
+    def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
+        finished = super()._finish(expected, images, observed)
+        return finished * 0.999 if images.is_floating_point() else finished
+
+
+@pytest.mark.parametrize("spec", [SHAPES, COLOUR, DIGITS], ids=lambda spec: spec.name)
+def test_what_is_kept_comes_back(spec: DataSpec) -> None:
+    images = random_images(spec, 4)
+    verdict = tokenizers.kept_parts(pipeline(Blocks(spec)), images)
+    kept = int(hidden_part(images, spec).sum())
+    assert verdict == Verdict("ok", f"4 images, {kept} kept pixels: all came back as they were")
+    assert 0 < kept < images.numel()
+
+
+@pytest.mark.parametrize(("kind", "number"), [(Overpainting, "torch.uint8"), (Rounding, "torch.float32")])
+def test_kept_parts_that_are_touched_fail(kind: type[Pipeline], number: str) -> None:
+    verdict = tokenizers.kept_parts(pipeline(Blocks(SHAPES), kind), IMAGES)
+    assert verdict.status == "failed"
+    assert verdict.found.endswith(f"kept pixels came back changed ({number})")
+
+
+def health(codes: list[int], num_codes: int) -> Verdict:
+    return tokenizers.codebook_health([level_statistics("codes", torch.tensor(codes).view(-1, 1, 1), num_codes)])
+
+
+def test_a_codebook_in_use_is_healthy() -> None:
+    verdict = health([*range(20)] * 4, 20)
+    assert verdict == Verdict("ok", "codes: 20 of 20 codes used (100%), 0 dead, perplexity 20.0 (100% of K)")
+
+
+def test_a_codebook_of_dead_codes_fails() -> None:
+    verdict = health([0] * 100, 20)
+    assert verdict.status == "failed"
+    assert "1 of 20 codes used (5%), 19 dead" in verdict.found
+    assert "the codebook has collapsed" in verdict.found
+
+
+def test_a_codebook_with_one_code_for_almost_everything_fails() -> None:
+    verdict = health([0] * 200_000 + [*range(200)], 200)
+    assert verdict.status == "failed"
+    assert "200 of 200 codes used (100%), 0 dead, perplexity 1.0 (1% of K)" in verdict.found
+
+
+@pytest.mark.parametrize("codes", [[0, 1, 2, 3, 4, 5, 6] * 20, [*range(20)] + [0] * 1000], ids=["usage", "perplexity"])
+def test_a_codebook_that_is_wasted_is_a_warning(codes: list[int]) -> None:
+    verdict = health(codes, 20)
+    assert verdict.status == "warning"
+    assert "much of the codebook is wasted" in verdict.found
+
+
+def test_a_few_codes_say_nothing_about_a_large_codebook() -> None:
+    verdict = health([0] * 79, 20)
+    assert verdict.status == "skipped"
+    assert "79 codes are too few to judge" in verdict.found
+
+
+def test_the_worst_level_decides() -> None:
+    good = level_statistics("bottom", torch.arange(80).view(-1, 1, 1) % 20, 20)
+    bad = level_statistics("top", torch.zeros(80, 1, 1, dtype=torch.int64), 20)
+    verdict = tokenizers.codebook_health([good, bad])
+    assert verdict.status == "failed"
+    assert "bottom: 20 of 20" in verdict.found
+    assert "top: 1 of 20" in verdict.found
+
+
+def test_a_model_is_what_its_header_says(tiny_run: Path) -> None:
+    loaded = load_model(tiny_run)
+    assert tokenizers.specification(loaded) == Verdict("ok", "vqvae: 5 binary components of 64 x 32, data set tyre, K = 32")
+    wrong = loaded._replace(header={**loaded.header, "code_shapes": [[8, 16]]})
+    verdict = tokenizers.specification(wrong)
+    assert verdict.status == "failed"
+    assert "the header promises grids ((8, 16),)" in verdict.found
+
+
+def test_saving_and_loading(tiny_run: Path, tmp_path: Path) -> None:
+    loaded = load_model(tiny_run)
+    assert tokenizers.saved_and_loaded(loaded, tmp_path) == Verdict("ok", f"digest {loaded.digest[:12]} before and after")
+    other = load_model(tiny_run).model
+    next(other.parameters()).data[0] += 1e-3
+    verdict = tokenizers.same_weights(loaded.model, other)
+    assert verdict.status == "failed"
+    assert verdict.found == f"the digest was {loaded.digest[:12]} before and is {digest(other.state_dict())[:12]} now"
+
+
+def test_random_images_fit_any_specification() -> None:
+    wide = replace(SHAPES, height=4, width=20)
+    images = random_images(wide, 3)
+    assert (images.shape, images.dtype) == ((3, 3, 4, 20), torch.uint8)
+    assert set(images.unique().tolist()) == {0, 255}
+    assert torch.equal(images, random_images(wide, 3))
+    assert int((images > 0).sum(dim=1).max()) == 1
+    overlapping = random_images(replace(wide, exclusive=False), 3)
+    assert int((overlapping > 0).sum(dim=1).max()) > 1
