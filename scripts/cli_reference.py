@@ -25,7 +25,7 @@ shows a progress bar; piped output is plain lines; with `--json`, stdout holds o
 | --- | --- |
 | 0 | done |
 | 2 | something you can fix: one sentence says what, one hint says how; `VQKIT_DEBUG=1` adds the traceback |
-| 1 | a bug of vqkit |
+| 1 | a bug of vqkit; of `vqkit doctor`, a check that failed |
 | 130 | interrupted; a training run has saved a checkpoint and says how to go on |
 """
 

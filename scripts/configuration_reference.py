@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -11,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from generated_page import table, write_or_check
-from vqkit.config import NamedOptions, RunConfig
+from vqkit.config import NamedOptions, PriorRunConfig, RunConfig
 from vqkit.registry import DATASETS, MODELS, PRIORS, QUANTIZERS, Registry
 
 HEAD = """# Configuration
@@ -90,17 +91,17 @@ def settings_table(schema: type[BaseModel], prefix: str = "") -> str:
     return table(("setting", "value", "default", "meaning"), found) if found else "No settings of its own.\n"
 
 
-def run_chapters() -> Iterator[str]:
+def run_chapters(schema: type[BaseModel]) -> Iterator[str]:
     """The groups of a run's configuration."""
-    for group, field in RunConfig.model_fields.items():
+    for group, field in schema.model_fields.items():
         annotation = field.annotation
         assert isinstance(annotation, type)
         assert issubclass(annotation, BaseModel)
         if annotation is NamedOptions:
             default = default_words(field)
-            yield f"## {group}\n\n`{group}.name` (default: {default}), and the settings that belong to it: see below.\n"
+            yield f"### {group}\n\n`{group}.name` (default: {default}), and the settings that belong to it: see below.\n"
         else:
-            yield f"## {group}\n\n{annotation.__doc__}\n\n{settings_table(annotation, f'{group}.')}"
+            yield f"### {group}\n\n{annotation.__doc__}\n\n{settings_table(annotation, f'{group}.')}"
 
 
 def registry_chapters() -> Iterator[str]:
@@ -115,8 +116,20 @@ def registry_chapters() -> Iterator[str]:
         for name, entry in registry.entries().items():
             if entry.part.__module__.startswith("vqkit."):
                 summary = entry.summary[0].upper() + entry.summary[1:]
-                yield f"## {registry.kind} `{name}`\n\n{summary}.\n\n{settings_table(entry.part.Options, prefix)}"
+                yield f"### {registry.kind} `{name}`\n\n{summary}.\n\n{settings_table(entry.part.Options, prefix)}"
+
+
+def chapters() -> Iterator[str]:
+    """The whole page."""
+    yield HEAD
+    yield "## Training an autoencoder: `vqkit train-vqvae`\n"
+    yield from run_chapters(RunConfig)
+    yield "## Training a prior: `vqkit train-prior`\n"
+    yield inspect.cleandoc(PriorRunConfig.__doc__ or "") + "\n"
+    yield from run_chapters(PriorRunConfig)
+    yield "## Parts\n"
+    yield from registry_chapters()
 
 
 if __name__ == "__main__":
-    write_or_check("configuration.md", "\n".join([HEAD, *run_chapters(), *registry_chapters()]), __doc__)
+    write_or_check("configuration.md", "\n".join(list(chapters())), __doc__)

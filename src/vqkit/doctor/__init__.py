@@ -1,0 +1,1 @@
+"""Self-tests that a user can run on any machine and on any run: `vqkit doctor`."""
