@@ -6,18 +6,23 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
+from vqkit.priors.hierarchical import HierarchicalPixelCNN
 from vqkit.registry import PRIORS
 from vqkit.sampling import Method, Sampling, gumbel_noise
 
 SMALL: dict[str, dict[str, Any]] = {
     "pixelcnn": {"channels": 16, "layers": 3},
     "transformer": {"width": 16, "layers": 2, "head_width": 8},
+    "hierarchical": {"channels": 16, "layers": 3, "blocks": 1},
 }
 """Options by which each prior takes milliseconds."""
+
+LEVELS = {name: 2 if name == "hierarchical" else 1 for name in SMALL}
+"""How many levels of codes each prior is tried on."""
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in SMALL), ("pixelcnn", {"attention": 2})]
 """Names with options beside `SMALL`: every prior, and what is built differently."""
@@ -30,15 +35,17 @@ TOLD = ("none", "metadata", "class", "observed", "metadata+observed")
 SIZES = (ConditionSpec("width_px", 40, 60, 50, 5), ConditionSpec("height_px", 40, 60, 50, 5))
 
 
-def small_spec(told: str = "none", shape: tuple[int, int] = (5, 3), codes: int = 20) -> CodeSpec:
-    """One level of `codes` codes, and what a prior for it is told: one of `TOLD`."""
+def small_spec(told: str = "none", shape: tuple[int, int] = (5, 3), codes: int = 20, levels: int = 1) -> CodeSpec:
+    """Levels of `codes` codes, the finest of this shape, each coarser one half as high and wide; told one of `TOLD`."""
+    names = {1: ("codes",), 2: ("top", "bottom"), 3: ("level_1", "level_2", "level_3")}[levels]
+    shapes = tuple((-(-shape[0] >> level), -(-shape[1] >> level)) for level in reversed(range(levels)))
     return CodeSpec(
-        ("codes",),
-        (shape,),
-        (codes,),
+        names,
+        shapes,
+        (codes,) * levels,
         conditions=SIZES if "metadata" in told else (),
         classes=("a", "b", "c") if "class" in told else (),
-        observed_channels=(4,) if "observed" in told else (),
+        observed_channels=(4,) * levels if "observed" in told else (),
     )
 
 
@@ -73,16 +80,27 @@ def random_codes(spec: CodeSpec, count: int, seed: int = 0) -> tuple[Tensor, ...
     return tuple(torch.randint(codes, (count, *shape), generator=generator) for codes, shape in levels)
 
 
-def noise_on_grid(spec: CodeSpec, count: int, sampling: Sampling) -> Tensor:
-    """The noise [count, h, w, K] that a prior of one level draws its first samples with."""
-    height, width = spec.shapes[0]
-    return gumbel_noise(sampling.seed, 0, 0, count, height * width, spec.cardinalities[0]).unflatten(1, (height, width))
+def noise_on_grid(spec: CodeSpec, count: int, sampling: Sampling, level: int = 0) -> Tensor:
+    """The noise [count, h, w, K] that a prior draws the first samples of a level with."""
+    height, width = spec.shapes[level]
+    noise = gumbel_noise(sampling.seed, level, 0, count, height * width, spec.cardinalities[level])
+    return noise.unflatten(1, (height, width))
 
 
 @torch.no_grad()
-def full_logits(prior: AutoregressivePrior, codes: Tensor, told: Conditioning) -> Tensor:
-    """The logits [B, h, w, K] of one full pass."""
-    return prior.logits(0, (codes,), told).permute(0, 2, 3, 1)
+def full_logits(prior: AutoregressivePrior, codes: Codes, told: Conditioning, level: int = 0) -> Tensor:
+    """The logits [B, h, w, K] of one full pass over a level."""
+    return prior.logits(level, codes[: level + 1], told).permute(0, 2, 3, 1)
+
+
+def network(prior: AutoregressivePrior, level: int = 0) -> nn.Module:
+    """The network of a level, whose parts bear the same names whichever prior it is of."""
+    return prior.networks[level] if isinstance(prior, HierarchicalPixelCNN) else prior
+
+
+def same_codes(one: Codes, other: Codes) -> bool:
+    """Whether every level is the same."""
+    return all(torch.equal(*levels) for levels in zip(one, other, strict=True))
 
 
 class Rows:

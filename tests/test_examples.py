@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-ARGUMENTS = {"fill_in.py": ["4"], "sample_and_complete.py": ["4"], "codes.py": ["RUN"], "add_a_dataset.py": ["4"]}
+ARGUMENTS = {
+    "fill_in.py": ["4"],
+    "sample_and_complete.py": ["4"],
+    "codes.py": ["RUN"],
+    "add_a_dataset.py": ["4"],
+    "hierarchical_prior.py": ["4"],
+}
 
 
 def test_no_example_is_forgotten() -> None:

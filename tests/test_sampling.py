@@ -140,6 +140,8 @@ def test_guidance_by_numbers() -> None:
         ({"temperature": -1.0}, r"The temperature is -1; it must be above 0\."),
         ({"temperature": float("nan")}, r"The temperature is nan"),
         ({"temperature": float("inf")}, r"The temperature is inf"),
+        ({"temperature": (1.0, 0.0)}, r"The temperature is 0; it must be above 0\."),
+        ({"temperature": ()}, r"no temperature"),
         ({"top_k": 0}, r"top-k is 0; at least one code must be allowed\."),
         ({"top_k": -3}, r"top-k is -3"),
         ({"top_p": 0.0}, r"top-p is 0; it must be in \(0, 1\]\."),
@@ -150,7 +152,7 @@ def test_guidance_by_numbers() -> None:
         ({"method": "cache"}, r"There is no sampling method 'cache'\."),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(given_settings: dict[str, float], message: str) -> None:
+def test_settings_that_mean_nothing_are_refused(given_settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         Sampling(**given_settings)  # type: ignore[arg-type]
     assert error.value.hint
@@ -159,3 +161,19 @@ def test_settings_that_mean_nothing_are_refused(given_settings: dict[str, float]
 def test_settings_at_the_edge_are_fine() -> None:
     edge = Sampling(temperature=1e-3, top_k=1, top_p=1.0, guidance_scale=0.0, method="naive")
     assert (edge.top_k, edge.top_p, edge.guidance_scale) == (1, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("temperatures", [(0.5, 2.0), [0.5, 2.0]])
+def test_a_temperature_for_each_level(temperatures: tuple[float, ...]) -> None:
+    sampling = Sampling(temperature=temperatures, top_k=3, seed=4)
+    assert sampling.by_level(("top", "bottom")) == (
+        Sampling(temperature=0.5, top_k=3, seed=4),
+        Sampling(temperature=2.0, top_k=3, seed=4),
+    )
+    with pytest.raises(ConfigError, match=r"2 temperatures were given for the levels of codes codes\."):
+        sampling.by_level(("codes",))
+
+
+def test_one_temperature_is_for_all_levels() -> None:
+    sampling = Sampling(temperature=0.5)
+    assert sampling.by_level(("top", "middle", "bottom")) == (sampling,) * 3

@@ -167,9 +167,10 @@ class ImageDataset(ABC):
 class Quantized(NamedTuple):
     """What a quantizer makes of features.
 
-    `features` [B, D, h, w]: the chosen codes, with a gradient path to the input; `indices` int64 [B, h, w];
-    `codebook_loss` pulls codes to features (zero for codebooks that learn by running means or not at all);
-    `commitment_loss` pulls features to codes; both are unweighted float32 scalars.
+    `features` [B, D, h, w]: the chosen codes, with a gradient path to the input; `indices` int64 [B, h, w], or
+    [B, depth, h, w] from a quantizer with several codes a position; `codebook_loss` pulls codes to features, or is whatever else
+    the quantizer adds to the training loss, weighted by itself (zero for codebooks that learn by running means or not at all);
+    `commitment_loss` pulls features to codes, unweighted; both are float32 scalars.
     """
 
     features: Tensor
@@ -179,12 +180,18 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module, ABC):
-    """Replaces each feature vector by one of finitely many codes. Always float32, whatever the surrounding precision."""
+    """Replaces each feature vector by one of finitely many codes. Always float32, whatever the surrounding precision.
+
+    `num_codes`: K, of each of the codes of a position; `dim`: D, the channels of the features; `commitment_weight`: the weight
+    of the commitment loss in the training loss; `depth`: codes a position. Indices are int64 [B, h, w] where `depth` is 1, else
+    [B, depth, h, w].
+    """
 
     Options: ClassVar[type[BaseModel]]
     num_codes: int
     dim: int
     commitment_weight: float
+    depth: int = 1
 
     @abstractmethod
     def forward(self, features: Tensor) -> Quantized:
@@ -192,11 +199,22 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, features: Tensor) -> Tensor:
-        """Indices int64 [B, h, w] of features [B, D, h, w]; nothing learns."""
+        """Indices of features [B, D, h, w]; nothing learns."""
 
     @abstractmethod
     def decode(self, indices: Tensor) -> Tensor:
-        """Codes float32 [B, D, h, w] of indices [B, h, w]. `decode(encode(z))` equals the forward value exactly."""
+        """Codes float32 [B, D, h, w] of indices. `decode(encode(z))` equals the forward value exactly."""
+
+    def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
+        """Move codes that were never chosen onto much used ones, slightly apart; returns how many.
+
+        `counts` int64 [K], or [depth, K] where `depth` is not 1: how often each code was chosen over a data set.
+        Raises `ConfigError` where codes are fixed, as they are unless a subclass says otherwise.
+        """
+        raise ConfigError(
+            f"The codes of the quantizer {type(self).__name__} are fixed and cannot be reset.",
+            "Only learned codebooks, such as ema and gradient, have codes to reset.",
+        )
 
 
 class Reconstruction(NamedTuple):
@@ -263,7 +281,7 @@ class Tokenizer(Autoencoder):
     @property
     @abstractmethod
     def quantizers(self) -> tuple[Quantizer, ...]:
-        """The quantizer of each level."""
+        """The quantizer of each level; one of several codes a position stands there for each of its levels."""
 
     @abstractmethod
     def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
@@ -283,15 +301,12 @@ class Tokenizer(Autoencoder):
         `counts` int64 [K] of each level: how often each code was chosen over a data set.
         Raises `ConfigError` for a quantizer whose codes are fixed.
         """
-        moved = 0
-        for quantizer, level in zip(self.quantizers, counts, strict=True):
-            reset = getattr(quantizer, "reset_unused_codes", None)
-            if reset is None:
-                raise ConfigError(
-                    f"The codes of the quantizer {type(quantizer).__name__} are fixed and cannot be reset.",
-                    "Only learned codebooks, such as ema and gradient, have codes to reset.",
-                )
-            moved += reset(level, generator)
+        moved, level = 0, 0
+        while level < len(counts):
+            quantizer = self.quantizers[level]
+            own = counts[level : level + quantizer.depth]
+            moved += quantizer.reset_unused_codes(own[0] if quantizer.depth == 1 else torch.stack(own), generator)
+            level += quantizer.depth
         return moved
 
 

@@ -106,9 +106,15 @@ def _where(part: type) -> str:
     return f"{part.__module__}.{part.__qualname__}"
 
 
-MODELS: Registry[Any] = Registry("model", ("vqkit.models.vqvae",), "vqkit.models")
-QUANTIZERS: Registry[Any] = Registry("quantizer", ("vqkit.quantizers.ema", "vqkit.quantizers.gradient"), "vqkit.quantizers")
-PRIORS: Registry[Any] = Registry("prior", ("vqkit.priors.pixelcnn", "vqkit.priors.transformer"), "vqkit.priors")
+MODELS: Registry[Any] = Registry("model", ("vqkit.models.vqvae", "vqkit.models.vqvae2"), "vqkit.models")
+QUANTIZERS: Registry[Any] = Registry(
+    "quantizer",
+    tuple(f"vqkit.quantizers.{name}" for name in ("ema", "gradient", "fsq", "lfq", "simvq", "residual", "grouped")),
+    "vqkit.quantizers",
+)
+PRIORS: Registry[Any] = Registry(
+    "prior", ("vqkit.priors.pixelcnn", "vqkit.priors.transformer", "vqkit.priors.hierarchical"), "vqkit.priors"
+)
 DATASETS: Registry[Any] = Registry(
     "data set",
     ("vqkit.data.tyre", "vqkit.data.components", "vqkit.data.images", "vqkit.data.arrays", "vqkit.data.torchvision_sets"),

@@ -6,7 +6,8 @@ that a sample is a function of its noise: the same whether computed with caches 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -22,14 +23,15 @@ Method = Literal["cached", "fixed-point", "naive"]
 class Sampling:
     """How to draw codes. Raises `ConfigError` for a value that means nothing.
 
-    `temperature` divides the logits (below 1: safer, above 1: more varied); `top_k`: only the k most probable codes;
-    `top_p`: only the most probable codes that together have this probability (Holtzman et al. 2020), after `top_k`;
+    `temperature` divides the logits (below 1: safer, above 1: more varied); one number, or one for each level, coarse first;
+    `top_k`: only the k most probable codes; `top_p`: only the most probable codes that together have this probability (Holtzman et
+    al. 2020), after `top_k`;
     `guidance_scale` s: logits u + s (c - u) from conditional c and unconditional u (Ho and Salimans 2022), before all else; 1: c;
     `seed`: same seed, same samples; `method`: cached (fast and exact), fixed-point (Jacobi iterations over the whole grid, exact),
     or naive (a full pass for every code, to check the others against).
     """
 
-    temperature: float = 1.0
+    temperature: float | tuple[float, ...] = 1.0
     top_k: int | None = None
     top_p: float | None = None
     guidance_scale: float = 1.0
@@ -37,10 +39,16 @@ class Sampling:
     method: Method = "cached"
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise ConfigError(
-                f"The temperature is {self.temperature:g}; it must be above 0.", "1 draws from the model as it is; 0.8 is safer."
-            )
+        if isinstance(self.temperature, list):  # as good as a tuple, but for comparing and hashing
+            object.__setattr__(self, "temperature", tuple(self.temperature))
+        temperatures = self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
+        if not temperatures:
+            raise ConfigError("There is no temperature in an empty tuple.", "Give one number, or one for each level.")
+        for temperature in temperatures:
+            if not 0 < temperature < float("inf"):
+                raise ConfigError(
+                    f"The temperature is {temperature:g}; it must be above 0.", "1 draws from the model as it is; 0.8 is safer."
+                )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top-k is {self.top_k}; at least one code must be allowed.", "Leave it out to allow all codes.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -52,6 +60,20 @@ class Sampling:
             )
         if self.method not in get_args(Method):
             raise ConfigError(f"There is no sampling method '{self.method}'.", f"Known: {', '.join(get_args(Method))}.")
+
+    def by_level(self, levels: Sequence[str]) -> tuple[Sampling, ...]:
+        """For each of the named levels, coarse first, the same with that level's temperature.
+
+        Raises `ConfigError` unless there is one temperature, or one for each level.
+        """
+        if not isinstance(self.temperature, tuple):
+            return (self,) * len(levels)
+        if len(self.temperature) != len(levels):
+            raise ConfigError(
+                f"{len(self.temperature)} temperatures were given for the levels of codes {', '.join(levels)}.",
+                "Give one number, or one for each level, the coarsest first.",
+            )
+        return tuple(replace(self, temperature=temperature) for temperature in self.temperature)
 
 
 DEFAULT_SAMPLING = Sampling()
@@ -74,7 +96,8 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
 
 
 def choose(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
-    """Draw codes int64 [...] from guided logits [..., K] with Gumbel noise [..., K]."""
+    """Draw codes int64 [...] of one level from its guided logits [..., K] with Gumbel noise [..., K]."""
+    assert not isinstance(sampling.temperature, tuple), "several temperatures: see Sampling.by_level"
     logits = logits.float() / sampling.temperature
     return (_allowed(logits, sampling) + noise).argmax(dim=-1)
 

@@ -73,7 +73,7 @@ def test_missing_is_not_empty() -> None:
     images[:, 1] = 0
     hidden = observed.clone()
     hidden[:, 1] = False
-    assert not torch.allclose(model.encoder(images, observed), model.encoder(images, hidden))
+    assert not torch.allclose(model.features(images, observed)[0], model.features(images, hidden)[0])
 
 
 def test_conditions_modulate_the_decoder_and_may_be_unknown() -> None:

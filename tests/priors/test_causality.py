@@ -8,26 +8,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from small_priors import SMALL, TOLD, VARIANTS, random_codes, small_prior, small_spec, something
+from small_priors import LEVELS, SMALL, TOLD, VARIANTS, network, random_codes, small_prior, small_spec, something
 from vqkit.interfaces import Conditioning
 from vqkit.priors.autoregressive import AutoregressivePrior
 
 
 def dependence(prior: AutoregressivePrior, told: Conditioning) -> Tensor:
-    """How strongly the logits at each position depend on the code at each position, float64 [P, P].
+    """How strongly the logits at each position of the finest level depend on the code at each of its positions, float64 [P, P].
 
     Every position has a code of its own, so the gradient at a code's embedding is the gradient at its position. Of the K logits
     a random combination is followed: it is sure to depend on whatever any of them depends on.
     """
     prior.double()
-    (shape,), (cardinality,) = prior.spec.shapes, prior.spec.cardinalities
+    level = len(prior.spec.shapes) - 1
+    shape, cardinality = prior.spec.shapes[level], prior.spec.cardinalities[level]
     positions = shape[0] * shape[1]
     generator = torch.Generator().manual_seed(0)
     codes = torch.randperm(cardinality, generator=generator)[:positions]
+    coarser = random_codes(prior.spec, 1)[:level]
     exact = told._replace(values=told.values.double(), observed=tuple(level.double() for level in told.observed))
-    logits = prior.logits(0, (codes.view(1, *shape),), exact)[0].flatten(1)
+    logits = prior.logits(level, (*coarser, codes.view(1, *shape)), exact)[0].flatten(1)
     combined = torch.randn(cardinality, generator=generator, dtype=torch.float64) @ logits
-    weight = prior.get_parameter("embedding.weight")
+    weight = network(prior, level).get_parameter("embedding.weight")
     gradients = [torch.autograd.grad(position, weight, retain_graph=True)[0][codes] for position in combined]
     return torch.stack(gradients).abs().amax(dim=2)
 
@@ -40,14 +42,14 @@ def earlier(positions: int) -> Tensor:
 @pytest.mark.parametrize("told", TOLD)
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_a_position_sees_every_earlier_one_and_no_other(name: str, options: dict[str, Any], told: str) -> None:
-    spec = small_spec(told, (5, 3))
+    spec = small_spec(told, (5, 3), levels=LEVELS[name])
     found = dependence(small_prior(name, spec, **options), something(spec, 1))
     assert torch.equal(found > 0, earlier(15))
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_wide_grid_is_no_different(name: str) -> None:
-    spec = small_spec(shape=(3, 7), codes=21)
+    spec = small_spec(shape=(3, 7), codes=21, levels=LEVELS[name])
     found = dependence(small_prior(name, spec, layers=5), something(spec, 1))
     assert torch.equal(found > 0, earlier(21))
 
@@ -71,46 +73,47 @@ def test_a_shallow_pixelcnn_sees_exactly_what_its_layers_reach(layers: int, firs
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_changing_a_code_changes_later_logits_alone(name: str, options: dict[str, Any]) -> None:
-    spec = small_spec()
+    spec = small_spec(levels=LEVELS[name])
     prior, told = small_prior(name, spec, **options), something(spec, 1)
-    (codes,) = random_codes(spec, 1)
-    before = prior.logits(0, (codes,), told).flatten(2)
+    *coarser, codes = random_codes(spec, 1)
+    level = len(coarser)
+    before = prior.logits(level, (*coarser, codes), told).flatten(2)
     for position in range(15):
         changed = codes.clone().flatten(1)
         changed[:, position] = (changed[:, position] + 1) % 20
-        after = prior.logits(0, (changed.view_as(codes),), told).flatten(2)
+        after = prior.logits(level, (*coarser, changed.view_as(codes)), told).flatten(2)
         same = (before == after).all(dim=1)[0]
         assert bool(same[: position + 1].all())
         assert not bool(same[position + 1 :].any())
 
 
 @pytest.mark.parametrize("told", TOLD[1:])
-@pytest.mark.parametrize("name", SMALL)
-def test_every_position_depends_on_everything_that_is_told(name: str, told: str) -> None:
-    spec = small_spec(told)
+@pytest.mark.parametrize(("name", "level"), [(name, level) for name in SMALL for level in range(LEVELS[name])])
+def test_every_position_depends_on_everything_that_is_told(name: str, level: int, told: str) -> None:
+    spec = small_spec(told, levels=LEVELS[name])
     prior, given = small_prior(name, spec), something(spec, 1)
     codes = random_codes(spec, 1)
-    before = prior.logits(0, codes, given)
+    before = prior.logits(level, codes, given)
     others = [given._replace(labels=(given.labels + 1) % 3)] if spec.classes else []
     for column in range(len(spec.conditions)):
         values = given.values.clone()
         values[:, column] += 5
         others.append(given._replace(values=values))
     for corner in ((0, 0), (-1, -1)) if spec.observed_channels else ():
-        changed = given.observed[0].clone()
-        changed[:, 0, corner[0], corner[1]] += 3
-        others.append(given._replace(observed=(changed,)))
+        maps = [each.clone() for each in given.observed]
+        maps[level][:, 0, corner[0], corner[1]] += 3
+        others.append(given._replace(observed=tuple(maps)))
     assert others
     for other in others:
-        difference = (prior.logits(0, codes, other) - before).abs().amax(dim=1)
+        difference = (prior.logits(level, codes, other) - before).abs().amax(dim=1)
         assert bool((difference > 1e-4).all())
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_map_is_told_cell_by_cell(name: str) -> None:
-    spec = small_spec("observed")
+    spec, level = small_spec("observed", levels=LEVELS[name]), LEVELS[name] - 1
     prior, told, codes = small_prior(name, spec), something(spec, 1), random_codes(spec, 1)
-    before = prior.logits(0, codes, told).flatten(2)
+    before = prior.logits(level, codes, told).flatten(2)
     for position in range(15):
 
         def elsewhere(module: nn.Module, inputs: object, features: Tensor, cell: int = position) -> Tensor:
@@ -118,8 +121,8 @@ def test_a_map_is_told_cell_by_cell(name: str) -> None:
             flat[:, :, cell] += 3
             return flat.view_as(features)
 
-        with prior.get_submodule("conditions").register_forward_hook(elsewhere):
-            changed = (prior.logits(0, codes, told).flatten(2) != before).any(dim=1)[0]
+        with network(prior, level).get_submodule("conditions").register_forward_hook(elsewhere):
+            changed = (prior.logits(level, codes, told).flatten(2) != before).any(dim=1)[0]
         assert bool(changed[position])
         assert not bool(changed[: position // 3 * 3].any())  # in its own row, a PixelCNN also looks ahead at what it is told
 

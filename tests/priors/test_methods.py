@@ -11,14 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from small_priors import (
+    LEVELS,
     METHODS,
     SMALL,
     TOLD,
     VARIANTS,
     Rows,
     full_logits,
+    network,
     noise_on_grid,
     random_codes,
+    same_codes,
     small_prior,
     small_spec,
     something,
@@ -31,110 +34,115 @@ GRIDS = ((16, 8), (16, 16), (32, 32))
 
 
 @torch.no_grad()
-def stepped_logits(prior: AutoregressivePrior, codes: Tensor, told: Conditioning) -> Tensor:
-    """The cached logits [B, K, h, w] at every position of given codes."""
-    stepper, flat = prior.stepper(0, (), told), codes.flatten(1)
+def stepped_logits(prior: AutoregressivePrior, codes: Codes, told: Conditioning, level: int) -> Tensor:
+    """The cached logits [B, h, w, K] at every position of a level of given codes."""
+    stepper, flat = prior.stepper(level, codes[:level], told), codes[level].flatten(1)
     steps = [stepper.step(flat[:, position - 1] if position else None) for position in range(flat.shape[1])]
-    return torch.stack(steps, dim=2).unflatten(2, codes.shape[1:])
+    return torch.stack(steps, dim=1).unflatten(1, codes[level].shape[1:])
 
 
 @pytest.mark.parametrize("shape", GRIDS)
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_cached_logits_are_those_of_a_full_pass(name: str, options: dict[str, Any], shape: tuple[int, int]) -> None:
-    spec = small_spec("metadata+observed", shape, codes=32)
-    prior, told = small_prior(name, spec, **options), something(spec, 2)
-    (codes,) = random_codes(spec, 2)
-    expected = full_logits(prior, codes, told).permute(0, 3, 1, 2)
-    assert float(expected.std(dim=1).min()) > 0.05  # the logits differ, so that being close means something
-    torch.testing.assert_close(stepped_logits(prior, codes, told), expected, rtol=0, atol=1e-5)
+    spec = small_spec("metadata+observed", shape, codes=32, levels=LEVELS[name])
+    prior, told, codes = small_prior(name, spec, **options), something(spec, 2), random_codes(spec, 2)
+    for level in range(LEVELS[name]):
+        expected = full_logits(prior, codes, told, level)
+        assert float(expected.std(dim=3).min()) > 0.05  # the logits differ, so that being close means something
+        torch.testing.assert_close(stepped_logits(prior, codes, told, level), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("told", TOLD)
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_cached_logits_know_every_condition(name: str, options: dict[str, Any], told: str) -> None:
-    spec = small_spec(told)
-    prior, given = small_prior(name, spec, **options), something(spec, 4)
+    spec = small_spec(told, levels=LEVELS[name])
+    prior, given, codes = small_prior(name, spec, **options), something(spec, 4), random_codes(spec, 4)
     given = given._replace(dropped=torch.tensor([True, False, False, True]))
-    (codes,) = random_codes(spec, 4)
-    expected = full_logits(prior, codes, given).permute(0, 3, 1, 2)
-    torch.testing.assert_close(stepped_logits(prior, codes, given), expected, rtol=0, atol=1e-5)
+    for level in range(LEVELS[name]):
+        expected = full_logits(prior, codes, given, level)
+        torch.testing.assert_close(stepped_logits(prior, codes, given, level), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 @pytest.mark.parametrize("told", TOLD)
 @pytest.mark.parametrize("name", SMALL)
 def test_every_method_draws_the_same_codes(name: str, told: str, guidance: float) -> None:
-    spec = small_spec(told)
+    spec = small_spec(told, levels=LEVELS[name])
     prior, given = small_prior(name, spec), something(spec, 5)
     sampling = Sampling(temperature=0.9, top_k=15, top_p=0.9, guidance_scale=guidance, seed=3)
-    cached, fixed_point, naive = (prior.sample(5, given, replace(sampling, method=method))[0] for method in METHODS)
-    assert torch.equal(cached, naive)
-    assert torch.equal(fixed_point, naive)
+    cached, fixed_point, naive = (prior.sample(5, given, replace(sampling, method=method)) for method in METHODS)
+    assert same_codes(cached, naive)
+    assert same_codes(fixed_point, naive)
 
 
 @pytest.mark.parametrize("shape", GRIDS)
 @pytest.mark.parametrize("name", SMALL)
 def test_every_method_draws_the_same_codes_on_real_grids(name: str, shape: tuple[int, int]) -> None:
-    spec, sampling = small_spec("class", shape, codes=32), Sampling(seed=5)
+    spec, sampling = small_spec("class", shape, codes=32, levels=LEVELS[name]), Sampling(seed=5)
     prior, told = small_prior(name, spec), something(spec, 2)
-    (codes,) = prior.sample(2, told, sampling)
-    assert torch.equal(codes, prior.sample(2, told, replace(sampling, method="fixed-point"))[0])
+    codes = prior.sample(2, told, sampling)
+    assert same_codes(codes, prior.sample(2, told, replace(sampling, method="fixed-point")))
     # By induction over positions, what a full pass over it chooses again is the naive sample: no need for a pass a position.
-    assert torch.equal(codes, choose(full_logits(prior, codes, told), noise_on_grid(spec, 2, sampling), sampling))
+    for level, drawn in enumerate(codes):
+        noise = noise_on_grid(spec, 2, sampling, level)
+        assert torch.equal(drawn, choose(full_logits(prior, codes, told, level), noise, sampling))
     if shape == GRIDS[0]:
-        assert torch.equal(codes, prior.sample(2, told, replace(sampling, method="naive"))[0])
+        assert same_codes(codes, prior.sample(2, told, replace(sampling, method="naive")))
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SMALL)
 def test_the_batch_size_changes_nothing(name: str, method: Method) -> None:
-    spec = small_spec("metadata")
+    spec = small_spec("metadata", levels=LEVELS[name])
     prior, told = small_prior(name, spec), something(spec, 7)
     sampling = Sampling(method=method, guidance_scale=2.0)
-    (whole,) = prior.sample(7, told, sampling)
+    whole = prior.sample(7, told, sampling)
     parts = [
-        prior.sample(len(rows), told.map(lambda tensor, rows=rows: tensor[rows]), sampling, first=rows[0])[0]
+        prior.sample(len(rows), told.map(lambda tensor, rows=rows: tensor[rows]), sampling, first=rows[0])
         for rows in ([0, 1, 2], [3], [4, 5, 6])
     ]
-    assert torch.equal(whole, torch.cat(parts))
+    assert same_codes(whole, tuple(torch.cat(level) for level in zip(*parts, strict=True)))
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_seeds_decide(name: str) -> None:
-    prior = small_prior(name, small_spec())
-    one, again, other = (prior.sample(3, sampling=Sampling(seed=seed))[0] for seed in (1, 1, 2))
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
-    assert not torch.equal(one[0], one[1])
-    assert one.dtype == torch.int64
-    assert one.shape == (3, 5, 3)
+    spec = small_spec(levels=LEVELS[name])
+    prior = small_prior(name, spec)
+    one, again, other = (prior.sample(3, sampling=Sampling(seed=seed)) for seed in (1, 1, 2))
+    assert same_codes(one, again)
+    assert not any(map(torch.equal, one, other))
+    for level, shape in zip(one, spec.shapes, strict=True):
+        assert not torch.equal(level[0], level[1])
+        assert level.dtype == torch.int64
+        assert level.shape == (3, *shape)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SMALL)
 def test_progress_adds_up_to_one(name: str, method: Method) -> None:
     shares: list[float] = []
-    small_prior(name, small_spec()).sample(2, sampling=Sampling(method=method), advance=shares.append)
+    small_prior(name, small_spec(levels=LEVELS[name])).sample(2, sampling=Sampling(method=method), advance=shares.append)
     assert sum(shares) == pytest.approx(1)
     assert min(shares) > 0
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_dropout_stays_out_of_sampling_and_training_goes_on(name: str) -> None:
-    prior = small_prior(name, small_spec(), dropout=0.5)
+    prior = small_prior(name, small_spec(levels=LEVELS[name]), dropout=0.5)
     expected = prior.sample(3)
     prior.train()
-    assert torch.equal(prior.sample(3)[0], expected[0])
+    assert same_codes(prior.sample(3), expected)
     assert prior.training
     codes, told = random_codes(prior.spec, 3), Conditioning.nothing(3, prior.spec)
-    assert not torch.equal(prior.logits(0, codes, told), prior.logits(0, codes, told))  # dropout was really there
+    for level in range(LEVELS[name]):  # dropout was really there
+        assert not torch.equal(prior.logits(level, codes, told), prior.logits(level, codes, told))
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_fixed_point_needs_few_passes_where_codes_depend_little_on_each_other(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prior = small_prior(name, small_spec(shape=(16, 8)))
     with torch.no_grad():  # codes say a tenth of what they said
-        prior.get_parameter("embedding.weight").mul_(0.1)
+        network(prior).get_parameter("embedding.weight").mul_(0.1)
     rows = Rows(prior, monkeypatch)
     drawn = prior.sample(2, sampling=Sampling(method="fixed-point"))
     assert len(rows.asked) < 128 / 4

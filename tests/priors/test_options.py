@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-from small_priors import SMALL, random_codes, small_prior, small_spec
+from small_priors import LEVELS, random_codes, small_prior, small_spec
 from vqkit.errors import ConfigError
 from vqkit.interfaces import CodeSpec
 from vqkit.priors.pixelcnn import attention_places
 from vqkit.registry import PRIORS
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [name for name, levels in LEVELS.items() if levels == 1])
 def test_a_tokenizer_of_several_levels_is_refused(name: str) -> None:
     spec = CodeSpec(("top", "bottom"), ((4, 4), (8, 8)), (16, 16))
-    with pytest.raises(ConfigError, match=rf"{name} models one level of codes; this tokenizer has 2"):
+    with pytest.raises(ConfigError, match=rf"{name} models one level of codes; this tokenizer has 2") as caught:
         PRIORS.build(name, {}, spec)
+    assert "--prior hierarchical" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,11 @@ def test_a_tokenizer_of_several_levels_is_refused(name: str) -> None:
         ("pixelcnn", {"first_kernel": 6}, r"the kernel must be odd, not 6"),
         ("pixelcnn", {"layers": 0}, r"layers: .*greater than or equal to 1"),
         ("pixelcnn", {"layers": 2, "attention": 2}, r"attention \(2 blocks\) must be less than the number of layers \(2\)"),
+        ("hierarchical", {"kernel": [3, 4]}, r"level 2, kernel: the kernel must be odd, not 4"),
+        ("hierarchical", {"layers": 2, "attention": [0, 2]}, r"level 2, .*attention \(2 blocks\) must be less than .*layers \(2\)"),
+        ("hierarchical", {"channels": 4}, r"level 1, channels: .*greater than or equal to 8"),
+        ("hierarchical", {"channels": []}, r"channels: .*at least 1 item"),
+        ("hierarchical", {"blocks": [1, 0]}, r"blocks.1: .*greater than or equal to 1"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(name: str, options: dict[str, Any], message: str) -> None:
@@ -47,10 +53,16 @@ def test_settings_that_cannot_work_are_refused(name: str, options: dict[str, Any
         ("transformer", {"width": 24}),
         ("transformer", {"layers": 3}),
         ("transformer", {"head_width": 4}),
+        ("hierarchical", {"channels": [16, 24]}),
+        ("hierarchical", {"layers": [3, 4]}),
+        ("hierarchical", {"kernel": [3, 5]}),
+        ("hierarchical", {"first_kernel": [7, 3]}),
+        ("hierarchical", {"attention": [1, 0]}),
+        ("hierarchical", {"blocks": 2}),
     ],
 )
 def test_every_setting_changes_what_a_prior_makes_of_codes(name: str, options: dict[str, Any]) -> None:
-    spec = small_spec()
+    spec = small_spec(levels=LEVELS[name])
     codes = random_codes(spec, 2)
     usual, other = (small_prior(name, spec, **each).loss_function(*codes)["total_loss"] for each in ({}, options))
     assert float(usual.detach()) != pytest.approx(float(other.detach()), abs=1e-4)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from largest_tensor import LargestTensor
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from vqkit.quantizers import nearest
 from vqkit.quantizers.nearest import nearest_codes
@@ -77,21 +77,6 @@ def test_a_row_that_is_not_finite_gets_a_valid_index_and_disturbs_no_other(value
     assert 0 <= int(indices[3]) < 65
     others = torch.tensor([0, 1, 2, 4, 5, 6, 7, 8, 9])
     assert torch.equal(indices[others], others)
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the elements of the largest tensor that any operation gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        result = function(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return result
 
 
 def test_distances_are_never_held_for_more_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:

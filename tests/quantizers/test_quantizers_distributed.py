@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vqkit import distributed
+from vqkit.quantizers.codebook import LearnedCodebook
 from vqkit.registry import QUANTIZERS
 
 STEPS, PROCESSES = 7, 2
@@ -23,24 +25,40 @@ def batch(step: int) -> Tensor:
     return (0.2 + step) * drawn + step
 
 
-def train(name: str, slice_of: slice) -> dict[str, Tensor]:
-    """The state after a few steps of SGD on a slice of every batch, and the codes after the first."""
+CODEBOOK = {"num_codes": 24, "dim": 4, "restart_every": 3, "restart_threshold": 0.4, "kmeans_iterations": 4}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ema": ("ema", CODEBOOK),
+    "ema-cosine": ("ema", {**CODEBOOK, "distance": "cosine"}),
+    "gradient": ("gradient", CODEBOOK),
+    "gradient-cosine": ("gradient", {**CODEBOOK, "distance": "cosine"}),
+    "simvq": ("simvq", {"num_codes": 24, "dim": 4}),
+    "lfq": ("lfq", {"num_codes": 16, "temperature": 5.0}),
+    "residual": ("residual", {"depth": 2, "inner": CODEBOOK}),
+    "grouped": ("grouped", {"groups": 2, "inner": {**CODEBOOK, "name": "gradient", "dim": 2}}),
+}
+
+
+def train(case: str, slice_of: slice) -> dict[str, Tensor]:
+    """State, indices and the features' gradients of a few steps of SGD on a slice of every batch."""
     torch.manual_seed(0)
-    settings = {"num_codes": 24, "dim": 4, "restart_every": 3, "restart_threshold": 0.4, "kmeans_iterations": 4}
-    quantizer = QUANTIZERS.build(name, settings)
+    quantizer = QUANTIZERS.build(*CASES[case])
     if distributed.rank() == 1:
-        quantizer.seed.fill_(12345)  # as if the processes had been seeded apart
+        for codebook in quantizer.modules():
+            if isinstance(codebook, LearnedCodebook):
+                codebook.seed.fill_(12345)  # as if the processes had been seeded apart
     recorded = {}
     for step in range(STEPS):
-        output = quantizer(batch(step)[slice_of])
+        features = batch(step)[slice_of].requires_grad_()
+        output = quantizer(features)
         recorded[f"indices{step}"] = output.indices
-        for codes in quantizer.parameters():
-            (gradient,) = torch.autograd.grad(output.codebook_loss, codes)
+        loss = output.codebook_loss + output.commitment_loss
+        from_loss, *gradients = torch.autograd.grad(loss, [features, *quantizer.parameters()])
+        recorded[f"gradient{step}"] = from_loss.contiguous() / distributed.world_size()
+        for parameter, gradient in zip(quantizer.parameters(), gradients, strict=True):
             distributed.all_reduce(gradient)
             with torch.no_grad():
-                codes -= gradient / distributed.world_size()
-        recorded[f"codes{step}"] = quantizer.codes.detach().clone()
-        recorded[f"recent{step}"] = quantizer.recent.clone()
+                parameter -= gradient / distributed.world_size()
+        recorded |= {f"state{step}.{name}": value.clone() for name, value in quantizer.state_dict().items()}
     return recorded
 
 
@@ -48,8 +66,8 @@ def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", PROCESSES)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=PROCESSES)
-    for name in ("ema", "gradient"):
-        save_file(train(name, slice(3 * rank, 3 * rank + 3)), f"{folder}/{name}{rank}.safetensors")
+    for case in CASES:
+        save_file(train(case, slice(3 * rank, 3 * rank + 3)), f"{folder}/{case}{rank}.safetensors")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -61,22 +79,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["ema", "gradient"])
-def test_two_processes_equal_one(name: str, folder: Path) -> None:
-    first, second = (load_file(folder / f"{name}{rank}.safetensors") for rank in range(PROCESSES))
-    alone = train(name, slice(None))
-    for step in range(STEPS):
-        for key in (f"codes{step}", f"recent{step}"):
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_equal_one(case: str, folder: Path) -> None:
+    first, second = (load_file(folder / f"{case}{rank}.safetensors") for rank in range(PROCESSES))
+    alone = train(case, slice(None))
+    for key, expected in alone.items():
+        if key.startswith("state"):
             assert torch.equal(first[key], second[key]), f"{key} differs between the processes"
-            torch.testing.assert_close(first[key], alone[key], rtol=1e-4, atol=1e-4, msg=f"{key} differs from one process")
-        joined = torch.cat([first[f"indices{step}"], second[f"indices{step}"]])
-        assert torch.equal(joined, alone[f"indices{step}"])
+            torch.testing.assert_close(first[key], expected, rtol=1e-4, atol=1e-4, msg=f"{key} differs from one process")
+        else:
+            joined = torch.cat([first[key], second[key]])
+            torch.testing.assert_close(joined, expected, rtol=1e-4, atol=1e-5, msg=f"{key} differs from one process")
 
 
-def test_the_comparison_has_restarts_in_it() -> None:
-    alone = train("ema", slice(None))
-    jumps = [(alone[f"codes{step}"] - alone[f"codes{step - 1}"]).norm(dim=1) for step in range(1, STEPS)]
+@pytest.mark.parametrize("case", ["ema", "residual"])
+def test_the_comparison_has_restarts_in_it(case: str) -> None:
+    alone = train(case, slice(None))
+    name = "codes" if case == "ema" else "inner.0.codes"
+    jumps = [(alone[f"state{step}.{name}"] - alone[f"state{step - 1}.{name}"]).norm(dim=1) for step in range(1, STEPS)]
     rows = batch(5).permute(0, 2, 3, 1).reshape(-1, 4)
-    exact = (alone["codes5"][:, None] == rows[None]).all(dim=2).any(dim=1)
+    exact = (alone[f"state5.{name}"][:, None] == rows[None]).all(dim=2).any(dim=1)
     assert int(exact.sum()) >= 3, "codes that stand exactly on a feature of the batch have just restarted"
     assert float(jumps[4].max()) > 1

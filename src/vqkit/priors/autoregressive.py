@@ -50,11 +50,13 @@ class AutoregressivePrior(Prior):
 
     def nats(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
         """See `Prior.nats`."""
-        nats = []
-        for level, indices in enumerate(codes):
-            logits = self.logits(level, codes[: level + 1], conditioning).movedim(1, -1)  # rows of codes are faster than planes
-            nats.append(F.cross_entropy(logits.flatten(0, 2).float(), indices.flatten(), reduction="none").view(indices.shape))
-        return tuple(nats)
+        return tuple(self.level_nats(level, codes, conditioning) for level in range(len(codes)))
+
+    def level_nats(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
+        """The `nats` of one level, float32 [B, h, w]; `codes`: this level and the coarser ones, at least."""
+        logits = self.logits(level, codes[: level + 1], conditioning).movedim(1, -1)  # rows of codes are faster than planes
+        nats = F.cross_entropy(logits.flatten(0, 2).float(), codes[level].flatten(), reduction="none")
+        return nats.view(codes[level].shape)
 
     def sample(
         self,
@@ -73,6 +75,7 @@ class AutoregressivePrior(Prior):
                 "Give a row for each sample.",
             )
         positions = [height * width for height, width in self.spec.shapes]
+        each = sampling.by_level(self.spec.level_names)
         drawn: Codes = ()
 
         def passed(count: int) -> None:
@@ -82,7 +85,7 @@ class AutoregressivePrior(Prior):
         with torch.inference_mode(), _evaluating(self), torch.autocast(device.type, enabled=False):
             for level, count in enumerate(positions):
                 noise = gumbel_noise(sampling.seed, level, first, batch_size, count, self.spec.cardinalities[level])
-                drawn = (*drawn, draw_level(self, level, drawn, told, noise.to(device), sampling, passed))
+                drawn = (*drawn, draw_level(self, level, drawn, told, noise.to(device), each[level], passed))
         return tuple(level.clone() for level in drawn)
 
 

@@ -99,24 +99,25 @@ class GatedLayer(nn.Module):
 class PixelCNN(AutoregressivePrior):
     """The gated PixelCNN of this module; see there for the diagram.
 
+    `accompanied`: whether its user adds features to what the conditions come to, as the hierarchical prior does with coarser codes.
     Raises `ConfigError` for a tokenizer of several levels.
     """
 
     Options = PixelCNNOptions
     options: PixelCNNOptions
 
-    def __init__(self, options: PixelCNNOptions, spec: CodeSpec) -> None:
+    def __init__(self, options: PixelCNNOptions, spec: CodeSpec, accompanied: bool = False) -> None:
         super().__init__(options, spec)
         if len(spec.level_names) != 1:
             raise ConfigError(
                 f"The prior pixelcnn models one level of codes; this tokenizer has {len(spec.level_names)}.",
-                "Use a tokenizer of one level, such as vqvae.",
+                "Use --prior hierarchical, or a tokenizer of one level, such as vqvae.",
             )
         channels = options.channels
         self.embedding = nn.Embedding(spec.cardinalities[0], channels)
         self.position = PositionEmbedding(channels, *spec.shapes[0])
         self.conditions = PriorConditions(spec, channels) if spec.is_conditional else None
-        told, dropout = spec.is_conditional, options.dropout
+        told, dropout = spec.is_conditional or accompanied, options.dropout
         first = GatedLayer(channels + 1, channels, options.first_kernel, True, told, dropout)
         rest = [GatedLayer(channels, channels, options.kernel, False, told, dropout) for _ in range(options.layers - 1)]
         self.layers: Sequence[GatedLayer] = nn.ModuleList([first, *rest])  # type: ignore[assignment]
@@ -128,9 +129,12 @@ class PixelCNN(AutoregressivePrior):
 
     def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
         """See `AutoregressivePrior.logits`."""
-        features = self.embedding(codes[level]).permute(0, 3, 1, 2)
+        return self.network(codes[level], self.told(conditioning))
+
+    def network(self, codes: Tensor, told: Tensor | None) -> Tensor:
+        """Logits [B, K, h, w] of codes [B, h, w], told features [B, C, 1, 1] or [B, C, h, w], or nothing."""
+        features = self.embedding(codes).permute(0, 3, 1, 2)
         inputs = F.pad(features, (0, 0, 0, 0, 0, 1), value=1.0)
-        told = self.told(conditioning)
         first, *rest = self.layers
         stacks = Stacks(*(self.position(features) for features in first(Stacks(inputs, inputs), told)))
         for number, layer in enumerate(rest, start=1):
@@ -151,7 +155,7 @@ class PixelCNN(AutoregressivePrior):
         from vqkit.priors.pixelcnn_stepper import PixelCNNStepper
 
         del level, coarser
-        return PixelCNNStepper(self, conditioning)
+        return PixelCNNStepper(self, self.told(conditioning), len(conditioning.dropped))
 
 
 def gate(features: Tensor) -> Tensor:

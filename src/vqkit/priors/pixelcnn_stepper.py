@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqkit.interfaces import Conditioning
 from vqkit.priors.autoregressive import Stepper
 
 if TYPE_CHECKING:
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
 
 
 class PixelCNNStepper(Stepper):
-    """Draws the codes of a PixelCNN; see `Stepper`."""
+    """Draws the codes of a PixelCNN for a batch of samples, told the features [B, C, 1, 1] or [B, C, h, w], or nothing."""
 
-    def __init__(self, prior: PixelCNN, conditioning: Conditioning) -> None:
-        batch = len(conditioning.dropped)
+    def __init__(self, prior: PixelCNN, told: Tensor | None, batch: int) -> None:
         height, self._width = prior.spec.shapes[0]
         self._embedding = prior.embedding
         self._first, *self._rest = (CachedLayer(layer, batch, self._width) for layer in prior.layers)
@@ -38,7 +36,6 @@ class PixelCNNStepper(Stepper):
             block = cast("CausalSelfAttention", module)
             self._attention[int(number)] = block, block.new_cache(batch, height * self._width)
         self._places = (prior.position.rows + prior.position.columns).permute(1, 2, 0)
-        told = prior.told(conditioning)
         self._told = None if told is None else told.permute(0, 2, 3, 1).expand(batch, height, self._width, -1)
         self._head = [_matrix(cast(nn.Conv2d, layer)) for layer in (prior.head[1], prior.head[3])]
         self._position = 0

@@ -84,7 +84,7 @@ class Transformer(AutoregressivePrior):
         if len(spec.level_names) != 1:
             raise ConfigError(
                 f"The prior transformer models one level of codes; this tokenizer has {len(spec.level_names)}.",
-                "Use a tokenizer of one level, such as vqvae.",
+                "Use --prior hierarchical, or a tokenizer of one level, such as vqvae.",
             )
         width, self.start = options.width, spec.cardinalities[0]
         self.embedding = nn.Embedding(self.start + 1, width)  # the last one stands before the first code

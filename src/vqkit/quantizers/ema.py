@@ -8,7 +8,11 @@ from torch import Tensor
 
 from vqkit.quantizers.codebook import CodebookOptions, LearnedCodebook
 from vqkit.quantizers.kmeans import assign
+from vqkit.quantizers.sphere import unit
 from vqkit.registry import QUANTIZERS
+
+_NO_DIRECTION = 1e-15
+"""Length of a sum of features under which it is no longer known where it points: float32 cannot hold its square."""
 
 
 class EMAOptions(CodebookOptions):
@@ -29,6 +33,7 @@ class EMACodebook(LearnedCodebook):
 
     N and m are the buffers `counts` float32 [K] and `sums` float32 [K, D]; N~ is used and not kept. A code that nobody chooses
     stays where it is, as N and m shrink alike, until N nears eps. A batch with a feature that is not finite teaches nothing.
+    With the cosine distance features have length one before they are summed, and e_k = m_k / |m_k|.
 
     A code that starts, or restarts, on n features e has N = (1 - g) n and m = N e, as if the means had begun at zero with them.
     So for its first 1 / (1 - g) updates it is about the plain mean of its features, and follows an encoder that still moves fast.
@@ -42,9 +47,14 @@ class EMACodebook(LearnedCodebook):
     def __init__(self, options: EMAOptions) -> None:
         super().__init__(options)
         codes = torch.randn(self.num_codes, self.dim)
+        codes = unit(codes, 1) if self.on_sphere else codes
         self.register_buffer("codes", codes)
         self.register_buffer("counts", torch.ones(self.num_codes))
         self.register_buffer("sums", codes.clone())
+
+    def codebook(self) -> Tensor:
+        """See `LookupQuantizer.codebook`."""
+        return self.codes
 
     def _learn(self, rows: Tensor, indices: Tensor) -> Tensor:
         counts, sums = assign(rows, indices, self.num_codes)
@@ -52,6 +62,10 @@ class EMACodebook(LearnedCodebook):
         share = (1 - self.options.decay) * finite
         self.counts.lerp_(counts, share)
         self.sums.lerp_(torch.where(finite, sums, self.sums), share)
+        if self.on_sphere:
+            lengths = self.sums.norm(dim=1, keepdim=True)
+            self.codes.copy_(torch.where(lengths > _NO_DIRECTION, self.sums / lengths, self.codes))
+            return counts
         total, epsilon = self.counts.sum(), self.options.epsilon
         smoothed = (self.counts + epsilon) * (total / (total + self.num_codes * epsilon))
         torch.div(self.sums, smoothed[:, None], out=self.codes)
@@ -60,4 +74,4 @@ class EMACodebook(LearnedCodebook):
     def _move(self, moved: Tensor, codes: Tensor, counts: Tensor) -> None:
         super()._move(moved, codes, counts)
         self.counts.copy_(torch.where(moved, counts * (1 - self.options.decay), self.counts))
-        self.sums.copy_(torch.where(moved[:, None], codes * self.counts[:, None], self.sums))
+        self.sums.copy_(torch.where(moved[:, None], self.codes * self.counts[:, None], self.sums))

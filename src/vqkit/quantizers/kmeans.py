@@ -8,20 +8,25 @@ from torch import Tensor
 from vqkit import distributed
 from vqkit.quantizers.global_batch import GlobalBatch, draw_distinct
 from vqkit.quantizers.nearest import nearest_codes
+from vqkit.quantizers.sphere import unit
 from vqkit.quantizers.straight_through import count_by_code, sum_by_code
 
 
-def kmeans(rows: Tensor, num_codes: int, iterations: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def kmeans(
+    rows: Tensor, num_codes: int, iterations: int, generator: torch.Generator, on_sphere: bool = False
+) -> tuple[Tensor, Tensor]:
     """Centres and sizes of the clusters of the rows of all processes.
 
     `rows` float32 [N, D] of this process. Starts from random rows; a centre without rows stays where it is. With no
-    iterations the centres are those rows, and the sizes are ones. Returns float32 [K, D] and [K], bit-equal on every process.
+    iterations the centres are those rows, and the sizes are ones. `on_sphere`: rows have length one, and so get the centres
+    (spherical k-means). Returns float32 [K, D] and [K], bit-equal on every process.
     """
     centres = draw_distinct(GlobalBatch(rows), num_codes, generator)
     sizes = centres.new_ones(num_codes)
     for _ in range(iterations):
         sizes, sums = assign(rows, nearest_codes(rows, centres), num_codes)
-        centres = torch.where(sizes[:, None] > 0, sums / sizes[:, None].clamp_min(1), centres)
+        means = sums / sizes[:, None].clamp_min(1)
+        centres = torch.where(sizes[:, None] > 0, unit(means, 1) if on_sphere else means, centres)
     distributed.broadcast(centres, sizes)
     return centres, sizes
 

@@ -63,6 +63,16 @@ def straight_through(features: Tensor, codes: Tensor, rows: Tensor, indices: Ten
     return _apply(features, codes, rows, indices)
 
 
+def pass_through(features: Tensor, values: Tensor) -> Tensor:
+    """The values float32 [...], exactly, whose gradient goes unchanged to the features [...] of any float type.
+
+    What is left of `straight_through` where there is no codebook, or where its losses are made elsewhere. A feature that is not
+    finite makes its value NaN, so that it shows in the loss.
+    """
+    features = features.float()
+    return values.detach() + (features - features.detach())
+
+
 def to_rows(features: Tensor) -> Tensor:
     """Features [B, D, h, w] of any float type as contiguous float32 rows [B*h*w, D] without gradient; a view where possible."""
     return features.detach().permute(0, 2, 3, 1).reshape(-1, features.shape[1]).contiguous().float()

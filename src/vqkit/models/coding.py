@@ -1,0 +1,275 @@
+"""What models with a discrete bottleneck share: their settings, the parts that they are built of, their losses and their codes.
+
+Such a model looks at the observed part of an image on one or more grids, quantises what it finds there, the coarsest grid first,
+and makes the whole image of the codes of all of them. `vqkit.models.vqvae` has one grid, `vqkit.models.vqvae2` several.
+
+Each grid is one level of codes. A quantizer of several codes a position (`Quantizer.depth`) makes as many levels of its grid, one
+after the other, so that a prior can model each given those before it.
+
+Shapes: B images, C components, H x W pixels, D code dimensions, h x w a code grid.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from vqkit import likelihoods
+from vqkit.config import NamedOptions, Settings
+from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokenizer
+from vqkit.layers.conditions import ConditionEmbedding
+from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, SelfAttention, Upsample
+from vqkit.quantizers.choice import QuantizerChoice
+
+
+class CodingOptions(Settings):
+    """Settings of every model with a discrete bottleneck."""
+
+    hidden: int = Field(64, ge=8, description="Channels on the code grid; finer levels have half as many each.")
+    inner: int = Field(64, ge=4, description="Channels inside a residual block.")
+    blocks: int = Field(
+        1, ge=0, description="Residual blocks on the code grid, on each side, twice: before and after the attention."
+    )
+    attention: bool = Field(
+        True, description="Self-attention on the encoder's code grid: what is missing is guessed from the whole image."
+    )
+    stride: int = Field(4, ge=2, description="Pixels a code, in each direction; a power of two.")
+    likelihood: likelihoods.LikelihoodChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
+    reconstruction_weight: float = Field(10.0, gt=0, description="Weight of the mean reconstruction distance.")
+    quantizer: QuantizerChoice = Field(
+        NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer."
+    )
+
+    @field_validator("stride")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            raise ValueError(f"the stride must be a power of two, not {value}")
+        return value
+
+
+class CodingModel(Tokenizer):
+    """A tokenizer that quantises features on one or more grids.
+
+    A subclass says what its grids are, what each quantizer is given, and what image its codes make; losses, monitors and codes
+    follow from that.
+    """
+
+    options: CodingOptions
+
+    def __init__(self, options: CodingOptions, spec: DataSpec) -> None:
+        super().__init__(options, spec)
+        self.likelihood = likelihoods.choose(options.likelihood, spec)
+
+    @property
+    @abstractmethod
+    def grids(self) -> dict[str, tuple[int, int]]:
+        """Name and (h, w) of each grid, coarse first."""
+
+    @property
+    @abstractmethod
+    def grid_quantizers(self) -> tuple[Quantizer, ...]:
+        """The quantizer of each grid."""
+
+    @abstractmethod
+    def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        """What the encoder makes of the observed part of images [B, C, H, W], on each grid."""
+
+    @abstractmethod
+    def given(self, grid: int, seen: tuple[Tensor, ...], coarser: Sequence[Tensor]) -> Tensor:
+        """What the quantizer of a grid is given, [B, D, h, w]: from what `look` saw and the codes [B, D, h, w] of coarser grids."""
+
+    @abstractmethod
+    def logits(self, quantized: Sequence[Tensor], conditions: Tensor) -> Tensor:
+        """Logits [B, C, H, W] of whole images, from the codes [B, D, h, w] of every grid and condition values."""
+
+    def forward(
+        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+    ) -> Reconstruction:
+        """See `Autoencoder.forward`. Losses: recon, vq (codebook) and commit, weighted, the last two summed over the grids.
+
+        Monitors: vq and commit of each grid by its name, where there are several. Nothing is drawn at random.
+        """
+        seen = self.look(images, observed)
+        quantized: list[Tensor] = []
+        codes: list[Tensor] = []
+        pulls: dict[str, list[Tensor]] = {"vq": [], "commit": []}
+        for grid, quantizer in enumerate(self.grid_quantizers):
+            result = quantizer(self.given(grid, seen, quantized))
+            quantized.append(result.features)
+            codes += split_depth(result.indices)
+            pulls["vq"].append(result.codebook_loss)
+            pulls["commit"].append(quantizer.commitment_weight * result.commitment_loss)
+        logits = self.logits(quantized, conditions)
+        losses = {"recon": self.options.reconstruction_weight * likelihoods.distance(self.likelihood, logits, images)}
+        losses |= {loss: torch.stack(each).sum() for loss, each in pulls.items()}
+        names = self.grids if len(self.grids) > 1 else ()
+        monitors = {f"{loss}_{name}": value for loss, each in pulls.items() for name, value in zip(names, each, strict=False)}
+        return Reconstruction(logits, losses, monitors, tuple(codes))
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """See `Autoencoder.mean`."""
+        return likelihoods.mean(self.likelihood, logits)
+
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+        """See `Autoencoder.reconstruct`; without the cost of the losses."""
+        return self.decode(self.encode(images, observed), conditions)
+
+    def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        """See `Tokenizer.features`. The levels of one grid, of a quantizer of several codes a position, are given the same."""
+        given, _ = self._quantise(images, observed, whole=False)
+        return tuple(each for each, quantizer in zip(given, self.grid_quantizers, strict=True) for _ in range(quantizer.depth))
+
+    def encode(self, images: Tensor, observed: Tensor) -> Codes:
+        """See `Tokenizer.encode`."""
+        _, indices = self._quantise(images, observed, whole=True)
+        return tuple(level for each in indices for level in split_depth(each))
+
+    def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
+        """See `Tokenizer.decode`."""
+        levels = iter(codes)
+        quantized: list[Tensor] = []
+        for quantizer in self.grid_quantizers:
+            indices = [next(levels) for _ in range(quantizer.depth)]
+            quantized.append(quantizer.decode(join_depth(indices)))
+        return self.mean(self.logits(quantized, conditions))
+
+    def _quantise(self, images: Tensor, observed: Tensor, whole: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """What each quantizer is given and the indices that it makes of it; nothing learns.
+
+        `whole` False: without the indices of the finest grid, on which nothing depends.
+        """
+        seen = self.look(images, observed)
+        given: list[Tensor] = []
+        indices: list[Tensor] = []
+        coarser: list[Tensor] = []
+        for grid, quantizer in enumerate(self.grid_quantizers):
+            given.append(self.given(grid, seen, coarser))
+            finest = grid == len(self.grids) - 1
+            if whole or not finest:
+                indices.append(quantizer.encode(given[-1]))
+            if not finest:
+                coarser.append(quantizer.decode(indices[-1]))
+        return given, indices
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """The grids' names; numbered from 1 where a quantizer gives several codes a position."""
+        names: list[str] = []
+        for name, quantizer in zip(self.grids, self.grid_quantizers, strict=True):
+            names += [name] if quantizer.depth == 1 else [f"{name}_{number}" for number in range(1, quantizer.depth + 1)]
+        return tuple(names)
+
+    @property
+    def code_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(h, w) of each level."""
+        return tuple(
+            grid for grid, quantizer in zip(self.grids.values(), self.grid_quantizers, strict=True) for _ in range(quantizer.depth)
+        )
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of codes of each level."""
+        return tuple(quantizer.num_codes for quantizer in self.quantizers)
+
+    @property
+    def quantizers(self) -> tuple[Quantizer, ...]:
+        """The quantizer of each level; one of several codes a position stands there for each of its levels."""
+        return tuple(quantizer for quantizer in self.grid_quantizers for _ in range(quantizer.depth))
+
+
+class Encoder(nn.Module):
+    """Halve the grid of features a few times and think on the coarse one: [B, channels[0], ...] to [B, hidden, h, w].
+
+    `channels`: before, between and after the halvings; `attention`: (h, w) of the coarse grid if it has self-attention.
+    """
+
+    def __init__(self, options: CodingOptions, channels: Sequence[int], attention: tuple[int, int] | None) -> None:
+        super().__init__()
+        downs: list[nn.Module] = []
+        for before, after in pairwise(channels):
+            downs += [Downsample(before, after), nn.SiLU()]
+        self.down = nn.Sequential(*downs[:-1])
+        self.trunk = Trunk(options, attention, conditions=0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, channels[0], H, W] to [B, hidden, h, w]."""
+        hidden: Tensor = self.trunk(self.down(features), None)
+        return hidden
+
+
+class Decoder(nn.Module):
+    """Codes on the finest grid, `dim` channels in all, to the logits of a whole image, shifted by conditions."""
+
+    def __init__(self, options: CodingOptions, spec: DataSpec, dim: int) -> None:
+        super().__init__()
+        channels = widths(options)[::-1]
+        embedding = options.hidden if spec.conditions else 0
+        self.embed = ConditionEmbedding(spec.conditions, embedding) if embedding else None
+        self.project = nn.Conv2d(dim, options.hidden, 3, padding=1)
+        self.trunk = Trunk(options, None, conditions=embedding)
+        ups: list[nn.Module] = []
+        for before, after in zip(channels, [*channels[1:], len(spec.components)], strict=True):
+            ups += [nn.SiLU(), Upsample(before, after)]
+        self.up = nn.Sequential(*ups)
+
+    def forward(self, codes: Tensor, conditions: Tensor) -> Tensor:
+        """Codes [B, dim, h, w] and condition values [B, conditions] (NaN: unknown) to logits [B, C, H, W]."""
+        embedding = self.embed(conditions) if self.embed is not None else None
+        hidden = self.project(codes.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.up(self.trunk(hidden, embedding))
+        return logits
+
+
+class Trunk(nn.Module):
+    """Residual blocks, attention where it is asked for (by the grid's (h, w)), residual blocks, all on one grid."""
+
+    def __init__(self, options: CodingOptions, attention: tuple[int, int] | None, conditions: int) -> None:
+        super().__init__()
+
+        def blocks() -> list[nn.Module]:
+            return [ResidualBlock(options.hidden, options.inner, conditions) for _ in range(options.blocks)]
+
+        mixing = [PositionEmbedding(options.hidden, *attention), SelfAttention(options.hidden)] if attention else []
+        self.before = nn.ModuleList(blocks())
+        self.mixing = nn.Sequential(*mixing)
+        self.after = nn.ModuleList(blocks())
+
+    def forward(self, hidden: Tensor, embedding: Tensor | None) -> Tensor:
+        """[B, hidden, h, w] to [B, hidden, h, w]."""
+        for block in self.before:
+            hidden = block(hidden, embedding)
+        hidden = self.mixing(hidden)
+        for block in self.after:
+            hidden = block(hidden, embedding)
+        return hidden
+
+
+def see(images: Tensor, observed: Tensor) -> Tensor:
+    """What an encoder sees of images [B, C, H, W] in [0, 1]: their observed part, and which part that is, [B, 2 C, H, W].
+
+    A hidden pixel is 0, half way between empty (-1) and full (1): missing is not empty.
+    """
+    known = observed.to(images.dtype)
+    return torch.cat([(2 * images - 1) * known, known], dim=1).contiguous(memory_format=torch.channels_last)
+
+
+def widths(options: CodingOptions) -> list[int]:
+    """Channels after each halving down to the finest code grid: half as many a level up, at least 32."""
+    halvings = options.stride.bit_length() - 1
+    return [max(min(32, options.hidden), options.hidden >> (halvings - 1 - level)) for level in range(halvings)]
+
+
+def split_depth(indices: Tensor) -> list[Tensor]:
+    """A quantizer's indices [B, h, w], or [B, depth, h, w], as levels [B, h, w]."""
+    return [indices] if indices.ndim == 3 else list(indices.unbind(dim=1))
+
+
+def join_depth(levels: Sequence[Tensor]) -> Tensor:
+    """The inverse of `split_depth`."""
+    return levels[0] if len(levels) == 1 else torch.stack(list(levels), dim=1)

@@ -1,0 +1,264 @@
+"""A prior over several levels of codes (Razavi et al. 2019, "Generating Diverse High-Fidelity Images with VQ-VAE-2", section 3.2).
+
+    p(codes) = p(level 1) * p(level 2 | level 1) * p(level 3 | levels 1, 2) * ...           level 1 is the coarsest
+
+    coarser codes ── embedding ── upsampled ── sum, position ── residual blocks ── + ── PixelCNN of the level ── logits
+    conditions ────────────────────────────────────────────────────────────────────┘
+
+Each level is a gated PixelCNN of its own (`vqkit.priors.pixelcnn`), which shares nothing with the others. It is told all coarser
+levels everywhere, and so never looks at a finer one. Levels may have one and the same grid, as those of a residual quantizer do;
+with a single level this is the plain PixelCNN.
+
+Where we depart from the paper: what the PixelCNN says of itself; coarser codes are upsampled by repetition, with learned positions
+beside them, and a level is told all coarser levels and not only the next one.
+
+Shapes: B samples, C channels, K codes, h x w the grid of a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from torch import Tensor, nn
+
+from vqkit.config import Settings, describe_validation_error
+from vqkit.errors import ConfigError, did_you_mean
+from vqkit.interfaces import Codes, CodeSpec, Conditioning, Tokenizer
+from vqkit.layers.residual import PositionEmbedding, ResidualBlock
+from vqkit.priors.autoregressive import Advance, AutoregressivePrior, Stepper
+from vqkit.priors.pixelcnn import PixelCNN, PixelCNNOptions
+from vqkit.priors.pixelcnn_stepper import PixelCNNStepper
+from vqkit.registry import PRIORS
+from vqkit.sampling import DEFAULT_SAMPLING, Sampling
+
+Value = TypeVar("Value")
+ByLevel = Annotated[
+    tuple[Value, ...],
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
+    Field(min_length=1),
+]
+"""A setting of every level, or one for each level, the coarsest first."""
+
+
+class HierarchicalOptions(Settings):
+    """Settings of the hierarchical prior. Each is one value for all levels, or a list with one for each, the coarsest first."""
+
+    channels: ByLevel[int] = Field(
+        (128,),
+        description="Channels of both stacks of a level's PixelCNN. As all settings here, one value for all "
+        "levels, or a list with one for each, the coarsest first.",
+    )
+    layers: ByLevel[int] = Field((15,), description="Gated layers.")
+    kernel: ByLevel[int] = Field((3,), description="Width of the convolutions, odd; half of it, rounded up, is their height.")
+    first_kernel: ByLevel[int] = Field((7,), description="The same for the first layer.")
+    attention: ByLevel[int] = Field((0,), description="Causal attention blocks, spread evenly between the layers (PixelSNAIL).")
+    dropout: ByLevel[float] = Field((0.0,), description="Share of the gated features that are zeroed in training.")
+    blocks: ByLevel[Annotated[int, Field(ge=1)]] = Field(
+        (3,), description="Residual blocks over the coarser codes; the coarsest level has none."
+    )
+
+    @model_validator(mode="after")
+    def _every_level_works(self) -> HierarchicalOptions:
+        for level in range(max(map(len, self.lists().values()))):
+            try:
+                self.of_level(level)
+            except ValidationError as error:
+                raise ValueError(describe_validation_error(error, PixelCNNOptions, f"level {level + 1}")[0]) from None
+        return self
+
+    def lists(self) -> dict[str, tuple[Any, ...]]:
+        """The values of each setting."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def of_level(self, level: int) -> PixelCNNOptions:
+        """The settings of one level's PixelCNN, by its number from 0; raises pydantic's `ValidationError` for what cannot work."""
+        values = self.lists()
+        return PixelCNNOptions(**{name: _pick(values[name], level) for name in PixelCNNOptions.model_fields})
+
+
+class CoarserCodes(nn.Module):
+    """Codes of all coarser levels to what they tell of each position of this one: residual blocks over their sum."""
+
+    def __init__(self, cardinalities: Sequence[int], shape: tuple[int, int], width: int, blocks: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embeddings = nn.ModuleList([nn.Embedding(codes, width) for codes in cardinalities])
+        self.position = PositionEmbedding(width, *shape)
+        self.blocks = nn.ModuleList([ResidualBlock(width, width) for _ in range(blocks)])
+
+    def forward(self, coarser: Codes) -> Tensor:
+        """Codes [B, h', w'] of each coarser level to features [B, C, h, w]."""
+        levels = zip(self.embeddings, coarser, strict=True)
+        maps = [F.interpolate(embedding(codes).permute(0, 3, 1, 2), self.shape, mode="nearest") for embedding, codes in levels]
+        hidden = self.position(torch.stack(maps).sum(dim=0).contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            hidden = block(hidden)
+        return F.silu(hidden)
+
+
+@PRIORS.register("hierarchical", "a gated PixelCNN for each level of codes, told all coarser levels, exact cached sampling")
+class HierarchicalPixelCNN(AutoregressivePrior):
+    """The hierarchical prior of this module; see there for the diagram.
+
+    Raises `ConfigError` when a setting lists another number of values than there are levels.
+    """
+
+    Options = HierarchicalOptions
+    options: HierarchicalOptions
+
+    def __init__(self, options: HierarchicalOptions, spec: CodeSpec) -> None:
+        super().__init__(options, spec)
+        _check_lists(options, spec)
+        networks, coarser = [], []
+        for level in range(len(spec.level_names)):
+            own = options.of_level(level)
+            networks.append(PixelCNN(own, _spec_of_level(spec, level), accompanied=level > 0))
+            if level:
+                blocks = _pick(options.blocks, level)
+                coarser.append(CoarserCodes(spec.cardinalities[:level], spec.shapes[level], own.channels, blocks))
+        self.networks: Sequence[PixelCNN] = nn.ModuleList(networks)  # type: ignore[assignment]
+        self.coarser = nn.ModuleList(coarser)
+        self._trained = spec.level_names
+
+    def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
+        """See `AutoregressivePrior.logits`."""
+        return self.networks[level].network(codes[level], self.told(level, codes[:level], conditioning))
+
+    def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
+        """See `AutoregressivePrior.stepper`."""
+        return PixelCNNStepper(self.networks[level], self.told(level, coarser, conditioning), len(conditioning.dropped))
+
+    def told(self, level: int, coarser: Codes, conditioning: Conditioning) -> Tensor | None:
+        """What a level is told by conditions and coarser codes, [B, C, 1, 1] or [B, C, h, w]; None where there are neither."""
+        told = self.networks[level].told(conditioning._replace(observed=conditioning.observed[level : level + 1]))
+        if not level:
+            return told
+        features: Tensor = self.coarser[level - 1](coarser)
+        return features if told is None else told + features
+
+    @property
+    def trained_levels(self) -> tuple[str, ...]:
+        """Names of the levels that learn, at first all. The parameters of the others are frozen, and `loss_function` skips them.
+
+        Set to other names before the optimizer is made. Raises `ConfigError` for an unknown name, or for none.
+        """
+        return self._trained
+
+    @trained_levels.setter
+    def trained_levels(self, names: Sequence[str]) -> None:
+        known = self.spec.level_names
+        if not names:
+            raise ConfigError("No level of the prior is to be trained.", f"Name one or more of {', '.join(known)}.")
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"The prior has no level '{name}' to train.", did_you_mean(name, known))
+        self._trained = tuple(name for name in known if name in names)
+        for level, name in enumerate(known):
+            self.networks[level].requires_grad_(name in names)
+            if level:
+                self.coarser[level - 1].requires_grad_(name in names)
+
+    def loss_function(self, *codes: Tensor, conditioning: Conditioning | None = None) -> dict[str, Tensor]:
+        """See `Prior.loss_function`; of the `trained_levels` alone. Give the codes of all levels, the coarsest first."""
+        given = conditioning or Conditioning.nothing(len(codes[0]), self.spec, codes[0].device)
+        learned = [level for level, name in enumerate(self.spec.level_names) if name in self._trained]
+        levels = {self.spec.level_names[level]: self.level_nats(level, codes, given) for level in learned}
+        total = torch.cat([nats.flatten() for nats in levels.values()]).mean()
+        return {"total_loss": total, **{name: nats.mean() for name, nats in levels.items()}}
+
+    def sample(
+        self,
+        batch_size: int,
+        conditioning: Conditioning | None = None,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        first: int = 0,
+        advance: Advance | None = None,
+        *,
+        top_shape: Sequence[int] | None = None,
+        bottom_shape: Sequence[int] | None = None,
+        device: torch.device | str | None = None,
+        temperature: float | tuple[float, ...] | None = None,
+    ) -> Codes:
+        """See `Prior.sample`: the codes of each level, the coarsest first.
+
+        `temperature` takes the place of that of `sampling`; the codes go to `device`. `top_shape` and `bottom_shape`, the (h, w) of
+        the coarsest and the finest level, are the prior's own: `ConfigError` is raised for others.
+        """
+        shapes = self.spec.shapes
+        for name, shape, own in (("top_shape", top_shape, shapes[0]), ("bottom_shape", bottom_shape, shapes[-1])):
+            if shape is not None and tuple(shape) != own:
+                given = " x ".join(map(str, shape))
+                raise ConfigError(
+                    f"{name} is {given}; the prior models a grid of {own[0]} x {own[1]} codes there.",
+                    "Leave it out, or train a prior on a tokenizer with such a grid.",
+                )
+        if temperature is not None:
+            sampling = replace(sampling, temperature=temperature)
+        codes = super().sample(batch_size, conditioning, sampling, first, advance)
+        return codes if device is None else tuple(level.to(device) for level in codes)
+
+    def sample_with_vqvae2(
+        self,
+        vqvae2_model: Tokenizer,
+        batch_size: int,
+        device: torch.device | str | None = None,
+        temperature: float | tuple[float, ...] = 1.0,
+        seed: int = 0,
+    ) -> Tensor:
+        """New images float32 [B, C, H, W] in [0, 1], without conditions, from the tokenizer whose codes the prior models.
+
+        Raises `ConfigError` for a tokenizer of other levels.
+        """
+        modelled = self.spec.level_names, self.spec.shapes, self.spec.cardinalities
+        if modelled != (vqvae2_model.level_names, vqvae2_model.code_shapes, vqvae2_model.cardinalities):
+            raise ConfigError(
+                f"The prior models {_levels(*modelled)}; the tokenizer has "
+                f"{_levels(vqvae2_model.level_names, vqvae2_model.code_shapes, vqvae2_model.cardinalities)}.",
+                "Give the tokenizer that the prior was trained on.",
+            )
+        place = next(vqvae2_model.parameters()).device
+        codes = self.sample(batch_size, sampling=Sampling(temperature=temperature, seed=seed), device=place)
+        unknown = torch.full((batch_size, len(vqvae2_model.spec.conditions)), torch.nan, device=place)
+        with torch.no_grad():
+            images = vqvae2_model.decode(codes, unknown)
+        return images if device is None else images.to(device)
+
+
+def _pick(values: Sequence[Any], level: int) -> Any:
+    """A level's value: the only one, or its own (the last one, where a list is too short: `_check_lists` refuses it later)."""
+    return values[min(level, len(values) - 1)]
+
+
+def _spec_of_level(spec: CodeSpec, level: int) -> CodeSpec:
+    """What the PixelCNN of one level models, and what it is told."""
+    part = slice(level, level + 1)
+    return replace(
+        spec,
+        level_names=spec.level_names[part],
+        shapes=spec.shapes[part],
+        cardinalities=spec.cardinalities[part],
+        observed_channels=spec.observed_channels[part],
+    )
+
+
+def _check_lists(options: HierarchicalOptions, spec: CodeSpec) -> None:
+    """Raise `ConfigError` for a setting that lists another number of values than there are levels."""
+    levels = spec.level_names
+    for name, values in options.lists().items():
+        if len(values) not in (1, len(levels)):
+            has = f"has {len(levels)} levels of codes" if len(levels) > 1 else "has one level of codes"
+            raise ConfigError(
+                f"prior.{name} lists {len(values)} values; the tokenizer {has} ({', '.join(levels)}).",
+                "Give one value for all levels, or one for each, the coarsest first.",
+            )
+
+
+def _levels(names: Sequence[str], shapes: Sequence[tuple[int, int]], cardinalities: Sequence[int]) -> str:
+    """Levels in words: `top 8 x 8 of 512 codes, bottom 16 x 16 of 512 codes`."""
+    each = zip(names, shapes, cardinalities, strict=True)
+    return ", ".join(f"{name} {height} x {width} of {codes} codes" for name, (height, width), codes in each)

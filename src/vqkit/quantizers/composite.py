@@ -1,0 +1,44 @@
+"""What quantizers share that are made of others: several codes a position."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vqkit.config import NamedOptions
+from vqkit.interfaces import Quantizer
+from vqkit.registry import QUANTIZERS
+
+
+class CompositeQuantizer(Quantizer):
+    """Several quantizers with equal settings, whose indices stand one after the other: int64 [B, depth, h, w]."""
+
+    def __init__(self, choice: NamedOptions, count: int) -> None:
+        super().__init__()
+        inner: list[Quantizer] = [QUANTIZERS.build(choice.name, choice.options) for _ in range(count)]
+        self.inner = nn.ModuleList(inner)
+        self.depth = count * inner[0].depth
+        self.num_codes = inner[0].num_codes
+        self.commitment_weight = inner[0].commitment_weight
+
+    def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
+        """See `Quantizer.reset_unused_codes`."""
+        return sum(inner.reset_unused_codes(part, generator) for inner, part in self._parts(counts, 0))
+
+    def _parts(self, tensor: Tensor, dim: int) -> list[tuple[Quantizer, Tensor]]:
+        """Each inner quantizer, and its own part of a tensor whose dimension `dim` is `depth`, missing where that is 1."""
+        parts = (tensor.unsqueeze(dim) if self.depth == 1 else tensor).chunk(len(self.inner), dim)
+        single = self.depth == len(self.inner)
+        return [(inner, part.squeeze(dim) if single else part) for inner, part in zip(self._members(), parts, strict=True)]
+
+    def _joined(self, indices: list[Tensor]) -> Tensor:
+        """The inner quantizers' indices as one tensor int64 [B, depth, h, w], or [B, h, w] where `depth` is 1."""
+        if self.depth == 1:
+            return indices[0]
+        return torch.stack(indices, 1) if self.depth == len(self.inner) else torch.cat(indices, 1)
+
+    def _members(self) -> list[Quantizer]:
+        """The inner quantizers, as what they are."""
+        return cast(list[Quantizer], list(self.inner))

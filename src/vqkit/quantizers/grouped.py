@@ -1,0 +1,60 @@
+"""Grouped quantization: one code for each group of channels (product quantization, Jegou et al. 2011; with residual quantizers
+inside Yang et al. 2023, "HiFi-Codec")."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqkit.config import NamedOptions, Settings
+from vqkit.interfaces import Quantized
+from vqkit.quantizers.choice import QuantizerChoice
+from vqkit.quantizers.composite import CompositeQuantizer
+from vqkit.registry import QUANTIZERS
+
+
+class GroupedOptions(Settings):
+    """Settings of grouped quantization."""
+
+    groups: int = Field(2, ge=1, le=64, description="Groups of channels; D is this times the inner quantizer's.")
+    inner: QuantizerChoice = Field(
+        NamedOptions(name="ema"), validate_default=True, description="The quantizer of each group: its name and settings."
+    )
+
+
+@QUANTIZERS.register("grouped", "Channels split into groups, each with a quantizer of its own")
+class GroupedVQ(CompositeQuantizer):
+    """The features [B, D, h, w] are cut into groups along D; each group has a quantizer, and codes, of its own.
+
+    Indices are int64 [B, depth, h, w], group after group. Losses are the means of those of the groups: means over all D channels.
+    """
+
+    Options = GroupedOptions
+
+    def __init__(self, options: GroupedOptions) -> None:
+        super().__init__(options.inner, options.groups)
+        self.options = options
+        self.dim = options.groups * self._members()[0].dim
+
+    def forward(self, features: Tensor) -> Quantized:
+        """See `Quantizer.forward`."""
+        groups = [inner(part) for inner, part in zip(self._members(), self._cut(features), strict=True)]
+        return Quantized(
+            torch.cat([group.features for group in groups], 1),
+            self._joined([group.indices for group in groups]),
+            torch.stack([group.codebook_loss for group in groups]).mean(),
+            torch.stack([group.commitment_loss for group in groups]).mean(),
+        )
+
+    def encode(self, features: Tensor) -> Tensor:
+        """See `Quantizer.encode`."""
+        return self._joined([inner.encode(part) for inner, part in zip(self._members(), self._cut(features), strict=True)])
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """See `Quantizer.decode`."""
+        return torch.cat([inner.decode(part) for inner, part in self._parts(indices, 1)], 1)
+
+    def _cut(self, features: Tensor) -> tuple[Tensor, ...]:
+        """The groups' own channels, each [B, D / groups, h, w]."""
+        return features.chunk(len(self.inner), 1)
