@@ -1,4 +1,5 @@
-"""How long drawing codes takes: `python benchmarks/sampling.py [--run PRIOR_RUN] [--grids H,W ...] [--threads N] [--out FILE]`.
+"""How long drawing codes takes:
+`python benchmarks/sampling.py [--run PRIOR_RUN] [--priors NAME ...] [--grids H,W ...] [--threads N] [--out FILE]`.
 
 The three ways to draw the same codes, with the same weights, in float32, for each prior and grid:
 
@@ -60,11 +61,11 @@ def build(name: str, shape: tuple[int, int]) -> AutoregressivePrior:
     return prior.eval()
 
 
-def untrained_priors(grids: Sequence[str]) -> Iterator[Contender]:
-    """Every registered prior; codes become images with an untrained tokenizer."""
+def untrained_priors(names: Sequence[str], grids: Sequence[str]) -> Iterator[Contender]:
+    """Registered priors by name; codes become images with an untrained tokenizer."""
     shapes = [(int(height), int(width)) for height, width in (grid.split(",") for grid in grids)]
     pipeline = untrained()
-    for name in PRIORS.entries():
+    for name in names:
         sampler = Sampler(build(name, pipeline.tokenizer.code_shapes[0]), pipeline, Path("untrained"))
         yield Contender(name, sampler, [build(name, shape) for shape in shapes])
 
@@ -126,6 +127,7 @@ def describe(prior: AutoregressivePrior) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", help="a run of train-prior, measured on its own grid; default: every prior, untrained")
+    parser.add_argument("--priors", nargs="+", metavar="NAME", help="default: every registered one")
     parser.add_argument("--grids", nargs="+", default=GRIDS, metavar="H,W", help=f"default: {' '.join(GRIDS)}")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
@@ -133,7 +135,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file to write; default: print only")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    contenders = [trained(arguments.run)] if arguments.run else list(untrained_priors(arguments.grids))
+    names = arguments.priors or [*PRIORS.entries()]
+    contenders = [trained(arguments.run)] if arguments.run else list(untrained_priors(names, arguments.grids))
     report = {
         "benchmark": "sampling",
         "machine": describe_machine(),
