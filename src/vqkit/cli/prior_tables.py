@@ -70,7 +70,9 @@ def _point(evaluation: PriorEvaluation) -> str:
 
 def _described(sampling: Sampling) -> str:
     """Settings that differ from drawing as the prior is, and the seed."""
-    settings = [f"temperature {sampling.temperature:g}"] if sampling.temperature != 1 else []
+    given = sampling.temperature
+    levels = given if isinstance(given, tuple) else (given,)
+    settings = [f"temperature {', '.join(f'{level:g}' for level in levels)}"] if given != 1 else []
     settings += [f"top-k {sampling.top_k}"] if sampling.top_k is not None else []
     settings += [f"top-p {sampling.top_p:g}"] if sampling.top_p is not None else []
     settings += [f"guidance scale {sampling.guidance_scale:g}"] if sampling.guidance_scale != 1 else []
