@@ -26,16 +26,16 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_prior_run(tiny_run: Path) -> Path:
+def tiny_prior_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a prior over the codes of the tiny run, told metadata; do not change it."""
-    run = tiny_run.parent / "tiny-prior"
+    run = tmp_path_factory.mktemp("priors") / "tiny-prior"
     train(None, tiny_prior(tiny_run, "metadata"), [], run, "auto", PriorRunConfig)
     return run
 
 
 @pytest.fixture(scope="session")
-def tiny_completing_run(tiny_run: Path) -> Path:
+def tiny_completing_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a prior that completes partly seen images; do not change it."""
-    run = tiny_run.parent / "tiny-completing"
+    run = tmp_path_factory.mktemp("priors") / "tiny-completing"
     train(None, tiny_prior(tiny_run, "observed", "metadata"), [], run, "auto", PriorRunConfig)
     return run

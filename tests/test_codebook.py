@@ -43,6 +43,9 @@ class Steps(Tokenizer):
     cardinalities = (4, 16)
     quantizers: tuple[Quantizer, ...] = ()
 
+    def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
     def encode(self, images: Tensor, observed: Tensor) -> Codes:
         assert bool(observed.all())
         blocks = torch.nn.functional.avg_pool2d(images[:, 0], 4)

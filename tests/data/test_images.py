@@ -70,7 +70,7 @@ def test_streamed_pictures_equal_those_in_memory(root: Path) -> None:
     assert isinstance(streamed, StreamedSplit)
     assert (memory.in_memory, streamed.in_memory) == (True, False)
     indices = torch.tensor([3, 0, 7])
-    for held, read in zip(memory.batch(indices), streamed.batch(indices), strict=True):
+    for held, read in zip(memory.batch(indices)[:3], streamed.batch(indices)[:3], strict=True):
         assert torch.equal(held, read)
     assert memory.names(indices) == streamed.names(indices)
 
