@@ -252,10 +252,10 @@ def test_another_tokenizer_is_refused(tiny_prior_run: Path, tiny_run: Path, tmp_
     write_model(changed, trained.model, trained.data)
     with pytest.raises(CheckpointError, match=rf"models the codes of the tokenizer {trained.digest[:12]}; \S+ is another one"):
         load_sampler(tiny_prior_run, tokenizer=changed, device="cpu")
-    shutil.copytree(tiny_prior_run, tmp_path / "moved")
+    shutil.copytree(tiny_prior_run, tmp_path / "elsewhere" / "moved")
     with pytest.raises(CheckpointError, match=r"is not at .* any more. Name its run with --tokenizer."):
-        load_sampler(tmp_path / "moved", device="cpu")
-    assert load_sampler(tmp_path / "moved", tokenizer=tiny_run, device="cpu").pipeline.path.is_relative_to(tiny_run)
+        load_sampler(tmp_path / "elsewhere" / "moved", device="cpu")
+    assert load_sampler(tmp_path / "elsewhere" / "moved", tokenizer=tiny_run, device="cpu").pipeline.path.is_relative_to(tiny_run)
 
 
 def test_a_model_is_no_prior(tiny_run: Path) -> None:
