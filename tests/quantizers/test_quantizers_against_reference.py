@@ -72,7 +72,7 @@ def test_simvq(estimator: str) -> None:
     )
     ours = SimVQ(LookupOptions.model_validate({"num_codes": CODES, "dim": DIM, "gradient_estimator": estimator}))
     weight = reference.code_transform.weight.detach()
-    ours.load_state_dict({"basis": reference.frozen_codebook, "map.weight": weight})
+    ours.load_state_dict({"basis": reference.frozen_codebook, "map.weight": weight, "initialised": torch.tensor(True)})
     features, probe = torch.randn(2, DIM, 4, 5), torch.randn(2, DIM, 4, 5)
     mine, theirs = features.clone().requires_grad_(), features.clone().requires_grad_()
     quantized, indices, loss = reference(theirs)

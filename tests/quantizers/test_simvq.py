@@ -6,9 +6,11 @@ from vqkit.quantizers.lookup import LookupOptions
 from vqkit.quantizers.simvq import SimVQ
 
 
-def build(**settings: object) -> SimVQ:
+def build(started: bool = True, **settings: object) -> SimVQ:
     torch.manual_seed(0)
-    return SimVQ(LookupOptions.model_validate({"num_codes": 64, "dim": 4, **settings}))
+    quantizer = SimVQ(LookupOptions.model_validate({"num_codes": 64, "dim": 4, **settings}))
+    quantizer.initialised.fill_(started)
+    return quantizer
 
 
 def features(seed: int) -> torch.Tensor:
@@ -47,3 +49,30 @@ def test_training_the_map_spreads_all_codes_over_features_far_away() -> None:
     assert float(after.codebook_loss.detach()) < 0.3 * float(before.codebook_loss.detach())
     assert len(after.indices.unique()) > 20
     assert float(quantizer.codebook().detach().std(dim=0)[0]) > 3, "codes that nobody chose moved as well"
+
+
+def test_the_first_batch_gives_codes_the_second_moments_of_its_features() -> None:
+    quantizer = build(started=False, num_codes=20_000)
+    turn = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))[0]
+    stretched = torch.einsum("ij,bjhw->bihw", turn * torch.tensor([12.0, 3.0, 1.0, 0.1]), features(0)) + 2
+    rows = stretched.movedim(1, -1).reshape(-1, 4)
+    quantizer.eval()(stretched)
+    assert not quantizer.initialised, "only training teaches"
+    before = quantizer.codebook().detach().clone()
+    quantizer.train()(stretched)
+    codes = quantizer.codebook().detach()
+    assert not torch.equal(before, codes)
+    wanted = rows.T @ rows / len(rows)
+    torch.testing.assert_close(codes.T @ codes / len(codes), wanted, rtol=0.05, atol=0.02 * float(wanted.diagonal().max()))
+    quantizer(features(1))
+    assert torch.equal(quantizer.codebook().detach(), codes), "only the first batch does"
+
+
+def test_a_batch_that_is_not_finite_starts_nothing() -> None:
+    quantizer = build(started=False)
+    before = quantizer.codebook().detach().clone()
+    quantizer.train()(features(0).index_fill(0, torch.tensor([1]), torch.nan))
+    assert not quantizer.initialised
+    assert torch.equal(quantizer.codebook().detach(), before)
+    quantizer(features(0))
+    assert quantizer.initialised

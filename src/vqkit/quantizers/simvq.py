@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vqkit import distributed
 from vqkit.quantizers.lookup import LookupOptions, LookupQuantizer
 from vqkit.quantizers.sphere import unit
 from vqkit.quantizers.unused import beside_used_codes
@@ -18,15 +19,23 @@ class SimVQ(LookupQuantizer):
 
     A codebook loss that reaches a few chosen codes moves W, and with it all codes, so that none is left behind.
     `Quantizer.decode` applies W as well, which the authors' own code does not.
+
+    Where we depart from the paper: on the first training batch W is set so that the codes have the second moments of the features
+    (`_start`). From the usual random W most codes lie where no feature ever comes, and it takes thousands of steps to turn them
+    there. `initialised`, saved with the model, says whether that has happened.
     """
 
     Options = LookupOptions
     basis: Tensor
+    initialised: Tensor
 
     def __init__(self, options: LookupOptions) -> None:
         super().__init__(options)
         self.register_buffer("basis", torch.randn(self.num_codes, self.dim) * self.dim**-0.5)
+        self.register_buffer("initialised", torch.tensor(False))
         self.map = nn.Linear(self.dim, self.dim, bias=False)
+        self._started = False
+        self.register_load_state_dict_post_hook(_ask_again)  # type: ignore[no-untyped-call]
 
     def codebook(self) -> Tensor:
         """See `LookupQuantizer.codebook`."""
@@ -34,8 +43,31 @@ class SimVQ(LookupQuantizer):
         return unit(codes, 1) if self.on_sphere else codes
 
     @torch.no_grad()
+    def _start(self, rows: Tensor) -> None:
+        """On the first training batch whose features are all finite: W = sqrt(D E[z z^T]), as the basis has E[c c^T] = I / D."""
+        if self._started or bool(self.initialised):  # the buffer is read until it is true, since that waits for a GPU
+            self._started = True
+            return
+        moments = torch.cat([rows.T @ rows, torch.full_like(rows[:1].T, len(rows))], dim=1)
+        distributed.all_reduce(moments)
+        second = moments[:, :-1] / moments[:, -1:]
+        if not bool(second.isfinite().all()):
+            return
+        # In double precision and on one process: the eigenvectors of nearly equal values are not the same everywhere.
+        values, vectors = torch.linalg.eigh(self.dim * second.double())
+        self.map.weight.copy_((vectors * values.clamp_min(0).sqrt()) @ vectors.T)
+        distributed.broadcast(self.map.weight.detach())
+        self.initialised.fill_(True)
+
+    @torch.no_grad()
     def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
         """See `Quantizer.reset_unused_codes`: fixed vectors move beside those whose codes are used."""
         unused, basis = beside_used_codes(self.basis, counts, generator)
         self.basis.copy_(basis)
         return int(unused.sum())
+
+
+def _ask_again(quantizer: nn.Module, _: object) -> None:
+    """After loading a state, its own `initialised` counts."""
+    assert isinstance(quantizer, SimVQ)
+    quantizer._started = False
