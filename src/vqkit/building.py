@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vqkit.checkpoint import load_model
+from vqkit.checkpoint import load_model, load_prior
 from vqkit.code_rates import unigram_rate
 from vqkit.coding import coded_split
-from vqkit.conditioning import code_spec
+from vqkit.conditioning import code_spec, condition_kinds
 from vqkit.config import AnyRunConfig, PriorRunConfig, RunConfig
 from vqkit.data.opening import open_dataset
+from vqkit.errors import ConfigError
 from vqkit.generate import Pipeline
 from vqkit.held_out import check_data
-from vqkit.interfaces import Split
+from vqkit.interfaces import Prior, Split
 from vqkit.metrics import code_histogram
 from vqkit.registry import MODELS, PRIORS, Registry
 from vqkit.tasks.autoencoder import AutoencoderTask
@@ -54,11 +55,29 @@ def _prior(config: PriorRunConfig, device: torch.device) -> Built:
         coded_split(pipeline, dataset.split(name), config.data, name, with_images=seen) for name in ("train", "val")
     )
     prior = _initialised(PRIORS, config, spec)
+    learned = _start_from(config.start_from, prior) if config.start_from else ()
+    prior.trained_levels = config.levels or spec.level_names
     prior.to(device, memory_format=torch.channels_last)
     condition = settle_holes(config.condition, pipeline.spec)
-    learned, held_out = (tuple(map(code_histogram, split.codes, spec.cardinalities)) for split in (train, validation))
-    unigram = unigram_rate(learned, held_out, spec, pipeline.spec).nats_per_code
-    return Built(PriorTask(prior, loaded, condition, unigram, config.training.seed), train, validation)
+    counts, held_out = (tuple(map(code_histogram, split.codes, spec.cardinalities)) for split in (train, validation))
+    unigram = unigram_rate(counts, held_out, spec, pipeline.spec).levels
+    return Built(PriorTask(prior, loaded, condition, unigram, config.training.seed, learned), train, validation)
+
+
+def _start_from(run: str, prior: Prior) -> tuple[str, ...]:
+    """Give a prior the weights of a trained one; returns the levels that this one has learned.
+
+    Raises `ConfigError` when that one was told other things.
+    """
+    start = load_prior(run)
+    if start.prior.spec != prior.spec:
+        told, wanted = (", ".join(condition_kinds(spec)) or "nothing" for spec in (start.prior.spec, prior.spec))
+        raise ConfigError(
+            f"The prior {start.path} that training starts from is told {told}, not {wanted}.",
+            f"Give --condition {','.join(condition_kinds(start.prior.spec)) or 'none'}, or leave --start-from out.",
+        )
+    prior.load_state_dict(start.prior.state_dict())
+    return start.learned_levels
 
 
 def _initialised(registry: Registry[Any], config: AnyRunConfig, context: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +50,8 @@ class Loaded(NamedTuple):
 class LoadedPrior(NamedTuple):
     """A prior as it was saved, in evaluation mode; the fields are those of `Loaded`.
 
-    `tokenizer` is the file of the tokenizer whose codes it models, `tokenizer_digest` the fingerprint that it had.
+    `tokenizer` is the file of the tokenizer whose codes it models, `tokenizer_digest` the fingerprint that it had;
+    `learned_levels` names the levels that were trained, which are not all in a run of `--level`.
     """
 
     prior: Prior
@@ -60,6 +61,7 @@ class LoadedPrior(NamedTuple):
     header: dict[str, Any]
     tokenizer: Path
     tokenizer_digest: str
+    learned_levels: tuple[str, ...]
 
 
 def write_model(path: Path, model: Autoencoder, data: NamedOptions, tensors: Mapping[str, Tensor] | None = None) -> None:
@@ -76,11 +78,17 @@ def write_model(path: Path, model: Autoencoder, data: NamedOptions, tensors: Map
 
 
 def write_prior(
-    path: Path, prior: Prior, data: NamedOptions, tokenizer: Loaded, tensors: Mapping[str, Tensor] | None = None
+    path: Path,
+    prior: Prior,
+    data: NamedOptions,
+    tokenizer: Loaded,
+    tensors: Mapping[str, Tensor] | None = None,
+    learned: Sequence[str] | None = None,
 ) -> None:
     """Save a prior, atomically, with its tokenizer's fingerprint and the way there from `path`'s directory.
 
-    `tensors` replace the prior's own of the same names. Raises `CheckpointError` if the tokenizer has changed since it was loaded.
+    `tensors` replace the prior's own of the same names; `learned`: the levels that were ever trained, by default all.
+    Raises `CheckpointError` if the tokenizer has changed since it was loaded.
     """
     if digest(tokenizer.model.state_dict()) != tokenizer.digest:
         raise CheckpointError(
@@ -94,6 +102,7 @@ def write_prior(
         "spec": prior.spec.to_json(),
         "tokenizer": os.path.relpath(tokenizer.path.resolve(), path.parent.resolve()),
         "tokenizer_digest": tokenizer.digest,
+        "learned_levels": list(prior.spec.level_names if learned is None else learned),
     }
     _write(path, {**prior.state_dict(), **(tensors or {})}, described, data)
 
@@ -118,9 +127,15 @@ def load_prior(run: str | Path | None = None, device: torch.device = torch.devic
     prior = PRIORS.build(header["name"], header["options"], CodeSpec.from_json(header["spec"]))
     _fill(prior, tensors, path)
     prior.to(device).eval()
-    tokenizer = Path(os.path.normpath(path.parent.resolve() / header["tokenizer"]))
+    tokenizer = tokenizer_of(path, header)
     data = NamedOptions(**header["data"])
-    return LoadedPrior(prior, path, header["digest"], data, header, tokenizer, header["tokenizer_digest"])
+    learned = tuple(header.get("learned_levels", prior.spec.level_names))
+    return LoadedPrior(prior, path, header["digest"], data, header, tokenizer, header["tokenizer_digest"], learned)
+
+
+def tokenizer_of(path: Path, header: Mapping[str, Any]) -> Path:
+    """Where the tokenizer of the prior in the file `path` was, by its header."""
+    return Path(os.path.normpath(path.parent.resolve() / header["tokenizer"]))
 
 
 def _registered_name(registry: Registry[Any], part: object) -> str:

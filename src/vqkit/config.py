@@ -157,6 +157,12 @@ class PriorRunConfig(Settings):
 
     command: ClassVar[str] = "train-prior"
     prior: NamedOptions = NamedOptions(name="pixelcnn")
+    levels: tuple[str, ...] = Field(
+        (), description="Names of the levels of codes that learn; the others keep the weights that they start with. Empty: all."
+    )
+    start_from: str | None = Field(
+        None, description="A run of a prior on the same tokenizer, whose weights this one starts with; by default random ones."
+    )
     tokenizer: TokenizerConfig = TokenizerConfig()
     data: NamedOptions = NamedOptions(name="tokenizer")
     condition: ConditionConfig = ConditionConfig()

@@ -7,7 +7,7 @@ K codes, h x w the grid of codes. `observed` is True where a pixel is known.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -383,6 +383,36 @@ class Prior(nn.Module, ABC):
         super().__init__()
         self.options = options
         self.spec = spec
+        self._trained_levels = spec.level_names
+
+    @property
+    def trained_levels(self) -> tuple[str, ...]:
+        """Names of the levels that learn, at first all. The parameters of the others are frozen, and `loss_function` skips them.
+
+        Set to other names before the optimizer is made. Raises `ConfigError` for an unknown name, for none, or for a part of the
+        levels of a prior that can only learn them together.
+        """
+        return self._trained_levels
+
+    @trained_levels.setter
+    def trained_levels(self, names: Sequence[str]) -> None:
+        known = self.spec.level_names
+        if not names:
+            raise ConfigError("No level of the prior is to be trained.", f"Name one or more of {', '.join(known)}.")
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"The prior has no level '{name}' to train.", did_you_mean(name, known))
+        chosen = tuple(name for name in known if name in names)
+        self.freeze_other_levels(chosen)
+        self._trained_levels = chosen
+
+    def freeze_other_levels(self, names: tuple[str, ...]) -> None:
+        """Let only the parameters of the named levels learn. A prior whose levels have parameters of their own overrides this."""
+        if names != self.spec.level_names:
+            raise ConfigError(
+                f"{type(self).__name__} learns its levels ({', '.join(self.spec.level_names)}) together.",
+                "Leave --level out, or use --prior hierarchical.",
+            )
 
     @abstractmethod
     def nats(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:

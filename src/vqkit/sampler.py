@@ -70,10 +70,16 @@ def load_sampler(run: str | Path | None = None, tokenizer: str | Path | None = N
 
     `run`: a run of train-prior, a checkpoint directory or a file, or None for the newest prior in `runs/`; `tokenizer`: where its
     tokenizer is now, if it was moved. Raises `CheckpointError` when the tokenizer is not there or is not the one that the prior
-    was trained on.
+    was trained on, or when some levels of the prior have not been trained.
     """
     chosen = choose_device(device)
     loaded = load_prior(run, chosen)
+    missing = [name for name in loaded.prior.spec.level_names if name not in loaded.learned_levels]
+    if missing:
+        raise CheckpointError(
+            f"The prior {loaded.path} has learned {', '.join(loaded.learned_levels)}, and not yet {', '.join(missing)}.",
+            f"Go on with: vqkit train-prior --level {','.join(missing)} --start-from {run or loaded.path}",
+        )
     if tokenizer is None and not loaded.tokenizer.is_file():
         raise CheckpointError(
             f"The tokenizer of the prior {loaded.path} is not at {loaded.tokenizer} any more.", "Name its run with --tokenizer."

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 
 from vqkit import distributed, runs
 from vqkit.atomic import write_text
-from vqkit.checkpoint import read_header
+from vqkit.checkpoint import read_header, tokenizer_of
 from vqkit.config import (
     DEFAULT_EPOCHS,
     AnyRunConfig,
@@ -90,7 +90,8 @@ def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
 
 def _resolve_prior(config: PriorRunConfig) -> dict[str, Any]:
     """The file of the tokenizer that is meant and its fingerprint, and the data it was trained on where no others are named."""
-    path = runs.locate(config.tokenizer.run)
+    start = None if config.start_from is None else _start(config)
+    path = start.tokenizer if start and config.tokenizer.run is None else runs.locate(config.tokenizer.run)
     header = read_header(path)
     if header.get("kind") != "model" or not header["code_shapes"]:
         raise CheckpointError(f"{path} holds no model with codes.", "Name a run of a VQ model, such as vqvae, with --tokenizer.")
@@ -104,7 +105,41 @@ def _resolve_prior(config: PriorRunConfig) -> dict[str, Any]:
     if data.name == "tokenizer":
         data = NamedOptions(**{**header["data"], **data.options})
     tokenizer = TokenizerConfig(run=str(path), digest=header["digest"])
-    return {"prior": _complete(PRIORS, config.prior), "tokenizer": tokenizer, "data": resolve_data(data)}
+    if start and start.tokenizer_digest != header["digest"]:
+        raise CheckpointError(
+            f"The prior {start.path} models the codes of the tokenizer {start.tokenizer_digest[:12]}; {path} is another one, "
+            f"{header['digest'][:12]}.",
+            "Leave --tokenizer out, or leave --start-from out.",
+        )
+    prior = start.settings if start else _complete(PRIORS, config.prior)
+    return {"prior": prior, "tokenizer": tokenizer, "data": resolve_data(data)}
+
+
+class _Start(NamedTuple):
+    """The prior that another one starts with: its file, its settings, its tokenizer and that one's fingerprint."""
+
+    path: Path
+    settings: NamedOptions
+    tokenizer: Path
+    tokenizer_digest: str
+
+
+def _start(config: PriorRunConfig) -> _Start:
+    """What `start_from` names. Raises `ConfigError` when settings of the prior were given that differ from its own."""
+    path = runs.locate(config.start_from, kind="prior")
+    header = read_header(path)
+    if header.get("kind") != "prior":
+        raise CheckpointError(f"{path} holds a {header.get('kind')}, not a prior.", "Name a run of train-prior with --start-from.")
+    settings = NamedOptions(name=header["name"], **header["options"])
+    typed = {} if config.prior == PriorRunConfig().prior else config.prior.model_dump()
+    known, wanted = settings.model_dump(), _complete(PRIORS, config.prior).model_dump()
+    for key in typed:
+        if known.get(key) != wanted[key]:
+            raise ConfigError(
+                f"The prior {path} that training starts from has prior.{key} = {known.get(key)}, not {wanted[key]}.",
+                "Leave that setting out, or leave --start-from out.",
+            )
+    return _Start(path, settings, tokenizer_of(path, header), header["tokenizer_digest"])
 
 
 def _complete(registry: Registry[Any], part: NamedOptions) -> NamedOptions:
@@ -129,7 +164,7 @@ def _continued(
         if length in typed:
             training.pop(other, None)
     config = resolve(load_config(None, merge({**base, "training": training}, flags), assignments, schema))
-    _same_configuration(run, config, groups=("model", "prior", "tokenizer", "data", "condition"))
+    _same_configuration(run, config, groups=("model", "prior", "levels", "start_from", "tokenizer", "data", "condition"))
     return config, run
 
 

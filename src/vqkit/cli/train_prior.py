@@ -37,6 +37,14 @@ def train_prior(
             "learns to complete). Default: none."
         ),
     ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option(help="Levels of codes that learn, of a hierarchical prior, separated by commas: top. Default: all."),
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Run of a prior on the same tokenizer whose weights to start with: one of --level top, say."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option("--data", "-d", help="Other data than the tokenizer was trained on, by name or path.")
     ] = None,
@@ -68,7 +76,7 @@ def train_prior(
         "compile": compile_,
         "picture_every": sample_every,
     }
-    told = None if condition is None else [name.strip() for name in condition.split(",") if name.strip() not in ("", "none")]
+    told = None if condition is None else [name for name in _names(condition) if name != "none"]
     flags: dict[str, Any] = {
         "prior": {"name": prior},
         "tokenizer": {"run": tokenizer},
@@ -76,7 +84,13 @@ def train_prior(
         "condition": {"told": told},
         "training": training,
     }
+    whole = {"levels": None if level is None else _names(level), "start_from": start_from}
     from vqkit.config import PriorRunConfig
     from vqkit.training import train
 
-    train(config, typed(flags), settings or [], out, resume, PriorRunConfig)
+    given = {name: value for name, value in whole.items() if value is not None}
+    train(config, {**typed(flags), **given}, settings or [], out, resume, PriorRunConfig)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -170,7 +170,7 @@ def frozen_tokenizer(prior: Prior, tokenizer: Loaded, batch: Batch) -> Verdict:
     """Whether a training step of the prior, on a copy of it, leaves the tokenizer as it was. `batch` as for `with_codes`."""
     before = digest(tokenizer.model.state_dict())
     kinds = ConditionConfig(told=condition_kinds(prior.spec))
-    task = PriorTask(copy.deepcopy(prior), tokenizer, settle_holes(kinds, tokenizer.model.spec), 0.0, SEED).train()
+    task = PriorTask(copy.deepcopy(prior), tokenizer, settle_holes(kinds, tokenizer.model.spec), {}, SEED).train()
     optimizer = torch.optim.AdamW([*task.parameters()], lr=1e-3, weight_decay=0)
     loss = task(with_codes(task.tokenizer, batch), Moment(0, 0.0)).loss
     loss.backward()

@@ -27,7 +27,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from vqkit.config import Settings, describe_validation_error
-from vqkit.errors import ConfigError, did_you_mean
+from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Tokenizer
 from vqkit.layers.residual import PositionEmbedding, ResidualBlock
 from vqkit.priors.autoregressive import Advance, AutoregressivePrior, Stepper
@@ -123,7 +123,6 @@ class HierarchicalPixelCNN(AutoregressivePrior):
                 coarser.append(CoarserCodes(spec.cardinalities[:level], spec.shapes[level], own.channels, blocks))
         self.networks: Sequence[PixelCNN] = nn.ModuleList(networks)  # type: ignore[assignment]
         self.coarser = nn.ModuleList(coarser)
-        self._trained = spec.level_names
 
     def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
         """See `AutoregressivePrior.logits`."""
@@ -141,24 +140,9 @@ class HierarchicalPixelCNN(AutoregressivePrior):
         features: Tensor = self.coarser[level - 1](coarser)
         return features if told is None else told + features
 
-    @property
-    def trained_levels(self) -> tuple[str, ...]:
-        """Names of the levels that learn, at first all. The parameters of the others are frozen, and `loss_function` skips them.
-
-        Set to other names before the optimizer is made. Raises `ConfigError` for an unknown name, or for none.
-        """
-        return self._trained
-
-    @trained_levels.setter
-    def trained_levels(self, names: Sequence[str]) -> None:
-        known = self.spec.level_names
-        if not names:
-            raise ConfigError("No level of the prior is to be trained.", f"Name one or more of {', '.join(known)}.")
-        for name in names:
-            if name not in known:
-                raise ConfigError(f"The prior has no level '{name}' to train.", did_you_mean(name, known))
-        self._trained = tuple(name for name in known if name in names)
-        for level, name in enumerate(known):
+    def freeze_other_levels(self, names: tuple[str, ...]) -> None:
+        """See `Prior.freeze_other_levels`."""
+        for level, name in enumerate(self.spec.level_names):
             self.networks[level].requires_grad_(name in names)
             if level:
                 self.coarser[level - 1].requires_grad_(name in names)
@@ -166,7 +150,7 @@ class HierarchicalPixelCNN(AutoregressivePrior):
     def loss_function(self, *codes: Tensor, conditioning: Conditioning | None = None) -> dict[str, Tensor]:
         """See `Prior.loss_function`; of the `trained_levels` alone. Give the codes of all levels, the coarsest first."""
         given = conditioning or Conditioning.nothing(len(codes[0]), self.spec, codes[0].device)
-        learned = [level for level, name in enumerate(self.spec.level_names) if name in self._trained]
+        learned = [level for level, name in enumerate(self.spec.level_names) if name in self.trained_levels]
         levels = {self.spec.level_names[level]: self.level_nats(level, codes, given) for level in learned}
         total = torch.cat([nats.flatten() for nats in levels.values()]).mean()
         return {"total_loss": total, **{name: nats.mean() for name, nats in levels.items()}}

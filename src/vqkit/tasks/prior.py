@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +36,18 @@ class PriorTask(Task):
     model: Prior
     headline = ("train/loss", "val/nats", "val/bits_per_image", "val/unigram_nats")
 
-    def __init__(self, prior: Prior, tokenizer: Loaded, condition: ConditionConfig, unigram_nats: float, seed: int) -> None:
+    def __init__(
+        self,
+        prior: Prior,
+        tokenizer: Loaded,
+        condition: ConditionConfig,
+        unigram_nats: Mapping[str, float],
+        seed: int,
+        learned_before: Sequence[str] = (),
+    ) -> None:
+        """`unigram_nats`: what a code of each level costs if only the codes' frequencies are known; `learned_before`: the levels
+        that the prior's weights know already.
+        """
         super().__init__()
         if not isinstance(tokenizer.model, Tokenizer):
             raise CheckpointError(f"The model in {tokenizer.path} has no codes.", "Use a run of a VQ model, such as vqvae.")
@@ -45,6 +56,9 @@ class PriorTask(Task):
         self.loaded = tokenizer
         self.condition = condition
         self.unigram_nats = unigram_nats
+        self.learned_levels = tuple(
+            name for name in prior.spec.level_names if name in learned_before or name in prior.trained_levels
+        )
         self.seed = seed
         self._warned = False
 
@@ -74,19 +88,26 @@ class PriorTask(Task):
         levels = self.model(batch.codes, self._told(batch, observed))
         sums = {"count": torch.tensor(float(len(batch.labels)), dtype=torch.float64)}
         names = zip(self.model.spec.level_names, levels, strict=True)
-        return {**sums, **{f"nats_{name}": level.double().sum() for name, level in names}}
+        return {**sums, **{f"nats_{name}": level.double().sum() for name, level in names if name in self.learned_levels}}
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
-        """See `Task.validation_row`: nats a code and bits an image, beside the entropies of simpler models."""
+        """See `Task.validation_row`: nats a code and bits an image, beside the entropies of simpler models.
+
+        Over the levels that have learned; `loss` over those that learn now.
+        """
         spec = self.model.spec
-        positions = {name: height * width for name, (height, width) in zip(spec.level_names, spec.shapes, strict=True)}
-        total = sum(sums[f"nats_{name}"] for name in positions) / sums["count"]
-        nats = total / sum(positions.values())
-        row = {"loss": nats, "nats": nats, "bits_per_image": total / math.log(2), "unigram_nats": self.unigram_nats}
-        uniform = sum(count * math.log(size) for count, size in zip(positions.values(), spec.cardinalities, strict=True))
-        row["uniform_nats"] = uniform / sum(positions.values())
-        if len(positions) > 1:
-            row |= {f"nats_{name}": sums[f"nats_{name}"] / sums["count"] / count for name, count in positions.items()}
+        levels = zip(spec.level_names, spec.shapes, spec.cardinalities, strict=True)
+        known = [(name, height * width, size) for name, (height, width), size in levels if name in self.learned_levels]
+        positions = {name: count for name, count, _ in known}
+        nats = {name: sums[f"nats_{name}"] / sums["count"] / count for name, count in positions.items()}
+        now = {name: positions[name] for name in self.model.trained_levels}
+        row = {"loss": _mean(nats, now), "nats": _mean(nats, positions)}
+        row["bits_per_image"] = row["nats"] * sum(positions.values()) / math.log(2)
+        row["unigram_nats"] = _mean(self.unigram_nats, positions)
+        row["uniform_nats"] = _mean({name: math.log(size) for name, _, size in known}, positions)
+        if len(spec.level_names) > 1:
+            row |= {f"nats_{name}": value for name, value in nats.items()}
+            row |= {f"unigram_nats_{name}": self.unigram_nats[name] for name in nats}
         return row
 
     def remark(self, figures: Mapping[str, float], best: float) -> str | None:
@@ -106,6 +127,8 @@ class PriorTask(Task):
         count = len(batch.labels)
         sampling = Sampling(seed=self.seed)
         rows = {"reconstruction": self._decode(batch.codes)}
+        if self.learned_levels != self.model.spec.level_names:
+            return rows  # the others would be noise
         rows["samples"] = self._decode(self.model.sample(count, sampling=sampling))
         if not self.model.spec.is_conditional:
             return rows
@@ -118,7 +141,7 @@ class PriorTask(Task):
 
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
         """See `Task.write`. Raises `CheckpointError` if the tokenizer is not what it was."""
-        write_prior(path, self.model, data, self.loaded, tensors)
+        write_prior(path, self.model, data, self.loaded, tensors, self.learned_levels)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -137,3 +160,8 @@ class PriorTask(Task):
         """Pictures of codes, without metadata: what the prior makes of it alone is to be seen."""
         unknown = torch.full((len(codes[0]), len(self.spec.conditions)), torch.nan, device=codes[0].device)
         return self.tokenizer.decode(codes, unknown)
+
+
+def _mean(values: Mapping[str, float], positions: Mapping[str, int]) -> float:
+    """The mean over all positions of the levels in `positions`, of values by level."""
+    return sum(values[name] * count for name, count in positions.items()) / sum(positions.values())
