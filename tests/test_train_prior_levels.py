@@ -31,7 +31,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tokenizer: Path | None, **given: Any) -> dict[str, Any]:
     training = {"batch_size": 16, "steps": 12, "warmup_steps": 2, "precision": "fp32", "learning_rate": 1e-2}
     named = {} if tokenizer is None else {"tokenizer": {"run": str(tokenizer)}}
-    return {"prior": SMALL, "training": training, **named, **given}
+    levels = {name: given.pop(name) for name in ("learn", "start_from") if name in given}
+    return {"prior": SMALL, "training": training, "levels": levels, **named, **given}
 
 
 def train_levels(run: Path, given: dict[str, Any]) -> Path:
@@ -41,7 +42,7 @@ def train_levels(run: Path, given: dict[str, Any]) -> Path:
 
 @pytest.fixture(scope="module")
 def top(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_levels(tmp_path_factory.mktemp("priors") / "top", settings(tokenizer, levels=["top"]))
+    return train_levels(tmp_path_factory.mktemp("priors") / "top", settings(tokenizer, learn=["top"]))
 
 
 def last_row(run: Path) -> dict[str, float]:
@@ -73,7 +74,7 @@ def test_half_a_prior_is_not_sampled_from(top: Path) -> None:
 
 def test_the_next_level_leaves_the_first_as_it_was(top: Path, tokenizer: Path, tmp_path: Path) -> None:
     # The settings of the prior, its tokenizer and its data are those of the run that it starts from.
-    given = settings(None, levels=["bottom"], start_from=str(top))
+    given = settings(None, learn=["bottom"], start_from=str(top))
     run = train_levels(tmp_path / "both", {name: group for name, group in given.items() if name != "prior"})
     assert all(torch.equal(value, of_level(top, 0)[name]) for name, value in of_level(run, 0).items())
     assert not all(torch.equal(value, of_level(top, 1)[name]) for name, value in of_level(run, 1).items())
@@ -99,7 +100,7 @@ def test_wrong_starts_and_levels_are_refused(top: Path, tokenizer: Path, tiny_ru
             train_levels(tmp_path / run, given)
         return raised.value.message, raised.value.hint or ""
 
-    message, hint = refused(**settings(tokenizer, levels=["botom"]))
+    message, hint = refused(**settings(tokenizer, learn=["botom"]))
     assert message == "The prior has no level 'botom' to train."
     assert "bottom" in hint
     message, hint = refused("other", **settings(None, start_from=str(top)) | {"prior": {"name": "hierarchical", "channels": 16}})
@@ -110,7 +111,8 @@ def test_wrong_starts_and_levels_are_refused(top: Path, tokenizer: Path, tiny_ru
     assert message.endswith("is told nothing, not metadata.")
     assert hint.startswith("Give --condition none")
     message, hint = refused(
-        "fifth", **settings(tiny_run, levels=["codes"]) | {"prior": {"name": "pixelcnn", "channels": 8}} | {"levels": ["top"]}
+        "fifth",
+        **settings(tiny_run, learn=["codes"]) | {"prior": {"name": "pixelcnn", "channels": 8}} | {"levels": {"learn": ["top"]}},
     )
     assert message == "The prior has no level 'top' to train."
     message, _ = refused("sixth", **settings(None, start_from=str(tokenizer)))

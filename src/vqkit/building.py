@@ -55,8 +55,8 @@ def _prior(config: PriorRunConfig, device: torch.device) -> Built:
         coded_split(pipeline, dataset.split(name), config.data, name, with_images=seen) for name in ("train", "val")
     )
     prior = _initialised(PRIORS, config, spec)
-    learned = _start_from(config.start_from, prior) if config.start_from else ()
-    prior.trained_levels = config.levels or spec.level_names
+    learned = _start_from(config.levels.start_from, prior) if config.levels.start_from else ()
+    prior.trained_levels = config.levels.learn or spec.level_names
     prior.to(device, memory_format=torch.channels_last)
     condition = settle_holes(config.condition, pipeline.spec)
     counts, held_out = (tuple(map(code_histogram, split.codes, spec.cardinalities)) for split in (train, validation))

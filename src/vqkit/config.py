@@ -78,6 +78,17 @@ class ConditionConfig(HolesConfig):
     hide_values: float = Field(0.1, ge=0, le=1, description="Share of the single metadata values that are unknown to the prior.")
 
 
+class LevelsConfig(Settings):
+    """What of a prior learns, and what it knows before."""
+
+    learn: tuple[str, ...] = Field(
+        (), description="Names of the levels of codes that learn; the others keep the weights that they start with. Empty: all."
+    )
+    start_from: str | None = Field(
+        None, description="A run of a prior on the same tokenizer, whose weights this one starts with; by default random ones."
+    )
+
+
 class TokenizerConfig(Settings):
     """The trained model whose codes a prior models."""
 
@@ -157,12 +168,7 @@ class PriorRunConfig(Settings):
 
     command: ClassVar[str] = "train-prior"
     prior: NamedOptions = NamedOptions(name="pixelcnn")
-    levels: tuple[str, ...] = Field(
-        (), description="Names of the levels of codes that learn; the others keep the weights that they start with. Empty: all."
-    )
-    start_from: str | None = Field(
-        None, description="A run of a prior on the same tokenizer, whose weights this one starts with; by default random ones."
-    )
+    levels: LevelsConfig = LevelsConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     data: NamedOptions = NamedOptions(name="tokenizer")
     condition: ConditionConfig = ConditionConfig()

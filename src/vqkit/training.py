@@ -90,7 +90,7 @@ def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
 
 def _resolve_prior(config: PriorRunConfig) -> dict[str, Any]:
     """The file of the tokenizer that is meant and its fingerprint, and the data it was trained on where no others are named."""
-    start = None if config.start_from is None else _start(config)
+    start = None if config.levels.start_from is None else _start(config)
     path = start.tokenizer if start and config.tokenizer.run is None else runs.locate(config.tokenizer.run)
     header = read_header(path)
     if header.get("kind") != "model" or not header["code_shapes"]:
@@ -126,7 +126,7 @@ class _Start(NamedTuple):
 
 def _start(config: PriorRunConfig) -> _Start:
     """What `start_from` names. Raises `ConfigError` when settings of the prior were given that differ from its own."""
-    path = runs.locate(config.start_from, kind="prior")
+    path = runs.locate(config.levels.start_from, kind="prior")
     header = read_header(path)
     if header.get("kind") != "prior":
         raise CheckpointError(f"{path} holds a {header.get('kind')}, not a prior.", "Name a run of train-prior with --start-from.")
@@ -164,7 +164,7 @@ def _continued(
         if length in typed:
             training.pop(other, None)
     config = resolve(load_config(None, merge({**base, "training": training}, flags), assignments, schema))
-    _same_configuration(run, config, groups=("model", "prior", "levels", "start_from", "tokenizer", "data", "condition"))
+    _same_configuration(run, config, groups=("model", "prior", "levels", "tokenizer", "data", "condition"))
     return config, run
 
 

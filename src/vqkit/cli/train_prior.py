@@ -82,14 +82,13 @@ def train_prior(
         "tokenizer": {"run": tokenizer},
         "data": {"name": data},
         "condition": {"told": told},
+        "levels": {"learn": None if level is None else _names(level), "start_from": start_from},
         "training": training,
     }
-    whole = {"levels": None if level is None else _names(level), "start_from": start_from}
     from vqkit.config import PriorRunConfig
     from vqkit.training import train
 
-    given = {name: value for name, value in whole.items() if value is not None}
-    train(config, {**typed(flags), **given}, settings or [], out, resume, PriorRunConfig)
+    train(config, typed(flags), settings or [], out, resume, PriorRunConfig)
 
 
 def _names(text: str) -> list[str]:
