@@ -1,0 +1,140 @@
+"""Memory and speed of every configuration: `python benchmarks/configurations.py [--batch-size N] [--steps N] [--out FILE]`.
+
+Each is trained for a few steps on synthetic pictures of its data's own size, smooth random fields, in a process of its own: images
+a second are the median over the steps after the first ones, peak memory is that of the process (on a GPU: of the device), and
+`before` is what the process held before the model was built. Nothing is read from disk and nothing is validated, so that the
+figures are those of the model, its optimizer and its loss. Priors are not here: see benchmarks/sampling.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+# Threads that spin at a barrier while another program has their core lose whole time slices there. Must precede torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+import torch.nn.functional as F
+
+from common.machine import describe_machine, describe_versions, publish
+from vqkit.config import RunConfig, load_config
+from vqkit.data.values import channel_names
+from vqkit.interfaces import Batch, DataSpec
+from vqkit.optimization import GuardedStep, build_optimizer
+from vqkit.precision import autocast, choose_device
+from vqkit.registry import MODELS
+from vqkit.tasks.autoencoder import AutoencoderTask
+from vqkit.tasks.task import Moment, settle_holes
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SPECS = {
+    "tyre": DataSpec("tyre", ("group_nc", "group_km", "bt", "fpu", "tpc"), 64, 32, "binary", exclusive=True),
+    "components": DataSpec("components", ("group_nc", "group_km", "fpu"), 64, 32, "binary", exclusive=True),
+    "cifar10": DataSpec("cifar10", channel_names(3), 32, 32, "intensity"),
+}
+
+
+def spec_of(config: RunConfig) -> DataSpec:
+    """Components and size of the pictures that a configuration is for."""
+    settings = config.data.options
+    if config.data.name in SPECS:
+        return SPECS[config.data.name]
+    size = settings.get("size")
+    return DataSpec(config.data.name, channel_names(3), settings.get("height", size), settings.get("width", size), "intensity")
+
+
+def pictures(spec: DataSpec, count: int) -> torch.Tensor:
+    """Smooth random fields, float [count, C, H, W] in [0, 1]; set or not where values are."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, len(spec.components), 8, 8, generator=generator)
+    fields = F.interpolate(coarse, (spec.height, spec.width), mode="bicubic").clamp(0, 1)
+    return (fields > 0.5).float() if spec.value_kind == "binary" else fields
+
+
+def measure(file: Path, batch_size: int | None, steps: int) -> dict[str, Any]:
+    """Figures of one configuration, in this process."""
+    config: RunConfig = load_config(file, {}, [])
+    spec, device = spec_of(config), choose_device("auto")
+    count = batch_size or config.training.batch_size
+    images = pictures(spec, count).to(device)
+    before = peak_mib(device)
+    torch.manual_seed(0)
+    model = MODELS.build(config.model.name, config.model.options, spec)
+    model.to(device, memory_format=torch.channels_last)
+    task = AutoencoderTask(model, settle_holes(config.masking, spec), 0).train()
+    optimizer = build_optimizer(task, config.training)
+    step = GuardedStep(optimizer, task.parameters(), config.training.clip_norm, device)
+    batch = Batch(images, torch.full((count, 0), torch.nan, device=device), torch.full((count,), -1, device=device))
+    seconds = []
+    for number in range(steps + 2):
+        start = time.perf_counter()
+        with autocast(config.training.precision, device):
+            output = task(batch, Moment(number, 100.0))
+        optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        step()
+        finish(device)
+        seconds.append(time.perf_counter() - start)
+    return {
+        "configuration": file.name,
+        "batch_size": count,
+        "image": [len(spec.components), spec.height, spec.width],
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "code_grids": [list(shape) for shape in getattr(model, "code_shapes", ())],
+        "images_per_second": round(count / statistics.median(seconds[2:]), 1),
+        "peak_mib": round(peak_mib(device)),
+        "before_mib": round(before),
+    }
+
+
+def peak_mib(device: torch.device) -> float:
+    """Peak memory of the device, or of this process, so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def finish(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, help="images a step; default: the configuration's own")
+    parser.add_argument("--largest-batch", type=int, default=8, help="for pictures of 128 px and more where there is no GPU")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="JSON file to write; default: print only")
+    parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.only:
+        print(json.dumps(measure(arguments.only, arguments.batch_size, arguments.steps)))
+        return
+    results = []
+    for file in sorted(CONFIGS.glob("vqvae*.yaml")):
+        config: RunConfig = load_config(file, {}, [])
+        large = spec_of(config).height >= 128 and not torch.cuda.is_available()
+        size = arguments.batch_size or (arguments.largest_batch if large else config.training.batch_size)
+        command = [sys.executable, __file__, "--only", str(file), "--steps", str(arguments.steps)]
+        command += ["--threads", str(arguments.threads), "--batch-size", str(size)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        results.append(json.loads(done.stdout))
+        print(results[-1], file=sys.stderr)
+    report = {"benchmark": "configurations", "machine": describe_machine(), "versions": describe_versions()}
+    publish({**report, "precision": "as configured", "results": results}, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
