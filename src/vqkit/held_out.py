@@ -79,7 +79,7 @@ class FirstImages(Split):
         self._split, self._count = split, count
 
     @property
-    def in_memory(self) -> bool:  # type: ignore[override]
+    def in_memory(self) -> bool:
         """As the split itself."""
         return self._split.in_memory
 

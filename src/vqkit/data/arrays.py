@@ -103,7 +103,7 @@ class ArrayDataset(ImageDataset):
         return ArraySplit(self.spec, images[positions], conditions[positions], labels[positions], chosen, flip)
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """The packed specification, or one made from the arrays and the options."""
         if self._packed is not None:
             return self._packed

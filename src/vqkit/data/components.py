@@ -89,7 +89,7 @@ class ComponentDataset(ImageDataset):
         return ArraySplit(self.spec, images[positions], conditions[positions], names=kept)
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Names and size from the training pictures, ranges of the conditions from their rows."""
         source, positions = self._plan.describing()
         _, images, conditions = self._pictures(source)

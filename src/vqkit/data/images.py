@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -102,7 +102,7 @@ class ImageFolderDataset(ImageDataset):
         return ArraySplit(self.spec, images[positions], labels=chosen.labels, names=chosen.names, flip=flip)
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Channels, size and classes."""
         names = self._options.components or channel_names(self._size.channels)
         return DataSpec(self._root.resolve().name, names, self._size.height, self._size.width, "intensity", classes=self._classes)
@@ -143,7 +143,7 @@ class StreamedSplit(Split):
     A picture that turns out to be damaged is replaced by the next one that is not, with a warning.
     """
 
-    in_memory: ClassVar[bool] = False
+    in_memory = False
 
     def __init__(self, spec: DataSpec, found: Found, size: PictureSize, flip: bool) -> None:
         super().__init__(spec)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ class ArraySplit(Split):
     `names`: one for each image, or None for their numbers; `flip`: whether `augment` mirrors half of the images left to right.
     """
 
-    in_memory: ClassVar[bool] = True
+    in_memory = True
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class LabelMapSplit(Split):
     `prefix`: what the images' names begin with.
     """
 
-    in_memory: ClassVar[bool] = True
+    in_memory = True
 
     def __init__(self, spec: DataSpec, label_maps: Tensor, conditions: Tensor, prefix: str) -> None:
         super().__init__(spec)

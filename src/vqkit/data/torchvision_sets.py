@@ -113,7 +113,7 @@ class _InMemory(TorchvisionDataset):
         return {"train": part == "train"}
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Channels, size and classes."""
         images, classes = self._images("test"), tuple(str(name) for name in self._part("test").classes)
         channels, height, width = images.shape[1:]
@@ -188,7 +188,7 @@ class CelebA(TorchvisionDataset):
         self._size = PictureSize(3, options.size, options.size)
 
     @property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Colour pictures of the chosen size."""
         return DataSpec(self.title, channel_names(3), self._size.height, self._size.width, "intensity")
 

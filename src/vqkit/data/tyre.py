@@ -95,7 +95,7 @@ class TyreDataset(ImageDataset):
         self._sections: dict[str, Sections] = {}
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Names, size and, from the training sections, the ranges of the conditions."""
         ranges = condition_specs(CONDITIONS, self._draw("train").conditions)
         return DataSpec("tyre", COMPONENTS, HEIGHT, WIDTH, "binary", exclusive=True, conditions=ranges)

@@ -119,11 +119,13 @@ class Batch(NamedTuple):
 class Split(ABC):
     """One part (train, validation or test) of a data set."""
 
-    in_memory: ClassVar[bool]
-    """Whether `batch` is a mere look-up; otherwise worker processes call it."""
-
     def __init__(self, spec: DataSpec) -> None:
         self.spec = spec
+
+    @property
+    @abstractmethod
+    def in_memory(self) -> bool:
+        """Whether `batch` is a mere look-up; otherwise worker processes call it. A class attribute where it is always the same."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -147,7 +149,11 @@ class ImageDataset(ABC):
     """A data set of the registry: its specification and its splits."""
 
     Options: ClassVar[type[BaseModel]]
-    spec: DataSpec
+
+    @property
+    @abstractmethod
+    def spec(self) -> DataSpec:
+        """Components, size, kind of values, conditions and classes. A class attribute where no setting changes it."""
 
     @abstractmethod
     def split(self, name: Literal["train", "val", "test"]) -> Split:
