@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from vqkit import likelihoods
 from vqkit.config import NamedOptions, Settings
 from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokenizer
+from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
-from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, SelfAttention, Upsample
+from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, Upsample
 from vqkit.quantizers.choice import QuantizerChoice
 
 
