@@ -251,15 +251,6 @@ class Trunk(nn.Module):
         return hidden
 
 
-def see(images: Tensor, observed: Tensor) -> Tensor:
-    """What an encoder sees of images [B, C, H, W] in [0, 1]: their observed part, and which part that is, [B, 2 C, H, W].
-
-    A hidden pixel is 0, half way between empty (-1) and full (1): missing is not empty.
-    """
-    known = observed.to(images.dtype)
-    return torch.cat([(2 * images - 1) * known, known], dim=1).contiguous(memory_format=torch.channels_last)
-
-
 def widths(options: CodingOptions) -> list[int]:
     """Channels after each halving down to the finest code grid: half as many a level up, at least 32."""
     halvings = options.stride.bit_length() - 1

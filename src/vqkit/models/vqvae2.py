@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Quantizer, check_images
 from vqkit.layers.residual import Upsample
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, see, widths
+from vqkit.masking import see
+from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, widths
 from vqkit.registry import MODELS, QUANTIZERS
 
 
@@ -114,7 +115,7 @@ class VQVAE2(CodingModel):
 
     def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         """See `CodingModel.look`: features [B, hidden, h, w] of each level."""
-        hidden = see(images, observed)
+        hidden = see(images, observed).contiguous(memory_format=torch.channels_last)
         seen: list[Tensor] = []
         for encoder in self.encoders:
             hidden = encoder(hidden)
