@@ -19,6 +19,7 @@ from vqkit.cli.training_options import (
     SeedOption,
     StepsOption,
     TrainingDeviceOption,
+    training_settings,
     typed,
 )
 
@@ -57,24 +58,16 @@ def train_prior(
 
     The tokenizer stays as it is. Its codes are computed once and kept in its run directory.
     """
-    training = {
-        "epochs": epochs,
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": lr,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "compile": compile_,
-        "picture_every": sample_every,
-    }
+    training = training_settings(
+        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_
+    )
     told = None if condition is None else [name.strip() for name in condition.split(",") if name.strip() not in ("", "none")]
     flags: dict[str, Any] = {
         "prior": {"name": prior},
         "tokenizer": {"run": tokenizer},
         "data": {"name": data},
         "condition": {"told": told},
-        "training": training,
+        "training": {**training, "picture_every": sample_every},
     }
     from vqkit.config import PriorRunConfig
     from vqkit.training import train
