@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vqkit.cli.app import app
+from vqkit.config import PriorRunConfig
 
 TYPED = {
     "--epochs": ("epochs", 3),
@@ -35,7 +36,7 @@ def received(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Any, ...]:
 def test_the_options_of_every_training_are_settings(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     words = [word for flag, (_, value) in TYPED.items() for word in (flag, str(value))]
     given = received(monkeypatch, command, *words, "--no-compile", "--out", "here", "--resume", "never", "--set", "a.b=1")
-    expected = {name: value for name, value in TYPED.values()} | {"compile": False}
+    expected = dict(TYPED.values()) | {"compile": False}
     assert given[:5] == (None, {"training": expected}, ["a.b=1"], Path("here"), "never")
 
 
@@ -54,7 +55,9 @@ def test_the_options_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("typed", "told"), [("metadata, observed", ["metadata", "observed"]), ("none", [])])
 def test_the_options_of_a_prior(monkeypatch: pytest.MonkeyPatch, typed: str, told: list[str]) -> None:
     words = ("--tokenizer", "runs/a", "--prior", "transformer", "--condition", typed, "--data", "mnist", "--sample-every", "2")
-    assert received(monkeypatch, "train-prior", *words)[1] == {
+    given = received(monkeypatch, "train-prior", *words)
+    assert given[5] is PriorRunConfig
+    assert given[1] == {
         "prior": {"name": "transformer"},
         "tokenizer": {"run": "runs/a"},
         "data": {"name": "mnist"},

@@ -25,10 +25,9 @@ from vqkit.data.packing import read_spec
 from vqkit.data.splits import ArraySplit, SplitPlan, condition_specs, is_binary, is_exclusive
 from vqkit.data.values import channel_axis, channel_names, to_bytes
 from vqkit.errors import ConfigError, DataError
-from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 
-SPLITS = ("train", "val", "test")
 MOST_CLASSES = 2**16
 _PATTERNS = {
     "images": ("{}_images", "{}", "x_{}", "{}_x", "images_{}"),
@@ -84,7 +83,8 @@ class ArrayDataset(ImageDataset):
         self._packed = read_spec(metadata, self._path)
         if self._packed is not None:
             _refuse_options(options, self._path)
-        self._contents = {name: content for name in SPLITS if (content := self._content(arrays, name)) is not None}
+        present = ((name, self._content(arrays, name)) for name in SPLITS)
+        self._contents: dict[str, Content] = {name: content for name, content in present if content is not None}
         if not self._contents:
             found = ", ".join(arrays) or "none"
             hint = "Name them train, val and test, or train_images and so on, or store a single array."
@@ -92,7 +92,7 @@ class ArrayDataset(ImageDataset):
         counts = {name: len(content.images) for name, content in self._contents.items()}
         self._plan = SplitPlan(counts, options.validation_share, self._path)
 
-    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+    def split(self, name: SplitName) -> ArraySplit:
         """One split."""
         source, positions = self._plan.of(name)
         images, labels, conditions, names = self._contents[source]

@@ -22,7 +22,7 @@ from vqkit.data.reading import PICTURE_SUFFIXES
 from vqkit.data.splits import ArraySplit, SplitPlan, condition_specs, is_binary, is_exclusive
 from vqkit.data.tables import TABLE, Table
 from vqkit.errors import ConfigError, DataError, did_you_mean
-from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 
 ORDER = ("group_nc", "group_km", "bt", "fpu", "tpc", "gi")
@@ -81,7 +81,7 @@ class ComponentDataset(ImageDataset):
         self._read: dict[str, Pictures] = {}
         self._plan = SplitPlan({name: len(files) for name, files in self._files.items()}, options.validation_share, self._root)
 
-    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+    def split(self, name: SplitName) -> ArraySplit:
         """One split, read at its first use. Raises `DataError` naming what is missing or cannot be read."""
         source, positions = self._plan.of(name)
         names, images, conditions = self._pictures(source)
@@ -140,7 +140,7 @@ def is_component_layout(root: Path) -> bool:
 
 def _find_splits(root: Path, table: Table | None) -> dict[str, Files]:
     """The files of each split that is there; without folders for them, the table's flags tell test images from the others."""
-    splits = {name: _find_files(root / name) for name in ("train", "val", "test") if (root / name).is_dir()}
+    splits: dict[str, Files] = {name: _find_files(root / name) for name in SPLITS if (root / name).is_dir()}
     if any(splits.values()):
         return splits
     files = _find_files(root)

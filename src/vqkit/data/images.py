@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import Field
@@ -25,7 +25,7 @@ from vqkit.data.files import PictureSize, decode, picture_paths, picture_size, q
 from vqkit.data.splits import ArraySplit, SplitPlan, random_flip
 from vqkit.data.values import channel_names
 from vqkit.errors import ConfigError, DataError
-from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split
+from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
 from vqkit.registry import DATASETS
 
 FALLBACK_SIZE = 64
@@ -85,7 +85,7 @@ class ImageFolderDataset(ImageDataset):
         )
         self._decoded: dict[str, tuple[Found, Tensor]] = {}
 
-    def split(self, name: Literal["train", "val", "test"]) -> Split:
+    def split(self, name: SplitName) -> Split:
         """One split; in memory if the whole of its folder fits into `memory_mb`."""
         source, positions = self._plan.of(name)
         found, flip = self._found[source], self._options.flip and name == "train"

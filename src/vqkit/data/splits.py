@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import DataError
-from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Split
+from vqkit.interfaces import SPLITS, Batch, ConditionSpec, DataSpec, Split
 
 _CHUNK = 1024
 
@@ -149,7 +149,7 @@ class SplitPlan:
 
         Raises `DataError` when there are no images at all.
         """
-        present = [name for name in ("train", "val", "test") if self._counts.get(name, 0)]
+        present = [name for name in SPLITS if self._counts.get(name, 0)]
         return self.of(present[0] if present else "train")
 
     def with_count(self, name: str, count: int) -> SplitPlan:

@@ -15,7 +15,7 @@ from abc import abstractmethod
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from vqkit.data.images import Found, StreamedSplit
 from vqkit.data.splits import ArraySplit, SplitPlan
 from vqkit.data.values import channel_names
 from vqkit.errors import DataError
-from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.interfaces import DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 from vqkit.torchvision_import import import_torchvision
 
@@ -119,7 +119,7 @@ class _InMemory(TorchvisionDataset):
         channels, height, width = images.shape[1:]
         return DataSpec(self.title, channel_names(channels), height, width, "intensity", classes=classes)
 
-    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+    def split(self, name: SplitName) -> ArraySplit:
         """One split; validation images are a fixed share of the training images."""
         counts = {part: len(self._part(part).targets) for part in ("train", "test")}
         source, positions = SplitPlan(counts, self._validation_share, self.title).of(name)
@@ -192,7 +192,7 @@ class CelebA(TorchvisionDataset):
         """Colour pictures of the chosen size."""
         return DataSpec(self.title, channel_names(3), self._size.height, self._size.width, "intensity")
 
-    def split(self, name: Literal["train", "val", "test"]) -> StreamedSplit:
+    def split(self, name: SplitName) -> StreamedSplit:
         """One of CelebA's own parts, decoded batch by batch."""
         files = [self._root / "celeba" / "img_align_celeba" / file for file in self._part(name).filename]
         found = Found(files, [file.stem for file in files], torch.full((len(files),), -1))

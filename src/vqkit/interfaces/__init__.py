@@ -9,12 +9,13 @@ K codes, h x w the grid of codes. `observed` is True where a pixel is known.
 
 from __future__ import annotations
 
-from vqkit.interfaces.data import Batch, Codes, ConditionSpec, DataSpec, ImageDataset, Split, check_images
+from vqkit.interfaces.data import SPLITS, Batch, Codes, ConditionSpec, DataSpec, ImageDataset, Split, SplitName, check_images
 from vqkit.interfaces.models import Autoencoder, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
 from vqkit.interfaces.steps import StepOutput
 
 __all__ = [
+    "SPLITS",
     "Autoencoder",
     "Batch",
     "CodeSpec",
@@ -28,6 +29,7 @@ __all__ = [
     "Quantizer",
     "Reconstruction",
     "Split",
+    "SplitName",
     "StepOutput",
     "Tokenizer",
     "check_images",

@@ -19,6 +19,12 @@ from vqkit.errors import ConfigError, DataError, did_you_mean
 Codes = tuple[Tensor, ...]
 """Code indices, coarse level first, each int64 [B, h, w]; one entry for a VQ-VAE, two or more for a VQ-VAE-2."""
 
+SplitName = Literal["train", "val", "test"]
+"""The parts of a data set."""
+
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+"""All of them, in the order in which they are listed everywhere."""
+
 
 @dataclass(frozen=True)
 class ConditionSpec:
@@ -156,7 +162,7 @@ class ImageDataset(ABC):
         """Components, size, kind of values, conditions and classes. A class attribute where no setting changes it."""
 
     @abstractmethod
-    def split(self, name: Literal["train", "val", "test"]) -> Split:
+    def split(self, name: SplitName) -> Split:
         """One split. A data set without validation images sets some of its training images aside for it.
 
         Raises `DataError` when that split has no images.
