@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from vqkit.config import Settings
+from vqkit.data.describing import ValueKindChoice, describe, with_kind
 from vqkit.data.files import decode, picture_size, read_all
 from vqkit.data.pictures import COMPOSITE
 from vqkit.data.reading import PICTURE_SUFFIXES
-from vqkit.data.splits import ArraySplit, SplitPlan, condition_specs, is_binary, is_exclusive
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
 from vqkit.data.tables import TABLE, Table
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
@@ -57,13 +58,8 @@ class ComponentDataset(ImageDataset):
         conditions: tuple[str, ...] | None = Field(
             None, description="Numeric columns of performances.csv to use. Default: width_px and height_px where they are there."
         )
-        value_kind: Literal["auto", "binary", "intensity"] = Field(
-            "auto",
-            description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255.",
-        )
-        validation_share: float = Field(
-            0.05, gt=0, lt=1, description="Share of the training images that validate if there is no val/."
-        )
+        value_kind: ValueKindChoice = "auto"
+        validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -93,18 +89,8 @@ class ComponentDataset(ImageDataset):
         """Names and size from the training pictures, ranges of the conditions from their rows."""
         source, positions = self._plan.describing()
         _, images, conditions = self._pictures(source)
-        kind = self._options.value_kind
-        if kind == "auto":
-            kind = "binary" if is_binary(images) else "intensity"
-        return DataSpec(
-            name=self._root.resolve().name,
-            components=self._components,
-            height=images.shape[2],
-            width=images.shape[3],
-            value_kind=kind,
-            exclusive=kind == "binary" and is_exclusive(images),
-            conditions=condition_specs(self._condition_names, conditions[positions]),
-        )
+        ranges = condition_specs(self._condition_names, conditions[positions])
+        return describe(images, self._options.value_kind, self._root.resolve().name, self._components, ranges)
 
     def _choose_components(self) -> tuple[str, ...]:
         found = {component for files in self._files.values() for paths in files.values() for component in paths}
@@ -116,9 +102,7 @@ class ComponentDataset(ImageDataset):
     def _pictures(self, source: str) -> Pictures:
         if source not in self._read:
             files = self._files[source]
-            images = _read_pictures(files, self._components)
-            if self._options.value_kind == "binary":
-                images = (images >= 128).to(torch.uint8).mul_(255)
+            images = with_kind(_read_pictures(files, self._components), self._options.value_kind)
             conditions = self._table.values(list(files), self._condition_names) if self._table else torch.empty(len(files), 0)
             self._read[source] = Pictures(list(files), images, conditions)
         return self._read[source]

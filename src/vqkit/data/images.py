@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.data.files import PictureSize, decode, picture_paths, picture_size, quiet_pillow, read_all
-from vqkit.data.splits import ArraySplit, SplitPlan, random_flip
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, random_flip
 from vqkit.data.values import channel_names
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
@@ -63,9 +63,7 @@ class ImageFolderDataset(ImageDataset):
         )
         flip: bool = Field(True, description="Mirror half of the training pictures left to right.")
         memory_mb: int = Field(2048, ge=0, description="Largest set in MiB, as uint8, that is held in memory.")
-        validation_share: float = Field(
-            0.05, gt=0, lt=1, description="Share of the training images that validate if there is no val/."
-        )
+        validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
         self._options = options

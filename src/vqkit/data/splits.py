@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from vqkit.errors import DataError
@@ -115,6 +117,13 @@ def hold_out(count: int, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     held = min(max(1, round(count * share)), max(0, count - 1))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[held:].sort().values, order[:held].sort().values
+
+
+ValidationShare = Annotated[
+    float,
+    Field(gt=0, lt=1, description="Share of the training images that validate where a set has no validation images of its own."),
+]
+"""The setting `validation_share` of data sets with a `SplitPlan`."""
 
 
 class SplitPlan:

@@ -26,7 +26,7 @@ from vqkit import distributed
 from vqkit.config import Settings
 from vqkit.data.files import PictureSize
 from vqkit.data.images import Found, StreamedSplit
-from vqkit.data.splits import ArraySplit, SplitPlan
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare
 from vqkit.data.values import channel_names
 from vqkit.errors import DataError
 from vqkit.interfaces import DataSpec, ImageDataset, SplitName
@@ -103,7 +103,7 @@ class _InMemory(TorchvisionDataset):
     class Options(TorchvisionDataset.Options):
         """Settings of the data sets without validation images of their own."""
 
-        validation_share: float = Field(0.05, gt=0, lt=1, description="Share of the training images that validate.")
+        validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
