@@ -171,7 +171,7 @@ def _open(path: Path) -> tuple[Arrays, dict[str, str]]:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}, {}
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name).numpy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {name: file.get_tensor(name).numpy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no mapping
     except PermissionError:
         raise DataError(f"{path} may not be read.", "Change its permissions.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError, TypeError):
