@@ -52,8 +52,8 @@ def keep_sets(batch: int, components: int, keep: str, generator: torch.Generator
     return order < count[:, None]
 
 
-def see(images: Tensor, observed: Tensor) -> Tensor:
-    """What a network sees of images [B, C, H, W] in [0, 1]: their observed part, and which part that is, [B, 2 C, H, W].
+def observed_pixels(images: Tensor, observed: Tensor) -> Tensor:
+    """What a network may see of images [B, C, H, W] in [0, 1]: their observed part, and which part that is, [B, 2 C, H, W].
 
     A hidden pixel is 0, half way between empty (-1) and full (1): missing is not empty.
     """

@@ -25,6 +25,7 @@ from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokeniz
 from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
 from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, Upsample
+from vqkit.masking import observed_pixels
 from vqkit.quantizers.choice import QuantizerChoice
 
 
@@ -249,6 +250,11 @@ class Trunk(nn.Module):
         for block in self.after:
             hidden = block(hidden, embedding)
         return hidden
+
+
+def see(images: Tensor, observed: Tensor) -> Tensor:
+    """What an encoder sees of images [B, C, H, W] in [0, 1], [B, 2 C, H, W]: see `observed_pixels`. Laid out for convolutions."""
+    return observed_pixels(images, observed).contiguous(memory_format=torch.channels_last)
 
 
 def widths(options: CodingOptions) -> list[int]:

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Quantizer
-from vqkit.masking import see
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, widths
+from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, see, widths
 from vqkit.registry import MODELS, QUANTIZERS
 
 
@@ -78,7 +76,7 @@ class VQVAE(CodingModel):
 
     def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         """See `CodingModel.look`."""
-        return (self.encoder(see(images, observed).contiguous(memory_format=torch.channels_last)),)
+        return (self.encoder(see(images, observed)),)
 
     def given(self, grid: int, seen: tuple[Tensor, ...], coarser: Sequence[Tensor]) -> Tensor:
         """See `CodingModel.given`: what was seen, as it is."""

@@ -31,8 +31,7 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Quantizer, check_images
 from vqkit.layers.residual import Upsample
-from vqkit.masking import see
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, widths
+from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, see, widths
 from vqkit.registry import MODELS, QUANTIZERS
 
 
@@ -115,7 +114,7 @@ class VQVAE2(CodingModel):
 
     def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         """See `CodingModel.look`: features [B, hidden, h, w] of each level."""
-        hidden = see(images, observed).contiguous(memory_format=torch.channels_last)
+        hidden = see(images, observed)
         seen: list[Tensor] = []
         for encoder in self.encoders:
             hidden = encoder(hidden)
