@@ -35,10 +35,10 @@ class Discs(ImageDataset):
     """Discs with rings around them, 32 x 32."""
 
     Options = DiscOptions
+    spec = DataSpec("discs", ("disc", "ring"), 32, 32, "binary", exclusive=True)
 
     def __init__(self, options: DiscOptions) -> None:
         self.count = options.count
-        self.spec = DataSpec("discs", ("disc", "ring"), 32, 32, "binary", exclusive=True)
 
     def split(self, name: Literal["train", "val", "test"]) -> Split:
         """One split, from a seed of its own."""

@@ -1,4 +1,4 @@
-"""What the pages say can be typed: every command line in them is one that vqkit understands."""
+"""What the pages say is so: every command line in them is one that vqkit understands, every module that they name exists."""
 
 from __future__ import annotations
 
@@ -50,3 +50,20 @@ def test_links_of_pages_outside_the_site_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+MODULES = [path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "vqkit").rglob("*.py")]
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"[\w/]+\.py\b", ARCHITECTURE))))
+def test_every_module_that_the_architecture_names_exists(name: str) -> None:
+    assert any(module.endswith(f"/{name}") for module in MODULES)
+
+
+def test_the_architecture_names_every_room() -> None:
+    rooms = ARCHITECTURE.split("```")[1]
+    places = {module.split("/")[1] + ("/" if module.count("/") > 1 else "") for module in MODULES}
+    assert "trainer.py" in places
+    assert "models/" in places
+    assert [place for place in sorted(places) if not re.search(rf"\b{re.escape(place)}", rooms)] == []

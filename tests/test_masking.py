@@ -16,6 +16,7 @@ from vqkit.masking import (
     mask_components,
     mask_probability,
     observed_components,
+    observed_pixels,
     sample_observed,
     sample_pixels,
 )
@@ -201,6 +202,13 @@ def test_observed_components_are_true_where_kept() -> None:
     assert observed.shape == (2, 3, 4, 5)
     assert observed[:, [0, 2]].all()
     assert not observed[:, 1].any()
+
+
+def test_what_is_seen_tells_missing_from_empty_and_full() -> None:
+    images = torch.tensor([0.0, 1.0, 0.25, 0.0, 1.0, 0.5]).view(1, 2, 1, 3)
+    observed = torch.tensor([True, True, True, False, False, True]).view(1, 2, 1, 3)
+    assert observed_pixels(images, observed).flatten().tolist() == [-1, 1, -0.5, 0, 0, 0, 1, 1, 1, 0, 0, 1]
+    assert observed_pixels(images, observed).shape == (1, 4, 1, 3)
 
 
 def test_the_global_random_state_is_left_alone() -> None:

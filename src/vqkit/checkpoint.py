@@ -107,7 +107,7 @@ def write_prior(
     _write(path, {**prior.state_dict(), **(tensors or {})}, described, data)
 
 
-def load_model(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> Loaded:  # noqa: B008 - immutable
+def load_model(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> Loaded:
     """Load a model in evaluation mode; see `locate` for what `run` may be.
 
     Raises `CheckpointError` when the file is truncated, was edited, is of another kind, or needs a model that is not registered.
@@ -120,7 +120,7 @@ def load_model(run: str | Path | None = None, device: torch.device = torch.devic
     return Loaded(model, path, header["digest"], NamedOptions(**header["data"]), header)
 
 
-def load_prior(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> LoadedPrior:  # noqa: B008 - immutable
+def load_prior(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> LoadedPrior:
     """Load a prior in evaluation mode, without its tokenizer; see `locate` for what `run` may be. Raises as `load_model` does."""
     path = locate(run, kind="prior")
     tensors, header = _read(path, device, "prior", "Name a run of train-prior.")

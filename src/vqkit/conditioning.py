@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, did_you_mean
 from vqkit.interfaces import CodeSpec, Conditioning, DataSpec, Tokenizer
+from vqkit.masking import observed_pixels
 
 KINDS = ("metadata", "class", "observed")
 
@@ -49,8 +50,7 @@ def condition_kinds(spec: CodeSpec) -> tuple[str, ...]:
 
 def observed_maps(tokenizer: Tokenizer, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
     """For each level, the map float32 [B, M, h, w] of the observed part of float images [B, C, H, W]; no gradient."""
-    known = observed.to(images.dtype)
-    pixels = torch.cat([(2 * images - 1) * known, known], dim=1)
+    pixels = observed_pixels(images, observed)
     with torch.no_grad():
         features = tokenizer.features(images, observed)
     strides = (images.shape[2] // height for height, _ in tokenizer.code_shapes)

@@ -118,7 +118,7 @@ def evaluate(
     batch_size: int = 64,
     limit: int | None = None,
     use_conditions: bool = False,
-    device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
+    device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure a model on a split.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +15,12 @@ from vqkit.config import NamedOptions
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError, did_you_mean
-from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split
+from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
 
 WORKERS = 2
 """Processes that read pictures which are not in memory."""
 Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """Given the number of images, a context that gives a function to call with how many more are done."""
-SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 
 
 def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limit: int | None = None) -> Split:
@@ -79,7 +78,7 @@ class FirstImages(Split):
         self._split, self._count = split, count
 
     @property
-    def in_memory(self) -> bool:  # type: ignore[override]
+    def in_memory(self) -> bool:
         """As the split itself."""
         return self._split.in_memory
 

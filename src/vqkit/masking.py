@@ -52,6 +52,15 @@ def keep_sets(batch: int, components: int, keep: str, generator: torch.Generator
     return order < count[:, None]
 
 
+def observed_pixels(images: Tensor, observed: Tensor) -> Tensor:
+    """What a network may see of images [B, C, H, W] in [0, 1]: their observed part, and which part that is, [B, 2 C, H, W].
+
+    A hidden pixel is 0, half way between empty (-1) and full (1): missing is not empty.
+    """
+    known = observed.to(images.dtype)
+    return torch.cat([(2 * images - 1) * known, known], dim=1)
+
+
 def mask_components(images: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
     """The component-masking study's own operation: with probability `p` keep one component of a sample and zero the others.
 
@@ -59,7 +68,8 @@ def mask_components(images: Tensor, p: float, generator: torch.Generator | None 
     `sample_observed`.
     """
     generator = generator or torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
-    observed = sample_observed(tuple(images.shape), p, MaskingConfig(keep="one"), generator)  # type: ignore[arg-type]
+    batch, components, height, width = images.shape
+    observed = sample_observed((batch, components, height, width), p, MaskingConfig(keep="one"), generator)
     return images * observed.to(images.device)
 
 

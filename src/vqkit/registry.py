@@ -15,14 +15,21 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from vqkit.config import describe_validation_error
 from vqkit.errors import ConfigError, RegistryError, did_you_mean
 
-Part = TypeVar("Part")
+
+class Configurable(Protocol):
+    """What a class must have to be a part."""
+
+    Options: ClassVar[type[BaseModel]]
+
+
+Part = TypeVar("Part", bound=Configurable)
 
 
 class Entry(NamedTuple, Generic[Part]):
@@ -75,7 +82,7 @@ class Registry(Generic[Part]):
 
     def options(self, name: str, settings: Mapping[str, Any]) -> BaseModel:
         """Check `settings` against the part's `Options` and fill in its defaults. Raises `ConfigError` for a wrong key or value."""
-        schema: type[BaseModel] = self.get(name).Options  # type: ignore[attr-defined]
+        schema = self.get(name).Options
         try:
             return schema.model_validate(dict(settings))
         except ValidationError as error:
@@ -84,7 +91,8 @@ class Registry(Generic[Part]):
     def build(self, name: str, settings: Mapping[str, Any], *context: Any, **keywords: Any) -> Part:
         """Check `settings` and build the part: `Class(options, *context, **keywords)`."""
         options = self.options(name, settings)
-        return self.get(name)(options, *context, **keywords)  # type: ignore[call-arg]
+        construct: Callable[..., Part] = self.get(name)
+        return construct(options, *context, **keywords)
 
     def _load(self) -> None:
         if self._loaded:

@@ -18,6 +18,7 @@ from vqkit.doctor import built_in, priors, trained
 from vqkit.doctor.checks import Finding, carry_out
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior, Tokenizer
+from vqkit.priors.hierarchical import HierarchicalPixelCNN
 from vqkit.registry import PRIORS
 
 CPU = torch.device("cpu")
@@ -216,6 +217,7 @@ def test_every_registered_part_is_examined() -> None:
     of_a_prior = ("causality", "cached logits", "cached draws", "guidance", "seeds", "frozen tokenizer", "saved and loaded")
     for prior in PRIORS.entries():
         assert [name for name in names if name.startswith(f"{prior}: ")] == [f"{prior}: {name}" for name in of_a_prior]
+    assert {f"hierarchical on vqvae2: {name}" for name in of_a_prior} <= set(names)
 
 
 def test_this_installation_is_sound() -> None:
@@ -235,8 +237,20 @@ def test_a_broken_part_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None
     assert finding.found.endswith("the prior sees ahead")
 
 
+def test_a_finer_level_that_is_told_something_else_is_found_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = HierarchicalPixelCNN.stepper
+    monkeypatch.setattr(
+        HierarchicalPixelCNN,
+        "stepper",
+        lambda self, level, coarser, told: sound(self, level, tuple(map(torch.zeros_like, coarser)), told),
+    )
+    checks = [check for check in built_in.examination(CPU) if check.name.startswith("hierarchical") and "logits" in check.name]
+    found = statuses({finding.name: finding for finding in carry_out(checks)})
+    assert found == {"hierarchical: cached logits": "ok", "hierarchical on vqvae2: cached logits": "failed"}
+
+
 def test_a_fresh_model_is_the_same_each_time_and_dead_nowhere() -> None:
-    first, second = (built_in.small_prior("pixelcnn", CPU) for _ in range(2))
+    first, second = (built_in.small_prior("pixelcnn", "vqvae", CPU) for _ in range(2))
     assert all(map(torch.equal, first.prior.state_dict().values(), second.prior.state_dict().values()))
     assert all(bool((parameter != 0).all()) for parameter in first.prior.parameters())
     assert isinstance(first.given, priors.Given)

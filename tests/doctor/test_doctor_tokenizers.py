@@ -45,10 +45,27 @@ def test_the_nearest_codes_pass() -> None:
     assert verdict == Verdict("ok", "30 features: each has the nearest code, as brute force finds it")
 
 
-def test_fixed_codes_need_not_be_the_nearest() -> None:
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_the_nearest_codes_of_a_codebook_that_moves_as_one_pass(distance: str) -> None:
+    quantizer = QUANTIZERS.build("simvq", {"num_codes": 40, "dim": 6, "distance": distance}).eval()
+    verdict = tokenizers.nearest_code((quantizer,), (features(),))
+    assert verdict == Verdict("ok", "30 features: each has the nearest code, as brute force finds it")
+
+
+def test_fixed_codes_have_no_codebook_to_search() -> None:
     verdict = tokenizers.nearest_code((Steps(),), (torch.rand(2, 1, 5, 3, generator=torch.Generator().manual_seed(0)),))
-    assert verdict.status == "ok"
-    assert "fixed" in verdict.found
+    assert verdict == Verdict(
+        "ok", "codes decode to what the forward pass gave; there is no single codebook to search for the nearest"
+    )
+
+
+@pytest.mark.parametrize(("name", "dim"), [("residual", 6), ("grouped", 3)])
+def test_several_codes_a_position_have_no_single_codebook_to_search(name: str, dim: int) -> None:
+    quantizer = QUANTIZERS.build(name, {"inner": {"name": "ema", "num_codes": 40, "dim": dim}}).eval()
+    verdict = tokenizers.nearest_code((quantizer,), (features(),))
+    assert verdict == Verdict(
+        "ok", "codes decode to what the forward pass gave; there is no single codebook to search for the nearest"
+    )
 
 
 def test_a_code_that_is_not_the_nearest_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,8 @@ def _encode_data(pipeline: Pipeline, data: str, split: str, batch_size: int) -> 
     from vqkit.cli.counting import counting
     from vqkit.data.opening import open_dataset
     from vqkit.encoding import encode_split
+    from vqkit.held_out import choose_split
 
-    if split not in ("train", "val", "test"):
-        raise ConfigError(f"There is no split '{split}'.", "Known: train, val, test.")
-    part = open_dataset(data).split(split)  # type: ignore[arg-type]
+    part = choose_split(open_dataset(data), split)
     with counting("encoded", len(part)) as advance:
         return encode_split(pipeline, part, advance, batch_size)

@@ -19,6 +19,7 @@ from vqkit.cli.training_options import (
     SeedOption,
     StepsOption,
     TrainingDeviceOption,
+    training_settings,
     typed,
 )
 
@@ -52,16 +53,9 @@ def train_vqvae(
 
     Without options: the masked VQ-VAE on the built-in tyre sections, a few minutes on a laptop.
     """
-    training = {
-        "epochs": epochs,
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": lr,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "compile": compile_,
-    }
+    training = training_settings(
+        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_
+    )
     flags: dict[str, Any] = {
         "model": {"name": model},
         "data": {"name": data},

@@ -19,6 +19,7 @@ from vqkit.cli.training_options import (
     SeedOption,
     StepsOption,
     TrainingDeviceOption,
+    training_settings,
     typed,
 )
 
@@ -65,17 +66,9 @@ def train_prior(
 
     The tokenizer stays as it is. Its codes are computed once and kept in its run directory.
     """
-    training = {
-        "epochs": epochs,
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": lr,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "compile": compile_,
-        "picture_every": sample_every,
-    }
+    training = training_settings(
+        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_
+    )
     told = None if condition is None else [name for name in _names(condition) if name != "none"]
     flags: dict[str, Any] = {
         "prior": {"name": prior},
@@ -83,7 +76,7 @@ def train_prior(
         "data": {"name": data},
         "condition": {"told": told},
         "levels": {"learn": None if level is None else _names(level), "start_from": start_from},
-        "training": training,
+        "training": {**training, "picture_every": sample_every},
     }
     from vqkit.config import PriorRunConfig
     from vqkit.training import train

@@ -21,6 +21,30 @@ PrecisionOption = Annotated[str | None, typer.Option(help="auto, fp32 or bf16; a
 CompileOption = Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile with torch.compile.")]
 
 
+def training_settings(
+    *,
+    epochs: int | None,
+    steps: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    seed: int | None,
+    device: str | None,
+    precision: str | None,
+    compile_: bool | None,
+) -> dict[str, Any]:
+    """The flags of these options under the names of their settings."""
+    return {
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": lr,
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "compile": compile_,
+    }
+
+
 def typed(flags: dict[str, Any]) -> dict[str, Any]:
     """Only the flags that were given on the command line, without empty groups."""
     groups = {group: {name: value for name, value in values.items() if value is not None} for group, values in flags.items()}

@@ -21,14 +21,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vqkit.config import Settings
+from vqkit.data.describing import ValueKindChoice, describe, with_kind
 from vqkit.data.packing import read_spec
-from vqkit.data.splits import ArraySplit, SplitPlan, condition_specs, is_binary, is_exclusive
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
 from vqkit.data.values import channel_axis, channel_names, to_bytes
 from vqkit.errors import ConfigError, DataError
-from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 
-SPLITS = ("train", "val", "test")
 MOST_CLASSES = 2**16
 _PATTERNS = {
     "images": ("{}_images", "{}", "x_{}", "{}_x", "images_{}"),
@@ -67,15 +67,10 @@ class ArrayDataset(ImageDataset):
         conditions: tuple[str, ...] | None = Field(
             None, description="Names of the columns of the conditions. Default: condition_1 and so on."
         )
-        value_kind: Literal["auto", "binary", "intensity"] = Field(
-            "auto",
-            description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255.",
-        )
+        value_kind: ValueKindChoice = "auto"
         flip: bool = Field(False, description="Mirror half of the training images left to right.")
         pad_to_multiple: int = Field(1, ge=1, description="Pad height and width with zeros on all sides to a multiple of this.")
-        validation_share: float = Field(
-            0.05, gt=0, lt=1, description="Share of the training images that validate if there is no val."
-        )
+        validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -84,7 +79,8 @@ class ArrayDataset(ImageDataset):
         self._packed = read_spec(metadata, self._path)
         if self._packed is not None:
             _refuse_options(options, self._path)
-        self._contents = {name: content for name in SPLITS if (content := self._content(arrays, name)) is not None}
+        present = ((name, self._content(arrays, name)) for name in SPLITS)
+        self._contents: dict[str, Content] = {name: content for name, content in present if content is not None}
         if not self._contents:
             found = ", ".join(arrays) or "none"
             hint = "Name them train, val and test, or train_images and so on, or store a single array."
@@ -92,7 +88,7 @@ class ArrayDataset(ImageDataset):
         counts = {name: len(content.images) for name, content in self._contents.items()}
         self._plan = SplitPlan(counts, options.validation_share, self._path)
 
-    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+    def split(self, name: SplitName) -> ArraySplit:
         """One split."""
         source, positions = self._plan.of(name)
         images, labels, conditions, names = self._contents[source]
@@ -103,7 +99,7 @@ class ArrayDataset(ImageDataset):
         return ArraySplit(self.spec, images[positions], conditions[positions], labels[positions], chosen, flip)
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """The packed specification, or one made from the arrays and the options."""
         if self._packed is not None:
             return self._packed
@@ -118,19 +114,14 @@ class ArrayDataset(ImageDataset):
         if len(names) != conditions.shape[1]:
             hint = f"Give {conditions.shape[1]} names."
             raise ConfigError(f"data.conditions names {len(names)} columns; {self._path} has {conditions.shape[1]}.", hint)
-        kind = self._options.value_kind
-        if kind == "auto":
-            kind = "binary" if is_binary(images) else "intensity"
         classes = 1 + max(int(content.labels.max()) for content in self._contents.values())
-        return DataSpec(
-            name=self._path.stem,
-            components=components,
-            height=images.shape[2],
-            width=images.shape[3],
-            value_kind=kind,
-            exclusive=kind == "binary" and is_exclusive(images),
-            conditions=condition_specs(names, conditions[positions]),
-            classes=tuple(str(number) for number in range(classes)),
+        return describe(
+            images,
+            self._options.value_kind,
+            self._path.stem,
+            components,
+            condition_specs(names, conditions[positions]),
+            tuple(str(number) for number in range(classes)),
         )
 
     def _content(self, arrays: Arrays, split: str) -> Content | None:
@@ -166,9 +157,7 @@ class ArrayDataset(ImageDataset):
                 last = channel_axis(array.shape[1:], source) == -1
             array = np.moveaxis(array, -1, 1) if last else array
         images = torch.from_numpy(np.ascontiguousarray(array if self._packed else to_bytes(array, source)))
-        if self._options.value_kind == "binary":
-            images = (images >= 128).to(torch.uint8).mul_(255)
-        return _pad(images, self._options.pad_to_multiple)
+        return _pad(with_kind(images, self._options.value_kind), self._options.pad_to_multiple)
 
 
 def _open(path: Path) -> tuple[Arrays, dict[str, str]]:
@@ -182,7 +171,7 @@ def _open(path: Path) -> tuple[Arrays, dict[str, str]]:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}, {}
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name).numpy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {name: file.get_tensor(name).numpy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no mapping
     except PermissionError:
         raise DataError(f"{path} may not be read.", "Change its permissions.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError, TypeError):

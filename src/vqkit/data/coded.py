@@ -22,7 +22,7 @@ class CodedSplit(Split):
         self._with_images = with_images
 
     @property
-    def in_memory(self) -> bool:  # type: ignore[override]
+    def in_memory(self) -> bool:
         """As the images themselves, where they are read at all."""
         return self._images.in_memory or not self._with_images
 

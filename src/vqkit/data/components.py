@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from vqkit.config import Settings
+from vqkit.data.describing import ValueKindChoice, describe, with_kind
 from vqkit.data.files import decode, picture_size, read_all
 from vqkit.data.pictures import COMPOSITE
 from vqkit.data.reading import PICTURE_SUFFIXES
-from vqkit.data.splits import ArraySplit, SplitPlan, condition_specs, is_binary, is_exclusive
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
 from vqkit.data.tables import TABLE, Table
 from vqkit.errors import ConfigError, DataError, did_you_mean
-from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 
 ORDER = ("group_nc", "group_km", "bt", "fpu", "tpc", "gi")
@@ -57,13 +58,8 @@ class ComponentDataset(ImageDataset):
         conditions: tuple[str, ...] | None = Field(
             None, description="Numeric columns of performances.csv to use. Default: width_px and height_px where they are there."
         )
-        value_kind: Literal["auto", "binary", "intensity"] = Field(
-            "auto",
-            description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255.",
-        )
-        validation_share: float = Field(
-            0.05, gt=0, lt=1, description="Share of the training images that validate if there is no val/."
-        )
+        value_kind: ValueKindChoice = "auto"
+        validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -81,7 +77,7 @@ class ComponentDataset(ImageDataset):
         self._read: dict[str, Pictures] = {}
         self._plan = SplitPlan({name: len(files) for name, files in self._files.items()}, options.validation_share, self._root)
 
-    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+    def split(self, name: SplitName) -> ArraySplit:
         """One split, read at its first use. Raises `DataError` naming what is missing or cannot be read."""
         source, positions = self._plan.of(name)
         names, images, conditions = self._pictures(source)
@@ -89,22 +85,12 @@ class ComponentDataset(ImageDataset):
         return ArraySplit(self.spec, images[positions], conditions[positions], names=kept)
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Names and size from the training pictures, ranges of the conditions from their rows."""
         source, positions = self._plan.describing()
         _, images, conditions = self._pictures(source)
-        kind = self._options.value_kind
-        if kind == "auto":
-            kind = "binary" if is_binary(images) else "intensity"
-        return DataSpec(
-            name=self._root.resolve().name,
-            components=self._components,
-            height=images.shape[2],
-            width=images.shape[3],
-            value_kind=kind,
-            exclusive=kind == "binary" and is_exclusive(images),
-            conditions=condition_specs(self._condition_names, conditions[positions]),
-        )
+        ranges = condition_specs(self._condition_names, conditions[positions])
+        return describe(images, self._options.value_kind, self._root.resolve().name, self._components, ranges)
 
     def _choose_components(self) -> tuple[str, ...]:
         found = {component for files in self._files.values() for paths in files.values() for component in paths}
@@ -116,9 +102,7 @@ class ComponentDataset(ImageDataset):
     def _pictures(self, source: str) -> Pictures:
         if source not in self._read:
             files = self._files[source]
-            images = _read_pictures(files, self._components)
-            if self._options.value_kind == "binary":
-                images = (images >= 128).to(torch.uint8).mul_(255)
+            images = with_kind(_read_pictures(files, self._components), self._options.value_kind)
             conditions = self._table.values(list(files), self._condition_names) if self._table else torch.empty(len(files), 0)
             self._read[source] = Pictures(list(files), images, conditions)
         return self._read[source]
@@ -140,7 +124,7 @@ def is_component_layout(root: Path) -> bool:
 
 def _find_splits(root: Path, table: Table | None) -> dict[str, Files]:
     """The files of each split that is there; without folders for them, the table's flags tell test images from the others."""
-    splits = {name: _find_files(root / name) for name in ("train", "val", "test") if (root / name).is_dir()}
+    splits: dict[str, Files] = {name: _find_files(root / name) for name in SPLITS if (root / name).is_dir()}
     if any(splits.values()):
         return splits
     files = _find_files(root)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import Field
@@ -22,10 +22,10 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.data.files import PictureSize, decode, picture_paths, picture_size, quiet_pillow, read_all
-from vqkit.data.splits import ArraySplit, SplitPlan, random_flip
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, random_flip
 from vqkit.data.values import channel_names
 from vqkit.errors import ConfigError, DataError
-from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split
+from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
 from vqkit.registry import DATASETS
 
 FALLBACK_SIZE = 64
@@ -63,9 +63,7 @@ class ImageFolderDataset(ImageDataset):
         )
         flip: bool = Field(True, description="Mirror half of the training pictures left to right.")
         memory_mb: int = Field(2048, ge=0, description="Largest set in MiB, as uint8, that is held in memory.")
-        validation_share: float = Field(
-            0.05, gt=0, lt=1, description="Share of the training images that validate if there is no val/."
-        )
+        validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -85,7 +83,7 @@ class ImageFolderDataset(ImageDataset):
         )
         self._decoded: dict[str, tuple[Found, Tensor]] = {}
 
-    def split(self, name: Literal["train", "val", "test"]) -> Split:
+    def split(self, name: SplitName) -> Split:
         """One split; in memory if the whole of its folder fits into `memory_mb`."""
         source, positions = self._plan.of(name)
         found, flip = self._found[source], self._options.flip and name == "train"
@@ -102,7 +100,7 @@ class ImageFolderDataset(ImageDataset):
         return ArraySplit(self.spec, images[positions], labels=chosen.labels, names=chosen.names, flip=flip)
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Channels, size and classes."""
         names = self._options.components or channel_names(self._size.channels)
         return DataSpec(self._root.resolve().name, names, self._size.height, self._size.width, "intensity", classes=self._classes)
@@ -143,7 +141,7 @@ class StreamedSplit(Split):
     A picture that turns out to be damaged is replaced by the next one that is not, with a warning.
     """
 
-    in_memory: ClassVar[bool] = False
+    in_memory = False
 
     def __init__(self, spec: DataSpec, found: Found, size: PictureSize, flip: bool) -> None:
         super().__init__(spec)

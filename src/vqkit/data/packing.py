@@ -11,7 +11,7 @@ import torch
 
 from vqkit.atomic import write_atomically
 from vqkit.errors import DataError
-from vqkit.interfaces import DataSpec, ImageDataset, Split
+from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, Split
 
 SPEC_KEY = "vqkit_spec"
 FORMAT_KEY = "vqkit_format"
@@ -46,8 +46,7 @@ def pack(dataset: ImageDataset, path: Path) -> dict[str, int]:
         raise DataError(
             f"{path} does not end in .safetensors.", "Packed data sets are safetensors files: give --out FILE.safetensors."
         )
-    names: tuple[str, ...] = ("train", "val", "test")
-    splits = {name: dataset.split(name) for name in names}  # type: ignore[arg-type]
+    splits = {name: dataset.split(name) for name in SPLITS}
     parts = [part for name, split in splits.items() for part in _parts(name, split, dataset.spec)]
     with write_atomically(path) as temporary, temporary.open("wb") as file:
         header = _header(parts, dataset.spec)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from vqkit.errors import DataError
-from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Split
+from vqkit.interfaces import SPLITS, Batch, ConditionSpec, DataSpec, Split
 
 _CHUNK = 1024
 
@@ -22,7 +23,7 @@ class ArraySplit(Split):
     `names`: one for each image, or None for their numbers; `flip`: whether `augment` mirrors half of the images left to right.
     """
 
-    in_memory: ClassVar[bool] = True
+    in_memory = True
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class LabelMapSplit(Split):
     `prefix`: what the images' names begin with.
     """
 
-    in_memory: ClassVar[bool] = True
+    in_memory = True
 
     def __init__(self, spec: DataSpec, label_maps: Tensor, conditions: Tensor, prefix: str) -> None:
         super().__init__(spec)
@@ -118,6 +119,13 @@ def hold_out(count: int, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     return order[held:].sort().values, order[:held].sort().values
 
 
+ValidationShare = Annotated[
+    float,
+    Field(gt=0, lt=1, description="Share of the training images that validate where a set has no validation images of its own."),
+]
+"""The setting `validation_share` of data sets with a `SplitPlan`."""
+
+
 class SplitPlan:
     """Which images of which folder make up each split.
 
@@ -150,7 +158,7 @@ class SplitPlan:
 
         Raises `DataError` when there are no images at all.
         """
-        present = [name for name in ("train", "val", "test") if self._counts.get(name, 0)]
+        present = [name for name in SPLITS if self._counts.get(name, 0)]
         return self.of(present[0] if present else "train")
 
     def with_count(self, name: str, count: int) -> SplitPlan:

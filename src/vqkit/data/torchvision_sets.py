@@ -15,7 +15,7 @@ from abc import abstractmethod
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ from vqkit import distributed
 from vqkit.config import Settings
 from vqkit.data.files import PictureSize
 from vqkit.data.images import Found, StreamedSplit
-from vqkit.data.splits import ArraySplit, SplitPlan
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare
 from vqkit.data.values import channel_names
 from vqkit.errors import DataError
-from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.interfaces import DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 from vqkit.torchvision_import import import_torchvision
 
@@ -103,7 +103,7 @@ class _InMemory(TorchvisionDataset):
     class Options(TorchvisionDataset.Options):
         """Settings of the data sets without validation images of their own."""
 
-        validation_share: float = Field(0.05, gt=0, lt=1, description="Share of the training images that validate.")
+        validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -113,13 +113,13 @@ class _InMemory(TorchvisionDataset):
         return {"train": part == "train"}
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Channels, size and classes."""
         images, classes = self._images("test"), tuple(str(name) for name in self._part("test").classes)
         channels, height, width = images.shape[1:]
         return DataSpec(self.title, channel_names(channels), height, width, "intensity", classes=classes)
 
-    def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
+    def split(self, name: SplitName) -> ArraySplit:
         """One split; validation images are a fixed share of the training images."""
         counts = {part: len(self._part(part).targets) for part in ("train", "test")}
         source, positions = SplitPlan(counts, self._validation_share, self.title).of(name)
@@ -188,11 +188,11 @@ class CelebA(TorchvisionDataset):
         self._size = PictureSize(3, options.size, options.size)
 
     @property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Colour pictures of the chosen size."""
         return DataSpec(self.title, channel_names(3), self._size.height, self._size.width, "intensity")
 
-    def split(self, name: Literal["train", "val", "test"]) -> StreamedSplit:
+    def split(self, name: SplitName) -> StreamedSplit:
         """One of CelebA's own parts, decoded batch by batch."""
         files = [self._root / "celeba" / "img_align_celeba" / file for file in self._part(name).filename]
         found = Found(files, [file.stem for file in files], torch.full((len(files),), -1))

@@ -20,7 +20,7 @@ sqrt to a vector library that need not round so).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.data.splits import LabelMapSplit, condition_specs
-from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.interfaces import DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 
 COMPONENTS = ("group_nc", "group_km", "bt", "fpu", "tpc")
@@ -95,12 +95,12 @@ class TyreDataset(ImageDataset):
         self._sections: dict[str, Sections] = {}
 
     @cached_property
-    def spec(self) -> DataSpec:  # type: ignore[override]
+    def spec(self) -> DataSpec:
         """Names, size and, from the training sections, the ranges of the conditions."""
         ranges = condition_specs(CONDITIONS, self._draw("train").conditions)
         return DataSpec("tyre", COMPONENTS, HEIGHT, WIDTH, "binary", exclusive=True, conditions=ranges)
 
-    def split(self, name: Literal["train", "val", "test"]) -> LabelMapSplit:
+    def split(self, name: SplitName) -> LabelMapSplit:
         """One split, drawn at its first use."""
         sections = self._draw(name)
         return LabelMapSplit(self.spec, sections.label_maps, sections.conditions, prefix=name)

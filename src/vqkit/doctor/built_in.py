@@ -37,7 +37,9 @@ BOXES = DataSpec(
 )
 """Three shapes in images that are not square, told by a number and a class: with four pixels a code, a grid of 4 x 6."""
 TOKENIZER = "vqvae"
-"""The model whose codes the priors are tried on."""
+"""The model whose codes every prior is tried on."""
+FURTHER_TOKENIZERS = {"hierarchical": ("vqvae2",)}
+"""More models whose codes a prior is tried on: how its levels are told of each other shows only where there are several."""
 SHAKE = 0.05
 """Deviation of the noise added to all parameters of a fresh model, so that parts which start at zero take part as well."""
 IMAGES = 16
@@ -60,7 +62,8 @@ def examination(device: torch.device) -> list[Check]:
             checks += _tokenizer_checks(name, device)
     for name, entry in PRIORS.entries().items():
         if issubclass(entry.part, AutoregressivePrior):
-            checks += _prior_checks(name, device)
+            for tokenizer in (TOKENIZER, *FURTHER_TOKENIZERS.get(name, ())):
+                checks += _prior_checks(name, tokenizer, device)
     return checks
 
 
@@ -107,18 +110,18 @@ def small_tokenizer(name: str, device: torch.device) -> Loaded:
     return Loaded(model.eval(), Path(name), digest(model.state_dict()), NamedOptions(name="tyre"), {})
 
 
-def small_prior(name: str, device: torch.device) -> Example:
-    """A fresh prior with its default settings over the codes of the small tokenizer, told everything that can be told."""
-    loaded = small_tokenizer(TOKENIZER, device)
-    tokenizer = tokenizer_of(loaded)
+def small_prior(name: str, tokenizer: str, device: torch.device) -> Example:
+    """A fresh prior with its default settings over the codes of a small tokenizer, told everything that can be told."""
+    loaded = small_tokenizer(tokenizer, device)
+    model = tokenizer_of(loaded)
 
     def build() -> AutoregressivePrior:
-        prior: AutoregressivePrior = PRIORS.build(name, {}, code_spec(tokenizer, KINDS))
+        prior: AutoregressivePrior = PRIORS.build(name, {}, code_spec(model, KINDS))
         return prior
 
     prior = shaken(build, device)
-    batch = priors.with_codes(tokenizer, boxes(SAMPLES).to(device))
-    given = priors.Given(prior, batch.codes, priors.all_told(prior.spec, tokenizer, batch))
+    batch = priors.with_codes(model, boxes(SAMPLES).to(device))
+    given = priors.Given(prior, batch.codes, priors.all_told(prior.spec, model, batch))
     return Example(prior, loaded, batch, given)
 
 
@@ -136,16 +139,17 @@ def _tokenizer_checks(name: str, device: torch.device) -> list[Check]:
     ]
 
 
-def _prior_checks(name: str, device: torch.device) -> list[Check]:
-    example = cache(partial(small_prior, name, device))
+def _prior_checks(name: str, tokenizer: str, device: torch.device) -> list[Check]:
+    title = name if tokenizer == TOKENIZER else f"{name} on {tokenizer}"
+    example = cache(partial(small_prior, name, tokenizer, device))
     return [
-        Check(f"{name}: causality", lambda: priors.causality(example().given)),
-        Check(f"{name}: cached logits", lambda: priors.cached_logits(example().given)),
-        Check(f"{name}: cached draws", lambda: priors.same_draws(example().given, ("fixed-point", "naive"))),
-        Check(f"{name}: guidance", lambda: priors.guidance(example().given)),
-        Check(f"{name}: seeds", lambda: priors.seeds(example().given)),
-        Check(f"{name}: frozen tokenizer", lambda: priors.frozen_tokenizer(*example()[:3])),
-        Check(f"{name}: saved and loaded", lambda: _prior_saved(example())),
+        Check(f"{title}: causality", lambda: priors.causality(example().given)),
+        Check(f"{title}: cached logits", lambda: priors.cached_logits(example().given)),
+        Check(f"{title}: cached draws", lambda: priors.same_draws(example().given, ("fixed-point", "naive"))),
+        Check(f"{title}: guidance", lambda: priors.guidance(example().given)),
+        Check(f"{title}: seeds", lambda: priors.seeds(example().given)),
+        Check(f"{title}: frozen tokenizer", lambda: priors.frozen_tokenizer(*example()[:3])),
+        Check(f"{title}: saved and loaded", lambda: _prior_saved(example())),
     ]
 
 

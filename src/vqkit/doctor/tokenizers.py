@@ -18,7 +18,7 @@ from vqkit.doctor.checks import Verdict, failed, ok, skipped, warning
 from vqkit.doctor.pictures import hidden_part
 from vqkit.generate import Pipeline
 from vqkit.interfaces import Quantizer, Tokenizer
-from vqkit.quantizers.codebook import LearnedCodebook
+from vqkit.quantizers.lookup import LookupQuantizer
 
 NEAREST_TOLERANCE = 1e-4
 """Share by which the chosen code may be farther away than the nearest one: what float32 cannot tell apart."""
@@ -34,7 +34,8 @@ USES_A_CODE = 4
 def nearest_code(quantizers: Sequence[Quantizer], features: Sequence[Tensor]) -> Verdict:
     """Whether each feature gets the nearest code, by brute force in float64, and comes back as the forward pass has it.
 
-    `features` float32 [B, D, h, w] for each quantizer. Codes that are not learned need not be the nearest.
+    `features` float32 [B, D, h, w] for each quantizer. Without a single codebook, as `LookupQuantizer`
+    has it, only the way back is checked.
     """
     compared = 0
     for quantizer, level in zip(quantizers, features, strict=True):
@@ -42,7 +43,7 @@ def nearest_code(quantizers: Sequence[Quantizer], features: Sequence[Tensor]) ->
         chosen = quantizer.decode(indices)
         if not torch.equal(chosen, quantizer(level).features):
             return failed("codes do not decode to what the forward pass gave")
-        if not isinstance(quantizer, LearnedCodebook):
+        if not isinstance(quantizer, LookupQuantizer):
             continue
         codes = quantizer.decode(torch.arange(quantizer.num_codes, device=level.device)[None, None])[0, :, 0].T.double()
         rows = level.movedim(1, -1).flatten(0, -2).double()
@@ -54,7 +55,7 @@ def nearest_code(quantizers: Sequence[Quantizer], features: Sequence[Tensor]) ->
             return failed(f"{wrong} of {len(rows)} features got a code that is not the nearest one")
         compared += len(rows)
     if not compared:
-        return ok("codes decode to what the forward pass gave; they are fixed, so none has to be the nearest")
+        return ok("codes decode to what the forward pass gave; there is no single codebook to search for the nearest")
     return ok(f"{compared} features: each has the nearest code, as brute force finds it")
 
 

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.interfaces import CodeSpec, Conditioning
+from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
-from vqkit.layers.residual import PositionEmbedding, ResidualBlock, SelfAttention
+from vqkit.layers.residual import PositionEmbedding, ResidualBlock
 
 
 class PriorConditions(nn.Module):

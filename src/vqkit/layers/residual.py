@@ -35,33 +35,6 @@ class ResidualBlock(nn.Module):
         return x + self.contract(F.silu(inner))
 
 
-class SelfAttention(nn.Module):
-    """Every position looks at every other one: x + out(attention(norm(x))), starting as the identity.
-
-    A missing component has to be guessed from the whole image, further than a few convolutions see.
-    """
-
-    def __init__(self, channels: int, head_width: int = 64) -> None:
-        super().__init__()
-        self.heads = number_of_heads(channels, head_width)
-        self.norm = nn.LayerNorm(channels)
-        self.project = nn.Linear(channels, 3 * channels)
-        self.out = nn.Linear(channels, channels)
-        zero(self.out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] to [B, C, h, w]."""
-        batch, channels, height, width = x.shape
-        tokens = x.flatten(2).transpose(1, 2)
-        query, key, value = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.project(self.norm(tokens)).chunk(3, dim=2)
-        )
-        # Written out: on a processor the fused kernel's backward pass is several times slower at these sizes (128 positions).
-        weights = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(dim=-1)
-        mixed = (weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)
-        return x + self.out(mixed).transpose(1, 2).reshape(batch, channels, height, width)
-
-
 class Downsample(nn.Sequential):
     """Half the height and width: a 4x4 convolution of stride 2. [B, C, h, w] to [B, C', h/2, w/2]."""
 
@@ -94,12 +67,6 @@ class PositionEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] to [B, C, h, w]."""
         return x + (self.rows + self.columns).to(x.dtype)
-
-
-def number_of_heads(channels: int, head_width: int) -> int:
-    """How many equal heads of about `head_width` channels there are: `channels // head_width`, or the next smaller divisor."""
-    wanted = max(1, channels // head_width)
-    return next(heads for heads in range(wanted, 0, -1) if channels % heads == 0)
 
 
 @torch.no_grad()

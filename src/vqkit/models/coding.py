@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from vqkit import likelihoods
 from vqkit.config import NamedOptions, Settings
 from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokenizer
+from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
-from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, SelfAttention, Upsample
+from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, Upsample
+from vqkit.masking import observed_pixels
 from vqkit.quantizers.choice import QuantizerChoice
 
 
@@ -251,12 +253,8 @@ class Trunk(nn.Module):
 
 
 def see(images: Tensor, observed: Tensor) -> Tensor:
-    """What an encoder sees of images [B, C, H, W] in [0, 1]: their observed part, and which part that is, [B, 2 C, H, W].
-
-    A hidden pixel is 0, half way between empty (-1) and full (1): missing is not empty.
-    """
-    known = observed.to(images.dtype)
-    return torch.cat([(2 * images - 1) * known, known], dim=1).contiguous(memory_format=torch.channels_last)
+    """What an encoder sees of images [B, C, H, W] in [0, 1], [B, 2 C, H, W]: see `observed_pixels`. Laid out for convolutions."""
+    return observed_pixels(images, observed).contiguous(memory_format=torch.channels_last)
 
 
 def widths(options: CodingOptions) -> list[int]:

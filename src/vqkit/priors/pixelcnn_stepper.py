@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vqkit.priors.autoregressive import Stepper
 
 if TYPE_CHECKING:
-    from vqkit.layers.causal_attention import AttentionCache, CausalSelfAttention
+    from vqkit.layers.attention import AttentionCache, CausalSelfAttention
     from vqkit.priors.pixelcnn import GatedLayer, PixelCNN
 
 

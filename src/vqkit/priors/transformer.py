@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vqkit.config import Settings
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning
-from vqkit.layers.causal_attention import AttentionCache, CausalSelfAttention
+from vqkit.layers.attention import AttentionCache, CausalSelfAttention
 from vqkit.layers.prior_conditions import PriorConditions
 from vqkit.layers.residual import PositionEmbedding, zero
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper

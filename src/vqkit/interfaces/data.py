@@ -1,0 +1,185 @@
+"""What an image is: the specification that all parts agree on, data sets, their splits and their batches.
+
+Shapes: B images, C components (or colour channels), H x W pixels, D condition values, h x w a grid of codes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from vqkit.errors import ConfigError, DataError, did_you_mean
+
+Codes = tuple[Tensor, ...]
+"""Code indices, coarse level first, each int64 [B, h, w]; one entry for a VQ-VAE, two or more for a VQ-VAE-2."""
+
+SplitName = Literal["train", "val", "test"]
+"""The parts of a data set."""
+
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+"""All of them, in the order in which they are listed everywhere."""
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """One number that describes an image: its name and unit-bearing range in the training set, and how it is normalised."""
+
+    name: str
+    minimum: float
+    maximum: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What every data set, model and checkpoint must agree on.
+
+    `components` names the C channels; `value_kind` says whether pixels are shapes (binary, 0 or 255) or intensities (0 to 255);
+    `exclusive` says that at most one component may be set in a pixel, so that a label map can show an image whole.
+    """
+
+    name: str
+    components: tuple[str, ...]
+    height: int
+    width: int
+    value_kind: Literal["binary", "intensity"]
+    exclusive: bool = False
+    conditions: tuple[ConditionSpec, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the channels are the red, green and blue of one picture."""
+        return self.components == ("r", "g", "b")
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        """Names of the D conditions, in order."""
+        return tuple(condition.name for condition in self.conditions)
+
+    def component_indices(self, names: tuple[str, ...] | list[str]) -> list[int]:
+        """Positions of the named components. Raises `ConfigError` for a name that is not one of them."""
+        for name in names:
+            if name not in self.components:
+                raise ConfigError(
+                    f"There is no component '{name}' in the data set '{self.name}'.", did_you_mean(name, self.components)
+                )
+        return [self.components.index(name) for name in names]
+
+    def condition_row(self, values: Mapping[str, float]) -> Tensor:
+        """Named values as one row, float32 [D], NaN where none is given. Raises `ConfigError` for an unknown name."""
+        for name in values:
+            if name not in self.condition_names:
+                raise ConfigError(
+                    f"There is no condition '{name}' in the data set '{self.name}'.", did_you_mean(name, self.condition_names)
+                )
+        return torch.tensor([float(values.get(name, float("nan"))) for name in self.condition_names], dtype=torch.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a checkpoint's header."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> DataSpec:
+        """The inverse of `to_json`."""
+        values = dict(content)
+        values["components"] = tuple(values["components"])
+        values["classes"] = tuple(values["classes"])
+        values["conditions"] = tuple(ConditionSpec(**condition) for condition in values["conditions"])
+        return cls(**values)
+
+
+class Batch(NamedTuple):
+    """A few images and what is known of them.
+
+    `images` uint8 [B, C, H, W] as stored, or float [B, C, H, W] in [0, 1] once on the device;
+    `conditions` float32 [B, D] in the data's own units, NaN where unknown; `labels` int64 [B], -1 where there is no class;
+    `codes`: what a tokenizer made of the whole images, for the training of a prior; else empty.
+    """
+
+    images: Tensor
+    conditions: Tensor
+    labels: Tensor
+    codes: Codes = ()
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on `device`, its images as float in [0, 1]."""
+        images, conditions, labels, *codes = (tensor.to(device, non_blocking=True) for tensor in (*self[:3], *self.codes))
+        if not images.is_floating_point():
+            images = images.to(torch.float32).div_(255)
+        return Batch(images, conditions, labels, tuple(codes))
+
+    def pinned(self) -> Batch:
+        """The batch in page-locked memory, from where a copy to a GPU does not have to wait."""
+        images, conditions, labels, *codes = (tensor.pin_memory() for tensor in (*self[:3], *self.codes))
+        return Batch(images, conditions, labels, tuple(codes))
+
+
+class Split(ABC):
+    """One part (train, validation or test) of a data set."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        self.spec = spec
+
+    @property
+    @abstractmethod
+    def in_memory(self) -> bool:
+        """Whether `batch` is a mere look-up; otherwise worker processes call it. A class attribute where it is always the same."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> Batch:
+        """The images at `indices` (int64 [B]), as uint8."""
+
+    @abstractmethod
+    def names(self, indices: Tensor) -> list[str]:
+        """A name for each of the images at `indices`: the stem of its file, or its number."""
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """A random variant of float images [B, C, H, W], for training. Leaves them as they are unless a data set says otherwise."""
+        del generator
+        return images
+
+
+class ImageDataset(ABC):
+    """A data set of the registry: its specification and its splits."""
+
+    Options: ClassVar[type[BaseModel]]
+
+    @property
+    @abstractmethod
+    def spec(self) -> DataSpec:
+        """Components, size, kind of values, conditions and classes. A class attribute where no setting changes it."""
+
+    @abstractmethod
+    def split(self, name: SplitName) -> Split:
+        """One split. A data set without validation images sets some of its training images aside for it.
+
+        Raises `DataError` when that split has no images.
+        """
+
+    def measure(self, images: Tensor) -> Tensor | None:
+        """The conditions as they show in images [B, C, H, W] (uint8, or float in [0, 1]), float32 [B, D]; None if they do not."""
+        del images
+        return None
+
+
+def check_images(images: Tensor, spec: DataSpec) -> None:
+    """Raise `DataError` unless the images [B, C, H, W] have the specification's channels and size."""
+    expected = (len(spec.components), spec.height, spec.width)
+    if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+        given = " x ".join(str(size) for size in images.shape[1:])
+        raise DataError(
+            f"The image is {given} (components x height x width); the model was trained on {' x '.join(map(str, expected))}.",
+            f"Its components are {', '.join(spec.components)}.",
+        )

@@ -1,0 +1,162 @@
+"""Models of images: autoencoders, the tokenizers among them, and the quantizers that give a tokenizer its codes.
+
+Shapes: B images, C components, H x W pixels, D condition values or code dimensions, K codes, h x w a grid of codes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from vqkit.errors import ConfigError
+from vqkit.interfaces.data import Codes, DataSpec
+
+
+class Quantized(NamedTuple):
+    """What a quantizer makes of features.
+
+    `features` [B, D, h, w]: the chosen codes, with a gradient path to the input; `indices` int64 [B, h, w], or
+    [B, depth, h, w] from a quantizer with several codes a position; `codebook_loss` pulls codes to features, or is whatever else
+    the quantizer adds to the training loss, weighted by itself (zero for codebooks that learn by running means or not at all);
+    `commitment_loss` pulls features to codes, unweighted; both are float32 scalars.
+    """
+
+    features: Tensor
+    indices: Tensor
+    codebook_loss: Tensor
+    commitment_loss: Tensor
+
+
+class Quantizer(nn.Module, ABC):
+    """Replaces each feature vector by one of finitely many codes. Always float32, whatever the surrounding precision.
+
+    `num_codes`: K, of each of the codes of a position; `dim`: D, the channels of the features; `commitment_weight`: the weight
+    of the commitment loss in the training loss; `depth`: codes a position. Indices are int64 [B, h, w] where `depth` is 1, else
+    [B, depth, h, w].
+    """
+
+    Options: ClassVar[type[BaseModel]]
+    num_codes: int
+    dim: int
+    commitment_weight: float
+    depth: int = 1
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Quantized:
+        """Quantise features [B, D, h, w]. In training mode the codebook may learn from them, after they were quantised."""
+
+    @abstractmethod
+    def encode(self, features: Tensor) -> Tensor:
+        """Indices of features [B, D, h, w]; nothing learns."""
+
+    @abstractmethod
+    def decode(self, indices: Tensor) -> Tensor:
+        """Codes float32 [B, D, h, w] of indices. `decode(encode(z))` equals the forward value exactly."""
+
+    def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
+        """Move codes that were never chosen onto much used ones, slightly apart; returns how many.
+
+        `counts` int64 [K], or [depth, K] where `depth` is not 1: how often each code was chosen over a data set.
+        Raises `ConfigError` where codes are fixed, as they are unless a subclass says otherwise.
+        """
+        raise ConfigError(
+            f"The codes of the quantizer {type(self).__name__} are fixed and cannot be reset.",
+            "Only learned codebooks, such as ema and gradient, have codes to reset.",
+        )
+
+
+class Reconstruction(NamedTuple):
+    """What an autoencoder gives back for a batch.
+
+    `logits` [B, C, H, W]: parameters of the likelihood of each pixel (see `Autoencoder.mean`);
+    `losses`: named scalars to minimise, already weighted, whose sum is the training loss;
+    `monitors`: named scalars only to be recorded; `codes`: what was chosen, empty for continuous models.
+    """
+
+    logits: Tensor
+    losses: dict[str, Tensor]
+    monitors: dict[str, Tensor]
+    codes: Codes
+
+
+class Autoencoder(nn.Module, ABC):
+    """An image model that sees a part of an image and gives back the whole."""
+
+    Options: ClassVar[type[BaseModel]]
+
+    def __init__(self, options: BaseModel, spec: DataSpec) -> None:
+        super().__init__()
+        self.options = options
+        self.spec = spec
+
+    @abstractmethod
+    def forward(
+        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+    ) -> Reconstruction:
+        """Reconstruct whole images from their observed part, and measure the loss against the whole.
+
+        `images` float [B, C, H, W] in [0, 1]; `observed` bool [B, C, H, W], True where the model may look;
+        `conditions` float [B, D], NaN where unknown; `generator` draws whatever is random in training (on the CPU).
+        """
+
+    @abstractmethod
+    def mean(self, logits: Tensor) -> Tensor:
+        """The expected image, float32 [B, C, H, W] in [0, 1], under the likelihood with these logits."""
+
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+        """The expected whole images float32 [B, C, H, W] in [0, 1], in one pass."""
+        return self.mean(self(images, observed, conditions).logits)
+
+
+class Tokenizer(Autoencoder):
+    """An autoencoder with a discrete bottleneck. A prior sees only its code shapes and cardinalities."""
+
+    @property
+    @abstractmethod
+    def level_names(self) -> tuple[str, ...]:
+        """A name for each level of codes, coarse first."""
+
+    @property
+    @abstractmethod
+    def code_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(h, w) of each level for images of the specification's size."""
+
+    @property
+    @abstractmethod
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of codes K of each level."""
+
+    @property
+    @abstractmethod
+    def quantizers(self) -> tuple[Quantizer, ...]:
+        """The quantizer of each level; one of several codes a position stands there for each of its levels."""
+
+    @abstractmethod
+    def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        """What each level's quantizer is given, [B, D, h, w], for the observed part of float images [B, C, H, W]."""
+
+    @abstractmethod
+    def encode(self, images: Tensor, observed: Tensor) -> Codes:
+        """Codes of the observed part of float images [B, C, H, W]."""
+
+    @abstractmethod
+    def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
+        """Expected images float32 [B, C, H, W] in [0, 1] of codes."""
+
+    def reset_unused_codes(self, counts: tuple[Tensor, ...], generator: torch.Generator) -> int:
+        """Move codes that were never chosen onto much used ones, slightly apart; returns how many.
+
+        `counts` int64 [K] of each level: how often each code was chosen over a data set.
+        Raises `ConfigError` for a quantizer whose codes are fixed.
+        """
+        moved, level = 0, 0
+        while level < len(counts):
+            quantizer = self.quantizers[level]
+            own = counts[level : level + quantizer.depth]
+            moved += quantizer.reset_unused_codes(own[0] if quantizer.depth == 1 else torch.stack(own), generator)
+            level += quantizer.depth
+        return moved
