@@ -15,7 +15,7 @@ from vqkit.cli.evaluate import evaluate
 from vqkit.cli.prior_tables import _parts
 from vqkit.conditioning import code_spec
 from vqkit.errors import CheckpointError, ConfigError
-from vqkit.registry import PRIORS
+from vqkit.registry import MODELS, PRIORS
 
 app = typer.Typer()
 app.command("evaluate")(evaluate)
@@ -140,6 +140,21 @@ def test_codebook_stats_writes_pictures_and_says_where(tiny_run: Path, tmp_path:
     assert pictures == {"codes_usage.png", "codes_entropy.png", "codes_most_used.png", "codes_least_used.png", "statistics.json"}
 
 
+def test_codebook_stats_of_several_levels_shows_each_alone(tiny_run: Path, tmp_path: Path) -> None:
+    whole = load_model(tiny_run)
+    quantizer = {"name": "residual", "depth": 2, "inner": {"name": "ema", "num_codes": 8, "dim": 4}}
+    options = {"hidden": 8, "inner": 4, "blocks": 0, "attention": False, "quantizer": quantizer}
+    write_model(tmp_path / "model.safetensors", MODELS.build("vqvae", options, whole.model.spec).eval(), whole.data)
+    command = ("codebook-stats", "--run", tmp_path, "--limit", 8, "--out", tmp_path / "book")
+    content = json.loads(run(*command, "--json"))
+    assert [share["name"] for share in content["shares"]] == ["all levels", "codes_1 alone", "codes_2 alone", "none"]
+    assert str(tmp_path / "book" / "levels_alone.png") in content["pictures"]
+    assert (tmp_path / "book" / "levels_alone.png").is_file()
+    output = run(*command)
+    assert "decoded from, 8 images" in output
+    assert f"{content['shares'][1]['psnr']:.2f}" in next(line for line in output.splitlines() if line.startswith("codes_1 alone"))
+
+
 def test_codebook_stats_as_json(tiny_run: Path, tmp_path: Path) -> None:
     content = json.loads(run("codebook-stats", "--run", tiny_run, "--limit", 8, "--out", tmp_path, "--json"))
     assert json.loads((tmp_path / "statistics.json").read_text()) == content
@@ -147,6 +162,7 @@ def test_codebook_stats_as_json(tiny_run: Path, tmp_path: Path) -> None:
     assert sum(level["counts"]) == 8 * 16 * 8
     assert level["used"] + len(level["unused"]) == 32
     assert content["reset"] is None
+    assert content["shares"] == []
 
 
 def test_reset_unused_saves_a_usable_checkpoint(tiny_run: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vqkit.codebook import LevelStatistics
+    from vqkit.level_parts import LevelsShare
 
 
 def codebook_stats(
@@ -34,15 +35,17 @@ def codebook_stats(
 ) -> None:
     """Measure the use of the codes over held-out images, and draw them.
 
-    Pictures of each level: usage, entropy at each position, and the most and least used codes as they are decoded.
+    Pictures of each level: usage, entropy at each position, and the most and least used codes as they are decoded. Where there are
+    several levels, also what each carries alone, and how far that goes in decibels.
     """
     import json
     from functools import partial
 
-    from vqkit import codebook
+    from vqkit import codebook, level_parts
     from vqkit.atomic import write_text
     from vqkit.checkpoint import load_model
     from vqkit.cli.counting import counting
+    from vqkit.data.pictures import save_picture
     from vqkit.held_out import described_data, open_split
     from vqkit.precision import choose_device
 
@@ -55,6 +58,13 @@ def codebook_stats(
     statistics = [codebook.level_statistics(*level) for level in levels]
     directory = out or codebook.run_directory(loaded.path) / "codebook"
     pictures = codebook.write_pictures(model, encoded, statistics, directory, chosen)
+    shares = []
+    if (whole := level_parts.in_parts(model)) is not None:
+        means = level_parts.mean_parts(whole, encoded.levels, batch_size, chosen)
+        decoded = partial(counting, "decoded")
+        shares = level_parts.level_shares(whole, images, encoded.levels, means, batch_size, chosen, decoded)
+        pictures.append(directory / "levels_alone.png")
+        save_picture(level_parts.draw_levels_alone(whole, images, encoded.levels, means, chosen), pictures[-1])
     moved, checkpoint = codebook.reset_unused(loaded, statistics) if reset_unused else (0, None)
     described = described_data(loaded, data)
     content = {
@@ -64,6 +74,7 @@ def codebook_stats(
         "split": split,
         "images": len(images),
         "levels": [level.to_json() for level in statistics],
+        "shares": [share.to_json() for share in shares],
         "pictures": [str(path) for path in pictures],
         "reset": {"codes": moved, "checkpoint": str(checkpoint) if checkpoint else None} if reset_unused else None,
     }
@@ -75,6 +86,8 @@ def codebook_stats(
 
     typer.echo(f"{loaded.path}: {len(images)} images of {described.get('path', described['name'])}, {split} split")
     Console().print(_table(statistics))
+    if shares:
+        Console().print(_shares_table(shares, min(len(images), level_parts.IMAGES_MEASURED)))
     typer.echo(f"pictures and statistics.json written to {directory}/")
     if reset_unused:
         typer.echo(_reset_message(moved, checkpoint))
@@ -98,6 +111,16 @@ def _table(statistics: list[LevelStatistics]) -> Table:
             f"{level.entropy_bits:.2f} bits",
             f"{most} ({level.counts[most] / sum(level.counts):.1%})",
         )
+    return table
+
+
+def _shares_table(shares: list[LevelsShare], images: int) -> Table:
+    from rich.table import Table
+
+    table = Table(f"decoded from, {images} images", box=None, header_style="bold", pad_edge=False)
+    table.add_column("PSNR dB", justify="right")
+    for share in shares:
+        table.add_row(share.name, f"{share.psnr:.2f}")
     return table
 
 

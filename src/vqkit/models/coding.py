@@ -139,6 +139,28 @@ class CodingModel(Tokenizer):
             quantized.append(quantizer.decode(join_depth(indices)))
         return self.mean(self.logits(quantized, conditions))
 
+    def parts(self, codes: Codes) -> tuple[Tensor, ...]:
+        """What each level adds to the code vectors of its grid, float32 [B, D, h, w]: the parts of a grid's levels sum up to these.
+
+        Where a position has several codes, which add up or take channels of their own, a part is the difference that the level's
+        codes make while the others of its grid are code 0; the first part also holds what these others are.
+        """
+        levels = iter(codes)
+        parts: list[Tensor] = []
+        for quantizer in self.grid_quantizers:
+            indices = [next(levels) for _ in range(quantizer.depth)]
+            nothing = [torch.zeros_like(level) for level in indices]
+            for position, level in enumerate(indices):
+                vectors = quantizer.decode(join_depth([*nothing[:position], level, *nothing[position + 1 :]]))
+                parts.append(vectors - quantizer.decode(join_depth(nothing)) if position else vectors)
+        return tuple(parts)
+
+    def decode_parts(self, parts: Sequence[Tensor], conditions: Tensor) -> Tensor:
+        """Expected images [B, C, H, W] of what each level adds, or of anything in its place: `decode` for the `parts` of codes."""
+        levels = iter(parts)
+        quantized = [torch.stack([next(levels) for _ in range(each.depth)]).sum(0) for each in self.grid_quantizers]
+        return self.mean(self.logits(quantized, conditions))
+
     def _quantise(self, images: Tensor, observed: Tensor, whole: bool) -> tuple[list[Tensor], list[Tensor]]:
         """What each quantizer is given and the indices that it makes of it; nothing learns.
 
