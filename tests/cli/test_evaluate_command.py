@@ -9,12 +9,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from vqkit import evaluate as evaluation
 from vqkit.checkpoint import load_model, write_model, write_prior
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.evaluate import evaluate
 from vqkit.cli.prior_tables import _parts
 from vqkit.conditioning import code_spec
-from vqkit.errors import CheckpointError, ConfigError
+from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.registry import MODELS, PRIORS
 
 app = typer.Typer()
@@ -46,6 +47,39 @@ def test_evaluate_prints_a_row_for_each_keep_set(tiny_run: Path) -> None:
     assert "4 images of tyre, test split" in output
     assert "MSE / data variance" in output
     assert "perplexity" in output
+
+
+def test_evaluate_prints_what_the_codes_of_an_image_take(tiny_run: Path) -> None:
+    output = run("evaluate", "--run", tiny_run, "--keep", "bt", "--limit", 4)
+    table = {line.split("  ")[0]: line.split() for line in output.splitlines()[-4:]}
+    assert table["codes"][1:3] == ["16", "x"]
+    assert table["codes"][-2] == table["an image"][-2] == "640.0"
+    assert table["a pixel"][-2] == "0.3125"
+    assert 0 < float(table["a pixel"][-1]) < 0.3125
+
+
+def test_distances_are_printed_and_are_for_models_alone(
+    tiny_run: Path, priors: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="'tyre' has 5 components"):
+        run("evaluate", "--run", tiny_run, "--fid")
+    with pytest.raises(ConfigError, match=r"--lpips is a figure of models, and .* is a prior"):
+        run("evaluate", "--run", priors["metadata"], "--lpips")
+    asked: list[tuple[bool, bool]] = []
+
+    class Distances:
+        def __init__(self, spec: object, count: int, fid: bool, lpips: bool, device: object) -> None:
+            asked.append((fid, lpips))
+
+        def add(self, images: object, reconstructions: object) -> None: ...
+
+        def result(self) -> dict[str, float]:
+            return {"fid": 12.3456, "lpips": 0.04321}
+
+    monkeypatch.setattr(evaluation, "FeatureDistances", Distances)
+    output = run("evaluate", "--run", tiny_run, "--limit", 4, "--fid")
+    assert "full input: rFID 12.35, LPIPS 0.04321, MSE / data variance" in output
+    assert asked == [(True, False)]
 
 
 def test_evaluate_as_json_prints_one_object_and_writes_the_same(tiny_run: Path, tmp_path: Path) -> None:
