@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vqkit import likelihoods
 from vqkit.config import NamedOptions, Settings
+from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokenizer
 from vqkit.layers.conditions import ConditionEmbedding
 from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, SelfAttention, Upsample
@@ -285,6 +286,20 @@ def widths(options: CodingOptions) -> list[int]:
     """Channels after each halving down to the finest code grid: half as many a level up, at least 32."""
     halvings = options.stride.bit_length() - 1
     return [max(min(32, options.hidden), options.hidden >> (halvings - 1 - level)) for level in range(halvings)]
+
+
+def check_size(spec: DataSpec, stride: int, called: str, otherwise: str) -> None:
+    """Raise `ConfigError` unless the coarsest stride divides the images' size.
+
+    `called`: what that stride is; `otherwise`: what to do instead of resizing the images.
+    """
+    if spec.height % stride == 0 and spec.width % stride == 0:
+        return
+    height, width = (size + -size % stride for size in (spec.height, spec.width))
+    raise ConfigError(
+        f"Images of {spec.height} x {spec.width} (height x width) cannot be divided by {stride}, {called}.",
+        f"Sizes that fit are multiples of {stride}: resize with data.height={height} data.width={width}; or use {otherwise}.",
+    )
 
 
 def split_depth(indices: Tensor) -> list[Tensor]:
