@@ -28,10 +28,11 @@ _IMAGES_DRAWN = 8
 
 @dataclass(frozen=True)
 class LevelsShare:
-    """What some of the levels carry without the others: the PSNR in decibels of images decoded from them, averaged over images."""
+    """What some of the levels carry without the others: `psnr` in decibels of images decoded from them, averaged over `images`."""
 
     name: str
     levels: tuple[str, ...]
+    images: int
     psnr: float
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def level_shares(
             advance(len(positions))
     names = model.level_names
     return [
-        LevelsShare(name, tuple(names[level] for level in sorted(speaks)), sums[name] / len(chosen))
+        LevelsShare(name, tuple(names[level] for level in sorted(speaks)), len(chosen), sums[name] / len(chosen))
         for name, speaks in choices.items()
     ]
 

@@ -12,9 +12,11 @@ from vqkit.cli.inpaint import BatchSizeOption
 from vqkit.cli.parameters import DataOption, DeviceOption, JsonOption, RunOption
 
 if TYPE_CHECKING:
+    import torch
     from rich.table import Table
 
-    from vqkit.codebook import LevelStatistics
+    from vqkit.codebook import Encoded, LevelStatistics
+    from vqkit.interfaces import Split, Tokenizer
     from vqkit.level_parts import LevelsShare
 
 
@@ -41,11 +43,10 @@ def codebook_stats(
     import json
     from functools import partial
 
-    from vqkit import codebook, level_parts
+    from vqkit import codebook
     from vqkit.atomic import write_text
     from vqkit.checkpoint import load_model
     from vqkit.cli.counting import counting
-    from vqkit.data.pictures import save_picture
     from vqkit.held_out import described_data, open_split
     from vqkit.precision import choose_device
 
@@ -58,13 +59,8 @@ def codebook_stats(
     statistics = [codebook.level_statistics(*level) for level in levels]
     directory = out or codebook.run_directory(loaded.path) / "codebook"
     pictures = codebook.write_pictures(model, encoded, statistics, directory, chosen)
-    shares = []
-    if (whole := level_parts.in_parts(model)) is not None:
-        means = level_parts.mean_parts(whole, encoded.levels, batch_size, chosen)
-        decoded = partial(counting, "decoded")
-        shares = level_parts.level_shares(whole, images, encoded.levels, means, batch_size, chosen, decoded)
-        pictures.append(directory / "levels_alone.png")
-        save_picture(level_parts.draw_levels_alone(whole, images, encoded.levels, means, chosen), pictures[-1])
+    shares, alone = _levels_alone(model, images, encoded, directory, batch_size, chosen)
+    pictures += alone
     moved, checkpoint = codebook.reset_unused(loaded, statistics) if reset_unused else (0, None)
     described = described_data(loaded, data)
     content = {
@@ -87,10 +83,30 @@ def codebook_stats(
     typer.echo(f"{loaded.path}: {len(images)} images of {described.get('path', described['name'])}, {split} split")
     Console().print(_table(statistics))
     if shares:
-        Console().print(_shares_table(shares, min(len(images), level_parts.IMAGES_MEASURED)))
+        Console().print(_shares_table(shares))
     typer.echo(f"pictures and statistics.json written to {directory}/")
     if reset_unused:
         typer.echo(_reset_message(moved, checkpoint))
+
+
+def _levels_alone(
+    model: Tokenizer, images: Split, encoded: Encoded, directory: Path, batch_size: int, device: torch.device
+) -> tuple[list[LevelsShare], list[Path]]:
+    """What each level carries alone, in decibels and in a picture; nothing for a model of one level."""
+    from functools import partial
+
+    from vqkit import level_parts
+    from vqkit.cli.counting import counting
+    from vqkit.data.pictures import save_picture
+
+    whole, levels = level_parts.in_parts(model), encoded.levels
+    if whole is None:
+        return [], []
+    means = level_parts.mean_parts(whole, levels, batch_size, device)
+    shares = level_parts.level_shares(whole, images, levels, means, batch_size, device, partial(counting, "decoded"))
+    path = directory / "levels_alone.png"
+    save_picture(level_parts.draw_levels_alone(whole, images, levels, means, device), path)
+    return shares, [path]
 
 
 def _table(statistics: list[LevelStatistics]) -> Table:
@@ -114,10 +130,10 @@ def _table(statistics: list[LevelStatistics]) -> Table:
     return table
 
 
-def _shares_table(shares: list[LevelsShare], images: int) -> Table:
+def _shares_table(shares: list[LevelsShare]) -> Table:
     from rich.table import Table
 
-    table = Table(f"decoded from, {images} images", box=None, header_style="bold", pad_edge=False)
+    table = Table(f"decoded from, {shares[0].images} images", box=None, header_style="bold", pad_edge=False)
     table.add_column("PSNR dB", justify="right")
     for share in shares:
         table.add_row(share.name, f"{share.psnr:.2f}")
