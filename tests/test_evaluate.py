@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from vqkit.config import NamedOptions, Settings
 from vqkit.data.opening import open_dataset
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import ConfigError, DataError
-from vqkit.evaluate import HOLE_KINDS, Evaluation, evaluate, fixed_holes, scenarios
+from vqkit.evaluate import HOLE_KINDS, Evaluation, code_bits, evaluate, fixed_holes, level_use, scenarios
 from vqkit.interfaces import Autoencoder, Batch, DataSpec, Reconstruction
 from vqkit.registry import MODELS
 
@@ -207,11 +207,28 @@ def test_use_of_codes_over_the_whole_split() -> None:
     assert (level.name, level.num_codes, level.used) == ("codes", 16, int((counts > 0).sum()))
     assert level.usage == pytest.approx(level.used / 16)
     assert level.perplexity == pytest.approx(float(metrics.perplexity(counts)))
+    assert level.grid == (16, 8)
+    shares = (counts[counts > 0].double() / counts.sum()).tolist()
+    entropy = -sum(share * math.log2(share) for share in shares)
+    assert (level.uniform_bits, level.entropy_bits) == pytest.approx((128 * 4, 128 * entropy))
+    assert result.bits is not None
+    assert result.bits.uniform_bits_per_pixel == 128 * 4 / (64 * 32)
+    assert result.bits.entropy_bits_per_image == pytest.approx(level.entropy_bits)
+    assert result.bits.entropy_bits_per_pixel == pytest.approx(level.entropy_bits / (64 * 32))
+
+
+def test_the_bits_of_an_image_are_those_of_all_levels() -> None:
+    levels = [level_use("top", (1, 2), torch.tensor([3, 1])), level_use("bottom", (2, 4), torch.tensor([2, 2, 2, 2, 0, 0, 0, 0]))]
+    bits = code_bits(levels, replace(COLOUR, height=5, width=4))
+    entropy = 2 * (2 - 0.75 * math.log2(3)) + 8 * 2
+    expected = (2 * 1 + 8 * 3, (2 * 1 + 8 * 3) / 20, entropy, entropy / 20)
+    assert astuple(bits) == pytest.approx(expected)
 
 
 def test_continuous_models_have_no_codes_and_everything_is_json() -> None:
     result = evaluate(shade())
     assert result.levels == ()
+    assert result.bits is None
     assert json.loads(json.dumps(result.to_json(), allow_nan=False))["full"]["keep"] == list(FIVE.components)
     assert result.images_per_second > 0
 

@@ -75,6 +75,18 @@ def test_outside_the_hole_colours_are_kept_to_the_bit(tmp_path: Path) -> None:
     assert result.files == (tmp_path / "out" / "x.png", tmp_path / "out" / "before_after" / "x.png")
 
 
+def test_channels_are_shown_one_by_one_only_where_they_miss_different_pixels(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (9, 99, 199)).save(tmp_path / "x.png")
+    hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    hole[..., 2:6, 3:7] = True
+    widths = []
+    for request in (Request(hole=hole), Request(("r",), hole)):
+        (result,), _ = fill(tmp_path / "x.png", tmp_path / str(len(widths)), request, COLOUR)
+        with Image.open(result.figure) as figure:
+            widths.append(figure.width)
+    assert widths[1] - widths[0] == 3 * (128 + 8)
+
+
 def test_transparent_pixels_are_filled_in_without_being_asked(tmp_path: Path) -> None:
     photo = torch.full((8, 8, 4), 200, dtype=torch.uint8)
     photo[:4, :, 3] = 0

@@ -20,10 +20,11 @@ from vqkit import distributed
 from vqkit.checkpoint import Loaded, load_model
 from vqkit.config import NamedOptions
 from vqkit.errors import ConfigError, did_you_mean
+from vqkit.feature_distances import FeatureDistances
 from vqkit.held_out import Progress, align_conditions, described_data, numbered_batches, open_split, silent
 from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, Tokenizer
 from vqkit.masking import observed_components, sample_pixels
-from vqkit.metrics import ErrorMeter, Errors, VarianceMeter, code_histogram, perplexity, usage
+from vqkit.metrics import ErrorMeter, Errors, VarianceMeter, code_histogram, entropy_bits, perplexity, usage
 from vqkit.randomness import generator_for
 from vqkit.settling import settle
 
@@ -71,13 +72,31 @@ class Figures:
 
 @dataclass(frozen=True)
 class LevelUse:
-    """Use of one level's codes over the split, from full input: how many of its codes, as a share, and exp(entropy)."""
+    """Use of one level's codes over the split, from full input: how many of its codes, as a share, and exp(entropy).
+
+    Bits of an image are summed over the `grid` (h, w): `uniform_bits` at log2 K a code, as it takes to store them plainly;
+    `entropy_bits` at the entropy of the codes over the split, the least that a lossless code takes that knows how often each code
+    occurs and nothing else.
+    """
 
     name: str
+    grid: tuple[int, int]
     num_codes: int
     used: int
     usage: float
     perplexity: float
+    uniform_bits: float
+    entropy_bits: float
+
+
+@dataclass(frozen=True)
+class CodeBits:
+    """What the codes of an image take, all levels together: see `LevelUse`; a pixel counts once, however many components it has."""
+
+    uniform_bits_per_image: float
+    uniform_bits_per_pixel: float
+    entropy_bits_per_image: float
+    entropy_bits_per_pixel: float
 
 
 @dataclass(frozen=True)
@@ -86,8 +105,9 @@ class Evaluation:
 
     `full`: from full input, on everything; `parts`: one for each keep-set or kind of holes; `variance` of all pixels and
     channels of the evaluated images, and `relative_error` = `full.mse` / `variance` (None where all pixels are equal);
-    `conditions`: whether the model was told them; `levels` is empty for models without codes; `images_per_second`: images a
-    second of wall clock through the whole model in batches, reading excluded.
+    `conditions`: whether the model was told them; `levels` is empty, and `bits` None, for models without codes; `distances`: FID
+    and LPIPS from full input, where they were asked for; `images_per_second`: images a second of wall clock through the whole
+    model in batches, reading excluded.
     """
 
     run: str
@@ -102,6 +122,8 @@ class Evaluation:
     variance: float
     relative_error: float | None
     levels: tuple[LevelUse, ...]
+    bits: CodeBits | None
+    distances: dict[str, float]
     images_per_second: float
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +140,8 @@ def evaluate(
     batch_size: int = 64,
     limit: int | None = None,
     use_conditions: bool = False,
+    fid: bool = False,
+    lpips: bool = False,
     device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
 ) -> Evaluation:
@@ -125,19 +149,21 @@ def evaluate(
 
     `run`: what `load_model` takes, or its result (then `device` is where that model is); `data`: default, what the model was
     trained on; `keeps` and `holes`: see `scenarios`; `limit`: only the first so many images; `use_conditions`: tell the model the
-    conditions, which are unknown to it otherwise; `progress`: how to show how far it is.
+    conditions, which are unknown to it otherwise; `fid` and `lpips`: see `FeatureDistances`; `progress`: how to show how far it is.
 
     Raises `CheckpointError` for a run that cannot be used, `DataError` for data that do not fit the model, and `ConfigError` for a
-    wrong split, component or kind of holes.
+    wrong split, component or kind of holes, or a network that cannot be had.
     """
     loaded = run if isinstance(run, Loaded) else load_model(run, device)
     images = open_split(loaded, data, split, limit)
     chosen = scenarios(images.spec, keeps, holes)
-    measurement = _Measurement(loaded.model, chosen, use_conditions, device)
+    distances = FeatureDistances(images.spec, len(images), fid, lpips, device)
+    measurement = _Measurement(loaded.model, chosen, use_conditions, distances, device)
     for first, batch in numbered_batches(images, batch_size, progress):
         measurement.add(first, align_conditions(batch.to(device), images.spec, loaded.model.spec))
     full, *parts = measurement.figures()
     variance = measurement.variance.result()
+    levels = measurement.levels()
     return Evaluation(
         run=str(loaded.path),
         model=loaded.header.get("name", type(loaded.model).__name__),
@@ -150,7 +176,9 @@ def evaluate(
         parts=tuple(parts),
         variance=variance,
         relative_error=full.mse / variance if variance > 0 else None,
-        levels=measurement.levels(),
+        levels=levels,
+        bits=code_bits(levels, loaded.model.spec) if levels else None,
+        distances=distances.result(),
         images_per_second=measurement.images_per_second(),
     )
 
@@ -158,8 +186,16 @@ def evaluate(
 class _Measurement:
     """Everything that is summed while a model goes through a split."""
 
-    def __init__(self, model: Autoencoder, chosen: Sequence[Scenario], use_conditions: bool, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Autoencoder,
+        chosen: Sequence[Scenario],
+        use_conditions: bool,
+        distances: FeatureDistances,
+        device: torch.device,
+    ) -> None:
         self.model, self.scenarios, self.use_conditions, self.device = model, chosen, use_conditions, device
+        self.distances = distances
         binary = model.spec.value_kind == "binary"
         self.meters = [ErrorMeter(len(model.spec.components), binary, device) for _ in chosen]
         self.variance = VarianceMeter(device)
@@ -182,6 +218,7 @@ class _Measurement:
             codes, expected = self._timed(images, observed, conditions)
             if whole:
                 meter.add(expected, images, final=self._final(expected, images, torch.zeros_like(observed)))
+                self.distances.add(images, expected)
                 for counts, level in zip(self.counts, codes, strict=True):
                     counts += code_histogram(level, len(counts))
             else:
@@ -220,7 +257,8 @@ class _Measurement:
         if not isinstance(self.model, Tokenizer):
             return ()
         distributed.all_reduce(*self.counts)
-        return tuple(level_use(name, counts) for name, counts in zip(self.model.level_names, self.counts, strict=True))
+        levels = zip(self.model.level_names, self.model.code_shapes, self.counts, strict=True)
+        return tuple(level_use(name, grid, counts) for name, grid, counts in levels)
 
     def images_per_second(self) -> float:
         """Of all processes together."""
@@ -264,9 +302,26 @@ def fixed_holes(kind: HoleKind, first: int, shape: tuple[int, int, int, int]) ->
     return drawn[start : start + count]
 
 
-def level_use(name: str, counts: Tensor) -> LevelUse:
+def level_use(name: str, grid: tuple[int, int], counts: Tensor) -> LevelUse:
     """Use of one level's codes, of counts int64 [K]."""
-    return LevelUse(name, len(counts), int((counts > 0).sum()), float(usage(counts)), float(perplexity(counts)))
+    num_codes, positions = len(counts), grid[0] * grid[1]
+    return LevelUse(
+        name=name,
+        grid=grid,
+        num_codes=num_codes,
+        used=int((counts > 0).sum()),
+        usage=float(usage(counts)),
+        perplexity=float(perplexity(counts)),
+        uniform_bits=positions * math.log2(num_codes),
+        entropy_bits=positions * float(entropy_bits(counts)),
+    )
+
+
+def code_bits(levels: Sequence[LevelUse], spec: DataSpec) -> CodeBits:
+    """What the codes of an image take, summed over the levels."""
+    uniform, entropy = (sum(bits) for bits in zip(*((level.uniform_bits, level.entropy_bits) for level in levels), strict=True))
+    pixels = spec.height * spec.width
+    return CodeBits(uniform, uniform / pixels, entropy, entropy / pixels)
 
 
 def _keep_set(spec: DataSpec, names: Sequence[str]) -> tuple[int, ...]:

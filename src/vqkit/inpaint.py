@@ -86,10 +86,15 @@ def refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> None
 
 
 def before_after(entry: Entry, filled: Tensor, spec: DataSpec) -> Image.Image:
-    """A figure of an image: what was given (hatched where nothing was), what came out, and the truth if the source holds it."""
+    """A figure of an image: what was given (hatched where nothing was), what came out, and the truth if the source holds it.
+
+    Components are also shown one by one, except for a colour picture all of whose channels miss the same pixels.
+    """
     rows = [("given", views(entry.image, entry.observed, spec)), ("filled in", views(filled, None, spec))]
     if bool(entry.present.all()):
         rows.append(("truth", views(entry.image, None, spec)))
+    if spec.is_colour and torch.equal(entry.observed, entry.observed[:1].expand_as(entry.observed)):
+        rows = [(label, pictures[:1]) for label, pictures in rows]
     return rows_figure(rows, titles=["together", *spec.components] if len(rows[0][1]) > 1 else ())
 
 

@@ -9,13 +9,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from vqkit import evaluate as evaluation
 from vqkit.checkpoint import load_model, write_model, write_prior
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.evaluate import evaluate
 from vqkit.cli.prior_tables import _parts
 from vqkit.conditioning import code_spec
-from vqkit.errors import CheckpointError, ConfigError
-from vqkit.registry import PRIORS
+from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.registry import MODELS, PRIORS
 
 app = typer.Typer()
 app.command("evaluate")(evaluate)
@@ -46,6 +47,39 @@ def test_evaluate_prints_a_row_for_each_keep_set(tiny_run: Path) -> None:
     assert "4 images of tyre, test split" in output
     assert "MSE / data variance" in output
     assert "perplexity" in output
+
+
+def test_evaluate_prints_what_the_codes_of_an_image_take(tiny_run: Path) -> None:
+    output = run("evaluate", "--run", tiny_run, "--keep", "bt", "--limit", 4)
+    table = {line.split("  ")[0]: line.split() for line in output.splitlines()[-4:]}
+    assert table["codes"][1:3] == ["16", "x"]
+    assert table["codes"][-2] == table["an image"][-2] == "640.0"
+    assert table["a pixel"][-2] == "0.3125"
+    assert 0 < float(table["a pixel"][-1]) < 0.3125
+
+
+def test_distances_are_printed_and_are_for_models_alone(
+    tiny_run: Path, priors: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="'tyre' has 5 components"):
+        run("evaluate", "--run", tiny_run, "--fid")
+    with pytest.raises(ConfigError, match=r"--lpips is a figure of models, and .* is a prior"):
+        run("evaluate", "--run", priors["metadata"], "--lpips")
+    asked: list[tuple[bool, bool]] = []
+
+    class Distances:
+        def __init__(self, spec: object, count: int, fid: bool, lpips: bool, device: object) -> None:
+            asked.append((fid, lpips))
+
+        def add(self, images: object, reconstructions: object) -> None: ...
+
+        def result(self) -> dict[str, float]:
+            return {"fid": 12.3456, "lpips": 0.04321}
+
+    monkeypatch.setattr(evaluation, "FeatureDistances", Distances)
+    output = run("evaluate", "--run", tiny_run, "--limit", 4, "--fid")
+    assert "full input: rFID 12.35, LPIPS 0.04321, MSE / data variance" in output
+    assert asked == [(True, False)]
 
 
 def test_evaluate_as_json_prints_one_object_and_writes_the_same(tiny_run: Path, tmp_path: Path) -> None:
@@ -140,6 +174,21 @@ def test_codebook_stats_writes_pictures_and_says_where(tiny_run: Path, tmp_path:
     assert pictures == {"codes_usage.png", "codes_entropy.png", "codes_most_used.png", "codes_least_used.png", "statistics.json"}
 
 
+def test_codebook_stats_of_several_levels_shows_each_alone(tiny_run: Path, tmp_path: Path) -> None:
+    whole = load_model(tiny_run)
+    quantizer = {"name": "residual", "depth": 2, "inner": {"name": "ema", "num_codes": 8, "dim": 4}}
+    options = {"hidden": 8, "inner": 4, "blocks": 0, "attention": False, "quantizer": quantizer}
+    write_model(tmp_path / "model.safetensors", MODELS.build("vqvae", options, whole.model.spec).eval(), whole.data)
+    command = ("codebook-stats", "--run", tmp_path, "--limit", 8, "--out", tmp_path / "book")
+    content = json.loads(run(*command, "--json"))
+    assert [share["name"] for share in content["shares"]] == ["all levels", "codes_1 alone", "codes_2 alone", "none"]
+    assert str(tmp_path / "book" / "levels_alone.png") in content["pictures"]
+    assert (tmp_path / "book" / "levels_alone.png").is_file()
+    output = run(*command)
+    assert "decoded from, 8 images" in output
+    assert f"{content['shares'][1]['psnr']:.2f}" in next(line for line in output.splitlines() if line.startswith("codes_1 alone"))
+
+
 def test_codebook_stats_as_json(tiny_run: Path, tmp_path: Path) -> None:
     content = json.loads(run("codebook-stats", "--run", tiny_run, "--limit", 8, "--out", tmp_path, "--json"))
     assert json.loads((tmp_path / "statistics.json").read_text()) == content
@@ -147,6 +196,7 @@ def test_codebook_stats_as_json(tiny_run: Path, tmp_path: Path) -> None:
     assert sum(level["counts"]) == 8 * 16 * 8
     assert level["used"] + len(level["unused"]) == 32
     assert content["reset"] is None
+    assert content["shares"] == []
 
 
 def test_reset_unused_saves_a_usable_checkpoint(tiny_run: Path, tmp_path: Path) -> None:

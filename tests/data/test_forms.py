@@ -135,13 +135,23 @@ def test_colour_pictures() -> None:
     reading = read_form(picture(PHOTO), COLOUR)
     assert reading.form == "colour"
     assert torch.equal(reading.images[0], PHOTO.permute(2, 0, 1))
-    grey = read_form(picture(PHOTO[..., 0]), COLOUR)
-    assert torch.equal(grey.images[0], PHOTO[..., 0].expand(3, -1, -1))
     alone = read_form(picture(PHOTO[..., 0]), COLOUR, ("r",))
     assert alone.form == "component"
     assert alone.present[0].flatten(1).all(dim=1).tolist() == [True, False, False]
     shades = read_form(picture(PHOTO[..., :1].expand(-1, -1, 3)), COLOUR, ("r",))
     assert shades.form == "colour", "a colour picture without colours is still one"
+
+
+def test_greyscale_is_no_colour_picture_unless_it_is_said_to_be_one() -> None:
+    grey = picture(PHOTO[..., 0])
+    for keep in ((), ("r", "g")):
+        with pytest.raises(DataError, match=r"is greyscale; the model's images are colour pictures") as refused:
+            read_form(grey, COLOUR, keep)
+        assert "--form colour" in str(refused.value.hint) and "--keep r" in str(refused.value.hint)
+    asked = read_form(grey, COLOUR, (), "colour")
+    assert torch.equal(asked.images[0], PHOTO[..., 0].expand(3, -1, -1)) and bool(asked.present.all())
+    with pytest.raises(DataError, match="does not show the model's components"):
+        read_form(array_source(PHOTO[..., 0], "array"), COLOUR)
 
 
 def test_transparent_pixels_of_a_colour_picture_are_missing() -> None:

@@ -85,6 +85,10 @@ def test_only_training_pictures_are_mirrored_and_only_if_wanted(root: Path) -> N
         assert changes(build(root, memory_mb=megabytes).split("train"))
         assert not changes(build(root, memory_mb=megabytes).split("test"))
         assert not changes(build(root, memory_mb=megabytes, flip=False).split("train"))
+        assert changes(build(root, memory_mb=megabytes, flip=False, crop=3).split("train"))
+        assert not changes(build(root, memory_mb=megabytes, flip=False, crop=3).split("test"))
+        with pytest.raises(ConfigError, match=r"data\.crop = 99"):
+            build(root, memory_mb=megabytes, crop=99).split("train")
 
 
 def test_pictures_of_many_sizes_become_64_square_with_a_note(root: Path) -> None:

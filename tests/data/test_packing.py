@@ -61,14 +61,14 @@ def test_settled_settings_are_refused(tmp_path: Path) -> None:
         ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"), layout="NHWC"))
 
 
-def test_training_images_are_mirrored_if_asked_for(tmp_path: Path) -> None:
+def test_training_images_are_mirrored_and_shifted_if_asked_for(tmp_path: Path) -> None:
     pack(Labelled(), tmp_path / "set.safetensors")
     images = torch.rand(64, 3, 3, 5)
-    for flip in (False, True):
-        opened = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"), flip=flip))
+    for flip, crop in ((False, 0), (True, 0), (False, 2)):
+        opened = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"), flip=flip, crop=crop))
         for name in SPLITS:
             augmented = opened.split(name).augment(images, torch.Generator().manual_seed(0))
-            assert torch.equal(augmented, images) is not (flip and name == "train")
+            assert torch.equal(augmented, images) is not ((flip or crop > 0) and name == "train")
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

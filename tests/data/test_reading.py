@@ -244,6 +244,25 @@ def test_whole_images_are_refused_only_where_something_must_be_missing(tmp_path:
         list(read_entries(items, SHAPES, Request(), False, lambda path, reason: None))
 
 
+def test_masks_that_leave_nothing_to_do_are_explained(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(photo)
+    items = find_items(photo, COLOUR)
+    for hole, said in (
+        (False, r"white pixels of a mask are filled in, and this one has none"),
+        (True, r"leave some of a mask black"),
+    ):
+        request = Request(hole=torch.full((1, 1, 8, 8), hole))
+        with pytest.raises(DataError, match=said):
+            list(read_entries(items, COLOUR, request, False, lambda path, reason: None))
+
+
+def test_a_photograph_of_another_size_is_not_taken_for_a_strip(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "photo.png")
+    with pytest.raises(DataError, match=r"20 wide and 10 high; the model's images are 8 and 8\. Scale or crop it to that size, or"):
+        list(read_entries(find_items(tmp_path / "photo.png", COLOUR), COLOUR, Request(), True, lambda path, reason: None))
+
+
 def test_unknown_names_are_refused_before_anything_is_read() -> None:
     nowhere = [Item("x", {None: Path("nowhere.png")})]
     with pytest.raises(ConfigError, match="Did you mean 'belt'"):

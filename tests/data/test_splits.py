@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from vqkit.data.splits import (
     is_binary,
     is_exclusive,
     one_hot_images,
+    random_crop,
     random_flip,
 )
-from vqkit.errors import DataError
+from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec
 
 SPEC = DataSpec("sections", ("carcass", "tread"), 2, 3, "binary", exclusive=True)
@@ -62,6 +64,47 @@ def test_only_a_split_that_flips_augments() -> None:
     stored = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)
     assert ArraySplit(SPEC, stored).augment(images, torch.Generator().manual_seed(0)) is images
     assert not torch.equal(ArraySplit(SPEC, stored, flip=True).augment(images, torch.Generator().manual_seed(0)), images)
+
+
+def test_random_crop_by_hand() -> None:
+    image = torch.arange(20, dtype=torch.uint8).view(1, 1, 4, 5)
+    padded = torch.nn.functional.pad(image.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
+    cuts = {(row, column): padded[0, 0, row : row + 4, column : column + 5] for row in range(5) for column in range(5)}
+    cropped = random_crop(image.expand(600, 2, 4, 5), 2, torch.Generator().manual_seed(0))
+    assert cropped.dtype == torch.uint8
+    assert cropped.shape == (600, 2, 4, 5)
+    found = [next(place for place, cut in cuts.items() if torch.equal(cut, each[0])) for each in cropped]
+    assert set(found) == set(cuts)
+    assert torch.equal(cropped[:, 0], cropped[:, 1])
+    assert torch.equal(cropped.float(), random_crop(image.expand(600, 2, 4, 5).float(), 2, torch.Generator().manual_seed(0)))
+
+
+def test_a_crop_is_a_function_of_the_generator_and_not_of_the_layout() -> None:
+    images = torch.rand(8, 3, 6, 5)
+    drawn = [random_crop(images, 3, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    strided = images.to(memory_format=torch.channels_last)
+    assert torch.equal(random_crop(strided, 3, torch.Generator().manual_seed(0)), drawn[0])
+
+
+def test_flips_are_the_same_with_crops_and_without() -> None:
+    stored, images = torch.zeros(4, 2, 8, 9, dtype=torch.uint8), torch.rand(16, 2, 8, 9)
+    wide = replace(SPEC, height=8, width=9)
+    flipped = ArraySplit(wide, stored, flip=True).augment(images, torch.Generator().manual_seed(0))
+    both = ArraySplit(wide, stored, flip=True, crop=1).augment(images, torch.Generator().manual_seed(0))
+    ways = [flipped[:, :, 1 + down : 7 + down, 1 + across : 8 + across] for down in (-1, 0, 1) for across in (-1, 0, 1)]
+    for number, image in enumerate(both):
+        assert any(torch.equal(image[:, 1:7, 1:8], way[number]) for way in ways)
+    assert not torch.equal(both, flipped)
+
+
+@pytest.mark.parametrize("crop", [2, 5])
+def test_a_crop_as_large_as_the_image_is_refused(crop: int) -> None:
+    stored = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match=rf"data.crop = {crop} shifts images of 2 x 3 \(height x width\) out of sight.*below 2"):
+        ArraySplit(SPEC, stored, crop=crop)
+    assert ArraySplit(SPEC, stored, crop=1).augment(torch.rand(3, 2, 2, 3), torch.Generator()).shape == (3, 2, 2, 3)
 
 
 def test_condition_specs_leave_out_what_is_unknown() -> None:

@@ -128,6 +128,14 @@ def test_an_interrupted_download_does_not_spoil_the_next(
     assert dataset.spec.classes == ("a", "b")
 
 
+def test_only_training_images_are_shifted(tmp_path: Path, stand_in: type[Downloaded]) -> None:
+    dataset = CIFAR10(CIFAR10.Options(root=str(tmp_path), flip=False, crop=1))
+    images = torch.rand(32, 3, 4, 4)
+    for name in ("train", "val", "test"):
+        augmented = dataset.split(name).augment(images, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+        assert torch.equal(augmented, images) is (name != "train")
+
+
 def test_damaged_files_are_downloaded_again(tmp_path: Path, stand_in: type[Downloaded]) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "images").write_bytes(b"cut off")
@@ -146,12 +154,14 @@ def test_celeba_is_streamed_from_its_own_parts(tmp_path: Path, monkeypatch: pyte
 
     module = type("torchvision", (), {"datasets": type("datasets", (), {"CelebA": Faces})})
     monkeypatch.setattr(torchvision_sets, "import_torchvision", lambda: module)
-    dataset = CelebA(CelebA.Options(root=str(tmp_path), size=16))
+    dataset = CelebA(CelebA.Options(root=str(tmp_path), size=128, flip=False, crop=16))
+    pictures = torch.rand(4, 3, 128, 128)
     for number, name in enumerate(("train", "val", "test")):
         split = dataset.split(name)  # type: ignore[arg-type]
         images = split.batch(torch.tensor([0])).images
-        assert images.shape == (1, 3, 16, 16)
+        assert images.shape == (1, 3, 128, 128)
         assert images[0, :, 8, 8].tolist() == [number, 0, 0]
+        assert torch.equal(split.augment(pictures, torch.Generator().manual_seed(0)), pictures) is (name != "train")
         assert split.names(torch.tensor([0])) == [str(number)]
 
 

@@ -45,10 +45,20 @@ def test_any_size_divisible_by_the_stride(height: int, width: int, stride: int) 
     assert result.codes[0].dtype == torch.int64
 
 
-def test_a_size_that_does_not_divide_names_the_strides_that_do() -> None:
-    with pytest.raises(ConfigError, match=r"24 x 12 .* model.stride = 8") as error:
-        tiny(spec(24, 12), stride=8)
-    assert "2, 4" in error.value.hint
+@pytest.mark.parametrize(
+    ("height", "width", "stride", "hint"),
+    [
+        (24, 12, 8, "multiples of 8: resize with data.height=24 data.width=16; or use model.stride = 4."),
+        (30, 50, 4, "data.height=32 data.width=52; or use model.stride = 2."),
+        (25, 25, 4, "data.height=28 data.width=28; or use a data set"),
+    ],
+)
+def test_a_size_that_does_not_divide_names_sizes_and_strides_that_do(height: int, width: int, stride: int, hint: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{height} x {width} .* cannot be divided by {stride}, .*model.stride = {stride}"
+    ) as error:
+        tiny(spec(height, width), stride=stride)
+    assert hint in str(error.value.hint)
 
 
 def test_a_stride_must_be_a_power_of_two() -> None:

@@ -12,9 +12,12 @@ from vqkit.cli.inpaint import BatchSizeOption
 from vqkit.cli.parameters import DataOption, DeviceOption, JsonOption, RunOption
 
 if TYPE_CHECKING:
+    import torch
     from rich.table import Table
 
-    from vqkit.codebook import LevelStatistics
+    from vqkit.codebook import Encoded, LevelStatistics
+    from vqkit.interfaces import Split, Tokenizer
+    from vqkit.level_parts import LevelsShare
 
 
 def codebook_stats(
@@ -34,7 +37,8 @@ def codebook_stats(
 ) -> None:
     """Measure the use of the codes over held-out images, and draw them.
 
-    Pictures of each level: usage, entropy at each position, and the most and least used codes as they are decoded.
+    Pictures of each level: usage, entropy at each position, and the most and least used codes as they are decoded. Where there are
+    several levels, also what each carries alone, and how far that goes in decibels.
     """
     import json
     from functools import partial
@@ -55,6 +59,8 @@ def codebook_stats(
     statistics = [codebook.level_statistics(*level) for level in levels]
     directory = out or codebook.run_directory(loaded.path) / "codebook"
     pictures = codebook.write_pictures(model, encoded, statistics, directory, chosen)
+    shares, alone = _levels_alone(model, images, encoded, directory, batch_size, chosen)
+    pictures += alone
     moved, checkpoint = codebook.reset_unused(loaded, statistics) if reset_unused else (0, None)
     described = described_data(loaded, data)
     content = {
@@ -64,6 +70,7 @@ def codebook_stats(
         "split": split,
         "images": len(images),
         "levels": [level.to_json() for level in statistics],
+        "shares": [share.to_json() for share in shares],
         "pictures": [str(path) for path in pictures],
         "reset": {"codes": moved, "checkpoint": str(checkpoint) if checkpoint else None} if reset_unused else None,
     }
@@ -75,9 +82,31 @@ def codebook_stats(
 
     typer.echo(f"{loaded.path}: {len(images)} images of {described.get('path', described['name'])}, {split} split")
     Console().print(_table(statistics))
+    if shares:
+        Console().print(_shares_table(shares))
     typer.echo(f"pictures and statistics.json written to {directory}/")
     if reset_unused:
         typer.echo(_reset_message(moved, checkpoint))
+
+
+def _levels_alone(
+    model: Tokenizer, images: Split, encoded: Encoded, directory: Path, batch_size: int, device: torch.device
+) -> tuple[list[LevelsShare], list[Path]]:
+    """What each level carries alone, in decibels and in a picture; nothing for a model of one level."""
+    from functools import partial
+
+    from vqkit import level_parts
+    from vqkit.cli.counting import counting
+    from vqkit.data.pictures import save_picture
+
+    whole, levels = level_parts.in_parts(model), encoded.levels
+    if whole is None:
+        return [], []
+    means = level_parts.mean_parts(whole, levels, batch_size, device)
+    shares = level_parts.level_shares(whole, images, levels, means, batch_size, device, partial(counting, "decoded"))
+    path = directory / "levels_alone.png"
+    save_picture(level_parts.draw_levels_alone(whole, images, levels, means, device), path)
+    return shares, [path]
 
 
 def _table(statistics: list[LevelStatistics]) -> Table:
@@ -98,6 +127,16 @@ def _table(statistics: list[LevelStatistics]) -> Table:
             f"{level.entropy_bits:.2f} bits",
             f"{most} ({level.counts[most] / sum(level.counts):.1%})",
         )
+    return table
+
+
+def _shares_table(shares: list[LevelsShare]) -> Table:
+    from rich.table import Table
+
+    table = Table(f"decoded from, {shares[0].images} images", box=None, header_style="bold", pad_edge=False)
+    table.add_column("PSNR dB", justify="right")
+    for share in shares:
+        table.add_row(share.name, f"{share.psnr:.2f}")
     return table
 
 

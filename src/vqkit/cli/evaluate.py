@@ -50,6 +50,10 @@ CompletionsOption = Annotated[
 TokenizerOption = Annotated[
     str | None, typer.Option("--tokenizer", help="Of a prior: where its tokenizer is now. Default: where it was in training.")
 ]
+FidOption = Annotated[
+    bool, typer.Option("--fid", help="Of a model: also FID of its reconstructions; needs vqkit[fid]. Slow without a GPU.")
+]
+LpipsOption = Annotated[bool, typer.Option("--lpips", help="Of a model: also LPIPS of its reconstructions.")]
 
 
 def evaluate(
@@ -61,6 +65,8 @@ def evaluate(
     conditions: Annotated[bool, typer.Option("--conditions", help="Tell the model the images' conditions.")] = False,
     limit: LimitOption = None,
     batch_size: BatchSizeOption = 64,
+    fid: FidOption = False,
+    lpips: LpipsOption = False,
     num_samples: SamplesOption = None,
     completions: CompletionsOption = None,
     temperature: TemperatureOption = None,
@@ -83,7 +89,8 @@ def evaluate(
     shared = {"data": data, "split": split, "keeps": keeps, "holes": holes, "limit": limit, "batch_size": batch_size}
     special = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer}
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
-    models, priors = _measure(run or [None], {**shared, "use_conditions": conditions}, special, drawing, device)
+    distances = {"fid": fid, "lpips": lpips}
+    models, priors = _measure(run or [None], {**shared, "use_conditions": conditions}, distances, special, drawing, device)
     import json
 
     from vqkit.atomic import write_text
@@ -101,11 +108,17 @@ def evaluate(
 
 
 def _measure(
-    runs: list[str] | list[None], shared: dict[str, Any], special: dict[str, Any], drawing: dict[str, Any], device: str
+    runs: list[str] | list[None],
+    shared: dict[str, Any],
+    distances: dict[str, Any],
+    special: dict[str, Any],
+    drawing: dict[str, Any],
+    device: str,
 ) -> tuple[list[Evaluation], list[PriorEvaluation]]:
-    """The models and the priors among the runs, measured. `special` and `drawing` are for priors; None stands for the default.
+    """The models and the priors among the runs, measured.
 
-    Raises `ConfigError` when such a setting is given and no run is a prior.
+    `distances` are for models; `special` and `drawing` for priors, where None stands for the default.
+    Raises `ConfigError` when such a setting is given and no run is of that kind.
     """
     from functools import partial
 
@@ -121,6 +134,12 @@ def _measure(
             f"--{typed[0].replace('_', '-')} is a setting for priors, and {paths[0]} is a model.",
             "Leave it out, or name a run of train-prior with --run.",
         )
+    asked = [name for name, wanted in distances.items() if wanted]
+    if asked and len(priors) == len(paths):
+        raise ConfigError(
+            f"--{asked[0]} is a figure of models, and {paths[0]} is a prior.",
+            "Leave it out, or name a run of train-vqvae with --run.",
+        )
     models_measured, priors_measured = [], []
     for path in paths:
         if path in priors:
@@ -132,7 +151,9 @@ def _measure(
         else:
             from vqkit.evaluate import evaluate as evaluate_model
 
-            models_measured.append(evaluate_model(path, **shared, device=chosen, progress=partial(counting, "measured")))
+            models_measured.append(
+                evaluate_model(path, **shared, **distances, device=chosen, progress=partial(counting, "measured"))
+            )
     return models_measured, priors_measured
 
 

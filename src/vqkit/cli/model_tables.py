@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from vqkit.evaluate import Evaluation, Figures
+    from vqkit.evaluate import CodeBits, Evaluation, Figures
 
 _WIDEST = 8
 """Components up to which the table has a column for the IoU of each."""
@@ -24,10 +24,11 @@ def print_model(console: Console, evaluation: Evaluation) -> None:
     what = f"{evaluation.images} images of {data}, {evaluation.split} split{told}"
     console.print(f"{evaluation.run}: {what}", highlight=False, soft_wrap=True)
     console.print(_table(evaluation))
-    console.print(f"full input: {relative}{rate}", highlight=False, soft_wrap=True)
-    for level in evaluation.levels:
-        use = f"{level.used} of {level.num_codes} used ({level.usage:.1%}), perplexity {level.perplexity:.1f}"
-        console.print(f"{level.name}: {use}", highlight=False, soft_wrap=True)
+    names = {"fid": "rFID", "lpips": "LPIPS"}
+    distances = "".join(f"{names[name]} {value:.4g}, " for name, value in evaluation.distances.items())
+    console.print(f"full input: {distances}{relative}{rate}", highlight=False, soft_wrap=True)
+    if evaluation.bits is not None:
+        console.print(_codes_table(evaluation, evaluation.bits))
 
 
 def _table(evaluation: Evaluation) -> Table:
@@ -48,6 +49,26 @@ def _table(evaluation: Evaluation) -> Table:
             overlaps = [part.mean_iou, part.mean_dice, *(part.iou.get(name) for name in names)]
             cells += ["-" if value is None else f"{value:.4f}" for value in overlaps]
         table.add_row(*cells)
+    return table
+
+
+def _codes_table(evaluation: Evaluation, bits: CodeBits) -> Table:
+    """A row for each level of codes, and their sum: how they are used, and what an image takes stored as its codes."""
+    from rich.table import Table
+
+    table = Table("codes", box=None, header_style="bold", pad_edge=False)
+    for name in ("grid", "used", "usage", "perplexity", "bits at log2 K", "bits at entropy"):
+        table.add_column(name, justify="right")
+    for level in evaluation.levels:
+        grid, used = f"{level.grid[0]} x {level.grid[1]}", f"{level.used} of {level.num_codes}"
+        uniform, entropy = f"{level.uniform_bits:.1f}", f"{level.entropy_bits:.1f}"
+        table.add_row(level.name, grid, used, f"{level.usage:.1%}", f"{level.perplexity:.1f}", uniform, entropy)
+    image, pixel = (
+        (f"{bits.uniform_bits_per_image:.1f}", f"{bits.entropy_bits_per_image:.1f}"),
+        (f"{bits.uniform_bits_per_pixel:.4f}", f"{bits.entropy_bits_per_pixel:.4f}"),
+    )
+    table.add_row("an image", "", "", "", "", *image)
+    table.add_row("a pixel", "", "", "", "", *pixel)
     return table
 
 

@@ -69,6 +69,7 @@ class ArrayDataset(ImageDataset):
         )
         value_kind: ValueKindChoice = "auto"
         flip: bool = Field(False, description="Mirror half of the training images left to right.")
+        crop: int = Field(0, ge=0, description="Shift training images by up to so many pixels each way, borders mirrored.")
         pad_to_multiple: int = Field(1, ge=1, description="Pad height and width with zeros on all sides to a multiple of this.")
         validation_share: ValidationShare = 0.05
 
@@ -92,11 +93,11 @@ class ArrayDataset(ImageDataset):
         """One split."""
         source, positions = self._plan.of(name)
         images, labels, conditions, names = self._contents[source]
-        flip = self._options.flip and name == "train"
+        flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
         if len(positions) == len(images):
-            return ArraySplit(self.spec, images, conditions, labels, names, flip)
+            return ArraySplit(self.spec, images, conditions, labels, names, flip, crop)
         chosen = [f"{number:06d}" if names is None else names[number] for number in positions.tolist()]
-        return ArraySplit(self.spec, images[positions], conditions[positions], labels[positions], chosen, flip)
+        return ArraySplit(self.spec, images[positions], conditions[positions], labels[positions], chosen, flip, crop)
 
     @cached_property
     def spec(self) -> DataSpec:

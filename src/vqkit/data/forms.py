@@ -79,10 +79,17 @@ def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: 
             f"Say which with --form {'|'.join(readings)} (in Python: form=...).",
         )
     if not readings:
-        raise DataError(
-            f"{source.name} ({_describe(source)}) does not show the model's components.", " ".join([*reasons, _expected(spec)])
-        )
+        raise _no_form(source, spec, reasons)
     return next(iter(readings.values()))
+
+
+def _no_form(source: Source, spec: DataSpec, reasons: list[str]) -> DataError:
+    """What to say of a source that no form fits."""
+    if spec.is_colour and source.array is None and source.pages[0].shape == (spec.height, spec.width, 1):
+        hint = "--form colour takes it as a picture without colours, --keep r as the red channel (in Python: form=..., keep=...)."
+        return DataError(f"{source.name} is greyscale; the model's images are colour pictures.", hint)
+    what = f"{source.name} ({_describe(source)}) does not show the model's components."
+    return DataError(what, " ".join([*reasons, _expected(spec)]))
 
 
 def _attempt(form: str, source: Source, spec: DataSpec, keep: tuple[str, ...]) -> Reading | _Misfit:
@@ -170,12 +177,16 @@ def _pages(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -
 
 
 def _colour(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
-    """A red-green-blue picture whose channels are the three components; pixels without any opacity are missing."""
+    """A red-green-blue picture whose channels are the three components; pixels without any opacity are missing.
+
+    Greyscale is taken for colour only when asked: a model of colour pictures may never have seen any.
+    """
+    del keep
     if len(spec.components) != 3 or source.array is not None:
         raise _Misfit(f"the model has {len(spec.components)} components, not 3" if source.array is None else "it is an array")
     page = _single_page(source, spec.height, spec.width)
     if page.shape[-1] == 1:
-        if not spec.is_colour or (len(keep) == 1 and not asked):
+        if not spec.is_colour or not asked:
             raise _Misfit("it is greyscale")
         page = page.expand(-1, -1, 3)
     return _channels(page[None].permute(0, 3, 1, 2), spec, source.name)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.data.files import PictureSize, decode, picture_paths, picture_size, quiet_pillow, read_all
-from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, random_flip
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, check_crop, random_variant
 from vqkit.data.values import channel_names
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
@@ -62,6 +62,7 @@ class ImageFolderDataset(ImageDataset):
             description="Names of the channels. Default: r, g, b; grey; or channel_1 and so on. One name reads all as grey.",
         )
         flip: bool = Field(True, description="Mirror half of the training pictures left to right.")
+        crop: int = Field(0, ge=0, description="Shift training pictures by up to so many pixels each way, borders mirrored.")
         memory_mb: int = Field(2048, ge=0, description="Largest set in MiB, as uint8, that is held in memory.")
         validation_share: ValidationShare = 0.05
 
@@ -86,9 +87,10 @@ class ImageFolderDataset(ImageDataset):
     def split(self, name: SplitName) -> Split:
         """One split; in memory if the whole of its folder fits into `memory_mb`."""
         source, positions = self._plan.of(name)
-        found, flip = self._found[source], self._options.flip and name == "train"
+        found = self._found[source]
+        flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
         if len(found.paths) * self._size.channels * self._size.height * self._size.width > self._options.memory_mb * 2**20:
-            return StreamedSplit(self.spec, _select(found, positions), self._size, flip)
+            return StreamedSplit(self.spec, _select(found, positions), self._size, flip, crop)
         if source not in self._decoded:
             self._decoded[source] = _decode_all(found, self._size, self._root)
             # Damage shows only now, so the split is planned again without the pictures that were left out.
@@ -97,7 +99,7 @@ class ImageFolderDataset(ImageDataset):
             source, positions = self._plan.of(name)
         found, images = self._decoded[source]
         chosen = _select(found, positions)
-        return ArraySplit(self.spec, images[positions], labels=chosen.labels, names=chosen.names, flip=flip)
+        return ArraySplit(self.spec, images[positions], labels=chosen.labels, names=chosen.names, flip=flip, crop=crop)
 
     @cached_property
     def spec(self) -> DataSpec:
@@ -143,9 +145,10 @@ class StreamedSplit(Split):
 
     in_memory = False
 
-    def __init__(self, spec: DataSpec, found: Found, size: PictureSize, flip: bool) -> None:
+    def __init__(self, spec: DataSpec, found: Found, size: PictureSize, flip: bool, crop: int) -> None:
         super().__init__(spec)
-        self._found, self._size, self._flip = found, size, flip
+        check_crop(crop, spec)
+        self._found, self._size, self._flip, self._crop = found, size, flip, crop
 
     def __len__(self) -> int:
         return len(self._found.paths)
@@ -163,8 +166,8 @@ class StreamedSplit(Split):
         return [self._found.names[index] for index in indices.tolist()]
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Half of the images mirrored left to right, if asked for."""
-        return random_flip(images, generator) if self._flip else images
+        """See `random_variant`."""
+        return random_variant(images, self._flip, self._crop, generator)
 
     def _readable(self, index: int) -> tuple[int, Tensor]:
         """The position and the pixels of the first picture from `index` on that can be decoded."""

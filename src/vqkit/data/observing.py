@@ -35,7 +35,7 @@ def observe(present: Tensor, keep: tuple[str, ...], mask: Tensor | None, spec: D
     known = known & mask if mask is not None else known
     if not bool(known.flatten(1).any(dim=1).all()):
         raise DataError(
-            "Nothing of the image is kept, so there is nothing to go by.", "Keep a component, or leave some of the mask."
+            "Nothing of the image is kept, so there is nothing to go by.", "Keep a component, or leave some of a mask black."
         )
     return known
 

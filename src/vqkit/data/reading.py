@@ -96,6 +96,8 @@ def _observed_entries(item: Item, spec: DataSpec, request: Request, whole: bool)
         observed = observe(reading.present, request.keep, mask, spec)
         if bool(observed.all()) and not whole:
             hint = "Say what to keep with --keep, or what to fill in with --mask."
+            if mask is not None:
+                hint = "The white pixels of a mask are filled in, and this one has none."
             raise DataError("The whole image is kept, so there is nothing to fill in.", hint)
         yield Entry(name, reading.images[0], reading.present[0], observed[0])
 
@@ -254,7 +256,8 @@ def _check_picture_size(size: tuple[int, int], path: Path, spec: DataSpec) -> No
     strip = spec.width * len(spec.components)
     if size in ((spec.width, spec.height), (strip, spec.height)):
         return
-    also = f" (or {strip} wide, with the {len(spec.components)} components side by side)" if strip != spec.width else ""
+    several = len(spec.components) > 1 and not spec.is_colour
+    also = f" (or {strip} wide, with the {len(spec.components)} components side by side)" if several else ""
     raise DataError(
         f"The picture {path} is {size[0]} wide and {size[1]} high; the model's images are {spec.width} and {spec.height}.",
         f"Scale or crop it to that size{also}, or train a model on larger images.",

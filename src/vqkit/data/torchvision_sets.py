@@ -50,6 +50,7 @@ class TorchvisionDataset(ImageDataset):
 
         root: str = Field("data", description="Directory that holds the files, or where they are downloaded to.")
         flip: bool = Field(True, description="Mirror half of the training pictures left to right.")
+        crop: int = Field(0, ge=0, description="Shift training pictures by up to so many pixels each way, borders mirrored.")
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -125,8 +126,8 @@ class _InMemory(TorchvisionDataset):
         source, positions = SplitPlan(counts, self._validation_share, self.title).of(name)
         labels = torch.as_tensor(self._part(source).targets)[positions]
         names = [f"{source}_{number:05d}" for number in positions.tolist()]
-        flip = self._options.flip and name == "train"
-        return ArraySplit(self.spec, self._images(source)[positions], labels=labels, names=names, flip=flip)
+        flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
+        return ArraySplit(self.spec, self._images(source)[positions], labels=labels, names=names, flip=flip, crop=crop)
 
     def _images(self, part: str) -> Tensor:
         """The images of a part, uint8 [N, C, H, W]."""
@@ -196,7 +197,8 @@ class CelebA(TorchvisionDataset):
         """One of CelebA's own parts, decoded batch by batch."""
         files = [self._root / "celeba" / "img_align_celeba" / file for file in self._part(name).filename]
         found = Found(files, [file.stem for file in files], torch.full((len(files),), -1))
-        return StreamedSplit(self.spec, found, self._size, self._options.flip and name == "train")
+        flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
+        return StreamedSplit(self.spec, found, self._size, flip, crop)
 
     def _arguments(self, part: str) -> dict[str, Any]:
         return {"split": {"val": "valid"}.get(part, part)}

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vqkit import likelihoods
 from vqkit.config import NamedOptions, Settings
+from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokenizer
 from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
@@ -139,6 +140,28 @@ class CodingModel(Tokenizer):
         for quantizer in self.grid_quantizers:
             indices = [next(levels) for _ in range(quantizer.depth)]
             quantized.append(quantizer.decode(join_depth(indices)))
+        return self.mean(self.logits(quantized, conditions))
+
+    def parts(self, codes: Codes) -> tuple[Tensor, ...]:
+        """What each level adds to the code vectors of its grid, float32 [B, D, h, w]: the parts of a grid's levels sum up to these.
+
+        Where a position has several codes, which add up or take channels of their own, a part is the difference that the level's
+        codes make while the others of its grid are code 0; the first part also holds what these others are.
+        """
+        levels = iter(codes)
+        parts: list[Tensor] = []
+        for quantizer in self.grid_quantizers:
+            indices = [next(levels) for _ in range(quantizer.depth)]
+            nothing = [torch.zeros_like(level) for level in indices]
+            for position, level in enumerate(indices):
+                vectors = quantizer.decode(join_depth([*nothing[:position], level, *nothing[position + 1 :]]))
+                parts.append(vectors - quantizer.decode(join_depth(nothing)) if position else vectors)
+        return tuple(parts)
+
+    def decode_parts(self, parts: Sequence[Tensor], conditions: Tensor) -> Tensor:
+        """Expected images [B, C, H, W] of what each level adds, or of anything in its place: `decode` for the `parts` of codes."""
+        levels = iter(parts)
+        quantized = [torch.stack([next(levels) for _ in range(each.depth)]).sum(0) for each in self.grid_quantizers]
         return self.mean(self.logits(quantized, conditions))
 
     def _quantise(self, images: Tensor, observed: Tensor, whole: bool) -> tuple[list[Tensor], list[Tensor]]:
@@ -261,6 +284,20 @@ def widths(options: CodingOptions) -> list[int]:
     """Channels after each halving down to the finest code grid: half as many a level up, at least 32."""
     halvings = options.stride.bit_length() - 1
     return [max(min(32, options.hidden), options.hidden >> (halvings - 1 - level)) for level in range(halvings)]
+
+
+def check_size(spec: DataSpec, stride: int, called: str, otherwise: str) -> None:
+    """Raise `ConfigError` unless the coarsest stride divides the images' size.
+
+    `called`: what that stride is; `otherwise`: what to do instead of resizing the images.
+    """
+    if spec.height % stride == 0 and spec.width % stride == 0:
+        return
+    height, width = (size + -size % stride for size in (spec.height, spec.width))
+    raise ConfigError(
+        f"Images of {spec.height} x {spec.width} (height x width) cannot be divided by {stride}, {called}.",
+        f"Sizes that fit are multiples of {stride}: resize with data.height={height} data.width={width}; or use {otherwise}.",
+    )
 
 
 def split_depth(indices: Tensor) -> list[Tensor]:

@@ -28,10 +28,9 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Quantizer, check_images
 from vqkit.layers.residual import Upsample
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, see, widths
+from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, check_size, see, widths
 from vqkit.registry import MODELS, QUANTIZERS
 
 
@@ -81,7 +80,7 @@ class VQVAE2(CodingModel):
 
     def __init__(self, options: VQVAE2Options, spec: DataSpec) -> None:
         super().__init__(options, spec)
-        check_size(options, spec)
+        check_sizes(options, spec)
         built: list[Quantizer] = [
             QUANTIZERS.build(options.quantizer.name, options.quantizer.options) for _ in range(options.levels)
         ]
@@ -152,17 +151,10 @@ def together(codes: Sequence[Tensor]) -> Tensor:
     return torch.cat([*(F.interpolate(level, finest.shape[2:], mode="nearest") for level in codes[:-1]), finest], dim=1)
 
 
-def check_size(options: VQVAE2Options, spec: DataSpec) -> None:
+def check_sizes(options: VQVAE2Options, spec: DataSpec) -> None:
     """Raise `ConfigError` unless every level's stride divides the images' size."""
     strides = [options.stride * options.factor**level for level in range(options.levels)]
-    if spec.height % strides[-1] == 0 and spec.width % strides[-1] == 0:
-        return
-    fitting = [size + -size % strides[-1] for size in (spec.height, spec.width)]
     levels = sum(spec.height % stride == 0 and spec.width % stride == 0 for stride in strides)
     fewer = f"model.levels = {levels}" if levels >= 2 else "a smaller model.stride, or the model vqvae"
-    raise ConfigError(
-        f"Images of {spec.height} x {spec.width} (height x width) cannot be divided by {strides[-1]}, the stride of the coarsest "
-        f"of {options.levels} levels (model.stride = {options.stride}, model.factor = {options.factor}).",
-        f"Sizes that fit are multiples of {strides[-1]}: resize with data.height={fitting[0]} data.width={fitting[1]}; "
-        f"or use {fewer}.",
-    )
+    settings = f"(model.stride = {options.stride}, model.factor = {options.factor})"
+    check_size(spec, strides[-1], f"the stride of the coarsest of {options.levels} levels {settings}", fewer)
