@@ -79,7 +79,7 @@ def measure(name: str, codes: int, data: Path, steps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         seconds = train(settings, data, steps, run)
-        found = json.loads(vqkit("evaluate", "--run", str(run), "--keep", "r", "--json"))
+        (found,) = json.loads(vqkit("evaluate", "--run", str(run), "--keep", "r", "--json"))["evaluations"]
     levels = found["levels"]
     return {
         "quantizer": name,
