@@ -112,6 +112,10 @@ class Trainer:
         """The task, its model compiled if asked for, wrapped for several processes."""
         forward: Any = self.task
         if self.config.training.compile:
+            from torch._functorch import config as compiler
+
+            # A balanced loss asks for gradients before the backward pass: compiled code must not reuse what both need.
+            compiler.donated_buffer = False
             self.task.model.compile()
         if distributed.world_size() > 1:
             # The codebooks are already equal on all processes: their statistics are summed in every step.

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import typer
 from adversarial_task import SPEC, adversarial_task, batch
 from safetensors.torch import load_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from small_runs import tiny
 from vqkit import runs
 from vqkit.checkpoint import load_model
-from vqkit.config import LossConfig, RunConfig, TrainingConfig
+from vqkit.cli.train import train_vqvae
+from vqkit.config import LossConfig, RunConfig, TrainingConfig, parse_yaml
 from vqkit.errors import ConfigError, Interrupted
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight, unbalanced
@@ -194,6 +197,20 @@ def test_a_run_records_the_game_and_saves_the_model_alone(run: Path) -> None:
     options = {name: value for name, value in plain.items() if name != "name"}
     loaded = load_model(run)
     assert loaded.model.state_dict().keys() == MODELS.build("vqvae", options, loaded.model.spec).state_dict().keys()
+
+
+def test_the_command_line_trains_with_a_discriminator(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(train_vqvae)
+    words = ["loss.adversarial=0.1", "loss.discriminator_channels=8", "data.num_train=32", "data.num_val=8", "model.hidden=8"]
+    arguments = ["--steps", "3", "--batch-size", "8", "--out", str(tmp_path / "run")]
+    for word in words:
+        arguments += ["--set", word]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "discriminator" in done.output
+    assert parse_yaml((tmp_path / "run" / "run.yaml").read_text(), "run.yaml")["loss"]["adversarial"] == 0.1
+    assert load_model(tmp_path / "run").model.spec.name == "tyre"
 
 
 def test_the_newest_checkpoint_is_the_one_that_is_used(run: Path) -> None:
