@@ -63,7 +63,7 @@ def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device)
     if settings.adversarial:
         with _drawing_from(generator_for(config.training.seed, "discriminator").initial_seed()):
             discriminator = PatchDiscriminator(len(spec.components), (spec.height, spec.width), settings.discriminator_channels)
-        discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        discriminator.to(device)
         balance = AdaptiveWeight(model.last_weight) if settings.adaptive else unbalanced
         losses.append(AdversarialLoss(settings, discriminator, balance))
     return losses
