@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +17,15 @@ from vqkit.data.opening import open_dataset
 from vqkit.errors import ConfigError
 from vqkit.generate import Pipeline
 from vqkit.held_out import check_data
-from vqkit.interfaces import Prior, Split
+from vqkit.interfaces import Autoencoder, Prior, Split
+from vqkit.losses.adversarial import AdversarialLoss
+from vqkit.losses.balance import AdaptiveWeight, unbalanced
+from vqkit.losses.discriminator import PatchDiscriminator
+from vqkit.losses.perceptual import PerceptualLoss, check_pictures
+from vqkit.losses.picture import PictureLoss
+from vqkit.losses.vgg import load_vgg
 from vqkit.metrics import code_histogram
+from vqkit.randomness import generator_for
 from vqkit.registry import MODELS, PRIORS, Registry
 from vqkit.tasks.autoencoder import AutoencoderTask
 from vqkit.tasks.prior import PriorTask
@@ -40,8 +49,25 @@ def _autoencoder(config: RunConfig, device: torch.device) -> Built:
     dataset = open_dataset(config.data)
     model = _initialised(MODELS, config, dataset.spec)
     model.to(device, memory_format=torch.channels_last)
-    task = AutoencoderTask(model, settle_holes(config.masking, dataset.spec), config.training.seed)
+    losses = _picture_losses(config, model, device)
+    task = AutoencoderTask(model, settle_holes(config.masking, dataset.spec), config.training.seed, losses)
     return Built(task, dataset.split("train"), dataset.split("val"))
+
+
+def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device) -> list[PictureLoss]:
+    """The losses that are asked for. The adversarial one comes last: it is balanced against all that pulls to the target."""
+    settings, spec = config.loss, model.spec
+    losses: list[PictureLoss] = []
+    if settings.perceptual:
+        check_pictures(spec)
+        losses.append(PerceptualLoss(settings.perceptual, load_vgg(settings.perceptual_weights, device)))
+    if settings.adversarial:
+        with _drawing_from(generator_for(config.training.seed, "discriminator").initial_seed()):
+            discriminator = PatchDiscriminator(len(spec.components), (spec.height, spec.width), settings.discriminator_channels)
+        discriminator.to(device)
+        balance = AdaptiveWeight(model.last_weight) if settings.adaptive else unbalanced
+        losses.append(AdversarialLoss(settings, discriminator, balance))
+    return losses
 
 
 def _prior(config: PriorRunConfig, device: torch.device) -> Built:
@@ -82,6 +108,13 @@ def _start_from(run: str, prior: Prior) -> tuple[str, ...]:
 
 def _initialised(registry: Registry[Any], config: AnyRunConfig, context: Any) -> Any:
     """The network, its weights drawn from the run's seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(config.training.seed)
+    with _drawing_from(config.training.seed):
         return registry.build(config.subject.name, config.subject.options, context)
+
+
+@contextmanager
+def _drawing_from(seed: int) -> Iterator[None]:
+    """Draw weights from a seed, and leave the global generators as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

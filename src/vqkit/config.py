@@ -89,6 +89,36 @@ class LevelsConfig(Settings):
     )
 
 
+class LossConfig(Settings):
+    """What is added to the model's own loss so that pictures come out sharp: nothing, by default."""
+
+    perceptual: float = Field(0.0, ge=0, description="Weight of the distance between features of VGG-16; 0: none.")
+    perceptual_weights: str | None = Field(
+        None,
+        description="A .safetensors file of VGG-16's features; by default torchvision's weights, downloaded at their first use.",
+    )
+    adversarial: float = Field(0.0, ge=0, description="Weight of what a patch discriminator makes of the pictures; 0: none.")
+    adversarial_after_epochs: float = Field(
+        0.0, ge=0, description="Epochs after which the model is told what the discriminator thinks; that learns from the start."
+    )
+    adaptive: bool = Field(True, description="Balance the adversarial loss so that it pulls as hard as the reconstruction loss.")
+    discriminator_channels: int = Field(
+        64, ge=8, multiple_of=8, description="Channels of the discriminator's first layer; a multiple of 8."
+    )
+    discriminator_rate: float = Field(
+        0.5, gt=0, description="Learning rate of the discriminator, as a share of the model's at each step."
+    )
+
+    def without_effect(self) -> list[str]:
+        """Settings that were changed although the loss that they belong to has no weight."""
+        belonging = {
+            "perceptual": ("perceptual_weights",),
+            "adversarial": ("adversarial_after_epochs", "adaptive", "discriminator_channels", "discriminator_rate"),
+        }
+        idle = (name for loss, names in belonging.items() if not getattr(self, loss) for name in names)
+        return [name for name in idle if getattr(self, name) != type(self).model_fields[name].default]
+
+
 class TokenizerConfig(Settings):
     """The trained model whose codes a prior models."""
 
@@ -152,6 +182,7 @@ class RunConfig(Settings):
     model: NamedOptions = NamedOptions(name="vqvae")
     data: NamedOptions = NamedOptions(name="tyre")
     masking: MaskingConfig = MaskingConfig()
+    loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
 
     @property

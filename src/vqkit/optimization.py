@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vqkit.config import TrainingConfig
+
+
+class Learner(NamedTuple):
+    """A network that learns: at `rate` times the learning rate of the schedule, and with its gradient clipped by itself."""
+
+    network: nn.Module
+    rate: float = 1.0
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What of it learns."""
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
 
 def learning_rate(config: TrainingConfig, step: int, total_steps: int) -> float:
@@ -21,16 +33,28 @@ def learning_rate(config: TrainingConfig, step: int, total_steps: int) -> float:
     return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """Fused AdamW; weights with two or more dimensions decay, biases and scales do not."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=config.learning_rate, betas=config.betas, fused=True
-    )
+def build_optimizer(learners: Sequence[Learner], config: TrainingConfig) -> torch.optim.AdamW:
+    """Fused AdamW; weights with two or more dimensions decay, biases and scales do not.
+
+    One for all networks: its steps are those of an optimizer for each of them, because it treats every parameter by itself.
+    """
+    groups: list[dict[str, Any]] = []
+    for learner in learners:
+        trainable = learner.parameters()
+        groups += [
+            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay, "rate": learner.rate},
+            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0, "rate": learner.rate},
+        ]
+    groups = [group for group in groups if group["params"]]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    set_learning_rate(optimizer, config.learning_rate)
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
+    """Give each network its share of the learning rate of a step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -51,32 +75,30 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 
 class GuardedStep:
-    """Clip the gradient and step, or do nothing when the gradient is not finite.
+    """Clip the gradient of each network and step, or do nothing when a gradient is not finite.
 
     The decision is taken on the device (the fused optimizer skips when `found_inf` is 1), so nothing waits for it.
     `bad` counts the skipped steps, `bad_in_row` those since the last good one: int64 [].
     """
 
-    def __init__(
-        self, optimizer: torch.optim.AdamW, parameters: Iterable[nn.Parameter], clip_norm: float, device: torch.device
-    ) -> None:
+    def __init__(self, optimizer: torch.optim.AdamW, learners: Sequence[Learner], clip_norm: float, device: torch.device) -> None:
         self._optimizer = optimizer
-        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self._networks = [learner.parameters() for learner in learners]
         self._clip_norm = clip_norm
         self.bad = torch.zeros((), dtype=torch.int64, device=device)
         self.bad_in_row = torch.zeros((), dtype=torch.int64, device=device)
 
     def __call__(self) -> Tensor:
-        """Take the step; returns the norm of the gradient before clipping, float32 []."""
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
-        bad = ~norm.isfinite()
+        """Take the step; returns the norm of the first network's gradient before clipping, float32 []."""
+        norms = torch.stack([nn.utils.clip_grad_norm_(parameters, self._clip_norm) for parameters in self._networks])
+        bad = ~norms.isfinite().all()
         self._optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
         self._optimizer.grad_scale = None  # type: ignore[attr-defined]
         self._optimizer.step()
         self.bad += bad
         self.bad_in_row += 1
         self.bad_in_row *= bad
-        return norm
+        return norms[0]
 
 
 class WeightMean:

@@ -26,7 +26,15 @@ from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.data.pictures import composite
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
 from vqkit.interfaces import DataSpec, Split
-from vqkit.optimization import GuardedStep, WeightMean, build_optimizer, learning_rate, load_optimizer, optimizer_tensors
+from vqkit.optimization import (
+    GuardedStep,
+    WeightMean,
+    build_optimizer,
+    learning_rate,
+    load_optimizer,
+    optimizer_tensors,
+    set_learning_rate,
+)
 from vqkit.precision import autocast, choose_device
 from vqkit.progress import TrainingProgress
 from vqkit.randomness import generator_for
@@ -53,8 +61,9 @@ class Trainer:
         self.loader = TrainingLoader(train, settings.batch_size, settings.seed, settings.workers)
         self.augment = train.augment
         self.total_steps = settings.steps or (settings.epochs or DEFAULT_EPOCHS) * self.loader.steps_per_epoch
-        self.optimizer = build_optimizer(task, settings)
-        self.guarded_step = GuardedStep(self.optimizer, task.parameters(), settings.clip_norm, device)
+        learners = task.learners()
+        self.optimizer = build_optimizer(learners, settings)
+        self.guarded_step = GuardedStep(self.optimizer, learners, settings.clip_norm, device)
         self.weight_mean = WeightMean(task.model, settings.weight_ema)
         self.recent, self.whole_epoch = RunningMeans(), RunningMeans()
         self.step = 0
@@ -103,6 +112,10 @@ class Trainer:
         """The task, its model compiled if asked for, wrapped for several processes."""
         forward: Any = self.task
         if self.config.training.compile:
+            from torch._functorch import config as compiler
+
+            # A balanced loss asks for gradients before the backward pass: compiled code must not reuse what both need.
+            compiler.donated_buffer = False
             self.task.model.compile()
         if distributed.world_size() > 1:
             # The codebooks are already equal on all processes: their statistics are summed in every step.
@@ -115,9 +128,7 @@ class Trainer:
         settings = self.config.training
         self.task.train()
         images = self.augment(batch.images, self._generator("augmentation"))
-        rate = learning_rate(settings, self.step, self.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, learning_rate(settings, self.step, self.total_steps))
         with autocast(settings.precision, self.device):
             output = forward(batch._replace(images=images), Moment(self.step, self.step / self.loader.steps_per_epoch))
         self.optimizer.zero_grad(set_to_none=True)
@@ -166,7 +177,7 @@ class Trainer:
             progress.line(remark)
         self.whole_epoch.reset()
         if validated or self.step % settings.checkpoint_every == 0:
-            improved = validated and self.last_validation["loss"] < self.best
+            improved = validated and self.task.has_best and self.last_validation["loss"] < self.best
             self.best = self.last_validation["loss"] if improved else self.best
             self.save(best=improved)
         progress.restart_clock()
@@ -269,6 +280,7 @@ class Trainer:
     def _state_tensors(self, generators: list[Tensor]) -> dict[str, Tensor]:
         """What a resumed run needs beside the model, by name."""
         tensors = {f"rng.{rank}": state for rank, state in enumerate(generators)}
+        tensors |= {f"task.{name}": value for name, value in self.task.state_dict().items() if not name.startswith("model.")}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         if self.weight_mean.mean:
             tensors |= {f"weights.{name}": value for name, value in self.task.model.named_parameters()}
@@ -286,7 +298,8 @@ class Trainer:
             raise CheckpointError(
                 f"{checkpoint / 'training.json'} is missing or broken.", "Remove that checkpoint and resume again."
             ) from None
-        self.task.model.load_state_dict({**model, **_under(tensors, "weights")})
+        trained = {f"model.{name}": value for name, value in {**model, **_under(tensors, "weights")}.items()}
+        self.task.load_state_dict({**trained, **_under(tensors, "task")})
         self.weight_mean.load({name: model[name] for name in self.weight_mean.mean})
         load_optimizer(self.optimizer, _under(tensors, "optimizer"))
         self.recent.load(_under(tensors, "recent"))

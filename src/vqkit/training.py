@@ -15,6 +15,7 @@ from vqkit.checkpoint import read_header, tokenizer_of
 from vqkit.config import (
     DEFAULT_EPOCHS,
     AnyRunConfig,
+    LossConfig,
     NamedOptions,
     PriorRunConfig,
     RunConfig,
@@ -85,7 +86,21 @@ def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
             f"at most {reached:.2f} of the samples will be masked. Shorten it with --mask-warmup.",
             stacklevel=3,
         )
+    _warn_of_idle_losses(config.loss, epochs)
     return {"model": _complete(MODELS, config.model), "data": resolve_data(config.data)}
+
+
+def _warn_of_idle_losses(loss: LossConfig, epochs: int | None) -> None:
+    """Say which settings of the losses on pictures do nothing."""
+    for name in loss.without_effect():
+        owner = "perceptual" if name.startswith("perceptual") else "adversarial"
+        warnings.warn(f"loss.{name} has no effect while loss.{owner} is 0.", stacklevel=4)
+    if loss.adversarial and epochs is not None and epochs <= loss.adversarial_after_epochs:
+        warnings.warn(
+            f"{epochs} epochs end before loss.adversarial_after_epochs = {loss.adversarial_after_epochs:g}: "
+            "the model will never be told what the discriminator thinks.",
+            stacklevel=4,
+        )
 
 
 def _resolve_prior(config: PriorRunConfig) -> dict[str, Any]:
@@ -164,7 +179,7 @@ def _continued(
         if length in typed:
             training.pop(other, None)
     config = resolve(load_config(None, merge({**base, "training": training}, flags), assignments, schema))
-    _same_configuration(run, config, groups=("model", "prior", "levels", "tokenizer", "data", "condition"))
+    _same_configuration(run, config, groups=("model", "prior", "levels", "tokenizer", "data", "condition", "loss"))
     return config, run
 
 
@@ -217,7 +232,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _announce(console: Console, trainer: Trainer, run: Path, going_on: bool) -> None:
     """What is about to be trained, in one line."""
     spec = trainer.task.spec
-    parameters = sum(parameter.numel() for parameter in trainer.task.parameters())
+    parameters = sum(parameter.numel() for parameter in trainer.task.model.parameters())
     verb = f"Going on from step {trainer.step} of" if going_on else "Training"
     console.print(
         f"{verb} {trainer.config.subject.name} ({parameters / 1e6:.2f} M parameters) on {spec.name}: {trainer.loader.size} images "

@@ -107,6 +107,17 @@ class Autoencoder(nn.Module, ABC):
     def mean(self, logits: Tensor) -> Tensor:
         """The expected image, float32 [B, C, H, W] in [0, 1], under the likelihood with these logits."""
 
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """The weight of the last layer before the logits, by whose gradients an adversarial loss is balanced.
+
+        Raises `ConfigError` where a subclass does not name one.
+        """
+        raise ConfigError(
+            f"The model {type(self).__name__} does not name its last weight, by which an adversarial loss is balanced.",
+            "Use --set loss.adaptive=false, or give the model the property last_weight (see Autoencoder).",
+        )
+
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
         """The expected whole images float32 [B, C, H, W] in [0, 1], in one pass."""
         return self.mean(self(images, observed, conditions).logits)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from pydantic import Field, field_validator
@@ -64,6 +65,7 @@ class CodingModel(Tokenizer):
     """
 
     options: CodingOptions
+    decoder: Decoder
 
     def __init__(self, options: CodingOptions, spec: DataSpec) -> None:
         super().__init__(options, spec)
@@ -118,6 +120,11 @@ class CodingModel(Tokenizer):
     def mean(self, logits: Tensor) -> Tensor:
         """See `Autoencoder.mean`."""
         return likelihoods.mean(self.likelihood, logits)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """See `Autoencoder.last_weight`."""
+        return self.decoder.last_weight
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
         """See `Autoencoder.reconstruct`; without the cost of the losses."""
@@ -242,6 +249,12 @@ class Decoder(nn.Module):
         for before, after in zip(channels, [*channels[1:], len(spec.components)], strict=True):
             ups += [nn.SiLU(), Upsample(before, after)]
         self.up = nn.Sequential(*ups)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """The weight of the convolution that gives the logits."""
+        convolution, _ = cast("Upsample", self.up[-1])
+        return cast("nn.Parameter", convolution.weight)
 
     def forward(self, codes: Tensor, conditions: Tensor) -> Tensor:
         """Codes [B, dim, h, w] and condition values [B, conditions] (NaN: unknown) to logits [B, C, H, W]."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqkit import metrics
 from vqkit.checkpoint import write_model
 from vqkit.config import MaskingConfig, NamedOptions
 from vqkit.distributed import rank, world_size
-from vqkit.interfaces import Autoencoder, Batch, StepOutput, Tokenizer
+from vqkit.interfaces import Autoencoder, Batch, Reconstruction, StepOutput, Tokenizer
+from vqkit.losses.picture import Added, PictureLoss, Pictures
 from vqkit.masking import mask_probability, sample_observed
+from vqkit.optimization import Learner
 from vqkit.randomness import generator_for
 from vqkit.settling import settle
 from vqkit.tasks.task import Moment, Task, fixed_observed, share
@@ -25,11 +28,16 @@ class AutoencoderTask(Task):
 
     The masked share of the samples grows with the epoch (see `MaskingConfig`); each sample's conditions are hidden with the
     probability `masking.hide_conditions`, so that the model works with and without them.
+
+    `picture_losses` are added to the model's own. What trains their own networks is not part of the recorded `loss`.
     """
 
     model: Autoencoder
     headline = (
         "train/loss",
+        "train/perceptual",
+        "train/adversarial",
+        "train/discriminator",
         "train/mask_p",
         "train/perplexity",
         "train/usage",
@@ -40,9 +48,12 @@ class AutoencoderTask(Task):
         "val/psnr_masked",
     )
 
-    def __init__(self, model: Autoencoder, masking: MaskingConfig, seed: int) -> None:
+    def __init__(self, model: Autoencoder, masking: MaskingConfig, seed: int, picture_losses: Sequence[PictureLoss] = ()) -> None:
         super().__init__()
         self.model = model
+        self.picture_losses = nn.ModuleList(picture_losses)
+        # Sharp pictures differ more from the truth, pixel by pixel, than blurred ones: that error would choose an early checkpoint.
+        self.has_best = not picture_losses
         self.spec = model.spec
         self.masking = masking
         self.seed = seed
@@ -57,11 +68,30 @@ class AutoencoderTask(Task):
         hidden = share(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
         conditions = batch.conditions.masked_fill(hidden, float("nan"))
         result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", moment.step, rank()))
-        loss = torch.stack(list(result.losses.values())).sum()
-        scalars = {"loss": loss, **result.losses, **result.monitors}
+        added = self._judge(result, batch.images, moment)
+        losses = {**result.losses, **added.losses}
+        loss = torch.stack(list(losses.values())).sum()
+        scalars = {"loss": loss, **losses, **added.own, **result.monitors, **added.monitors}
         scalars["mask_p"] = torch.full((), probability, device=batch.images.device)
         counts = code_counts(self.model, result.codes) if isinstance(self.model, Tokenizer) else {}
-        return StepOutput(loss, {name: value.detach() for name, value in scalars.items()}, counts)
+        # One backward pass trains all networks: no gradient of `added.own` reaches the model, and no other one these networks.
+        everything = torch.stack([loss, *added.own.values()]).sum()
+        return StepOutput(everything, {name: value.detach() for name, value in scalars.items()}, counts)
+
+    def _judge(self, result: Reconstruction, target: Tensor, moment: Moment) -> Added:
+        """What the losses on pictures add, each told of those before it. `target` float [B, C, H, W]."""
+        total = Added({}, {}, {})
+        distance = result.losses["recon"]
+        for picture_loss in self.picture_losses:
+            added = picture_loss(Pictures(self.model.mean(result.logits), target, distance, moment.epoch))
+            distance = torch.stack([distance, *added.losses.values()]).sum()
+            total = Added(*({**before, **new} for before, new in zip(total, added, strict=True)))
+        return total
+
+    def learners(self) -> list[Learner]:
+        """See `Task.learners`: the model, and the networks of the losses on pictures."""
+        losses = cast("Iterable[PictureLoss]", self.picture_losses)
+        return [*super().learners(), *(learner for picture_loss in losses for learner in picture_loss.learners())]
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
         """Sums over a validation batch, float64 []: each image seen whole, and, where training masks, with a fixed part hidden.

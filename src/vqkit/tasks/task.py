@@ -18,6 +18,7 @@ from vqkit.config import HolesConfig, NamedOptions
 from vqkit.distributed import rank, world_size
 from vqkit.interfaces import Batch, DataSpec, StepOutput
 from vqkit.masking import keep_sets, sample_pixels
+from vqkit.optimization import Learner
 from vqkit.randomness import generator_for
 
 Holes = TypeVar("Holes", bound=HolesConfig)
@@ -34,12 +35,18 @@ class Task(nn.Module, ABC):
     """A network and what is to be learned of it.
 
     `model` is what is trained, averaged and saved; `spec` describes the pictures that `pictures` gives; `headline` names the
-    figures of metrics.jsonl that are shown after an epoch.
+    figures of metrics.jsonl that are shown after an epoch; `has_best`: whether the validation loss says which checkpoint is the
+    best one. What a task has beside its model is kept for a resumed run only.
     """
 
     model: nn.Module
     spec: DataSpec
     headline: tuple[str, ...]
+    has_best: bool = True
+
+    def learners(self) -> list[Learner]:
+        """The networks that are trained: the model, and after it those that only serve its training."""
+        return [Learner(self.model)]
 
     @abstractmethod
     def forward(self, batch: Batch, moment: Moment) -> StepOutput:
