@@ -17,9 +17,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Quantizer
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, see, widths
+from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, check_stride, see, widths
 from vqkit.registry import MODELS, QUANTIZERS
 
 
@@ -53,13 +52,7 @@ class VQVAE(CodingModel):
 
     def __init__(self, options: VQVAEOptions, spec: DataSpec) -> None:
         super().__init__(options, spec)
-        stride = options.stride
-        if spec.height % stride or spec.width % stride:
-            fits = [size for size in (2, 4, 8, 16, 32) if spec.height % size == 0 and spec.width % size == 0]
-            raise ConfigError(
-                f"Images of {spec.height} x {spec.width} (height x width) cannot be divided by model.stride = {stride}.",
-                f"Strides that fit: {', '.join(map(str, fits)) or 'none'}; or resize the images with data.height and data.width.",
-            )
+        check_stride(options, spec)
         self.quantizer: Quantizer = QUANTIZERS.build(options.quantizer.name, options.quantizer.options)
         self.encoder = ImageEncoder(options, spec, self.quantizer.dim)
         self.decoder = Decoder(options, spec, self.quantizer.dim)
