@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vqkit import bounds as module
 from vqkit.bounds import Bounds, measure_bounds
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
@@ -32,7 +33,7 @@ def model_for(spec: DataSpec, **options: object) -> VariationalModel:
 
 
 @torch.no_grad()
-def test_the_means_over_a_split_are_those_of_its_images() -> None:
+def test_the_means_over_a_split_are_those_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     images = tyre(3)
     model = model_for(images.spec)
     batch = images.batch(torch.arange(3)).to(torch.device("cpu"))
@@ -52,6 +53,9 @@ def test_the_means_over_a_split_are_those_of_its_images() -> None:
     assert found.elbo < found.importance_weighted
     told = measure_bounds(model, images, samples=5, seed=2, use_conditions=True)
     assert told.elbo == pytest.approx(float(torch.stack([weights(number, batch.conditions) for number in range(3)]).mean()))
+    # The same, to rounding, when they come in other batches.
+    monkeypatch.setattr(module, "_READ_AT_ONCE", 2)
+    assert measure_bounds(model, images, samples=5, seed=2).elbo == pytest.approx(found.elbo, rel=1e-5)
     # Fewer images are the first of these, with the same draws.
     assert measure_bounds(model, FirstImages(images, 1), samples=5, seed=2).elbo == pytest.approx(float(each[0].mean()))
 

@@ -37,9 +37,8 @@ MOST_SHOWN = 64
 """Images in the grid, or rows in that of a sweep, however many are drawn."""
 _BLOCK = 1024
 """Images that are held in memory at once."""
-
-
 AnySampler = Sampler | ModelSampler
+"""What draws: a prior over codes with its tokenizer, or a model with a prior of its own."""
 
 
 class Block(NamedTuple):
