@@ -24,7 +24,6 @@ from torch import Tensor
 from vqkit.atomic import write_text
 from vqkit.data.pictures import composite, image_files, rows_figure, save_pictures, to_pil
 from vqkit.data.reading import Entry, Item, Request, read_entries
-from vqkit.drawing import origin
 from vqkit.generate import Conditions
 from vqkit.inpaint import batched, files_to_keep, refuse_inputs, views
 from vqkit.interfaces import DataSpec
@@ -106,4 +105,4 @@ def figure(entry: Entry, answers: Tensor, nats: Tensor, uncertainty: Tensor, spe
 def write_record(sampler: Sampler, completed: Sequence[Completed], sampling: Sampling, out: Path) -> None:
     """Write `completions.json`."""
     images = [{"name": each.name, "nats": each.nats} for each in completed]
-    write_text(out / RECORD, json.dumps({**origin(sampler, sampling), "images": images}, indent=1) + "\n")
+    write_text(out / RECORD, json.dumps({**sampler.origin(sampling), "images": images}, indent=1) + "\n")

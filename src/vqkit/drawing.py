@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from vqkit.errors import DataError
 from vqkit.generate import Conditions
 from vqkit.held_out import align_conditions
 from vqkit.interfaces import Codes
+from vqkit.model_sampler import ModelSampler
 from vqkit.sampler import Sampler
 from vqkit.sampling import Sampling
 
@@ -37,6 +37,8 @@ MOST_SHOWN = 64
 """Images in the grid, or rows in that of a sweep, however many are drawn."""
 _BLOCK = 1024
 """Images that are held in memory at once."""
+AnySampler = Sampler | ModelSampler
+"""What draws: a prior over codes with its tokenizer, or a model with a prior of its own."""
 
 
 class Block(NamedTuple):
@@ -84,12 +86,12 @@ def sweep_blocks(count: int, sweep: Sweep, conditions: Mapping[str, float], labe
     ]
 
 
-def known_of_test_set(sampler: Sampler, count: int) -> tuple[dict[str, float | Tensor], Tensor | None, str]:
+def known_of_test_set(sampler: AnySampler, count: int) -> tuple[dict[str, float | Tensor], Tensor | None, str]:
     """Conditions [count] by name and labels [count] of the first test images, over and over, and the name of the data set.
 
     Only what the prior was trained with. Raises `DataError` when the data set is not there.
     """
-    trained = sampler.prior.spec
+    trained = sampler.told
     try:
         if sampler.data is None:
             raise DataError(f"The prior {sampler.path} does not name the data set that it was trained on.", "")
@@ -107,7 +109,7 @@ def known_of_test_set(sampler: Sampler, count: int) -> tuple[dict[str, float | T
 
 
 def draw(
-    sampler: Sampler,
+    sampler: AnySampler,
     blocks: Sequence[Block],
     out: Path,
     sampling: Sampling,
@@ -131,13 +133,13 @@ def draw(
     return drawn
 
 
-def write_record(sampler: Sampler, drawn: Sequence[Drawn], sampling: Sampling, out: Path) -> None:
+def write_record(sampler: AnySampler, drawn: Sequence[Drawn], sampling: Sampling, out: Path) -> None:
     """Write what the images are: `samples.json`, and beside several components the table that makes them a data set."""
     spec = sampler.spec
     names = [name for part in drawn for name in part.block.names]
     rows = torch.cat([part.conditions for part in drawn])
     images = [_described(part, row, sampler) for part in drawn for row in range(len(part.block.names))]
-    content = {**origin(sampler, sampling), "images": images}
+    content = {**sampler.origin(sampling), "images": images}
     write_text(out / "samples.json", json.dumps(content, indent=1) + "\n")
     if len(spec.components) > 1 and not spec.is_colour:
         told = not bool(rows.isnan().all())
@@ -150,24 +152,13 @@ def write_all_codes(sampler: Sampler, drawn: Sequence[Drawn], path: Path) -> Non
     codes = tuple(torch.cat(level) for level in zip(*(part.codes for part in drawn), strict=True))
     names = tuple(name for part in drawn for name in part.block.names)
     labels, rows = torch.cat([part.labels for part in drawn]), torch.cat([part.conditions for part in drawn])
-    content = CodesFile(codes, names, labels, rows, sampler.pipeline.digest, sampler.prior.spec.classes)
+    content = CodesFile(codes, names, labels, rows, sampler.pipeline.digest, sampler.told.classes)
     write_codes(path, content, sampler.pipeline.tokenizer)
 
 
-def origin(sampler: Sampler, sampling: Sampling) -> dict[str, Any]:
-    """What makes drawn images what they are, as plain values: the prior, its tokenizer, and the settings."""
-    return {
-        "prior": str(sampler.path),
-        "prior_digest": sampler.digest,
-        "tokenizer": str(sampler.pipeline.path),
-        "tokenizer_digest": sampler.pipeline.digest,
-        "sampling": asdict(sampling),
-    }
-
-
-def plain_grid(sampler: Sampler, drawn: Sequence[Drawn], columns: int) -> Image.Image:
+def plain_grid(sampler: AnySampler, drawn: Sequence[Drawn], columns: int) -> Image.Image:
     """The first images in rows of `columns`, each with what the prior was told above it."""
-    spec = sampler.prior.spec
+    spec = sampler.told
     pictures = torch.cat([part.pictures for part in drawn])[:MOST_SHOWN]
     captions = [_caption(part, row, sampler) for part in drawn for row in range(len(part.pictures))]
     names = ", ".join([*(["class"] if spec.classes else []), *(condition.name for condition in spec.conditions)])
@@ -193,7 +184,7 @@ def _stacked(sheets: Sequence[Image.Image]) -> Image.Image:
     return stacked
 
 
-def _described(part: Drawn, row: int, sampler: Sampler) -> dict[str, Any]:
+def _described(part: Drawn, row: int, sampler: AnySampler) -> dict[str, Any]:
     """An image's name, number, known conditions and class, as plain values."""
     values = zip(sampler.spec.condition_names, part.conditions[row].tolist(), strict=True)
     label = int(part.labels[row])
@@ -201,11 +192,11 @@ def _described(part: Drawn, row: int, sampler: Sampler) -> dict[str, Any]:
         "name": part.block.names[row],
         "number": part.block.first + row,
         "conditions": {name: value for name, value in values if not math.isnan(value)},
-        "class": None if label < 0 else sampler.prior.spec.classes[label],
+        "class": None if label < 0 else sampler.told.classes[label],
     }
 
 
-def _caption(part: Drawn, row: int, sampler: Sampler) -> str:
+def _caption(part: Drawn, row: int, sampler: AnySampler) -> str:
     """What the prior was told about an image, in short; empty if nothing."""
     described = _described(part, row, sampler)
     known = described["conditions"]

@@ -114,7 +114,11 @@ def _where(part: type) -> str:
     return f"{part.__module__}.{part.__qualname__}"
 
 
-MODELS: Registry[Any] = Registry("model", ("vqkit.models.vqvae", "vqkit.models.vqvae2"), "vqkit.models")
+MODELS: Registry[Any] = Registry(
+    "model",
+    tuple(f"vqkit.models.{name}" for name in ("vqvae", "vqvae2", "autoencoder", "vae", "auxiliary_vae", "treevi")),
+    "vqkit.models",
+)
 QUANTIZERS: Registry[Any] = Registry(
     "quantizer",
     tuple(f"vqkit.quantizers.{name}" for name in ("ema", "gradient", "fsq", "lfq", "simvq", "residual", "grouped")),

@@ -12,8 +12,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from vqkit.config import NamedOptions
 from vqkit.data.observing import as_observed
 from vqkit.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from vqkit.generate import BATCH_SIZE, Conditions, Pipeline, condition_rows
-from vqkit.interfaces import Codes, Conditioning, DataSpec, Prior, check_images
+from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataSpec, Prior, check_images
 from vqkit.memory import fitting, in_batches
 from vqkit.precision import choose_device
 from vqkit.sampling import DEFAULT_SAMPLING, Sampling
@@ -117,6 +118,21 @@ class Sampler:
         self.spec: DataSpec = pipeline.spec
         self.device = pipeline.device
 
+    @property
+    def told(self) -> CodeSpec:
+        """What the prior models and may be told."""
+        return self.prior.spec
+
+    def origin(self, sampling: Sampling) -> dict[str, Any]:
+        """What makes drawn images what they are, as plain values: the prior, its tokenizer, and the settings."""
+        return {
+            "prior": str(self.path),
+            "prior_digest": self.digest,
+            "tokenizer": str(self.pipeline.path),
+            "tokenizer_digest": self.pipeline.digest,
+            "sampling": asdict(sampling),
+        }
+
     def sample(
         self,
         num_samples: int,
@@ -208,13 +224,7 @@ class Sampler:
         trained = self.prior.spec.conditions
         if conditions and not trained:
             self._refuse("metadata")
-        for condition, column in zip(trained, rows.T, strict=False):
-            for value in column[(column < condition.minimum) | (column > condition.maximum)].unique().tolist():
-                warnings.warn(
-                    f"{condition.name} {value:g} is outside the range that the prior was trained with, "
-                    f"{condition.minimum:g} to {condition.maximum:g}.",
-                    stacklevel=3,
-                )
+        warn_beyond(trained, rows, "prior")
         return rows
 
     def _classes(self, labels: Labels | None, count: int) -> Tensor:
@@ -297,6 +307,17 @@ class Sampler:
 
     def _decode(self, codes: Codes, rows: Tensor) -> Tensor:
         return self.pipeline.decode(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
+
+
+def warn_beyond(conditions: Sequence[ConditionSpec], rows: Tensor, subject: str) -> None:
+    """Warn of values [B, D] outside the range that the `subject` (prior or model) was trained with."""
+    for condition, column in zip(conditions, rows.T, strict=False):
+        for value in column[(column < condition.minimum) | (column > condition.maximum)].unique().tolist():
+            warnings.warn(
+                f"{condition.name} {value:g} is outside the range that the {subject} was trained with, "
+                f"{condition.minimum:g} to {condition.maximum:g}.",
+                stacklevel=4,
+            )
 
 
 def _ranked(filled: Tensor, nats: Tensor, codes: Codes, observed: Tensor) -> Completions:

@@ -22,8 +22,7 @@ from vqkit.cli.sampling import (
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.drawing import Block
-    from vqkit.sampler import Sampler
+    from vqkit.drawing import AnySampler, Block
 
 _MODES = ("unconditional", "conditional")
 _COUNT, _SWEEP_COUNT = 16, 4
@@ -69,7 +68,7 @@ def sample(
     codes: Annotated[bool, typer.Option("--codes", help="Also write the codes, as `vqkit encode` does.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Draw new images from a prior.
+    """Draw new images from a prior, or from a model with a prior of its own, such as a VAE.
 
     A prior that was trained with conditions or classes is told those of --cond, --class and --sweep, or else those of the images of
     the test set, one after the other.
@@ -85,10 +84,9 @@ def sample(
     from vqkit import drawing
     from vqkit.cli.counting import count_of, counting
     from vqkit.data.pictures import save_picture
-    from vqkit.sampler import load_sampler
+    from vqkit.sampler import Sampler
 
-    sampler = load_sampler(run, tokenizer, device)
-    typer.echo(f"using {sampler.path} and its tokenizer {sampler.pipeline.path}")
+    sampler = _load(run, tokenizer, codes, device)
     if swept is not None:
         blocks = drawing.sweep_blocks(num_samples, drawing.Sweep(*swept), values, label)
     else:
@@ -99,19 +97,36 @@ def sample(
     grid = drawing.plain_grid(sampler, drawn, columns) if swept is None else drawing.sweep_grid(drawn, drawing.Sweep(*swept))
     save_picture(grid, out / drawing.GRID)
     drawing.write_record(sampler, drawn, sampling, out)
-    if codes:
+    if codes and isinstance(sampler, Sampler):
         drawing.write_all_codes(sampler, drawn, out / drawing.CODES)
     typer.echo(f"drew {count_of(count)}, written to {out / drawing.IMAGES}/")
     typer.echo(f"look at {out / drawing.GRID}")
 
 
-def _blocks(sampler: Sampler, mode: str | None, values: dict[str, float], label: str | None, count: int) -> list[Block]:
+def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> AnySampler:
+    """The prior with its tokenizer, or the model with a prior of its own, that is meant."""
+    from vqkit.model_sampler import draws_by_itself, load_model_sampler
+    from vqkit.sampler import load_sampler
+
+    if not draws_by_itself(run):
+        sampler = load_sampler(run, tokenizer, device)
+        typer.echo(f"using {sampler.path} and its tokenizer {sampler.pipeline.path}")
+        return sampler
+    for option, given in (("--tokenizer", tokenizer is not None), ("--codes", codes)):
+        if given:
+            raise ConfigError(f"{option} is about codes, and the model in {run} has none.", "Leave it out.")
+    model = load_model_sampler(run, device)
+    typer.echo(f"using {model.path}")
+    return model
+
+
+def _blocks(sampler: AnySampler, mode: str | None, values: dict[str, float], label: str | None, count: int) -> list[Block]:
     """What to draw when no condition is swept: what is named, or what is known of the test set, or nothing."""
     from vqkit.drawing import known_of_test_set, plain_blocks
 
     if values or label is not None:
         return plain_blocks(count, values, label)
-    trained = sampler.prior.spec
+    trained = sampler.told
     if mode is None:
         mode = "conditional" if (trained.conditions or trained.classes) and not trained.observed_channels else "unconditional"
     if mode == "unconditional":

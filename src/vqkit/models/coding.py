@@ -31,8 +31,8 @@ from vqkit.masking import observed_pixels
 from vqkit.quantizers.choice import QuantizerChoice
 
 
-class CodingOptions(Settings):
-    """Settings of every model with a discrete bottleneck."""
+class NetworkOptions(Settings):
+    """Settings of the encoder and the decoder of every autoencoder, whatever lies between them."""
 
     hidden: int = Field(64, ge=8, description="Channels on the code grid; finer levels have half as many each.")
     inner: int = Field(64, ge=4, description="Channels inside a residual block.")
@@ -43,11 +43,6 @@ class CodingOptions(Settings):
         True, description="Self-attention on the encoder's code grid: what is missing is guessed from the whole image."
     )
     stride: int = Field(4, ge=2, description="Pixels a code, in each direction; a power of two.")
-    likelihood: likelihoods.LikelihoodChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
-    reconstruction_weight: float = Field(10.0, gt=0, description="Weight of the mean reconstruction distance.")
-    quantizer: QuantizerChoice = Field(
-        NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer."
-    )
 
     @field_validator("stride")
     @classmethod
@@ -55,6 +50,16 @@ class CodingOptions(Settings):
         if value & (value - 1):
             raise ValueError(f"the stride must be a power of two, not {value}")
         return value
+
+
+class CodingOptions(NetworkOptions):
+    """Settings of every model with a discrete bottleneck."""
+
+    likelihood: likelihoods.LikelihoodChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
+    reconstruction_weight: float = Field(10.0, gt=0, description="Weight of the mean reconstruction distance.")
+    quantizer: QuantizerChoice = Field(
+        NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer."
+    )
 
 
 class CodingModel(Tokenizer):
@@ -221,7 +226,7 @@ class Encoder(nn.Module):
     `channels`: before, between and after the halvings; `attention`: (h, w) of the coarse grid if it has self-attention.
     """
 
-    def __init__(self, options: CodingOptions, channels: Sequence[int], attention: tuple[int, int] | None) -> None:
+    def __init__(self, options: NetworkOptions, channels: Sequence[int], attention: tuple[int, int] | None) -> None:
         super().__init__()
         downs: list[nn.Module] = []
         for before, after in pairwise(channels):
@@ -238,7 +243,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Codes on the finest grid, `dim` channels in all, to the logits of a whole image, shifted by conditions."""
 
-    def __init__(self, options: CodingOptions, spec: DataSpec, dim: int) -> None:
+    def __init__(self, options: NetworkOptions, spec: DataSpec, dim: int) -> None:
         super().__init__()
         channels = widths(options)[::-1]
         embedding = options.hidden if spec.conditions else 0
@@ -267,7 +272,7 @@ class Decoder(nn.Module):
 class Trunk(nn.Module):
     """Residual blocks, attention where it is asked for (by the grid's (h, w)), residual blocks, all on one grid."""
 
-    def __init__(self, options: CodingOptions, attention: tuple[int, int] | None, conditions: int) -> None:
+    def __init__(self, options: NetworkOptions, attention: tuple[int, int] | None, conditions: int) -> None:
         super().__init__()
 
         def blocks() -> list[nn.Module]:
@@ -293,7 +298,15 @@ def see(images: Tensor, observed: Tensor) -> Tensor:
     return observed_pixels(images, observed).contiguous(memory_format=torch.channels_last)
 
 
-def widths(options: CodingOptions) -> list[int]:
+def check_stride(options: NetworkOptions, spec: DataSpec) -> None:
+    """Raise `ConfigError` unless the stride of a model with one grid divides the images' size."""
+    stride = options.stride
+    finer = [size for size in (2, 4, 8, 16) if size < stride and spec.height % size == 0 and spec.width % size == 0]
+    smaller = f"model.stride = {finer[-1]}" if finer else "a data set whose images have another size"
+    check_size(spec, stride, f"the stride (model.stride = {stride})", smaller)
+
+
+def widths(options: NetworkOptions) -> list[int]:
     """Channels after each halving down to the finest code grid: half as many a level up, at least 32."""
     halvings = options.stride.bit_length() - 1
     return [max(min(32, options.hidden), options.hidden >> (halvings - 1 - level)) for level in range(halvings)]

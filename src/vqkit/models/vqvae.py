@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from vqkit.interfaces import DataSpec, Quantizer
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, check_size, see, widths
+from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, check_stride, see, widths
 from vqkit.registry import MODELS, QUANTIZERS
 
 
@@ -52,10 +52,7 @@ class VQVAE(CodingModel):
 
     def __init__(self, options: VQVAEOptions, spec: DataSpec) -> None:
         super().__init__(options, spec)
-        stride = options.stride
-        finer = [size for size in (2, 4, 8, 16) if size < stride and spec.height % size == 0 and spec.width % size == 0]
-        smaller = f"model.stride = {finer[-1]}" if finer else "a data set whose images have another size"
-        check_size(spec, stride, f"the stride (model.stride = {stride})", smaller)
+        check_stride(options, spec)
         self.quantizer: Quantizer = QUANTIZERS.build(options.quantizer.name, options.quantizer.options)
         self.encoder = ImageEncoder(options, spec, self.quantizer.dim)
         self.decoder = Decoder(options, spec, self.quantizer.dim)
