@@ -98,7 +98,7 @@ class CodingModel(Tokenizer):
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon, vq (codebook) and commit, weighted, the last two summed over the grids.
 
-        Monitors: vq and commit of each grid by its name, where there are several. Nothing is drawn at random.
+        Monitors: vq and commit of each grid by its name, where there are several. `generator`: see `silenced`.
         """
         seen = self.look(images, observed)
         quantized: list[Tensor] = []
@@ -110,12 +110,17 @@ class CodingModel(Tokenizer):
             codes += split_depth(result.indices)
             pulls["vq"].append(result.codebook_loss)
             pulls["commit"].append(quantizer.commitment_weight * result.commitment_loss)
-        logits = self.logits(quantized, conditions)
+        logits = self.logits(self.silenced(quantized, generator), conditions)
         losses = {"recon": self.options.reconstruction_weight * likelihoods.distance(self.likelihood, logits, images)}
         losses |= {loss: torch.stack(each).sum() for loss, each in pulls.items()}
         names = self.grids if len(self.grids) > 1 else ()
         monitors = {f"{loss}_{name}": value for loss, each in pulls.items() for name, value in zip(names, each, strict=False)}
         return Reconstruction(logits, losses, monitors, tuple(codes))
+
+    def silenced(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
+        """The codes [B, D, h, w] of every grid as the decoder gets them in training. All of them, unless a subclass hides some."""
+        del generator
+        return quantized
 
     def mean(self, logits: Tensor) -> Tensor:
         """See `Autoencoder.mean`."""
@@ -170,6 +175,10 @@ class CodingModel(Tokenizer):
         levels = iter(parts)
         quantized = [torch.stack([next(levels) for _ in range(each.depth)]).sum(0) for each in self.grid_quantizers]
         return self.mean(self.logits(quantized, conditions))
+
+    def silence(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What stands for the part of each level [1, D, h, w] where it is to say nothing: what it adds on average, its `means`."""
+        return tuple(means)
 
     def _quantise(self, images: Tensor, observed: Tensor, whole: bool) -> tuple[list[Tensor], list[Tensor]]:
         """What each quantizer is given and the indices that it makes of it; nothing learns.
