@@ -25,6 +25,11 @@ def choose(choice: LikelihoodChoice, spec: DataSpec) -> Likelihood:
     return "bernoulli" if spec.value_kind == "binary" else "mse"
 
 
+def middle(kind: Likelihood) -> float:
+    """The logit whose expected pixel is 1/2."""
+    return 0.0 if kind == "bernoulli" else 0.5
+
+
 def distance(kind: Likelihood, logits: Tensor, target: Tensor) -> Tensor:
     """Mean negative log-likelihood (up to constants) of target pixels [B, C, H, W] in [0, 1]: a float32 scalar."""
     logits = logits.float()

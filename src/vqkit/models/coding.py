@@ -14,7 +14,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
 
 import torch
 from pydantic import Field, field_validator
@@ -258,12 +257,20 @@ class Decoder(nn.Module):
         for before, after in zip(channels, [*channels[1:], len(spec.components)], strict=True):
             ups += [nn.SiLU(), Upsample(before, after)]
         self.up = nn.Sequential(*ups)
+        # The first images are grey. Black ones are so far off, and all in one direction, that in the first steps everything before
+        # the codes is pushed in one direction too: fsq's features then end where its tanh is flat, and never come back.
+        with torch.no_grad():
+            self.last_bias.add_(likelihoods.middle(likelihoods.choose(options.likelihood, spec)))
 
     @property
     def last_weight(self) -> nn.Parameter:
         """The weight of the convolution that gives the logits."""
-        convolution, _ = cast("Upsample", self.up[-1])
-        return cast("nn.Parameter", convolution.weight)
+        return self.up[-1].get_parameter("0.weight")
+
+    @property
+    def last_bias(self) -> nn.Parameter:
+        """The bias of the convolution that gives the logits."""
+        return self.up[-1].get_parameter("0.bias")
 
     def forward(self, codes: Tensor, conditions: Tensor) -> Tensor:
         """Codes [B, dim, h, w] and condition values [B, conditions] (NaN: unknown) to logits [B, C, H, W]."""
