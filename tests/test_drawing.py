@@ -17,6 +17,7 @@ from vqkit.data.pictures import composite, image_files, rows_figure, save_pictur
 from vqkit.data.tables import write_table
 from vqkit.drawing import Drawn, Sweep, draw, known_of_test_set, plain_blocks, plain_grid, sweep_blocks, sweep_grid
 from vqkit.errors import DataError
+from vqkit.held_out import mixed
 from vqkit.interfaces import DataSpec
 from vqkit.sampler import Sampler
 from vqkit.sampling import Sampling
@@ -136,7 +137,9 @@ def test_colour_pictures_have_no_table(tmp_path: Path) -> None:
 
 def test_conditions_of_the_test_set_over_and_over(tmp_path: Path) -> None:
     conditions, labels, name = known_of_test_set(with_test_set(tmp_path / "sections"), 5)
-    assert {key: torch.as_tensor(value).tolist() for key, value in conditions.items()} == {"width_px": [10, 20, 30, 10, 20]}
+    widths = torch.as_tensor(conditions["width_px"])
+    assert widths.tolist() == torch.tensor([10, 20, 30])[mixed(3, 5)].tolist()
+    assert set(conditions) == {"width_px"} and widths[3:].tolist() == widths[:2].tolist()
     assert labels is None and name == "sections"
 
 

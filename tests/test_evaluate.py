@@ -171,10 +171,19 @@ def test_holes_are_judged_inside_alone() -> None:
     assert result.ssim == pytest.approx(float(metrics.structural_similarity(filled, images, judged).mean()), rel=1e-6)
 
 
-def test_the_limit_takes_the_first_images() -> None:
+def test_the_limit_takes_images_from_all_over_the_split() -> None:
     result = evaluate(shade(), batch_size=4, limit=6)
     assert result.images == 6
-    assert result.variance == pytest.approx(float(split_images()[:6].double().var(unbiased=False)))
+    chosen = held_out.mixed(21, 6)
+    assert result.variance == pytest.approx(float(split_images()[chosen].double().var(unbiased=False)))
+
+
+def test_mixed_positions_are_all_over_and_always_the_same() -> None:
+    whole = held_out.mixed(1000, 1000)
+    assert torch.equal(whole.sort().values, torch.arange(1000))
+    assert torch.equal(held_out.mixed(1000, 40), whole[:40])
+    assert set((whole[:40] // 100).tolist()) == set(range(10)), "of each tenth of a sorted set some"
+    assert torch.equal(held_out.mixed(3, 8), held_out.mixed(3, 3)[torch.arange(8) % 3])
 
 
 def test_conditions_are_unknown_unless_told() -> None:

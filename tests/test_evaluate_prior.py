@@ -19,6 +19,7 @@ from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.errors import ConfigError, DataError
 from vqkit.evaluate_prior import COMPLETED_IMAGES, PriorEvaluation, evaluate_prior
+from vqkit.held_out import mixed
 from vqkit.interfaces import DataSpec
 from vqkit.sampler import Sampler
 from vqkit.sampling import Sampling
@@ -38,6 +39,11 @@ def measure(chosen: Sampler, **settings: Any) -> PriorEvaluation:
     return evaluate_prior(chosen, **{"num_samples": 6, "completions": 2, **settings})
 
 
+BEYOND = pytest.mark.filterwarnings("ignore:height_px 41 is outside")
+"""Of 20 training sections none is as low as one of the held-out ones."""
+
+
+@BEYOND
 def test_a_prior_told_metadata_is_measured_in_every_way_that_it_can_be_used() -> None:
     result = measure(sampler("metadata"))
     assert (result.prior, result.told, result.images, result.split) == ("Counting", ("metadata",), 11, "test")
@@ -53,9 +59,10 @@ def test_a_prior_told_metadata_is_measured_in_every_way_that_it_can_be_used() ->
     assert (held_out.images, held_out.free_of_overlap, held_out.overlap) == (6, 1, 0)
 
 
+@BEYOND
 def test_adherence_is_to_the_conditions_of_held_out_images() -> None:
     result = measure(sampler("metadata"))
-    asked = DATASET.split("test").batch(torch.arange(6)).conditions
+    asked = DATASET.split("test").batch(mixed(11, 6)).conditions
     # Told a width, the decoder paints every pixel of every component: what is measured is always the whole picture.
     assert result.samples is not None
     for column, each in enumerate(result.samples.adherence):

@@ -69,10 +69,23 @@ def test_a_part_depends_on_its_own_level_alone() -> None:
 
 
 @torch.no_grad()
+def test_levels_that_training_silenced_are_silenced_as_they_were() -> None:
+    for quantizer, zeros in (("ema", True), ("fsq", True), ("residual", False)):
+        model = build("vqvae2", quantizer)
+        codes = random_codes(model, 4)
+        silences = level_parts.silent_parts(model, codes, 4, CPU)
+        means = [part.mean(0, keepdim=True) for part in model.parts(codes)]
+        torch.testing.assert_close(silences[0], means[0])
+        assert bool((silences[-1] == 0).all()) == zeros
+        if not zeros:
+            torch.testing.assert_close(silences[-1], means[-1])
+
+
+@torch.no_grad()
 def test_means_are_those_over_all_images_at_each_position() -> None:
     model = build("vqvae2", "residual")
     codes = random_codes(model, 10)
-    means = level_parts.mean_parts(model, codes, 3, CPU)
+    means = level_parts.silent_parts(model, codes, 3, CPU)
     for mean, part in zip(means, model.parts(codes), strict=True):
         torch.testing.assert_close(mean, part.mean(0, keepdim=True))
 
@@ -86,7 +99,7 @@ def test_who_speaks() -> None:
 
 @torch.no_grad()
 def test_a_silent_level_says_its_mean() -> None:
-    model, images = build("vqvae2", "ema"), photos(5)
+    model, images = build("vqvae2", "ema", coarse_only=0), photos(5)
     codes = random_codes(model, 5)
     top, bottom = model.level_quantizers
     vectors = [top.decode(codes[0]), bottom.decode(codes[1])]  # type: ignore[operator]
@@ -96,7 +109,7 @@ def test_a_silent_level_says_its_mean() -> None:
         "bottom alone": model.mean(model.logits([vectors[0].mean(0).expand(5, -1, -1, -1), vectors[1]], unknown(5))),
         "none": model.mean(model.logits([vector.mean(0).expand(5, -1, -1, -1) for vector in vectors], unknown(5))),
     }
-    means = level_parts.mean_parts(model, codes, 2, CPU)
+    means = level_parts.silent_parts(model, codes, 2, CPU)
     shares = level_parts.level_shares(model, images, codes, means, 2, CPU)
     truth = images.batch(torch.arange(5)).images / 255
     assert {share.name: share.levels for share in shares} == {
@@ -115,7 +128,7 @@ def test_a_useless_level_shows() -> None:
     model, images = build("vqvae2", "ema"), photos(4)
     model.decoder.project.weight[:, :4] = 0  # type: ignore[union-attr, index, operator]
     codes = random_codes(model, 4)
-    means = level_parts.mean_parts(model, codes, 4, CPU)
+    means = level_parts.silent_parts(model, codes, 4, CPU)
     psnr = {share.name: share.psnr for share in level_parts.level_shares(model, images, codes, means, 4, CPU)}
     assert psnr["top alone"] == pytest.approx(psnr["none"])
     assert psnr["bottom alone"] == pytest.approx(psnr["all levels"])
@@ -129,7 +142,7 @@ def test_figures_are_of_images_all_over_the_split(monkeypatch: pytest.MonkeyPatc
     batch = images.batch
     monkeypatch.setattr(images, "batch", lambda positions: (seen.extend(positions.tolist()), batch(positions))[1])
     monkeypatch.setattr(level_parts, "IMAGES_MEASURED", 3)
-    level_parts.level_shares(model, images, codes, level_parts.mean_parts(model, codes, 4, CPU), 2, CPU)
+    level_parts.level_shares(model, images, codes, level_parts.silent_parts(model, codes, 4, CPU), 2, CPU)
     assert seen == [0, 4, 8]
 
 
@@ -138,7 +151,7 @@ def test_the_figure_has_a_row_for_each_level() -> None:
     for quantizer in ("ema", "residual"):
         model, images = build("vqvae2", quantizer), photos(3)
         codes = random_codes(model, 3)
-        means = level_parts.mean_parts(model, codes, 4, CPU)
+        means = level_parts.silent_parts(model, codes, 4, CPU)
         heights.append(level_parts.draw_levels_alone(model, images, codes, means, CPU).height)
     # Originals, all levels together, and 2 or 6 levels alone, each 16 pixels high, enlarged 8 times, with margins of 8 pixels.
     assert heights == [8 + 4 * 136, 8 + 8 * 136]

@@ -12,6 +12,8 @@ import torch
 
 from small_runs import tiny
 from vqkit.checkpoint import load_prior
+from vqkit.cli.app import app
+from vqkit.codes import read_codes
 from vqkit.config import PriorRunConfig
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.sampler import load_sampler
@@ -92,6 +94,18 @@ def test_together_all_levels_learn_and_each_has_its_figures(tokenizer: Path, tmp
     run = train_levels(tmp_path / "together", settings(tokenizer))
     assert {"val/nats_top", "val/nats_bottom", "val/unigram_nats_top", "val/unigram_nats_bottom"} <= last_row(run).keys()
     assert load_prior(run).learned_levels == ("top", "bottom")
+
+
+def test_each_level_may_have_its_own_temperature_on_the_command_line(tokenizer: Path, tmp_path: Path) -> None:
+    run = train_levels(tmp_path / "both", settings(tokenizer))
+    for name, temperature in (("cold", "0.01,1"), ("same", "0.01,1"), ("warm", "1,1")):
+        app(
+            ["sample", "--run", str(run), "-n", "4", "--temperature", temperature, "--codes", "--out", str(tmp_path / name)],
+            standalone_mode=False,
+        )
+    cold, same, warm = (read_codes(tmp_path / name / "codes.safetensors").codes for name in ("cold", "same", "warm"))
+    assert all(torch.equal(*pair) for pair in zip(cold, same, strict=True))
+    assert not torch.equal(cold[0], warm[0])
 
 
 def test_wrong_starts_and_levels_are_refused(top: Path, tokenizer: Path, tiny_run: Path, tmp_path: Path) -> None:

@@ -76,14 +76,15 @@ def _prior(config: PriorRunConfig, device: torch.device) -> Built:
     dataset = open_dataset(config.data)
     check_data(dataset.spec, pipeline.spec)
     spec = code_spec(pipeline.tokenizer, config.condition.told)
-    seen = bool(spec.observed_channels)
-    train, validation = (
-        coded_split(pipeline, dataset.split(name), config.data, name, with_images=seen) for name in ("train", "val")
-    )
     prior = _initialised(PRIORS, config, spec)
     learned = _start_from(config.levels.start_from, prior) if config.levels.start_from else ()
     prior.trained_levels = config.levels.learn or spec.level_names
     prior.to(device, memory_format=torch.channels_last)
+    # Only now that the prior is known to fit: to encode a data set takes a while.
+    seen = bool(spec.observed_channels)
+    train, validation = (
+        coded_split(pipeline, dataset.split(name), config.data, name, with_images=seen) for name in ("train", "val")
+    )
     condition = settle_holes(config.condition, pipeline.spec)
     counts, held_out = (tuple(map(code_histogram, split.codes, spec.cardinalities)) for split in (train, validation))
     unigram = unigram_rate(counts, held_out, spec, pipeline.spec).levels

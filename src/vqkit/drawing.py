@@ -26,7 +26,7 @@ from vqkit.data.pictures import BACKGROUND, composite, image_files, rows_figure,
 from vqkit.data.tables import TABLE, write_table
 from vqkit.errors import DataError
 from vqkit.generate import Conditions
-from vqkit.held_out import align_conditions
+from vqkit.held_out import align_conditions, mixed
 from vqkit.interfaces import Codes
 from vqkit.model_sampler import ModelSampler
 from vqkit.sampler import Sampler
@@ -87,7 +87,7 @@ def sweep_blocks(count: int, sweep: Sweep, conditions: Mapping[str, float], labe
 
 
 def known_of_test_set(sampler: AnySampler, count: int) -> tuple[dict[str, float | Tensor], Tensor | None, str]:
-    """Conditions [count] by name and labels [count] of the first test images, over and over, and the name of the data set.
+    """Conditions [count] by name and labels [count] of test images, over and over, and the name of the data set.
 
     Only what the prior was trained with. Raises `DataError` when the data set is not there.
     """
@@ -101,11 +101,10 @@ def known_of_test_set(sampler: AnySampler, count: int) -> tuple[dict[str, float 
             f"The conditions of the test set cannot be had: {error.message}",
             "Name what to draw with --cond or --class, or use --mode unconditional.",
         ) from None
-    batch = align_conditions(split.batch(torch.arange(min(count, len(split)))), split.spec, sampler.spec)
-    again = torch.arange(count) % len(split)
-    columns = zip(sampler.spec.condition_names, batch.conditions[again].T, strict=True)
+    batch = align_conditions(split.batch(mixed(len(split), count)), split.spec, sampler.spec)
+    columns = zip(sampler.spec.condition_names, batch.conditions.T, strict=True)
     conditions: dict[str, float | Tensor] = dict(columns) if trained.conditions else {}
-    return conditions, batch.labels[again] if trained.classes else None, split.spec.name
+    return conditions, batch.labels if trained.classes else None, split.spec.name
 
 
 def draw(

@@ -23,7 +23,7 @@ from vqkit.config import NamedOptions
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.errors import DataError
-from vqkit.held_out import align_conditions, check_data, choose_split, numbered_batches
+from vqkit.held_out import align_conditions, check_data, choose_split, mixed, numbered_batches
 from vqkit.interfaces import Batch, Codes, DataSpec, ImageDataset, Split
 from vqkit.metrics import code_histogram
 from vqkit.sample_quality import (
@@ -129,12 +129,12 @@ def evaluate_prior(
 ) -> PriorEvaluation:
     """Measure a prior on a split.
 
-    `run`, `tokenizer` and `device`: what `load_sampler` takes, or its result as `run`; `data`: default, what the prior was trained
-    on; `keeps` and `holes`: the parts of images that a prior trained with --condition observed is shown, see
-    `vqkit.evaluate.scenarios`; `num_samples` new images and `completions` of each partly seen one, 0 for none, drawn as `sampling`
-    says; `batch_size`: images that are encoded at once (samples are drawn in batches as large as memory allows); `limit`: only the
-    first so many images (without it, `COMPLETED_IMAGES` are completed); `use_conditions`: tell the decoder, and the prior beside a
-    part of an image, the conditions, which are unknown to them otherwise.
+    `run`, `tokenizer` and `device`: what `load_sampler` takes, or its result as `run`; `data`: default, what the prior was
+    trained on; `keeps` and `holes`: the parts of images that a prior trained with --condition observed is shown, see
+    `vqkit.evaluate.scenarios`; `num_samples` new images and `completions` of each partly seen one, 0 for none, drawn as
+    `sampling` says; `batch_size`: images that are encoded at once (samples are drawn in batches as large as memory allows);
+    `limit`: only so many images of the split (without it, `COMPLETED_IMAGES` are completed); `use_conditions`: tell the
+    decoder, and the prior beside a part of an image, the conditions, which are unknown to them otherwise.
 
     Raises `CheckpointError` for a run that cannot be used, `DataError` for data that do not fit the tokenizer, and `ConfigError`
     for a wrong split, component or kind of holes, or for one of these two if the prior was not trained to see parts of images.
@@ -152,7 +152,7 @@ def evaluate_prior(
     drawn = _measure_samples(sampler, held_out, reference, num_samples, sampling, progress) if num_samples else None
     completed: list[CompletionFigures] = []
     if completions:
-        given = _first_images(held_out, sampler, limit or COMPLETED_IMAGES)
+        given = _some_images(held_out, sampler, limit or COMPLETED_IMAGES)
         if not use_conditions:
             given = given._replace(conditions=torch.full_like(given.conditions, torch.nan))
         seen = [telling.scenario for telling in told if telling.scenario is not None]
@@ -198,9 +198,9 @@ def _aligned(batch: Batch, held_out: HeldOut, sampler: Sampler) -> Batch:
     return align_conditions(batch._replace(labels=labels), given, expected)
 
 
-def _first_images(held_out: HeldOut, sampler: Sampler, count: int) -> Batch:
-    """The first `count` held-out images, or all if they are fewer, as uint8."""
-    batch = held_out.images.batch(torch.arange(min(count, len(held_out.images))))
+def _some_images(held_out: HeldOut, sampler: Sampler, count: int) -> Batch:
+    """`count` held-out images from all over the split, or all if they are fewer, as uint8."""
+    batch = held_out.images.batch(mixed(len(held_out.images), min(count, len(held_out.images))))
     return _aligned(batch, held_out, sampler)
 
 
@@ -221,7 +221,7 @@ def _measure_samples(
 ) -> SampleFigures:
     """Draw images told nothing and, where the prior is told metadata or a class, told those of held-out images; judge both."""
     spec, trained = sampler.spec, sampler.prior.spec
-    given = _first_images(held_out, sampler, count)
+    given = _some_images(held_out, sampler, count)
     rebuilt = reconstructed(sampler, given.images)
     drawn = [_draw(sampler, "samples", count, {}, None, sampling, progress)]
     kept: tuple[Adherence, ...] = ()

@@ -16,6 +16,7 @@ from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
+from vqkit.randomness import generator_for
 
 WORKERS = 2
 """Processes that read pictures which are not in memory."""
@@ -24,7 +25,7 @@ Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limit: int | None = None) -> Split:
-    """The (first `limit`) images of a split of `data`, or of what the model was trained on.
+    """The images of a split of `data`, or of what the model was trained on; with a `limit`, so many of them (see `mixed`).
 
     Raises `ConfigError` for an unknown split and `DataError` for images that the model cannot take.
     """
@@ -34,11 +35,11 @@ def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limi
 
 
 def choose_split(dataset: ImageDataset, split: str, limit: int | None = None) -> Split:
-    """The (first `limit`) images of a split. Raises `ConfigError` for an unknown split."""
+    """The images of a split, or `limit` of them (see `mixed`). Raises `ConfigError` for an unknown split."""
     if split not in SPLITS:
         raise ConfigError(f"There is no split '{split}'.", did_you_mean(split, SPLITS))
     images = dataset.split(next(name for name in SPLITS if name == split))
-    return images if limit is None or limit >= len(images) else FirstImages(images, limit)
+    return images if limit is None or limit >= len(images) else SomeImages(images, mixed(len(images), limit))
 
 
 def check_data(given: DataSpec, expected: DataSpec) -> None:
@@ -70,12 +71,21 @@ def described_data(loaded: Loaded, data: str | NamedOptions | None) -> dict[str,
     return named.model_dump(mode="json")
 
 
-class FirstImages(Split):
-    """Only the first `count` images of a split."""
+def mixed(total: int, count: int) -> Tensor:
+    """`count` positions from all over `total` images, int64 [count], always the same; over and over where there are fewer images.
 
-    def __init__(self, split: Split, count: int) -> None:
+    Not the first ones: pictures often come sorted by class. A smaller count gives the beginning of a larger one.
+    """
+    order = torch.randperm(total, generator=generator_for("mixed order", total))
+    return order[torch.arange(count) % total]
+
+
+class SomeImages(Split):
+    """Only the images of a split at some positions, int64 [N]."""
+
+    def __init__(self, split: Split, positions: Tensor) -> None:
         super().__init__(split.spec)
-        self._split, self._count = split, count
+        self._split, self._positions = split, positions
 
     @property
     def in_memory(self) -> bool:
@@ -83,15 +93,15 @@ class FirstImages(Split):
         return self._split.in_memory
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._positions)
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Split.batch`."""
-        return self._split.batch(indices)
+        return self._split.batch(self._positions[indices])
 
     def names(self, indices: Tensor) -> list[str]:
         """See `Split.names`."""
-        return self._split.names(indices)
+        return self._split.names(self._positions[indices])
 
 
 def silent(total: int) -> AbstractContextManager[Callable[[int], None]]:

@@ -2,7 +2,8 @@
 
 A level is silenced by giving the decoder, at each position, the mean over a data set of what that level adds there, in place of
 what it adds for the image: that says nothing about the image. A fixed code would say something, for the most frequent codes of a
-fine level paint one and the same object into every picture, and so would the codes of other images.
+fine level paint one and the same object into every picture, and so would the codes of other images. Where the decoder was trained
+to do without a level, that level is silenced as it was in training (`CodingModel.silence`).
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ def in_parts(model: Tokenizer) -> CodingModel | None:
 
 
 @torch.inference_mode()
-def mean_parts(model: CodingModel, levels: Codes, batch_size: int, device: torch.device) -> tuple[Tensor, ...]:
-    """The mean over N images of what each level adds at each position, float32 [1, D, h, w], of their codes int [N, h, w]."""
+def silent_parts(model: CodingModel, levels: Codes, batch_size: int, device: torch.device) -> tuple[Tensor, ...]:
+    """What stands for each level where it is silent, float32 [1, D, h, w], of the codes int [N, h, w] of N images."""
     sums: list[Tensor] | None = None
     for codes in zip(*(torch.split(level, batch_size) for level in levels), strict=True):
         parts = [part.sum(0, keepdim=True, dtype=torch.float64) for part in model.parts(_indices(codes, device))]
         sums = parts if sums is None else [total + part for total, part in zip(sums, parts, strict=True)]
-    return tuple((total / len(levels[0])).float() for total in sums or [])
+    return model.silence([(total / len(levels[0])).float() for total in sums or []])
 
 
 @torch.inference_mode()
@@ -60,14 +61,14 @@ def level_shares(
     model: CodingModel,
     images: Split,
     levels: Codes,
-    means: Sequence[Tensor],
+    silences: Sequence[Tensor],
     batch_size: int,
     device: torch.device,
     progress: Progress = silent,
 ) -> list[LevelsShare]:
     """PSNR of all levels, of each alone, of all but each, and of none, over up to `IMAGES_MEASURED` images.
 
-    `levels`: codes int [N, h, w] of the images of the split; `means`: see `mean_parts`.
+    `levels`: codes int [N, h, w] of the images of the split; `silences`: see `silent_parts`.
     """
     choices = speaking(model.level_names)
     chosen = _spread(len(images), IMAGES_MEASURED)
@@ -77,7 +78,7 @@ def level_shares(
             shown = images.batch(positions).to(device).images
             parts = model.parts(_indices([level[positions] for level in levels], device))
             for name, speaks in choices.items():
-                decoded = decode_some(model, parts, means, speaks)
+                decoded = decode_some(model, parts, silences, speaks)
                 sums[name] += float(peak_signal_to_noise(mean_squared_error(decoded, shown)).sum())
             advance(len(positions))
     names = model.level_names
@@ -89,7 +90,7 @@ def level_shares(
 
 @torch.inference_mode()
 def draw_levels_alone(
-    model: CodingModel, images: Split, levels: Codes, means: Sequence[Tensor], device: torch.device
+    model: CodingModel, images: Split, levels: Codes, silences: Sequence[Tensor], device: torch.device
 ) -> Image.Image:
     """A figure of a few images of the split: as they are, decoded from all levels, and from each level alone."""
     chosen = _spread(len(images), _IMAGES_DRAWN)
@@ -97,7 +98,7 @@ def draw_levels_alone(
     rows = [("original", composite(images.batch(chosen).images, model.spec))]
     for name, speaks in speaking(model.level_names).items():
         if len(speaks) in (1, len(levels)):
-            rows.append((name, composite(decode_some(model, parts, means, speaks).cpu(), model.spec)))
+            rows.append((name, composite(decode_some(model, parts, silences, speaks).cpu(), model.spec)))
     return rows_figure(rows)
 
 
@@ -111,9 +112,9 @@ def speaking(names: Sequence[str]) -> dict[str, frozenset[int]]:
     return {**choices, "none": frozenset()}
 
 
-def decode_some(model: CodingModel, parts: Sequence[Tensor], means: Sequence[Tensor], speaks: frozenset[int]) -> Tensor:
+def decode_some(model: CodingModel, parts: Sequence[Tensor], silences: Sequence[Tensor], speaks: frozenset[int]) -> Tensor:
     """Expected images [B, C, H, W] when only some levels speak, of the parts [B, D, h, w] of all; conditions are unknown."""
-    said = [part if level in speaks else means[level].expand_as(part) for level, part in enumerate(parts)]
+    said = [part if level in speaks else silences[level].expand_as(part) for level, part in enumerate(parts)]
     unknown = torch.full((len(parts[0]), len(model.spec.conditions)), torch.nan, device=parts[0].device)
     return model.decode_parts(said, unknown)
 

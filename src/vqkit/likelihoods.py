@@ -34,6 +34,11 @@ def choose(choice: LikelihoodChoice | Likelihood, spec: DataSpec, intensities: L
     return "bernoulli" if spec.value_kind == "binary" else intensities
 
 
+def middle(kind: Likelihood) -> float:
+    """The logit whose expected pixel is 1/2."""
+    return 0.0 if kind == "bernoulli" else 0.5
+
+
 def distance(kind: Likelihood, logits: Tensor, target: Tensor, width: Width = None) -> Tensor:
     """Mean negative log-likelihood (up to constants) of target pixels [B, C, H, W] in [0, 1]: a float32 scalar."""
     logits = logits.float()

@@ -150,3 +150,32 @@ def test_options_are_complete_after_checking() -> None:
     assert quantizer["decay"] == 0.99
     with pytest.raises(ConfigError, match="num_code"):
         MODELS.options("vqvae", {"quantizer": {"num_code": 64}})
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "mse", "l1", "huber"])
+def test_the_first_images_are_grey(likelihood: str) -> None:
+    data = spec(kind="intensity", components=("r", "g", "b"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MODELS.build("vqvae", {"hidden": 16, "inner": 8, "likelihood": likelihood}, data)
+    first = model.eval().reconstruct(*inputs(data)).detach()
+    assert abs(float(first.mean()) - 0.5) < 0.1
+
+
+def test_fsq_is_not_driven_to_where_nothing_comes_back_from() -> None:
+    # Bright pictures: a decoder that begins with black ones pushes all features in one direction.
+    data = spec(16, 16, "intensity", ("grey",))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MODELS.build("vqvae", {"hidden": 16, "inner": 8, "quantizer": {"name": "fsq", "levels": [8, 5, 5]}}, data)
+    patches = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    images = 0.4 + 0.2 * patches.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    observed, unknown = torch.ones_like(images, dtype=torch.bool), torch.empty(64, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        result = model(images, observed, unknown)
+        optimizer.zero_grad()
+        torch.stack(list(result.losses.values())).sum().backward()
+        optimizer.step()
+    assert len(result.codes[0].unique()) > 10
+    assert float((model.mean(result.logits.detach()) - images).square().mean()) < 0.5 * float(images.var())

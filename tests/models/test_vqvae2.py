@@ -212,6 +212,36 @@ def test_losses_are_summed_over_the_levels(levels: int, names: tuple[str, ...]) 
         torch.testing.assert_close(result.losses[loss], each.sum())
 
 
+def test_some_training_samples_are_decoded_from_coarse_levels_alone() -> None:
+    model = tiny(spec(), levels=3, coarse_only=0.5)
+    codes = [torch.ones(400, 2, *shape) for shape in model.grids.values()]
+    assert model.silenced(codes, torch.Generator()) is codes, "only in training"
+    model.train()
+    assert model.silenced(codes, None) is codes
+    given = model.silenced(codes, torch.Generator().manual_seed(0))
+    kept = torch.stack([level.flatten(1).mean(1) for level in given])  # [levels, samples], each 0 or 1
+    assert bool(((kept == 0) | (kept == 1)).all())
+    assert bool((kept[0] == 1).all()), "the coarsest level always speaks"
+    assert bool((kept[1] >= kept[2]).all()), "a level speaks only if all coarser ones do"
+    whole, two, one = (kept.sum(0) == count for count in (3, 2, 1))
+    assert 0.4 < float(whole.float().mean()) < 0.6
+    assert 0.4 < float(two.sum() / (two.sum() + one.sum())) < 0.6
+    again = model.silenced(codes, torch.Generator().manual_seed(0))
+    assert all(torch.equal(*pair) for pair in zip(given, again, strict=True))
+
+
+def test_training_without_the_fine_levels_changes_what_the_decoder_gets_and_nothing_else() -> None:
+    data = spec()
+    images, observed, conditions = inputs(data, 8)
+    never, always = (tiny(data, coarse_only=share).train() for share in (0.0, 0.999))
+    plain, coarse = (model(images, observed, conditions, torch.Generator().manual_seed(0)) for model in (never, always))
+    assert all(torch.equal(*pair) for pair in zip(plain.codes, coarse.codes, strict=True))
+    assert plain.losses["commit"] == coarse.losses["commit"]
+    alone = never.eval()
+    codes = [alone.level_quantizers[0].decode(plain.codes[0]), torch.zeros(8, 8, 8, 4)]  # type: ignore[operator]
+    torch.testing.assert_close(coarse.logits, alone.logits(codes, conditions), rtol=1e-4, atol=1e-4)
+
+
 def test_codebooks_of_the_levels_learn_apart() -> None:
     data = spec()
     model = tiny(data).train()

@@ -102,10 +102,10 @@ def _levels_alone(
     whole, levels = level_parts.in_parts(model), encoded.levels
     if whole is None:
         return [], []
-    means = level_parts.mean_parts(whole, levels, batch_size, device)
-    shares = level_parts.level_shares(whole, images, levels, means, batch_size, device, partial(counting, "decoded"))
+    silences = level_parts.silent_parts(whole, levels, batch_size, device)
+    shares = level_parts.level_shares(whole, images, levels, silences, batch_size, device, partial(counting, "decoded"))
     path = directory / "levels_alone.png"
-    save_picture(level_parts.draw_levels_alone(whole, images, levels, means, device), path)
+    save_picture(level_parts.draw_levels_alone(whole, images, levels, silences, device), path)
     return shares, [path]
 
 

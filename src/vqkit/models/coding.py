@@ -14,7 +14,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
 
 import torch
 from pydantic import Field, field_validator
@@ -103,7 +102,7 @@ class CodingModel(Tokenizer):
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon, vq (codebook) and commit, weighted, the last two summed over the grids.
 
-        Monitors: vq and commit of each grid by its name, where there are several. Nothing is drawn at random.
+        Monitors: vq and commit of each grid by its name, where there are several. `generator`: see `silenced`.
         """
         seen = self.look(images, observed)
         quantized: list[Tensor] = []
@@ -115,12 +114,17 @@ class CodingModel(Tokenizer):
             codes += split_depth(result.indices)
             pulls["vq"].append(result.codebook_loss)
             pulls["commit"].append(quantizer.commitment_weight * result.commitment_loss)
-        logits = self.logits(quantized, conditions)
+        logits = self.logits(self.silenced(quantized, generator), conditions)
         losses = {"recon": self.options.reconstruction_weight * likelihoods.distance(self.likelihood, logits, images)}
         losses |= {loss: torch.stack(each).sum() for loss, each in pulls.items()}
         names = self.grids if len(self.grids) > 1 else ()
         monitors = {f"{loss}_{name}": value for loss, each in pulls.items() for name, value in zip(names, each, strict=False)}
         return Reconstruction(logits, losses, monitors, tuple(codes))
+
+    def silenced(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
+        """The codes [B, D, h, w] of every grid as the decoder gets them in training. All of them, unless a subclass hides some."""
+        del generator
+        return quantized
 
     def mean(self, logits: Tensor) -> Tensor:
         """See `Autoencoder.mean`."""
@@ -175,6 +179,10 @@ class CodingModel(Tokenizer):
         levels = iter(parts)
         quantized = [torch.stack([next(levels) for _ in range(each.depth)]).sum(0) for each in self.grid_quantizers]
         return self.mean(self.logits(quantized, conditions))
+
+    def silence(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What stands for the part of each level [1, D, h, w] where it is to say nothing: what it adds on average, its `means`."""
+        return tuple(means)
 
     def _quantise(self, images: Tensor, observed: Tensor, whole: bool) -> tuple[list[Tensor], list[Tensor]]:
         """What each quantizer is given and the indices that it makes of it; nothing learns.
@@ -243,7 +251,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Codes on the finest grid, `dim` channels in all, to the logits of a whole image, shifted by conditions."""
 
-    def __init__(self, options: NetworkOptions, spec: DataSpec, dim: int) -> None:
+    def __init__(self, options: NetworkOptions, spec: DataSpec, dim: int, likelihood: likelihoods.Likelihood) -> None:
         super().__init__()
         channels = widths(options)[::-1]
         embedding = options.hidden if spec.conditions else 0
@@ -254,12 +262,20 @@ class Decoder(nn.Module):
         for before, after in zip(channels, [*channels[1:], len(spec.components)], strict=True):
             ups += [nn.SiLU(), Upsample(before, after)]
         self.up = nn.Sequential(*ups)
+        # The first images are grey. Black ones are so far off, and all in one direction, that in the first steps everything before
+        # the codes is pushed in one direction too: fsq's features then end where its tanh is flat, and never come back.
+        with torch.no_grad():
+            self.last_bias.add_(likelihoods.middle(likelihood))
 
     @property
     def last_weight(self) -> nn.Parameter:
         """The weight of the convolution that gives the logits."""
-        convolution, _ = cast("Upsample", self.up[-1])
-        return cast("nn.Parameter", convolution.weight)
+        return self.up[-1].get_parameter("0.weight")
+
+    @property
+    def last_bias(self) -> nn.Parameter:
+        """The bias of the convolution that gives the logits."""
+        return self.up[-1].get_parameter("0.bias")
 
     def forward(self, codes: Tensor, conditions: Tensor) -> Tensor:
         """Codes [B, dim, h, w] and condition values [B, conditions] (NaN: unknown) to logits [B, C, H, W]."""

@@ -66,7 +66,7 @@ class LatentModel(Autoencoder):
         self.latent_shape = (options.latent_dim, *(grid if options.latent == "grid" else (1, 1)))
         self.encoder = Encoder(options, [2 * len(spec.components), *widths(options)], grid if options.attention else None)
         self.foot, channels = build_foot(options, grid)
-        self.decoder = Decoder(options, spec, channels)
+        self.decoder = Decoder(options, spec, channels, self.likelihood)
 
     @abstractmethod
     def expected(self, features: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class VQVAE(CodingModel):
         check_stride(options, spec)
         self.quantizer: Quantizer = QUANTIZERS.build(options.quantizer.name, options.quantizer.options)
         self.encoder = ImageEncoder(options, spec, self.quantizer.dim)
-        self.decoder = Decoder(options, spec, self.quantizer.dim)
+        self.decoder = Decoder(options, spec, self.quantizer.dim, self.likelihood)
 
     @property
     def grids(self) -> dict[str, tuple[int, int]]:

@@ -11,9 +11,12 @@ High-Fidelity Images with VQ-VAE-2", section 3.1), with component masking.
 The coarsest grid is quantised first. What its codes tell is decoded onto the next grid and joins the finer features there, so that
 a finer level only has to store what coarser ones do not. With more than two levels, each is told the codes of all coarser ones.
 
+In training a few samples (`coarse_only`) are decoded from coarse levels alone, zeros in place of finer codes. Without that nothing
+asks the coarse levels for more than hints, and what they show by themselves is next to nothing.
+
 As `vqkit.models.vqvae`, the model fills in what is missing in one pass. Where we depart from the paper: that, with all that is said
 there; self-attention on the coarsest grid (finer ones get its view by way of the codes); codes are upsampled to a finer grid by
-repetition, before a convolution, instead of by a transposed convolution.
+repetition, before a convolution, instead of by a transposed convolution; samples decoded from coarse levels alone.
 
 Shapes: B images, C components, H x W pixels, D code dimensions, h x w a code grid, L levels.
 """
@@ -41,6 +44,12 @@ class VQVAE2Options(CodingOptions):
     factor: int = Field(2, ge=2, description="How many times coarser a level is than the next finer one; a power of two.")
     attention: bool = Field(
         True, description="Self-attention on the encoder's coarsest grid: what is missing is guessed from the whole image."
+    )
+    coarse_only: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of the training samples that coarse levels alone have to show, so that they carry the layout.",
     )
 
     @field_validator("factor")
@@ -96,7 +105,7 @@ class VQVAE2(CodingModel):
         self.contexts = nn.ModuleList([Context(options, dim * level) for level in range(1, options.levels)])
         joined = [options.hidden] + [2 * options.hidden] * (options.levels - 1)
         self.projects = nn.ModuleList([nn.Conv2d(channels, dim, 1) for channels in joined])
-        self.decoder = Decoder(options, spec, dim * options.levels)
+        self.decoder = Decoder(options, spec, dim * options.levels, self.likelihood)
 
     @property
     def grids(self) -> dict[str, tuple[int, int]]:
@@ -133,6 +142,21 @@ class VQVAE2(CodingModel):
         """See `CodingModel.logits`."""
         logits: Tensor = self.decoder(together(quantized), conditions)
         return logits
+
+    def silenced(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
+        """In training, zeros in place of the fine levels of some samples: how many levels they keep is uniform over 1 ... L - 1."""
+        if not self.training or generator is None or not self.options.coarse_only:
+            return quantized
+        count = len(quantized[0])
+        silent = torch.rand(count, generator=generator) < self.options.coarse_only
+        kept = torch.where(silent, torch.randint(1, self.options.levels, (count,), generator=generator), self.options.levels)
+        kept = kept.to(quantized[0].device)[:, None, None, None]
+        return [codes * (level < kept) for level, codes in enumerate(quantized)]
+
+    def silence(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """See `CodingModel.silence`; zeros for the fine levels, if training silenced them so and they have one code a position."""
+        known = self.options.coarse_only > 0 and all(quantizer.depth == 1 for quantizer in self.grid_quantizers)
+        return tuple(torch.zeros_like(mean) if known and level else mean for level, mean in enumerate(means))
 
     @torch.no_grad()
     def get_code_indices(self, images: Tensor) -> dict[str, Tensor]:
