@@ -151,9 +151,9 @@ def evaluate(
     """Measure a model on a split.
 
     `run`: what `load_model` takes, or its result (then `device` is where that model is); `data`: default, what the model was
-    trained on; `keeps` and `holes`: see `scenarios`; `limit`: only the first so many images; `use_conditions`: tell the model the
-    conditions, which are unknown to it otherwise; `fid` and `lpips`: see `FeatureDistances`; `bound_samples`: draws an image for
-    bounds on its probability, None for no bounds (see `measure_bounds`); `progress`: how to show how far it is.
+    trained on; `keeps` and `holes`: see `scenarios`; `limit`: only so many images, spread evenly; `use_conditions`: tell the model
+    the conditions, which are unknown to it otherwise; `fid` and `lpips`: see `FeatureDistances`; `bound_samples`: draws an image
+    for bounds on its probability, None for no bounds (see `measure_bounds`); `progress`: how to show how far it is.
 
     Raises `CheckpointError` for a run that cannot be used, `DataError` for data that do not fit the model, and `ConfigError` for a
     wrong split, component or kind of holes, a network that cannot be had, or bounds of a model under which images have none.

@@ -132,9 +132,9 @@ def evaluate_prior(
     `run`, `tokenizer` and `device`: what `load_sampler` takes, or its result as `run`; `data`: default, what the prior was trained
     on; `keeps` and `holes`: the parts of images that a prior trained with --condition observed is shown, see
     `vqkit.evaluate.scenarios`; `num_samples` new images and `completions` of each partly seen one, 0 for none, drawn as `sampling`
-    says; `batch_size`: images that are encoded at once (samples are drawn in batches as large as memory allows); `limit`: only the
-    first so many images (without it, `COMPLETED_IMAGES` are completed); `use_conditions`: tell the decoder, and the prior beside a
-    part of an image, the conditions, which are unknown to them otherwise.
+    says; `batch_size`: images that are encoded at once (samples are drawn in batches as large as memory allows); `limit`: only so
+    many images, spread evenly (without it, `COMPLETED_IMAGES` are completed); `use_conditions`: tell the decoder, and the prior
+    beside a part of an image, the conditions, which are unknown to them otherwise.
 
     Raises `CheckpointError` for a run that cannot be used, `DataError` for data that do not fit the tokenizer, and `ConfigError`
     for a wrong split, component or kind of holes, or for one of these two if the prior was not trained to see parts of images.

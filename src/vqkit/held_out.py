@@ -24,7 +24,7 @@ Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limit: int | None = None) -> Split:
-    """The (first `limit`) images of a split of `data`, or of what the model was trained on.
+    """The images of a split of `data`, or of what the model was trained on; `limit`: see `choose_split`.
 
     Raises `ConfigError` for an unknown split and `DataError` for images that the model cannot take.
     """
@@ -34,11 +34,11 @@ def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limi
 
 
 def choose_split(dataset: ImageDataset, split: str, limit: int | None = None) -> Split:
-    """The (first `limit`) images of a split. Raises `ConfigError` for an unknown split."""
+    """The images of a split, or as many as `limit` says, spread evenly over it. Raises `ConfigError` for an unknown split."""
     if split not in SPLITS:
         raise ConfigError(f"There is no split '{split}'.", did_you_mean(split, SPLITS))
     images = dataset.split(next(name for name in SPLITS if name == split))
-    return images if limit is None or limit >= len(images) else FirstImages(images, limit)
+    return images if limit is None or limit >= len(images) else SpreadImages(images, limit)
 
 
 def check_data(given: DataSpec, expected: DataSpec) -> None:
@@ -70,12 +70,17 @@ def described_data(loaded: Loaded, data: str | NamedOptions | None) -> dict[str,
     return named.model_dump(mode="json")
 
 
-class FirstImages(Split):
-    """Only the first `count` images of a split."""
+def spread(count: int, most: int) -> Tensor:
+    """Up to `most` positions, spread evenly over `count`: int64."""
+    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()
+
+
+class SpreadImages(Split):
+    """Only `count` images of a split, spread evenly over it: the first ones may all be of one class."""
 
     def __init__(self, split: Split, count: int) -> None:
         super().__init__(split.spec)
-        self._split, self._count = split, count
+        self._split, self._positions = split, spread(len(split), count)
 
     @property
     def in_memory(self) -> bool:
@@ -83,15 +88,15 @@ class FirstImages(Split):
         return self._split.in_memory
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._positions)
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Split.batch`."""
-        return self._split.batch(indices)
+        return self._split.batch(self._positions[indices])
 
     def names(self, indices: Tensor) -> list[str]:
         """See `Split.names`."""
-        return self._split.names(indices)
+        return self._split.names(self._positions[indices])
 
 
 def silent(total: int) -> AbstractContextManager[Callable[[int], None]]:

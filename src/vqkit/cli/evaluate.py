@@ -39,7 +39,7 @@ HolesOption = Annotated[
     ),
 ]
 SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set: train, val or test.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many images, spread evenly over the split.")]
 SamplesOption = Annotated[
     int | None, typer.Option("--num-samples", "-n", min=0, help="Of a prior: images to draw; 0: none. Default: 256.")
 ]
