@@ -47,7 +47,7 @@ class AdversarialVAEOptions(AdversaryOptions):
     """Settings of the adversarial VAE."""
 
     code_weight: float = Field(
-        64.0, gt=0, description="Weight of how well the encoder finds a generated image's latents, beside the discriminator."
+        1.0, gt=0, description="Weight of how well the encoder finds a generated image's latents, beside the discriminator."
     )
 
 
