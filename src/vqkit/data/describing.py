@@ -20,8 +20,8 @@ ValueKindChoice = Annotated[
 SampledKindChoice = Annotated[
     Literal["auto", "binary", "intensity", "sampled"],
     Field(
-        description="As for other data sets; sampled: pixels are set with their grey value's probability, anew in each epoch of "
-        "training and once and for all outside of it."
+        description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255; "
+        "sampled: shapes, whose pixels are set with their grey value's probability, anew in each epoch of training."
     ),
 ]
 """The setting `value_kind` of data sets that hold their images in memory."""
