@@ -111,6 +111,7 @@ def test_without_a_limit_only_some_images_are_completed(monkeypatch: pytest.Monk
     assert (limited.images, limited.completions[0].images) == (6, 6)
 
 
+@pytest.mark.filterwarnings("ignore:height_px 41 is outside")
 def test_conditions_beside_a_part_are_told_only_if_that_is_asked_for() -> None:
     chosen = sampler("observed", "metadata", sharpness=50.0)
     hidden, told = (measure(chosen, keeps=[["bt"]], limit=2, use_conditions=use) for use in (False, True))

@@ -15,6 +15,7 @@ ARGUMENTS = {
     "sample_and_complete.py": ["4"],
     "codes.py": ["RUN"],
     "add_a_dataset.py": ["4"],
+    "add_a_model.py": ["4"],
     "hierarchical_prior.py": ["4"],
 }
 

@@ -56,7 +56,7 @@ def test_a_run_learns_and_records_its_losses(vae_run: Path) -> None:
     assert trained[-1]["train/loss"] == pytest.approx(trained[-1]["train/recon"] + trained[-1]["train/kl"], rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "beta-vae", "auxiliary-vae"])
+@pytest.mark.parametrize("name", ["autoencoder", "beta-vae", "auxiliary-vae", "vae-gan", "adversarial-vae"])
 def test_every_model_trains_and_comes_back(name: str, tmp_path: Path) -> None:
     train(None, short(name), [], tmp_path / "run", "auto")
     loaded = load_model(tmp_path / "run")

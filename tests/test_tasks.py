@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from small_runs import TINY
 from vqkit.config import MaskingConfig
-from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Reconstruction
+from vqkit.interfaces import Autoencoder, Batch, ConditionSpec, DataSpec, Reconstruction
+from vqkit.randomness import generator_for
 from vqkit.registry import MODELS
 from vqkit.tasks.autoencoder import AutoencoderTask
 from vqkit.tasks.task import Moment, fixed_observed, settle_holes
@@ -18,6 +20,12 @@ def task(**masking: object) -> AutoencoderTask:
     torch.manual_seed(0)
     options = {name: value for name, value in TINY["model"].items() if name != "name"}
     return AutoencoderTask(MODELS.build("vqvae", options, SPEC), MaskingConfig.model_validate(masking), seed=0)
+
+
+def latent_model(name: str) -> Autoencoder:
+    torch.manual_seed(0)
+    model: Autoencoder = MODELS.build(name, {"hidden": 8, "inner": 4, "latent_dim": 4}, SPEC)
+    return model
 
 
 def batch(count: int = 400) -> Batch:
@@ -87,6 +95,35 @@ def test_validation_sums_do_not_depend_on_the_batches() -> None:
     assert float(at_once["count"]) == 8
     row = subject.validation_row({name: float(value) for name, value in at_once.items()})
     assert row["mse"] == float(at_once["mse"]) / 8
+    assert row["loss"] == row["recon"] + row["recon_masked"]
+
+
+def test_a_model_with_a_prior_of_its_own_is_judged_by_all_that_it_minimises() -> None:
+    model = latent_model("vae")
+    model.head[3].bias.data.fill_(2.0)  # type: ignore[index, union-attr, operator]  # a posterior far from the prior
+    subject = AutoencoderTask(model, MaskingConfig(), seed=0).eval()
+    whole = batch(8)
+    unknown = torch.full_like(whole.conditions, torch.nan)
+    views = torch.ones_like(whole.images, dtype=torch.bool), fixed_observed(whole.images, subject.masking, 0, 4)
+    with torch.no_grad():
+        sums = subject.validate(whole, 4)
+        minimised = [
+            float(sum(subject.model(whole.images, view, unknown, generator_for(0, "validation draws", 4)).losses.values()))
+            for view in views
+        ]
+        seen = float(subject.model(whole.images, views[0], unknown).losses["recon"])
+    row = subject.validation_row({name: float(value) for name, value in sums.items()})
+    assert row["loss"] == pytest.approx(sum(minimised))
+    assert row["recon"] == pytest.approx(seen)  # as before: of the posterior's mean
+    assert row["loss"] > 1.01 * (row["recon"] + row["recon_masked"])
+    assert not any(name.startswith("loss_") for name in row)
+
+
+def test_a_model_without_a_prior_is_judged_by_its_errors() -> None:
+    subject = AutoencoderTask(latent_model("autoencoder"), MaskingConfig(), seed=0).eval()
+    with torch.no_grad():
+        sums = subject.validate(batch(8), 0)
+    row = subject.validation_row({name: float(value) for name, value in sums.items()})
     assert row["loss"] == row["recon"] + row["recon_masked"]
 
 

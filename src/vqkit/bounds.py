@@ -16,7 +16,7 @@ from vqkit import distributed
 from vqkit.errors import ConfigError
 from vqkit.generative import GenerativeAutoencoder, importance_bound
 from vqkit.held_out import Progress, align_conditions, numbered_batches, silent
-from vqkit.interfaces import Split
+from vqkit.interfaces import Autoencoder, Split
 from vqkit.likelihoods import Likelihood
 from vqkit.randomness import generator_for
 
@@ -52,6 +52,16 @@ class Bounds:
     def to_json(self) -> dict[str, Any]:
         """Plain values, with bits a dimension."""
         return {**asdict(self), "elbo_bits_per_dimension": self.elbo_bits, "bits_per_dimension": self.bits}
+
+
+def with_prior(model: Autoencoder) -> GenerativeAutoencoder:
+    """The same model. Raises `ConfigError` unless it has a prior of its own."""
+    if not isinstance(model, GenerativeAutoencoder):
+        raise ConfigError(
+            f"The model {type(model).__name__} has no prior of its own, so an image has no probability under it.",
+            "Bounds are for models such as vae; of a VQ model, evaluate a prior over its codes (vqkit train-prior).",
+        )
+    return model
 
 
 @torch.inference_mode()

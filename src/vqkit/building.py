@@ -18,9 +18,9 @@ from vqkit.errors import ConfigError
 from vqkit.generate import Pipeline
 from vqkit.held_out import check_data
 from vqkit.interfaces import Autoencoder, Prior, Split
+from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight, unbalanced
-from vqkit.losses.discriminator import PatchDiscriminator
 from vqkit.losses.perceptual import PerceptualLoss, check_pictures
 from vqkit.losses.picture import PictureLoss
 from vqkit.losses.vgg import load_vgg
@@ -62,12 +62,22 @@ def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device)
         check_pictures(spec)
         losses.append(PerceptualLoss(settings.perceptual, load_vgg(settings.perceptual_weights, device)))
     if settings.adversarial:
+        _check_no_discriminator(config.model.name, model)
         with _drawing_from(generator_for(config.training.seed, "discriminator").initial_seed()):
             discriminator = PatchDiscriminator(len(spec.components), (spec.height, spec.width), settings.discriminator_channels)
         discriminator.to(device)
         balance = AdaptiveWeight(model.last_weight) if settings.adaptive else unbalanced
         losses.append(AdversarialLoss(settings, discriminator, balance))
     return losses
+
+
+def _check_no_discriminator(name: str, model: Autoencoder) -> None:
+    """Raise `ConfigError` for a model that plays against a discriminator already."""
+    if model.apart:
+        raise ConfigError(
+            f"loss.adversarial adds a discriminator, and the model '{name}' has one of its own.",
+            "Leave loss.adversarial at 0, or add it to another model, such as vae.",
+        )
 
 
 def _prior(config: PriorRunConfig, device: torch.device) -> Built:

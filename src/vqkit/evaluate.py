@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vqkit import distributed
+from vqkit.bounds import Bounds, measure_bounds, with_prior
 from vqkit.checkpoint import Loaded, load_model
 from vqkit.config import NamedOptions
 from vqkit.errors import ConfigError, did_you_mean
@@ -106,8 +107,8 @@ class Evaluation:
     `full`: from full input, on everything; `parts`: one for each keep-set or kind of holes; `variance` of all pixels and
     channels of the evaluated images, and `relative_error` = `full.mse` / `variance` (None where all pixels are equal);
     `conditions`: whether the model was told them; `levels` is empty, and `bits` None, for models without codes; `distances`: FID
-    and LPIPS from full input, where they were asked for; `images_per_second`: images a second of wall clock through the whole
-    model in batches, reading excluded.
+    and LPIPS from full input, and `bounds` on the probability of an image, where they were asked for; `images_per_second`: images
+    a second of wall clock through the whole model in batches, reading excluded.
     """
 
     run: str
@@ -124,11 +125,12 @@ class Evaluation:
     levels: tuple[LevelUse, ...]
     bits: CodeBits | None
     distances: dict[str, float]
+    bounds: Bounds | None
     images_per_second: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return {**asdict(self), "bounds": self.bounds and self.bounds.to_json()}
 
 
 def evaluate(
@@ -142,22 +144,28 @@ def evaluate(
     use_conditions: bool = False,
     fid: bool = False,
     lpips: bool = False,
+    bound_samples: int | None = None,
     device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure a model on a split.
 
     `run`: what `load_model` takes, or its result (then `device` is where that model is); `data`: default, what the model was
-    trained on; `keeps` and `holes`: see `scenarios`; `limit`: only so many images; `use_conditions`: tell the model the
-    conditions, which are unknown to it otherwise; `fid` and `lpips`: see `FeatureDistances`; `progress`: how to show how far it is.
+    trained on; `keeps` and `holes`: see `scenarios`; `limit`: only so many images; `use_conditions`: tell the model
+    the conditions, which are unknown to it otherwise; `fid` and `lpips`: see `FeatureDistances`; `bound_samples`: draws an image
+    for bounds on its probability, None for no bounds (see `measure_bounds`); `progress`: how to show how far it is.
 
     Raises `CheckpointError` for a run that cannot be used, `DataError` for data that do not fit the model, and `ConfigError` for a
-    wrong split, component or kind of holes, or a network that cannot be had.
+    wrong split, component or kind of holes, a network that cannot be had, or bounds of a model under which images have none.
     """
     loaded = run if isinstance(run, Loaded) else load_model(run, device)
     images = open_split(loaded, data, split, limit)
     chosen = scenarios(images.spec, keeps, holes)
     distances = FeatureDistances(images.spec, len(images), fid, lpips, device)
+    bounds = None
+    if bound_samples is not None:  # first: a model without bounds is refused before anything takes time
+        generative = with_prior(loaded.model)
+        bounds = measure_bounds(generative, images, bound_samples, 0, use_conditions, device, progress)
     measurement = _Measurement(loaded.model, chosen, use_conditions, distances, device)
     for first, batch in numbered_batches(images, batch_size, progress):
         measurement.add(first, align_conditions(batch.to(device), images.spec, loaded.model.spec))
@@ -179,6 +187,7 @@ def evaluate(
         levels=levels,
         bits=code_bits(levels, loaded.model.spec) if levels else None,
         distances=distances.result(),
+        bounds=bounds,
         images_per_second=measurement.images_per_second(),
     )
 

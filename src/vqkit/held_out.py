@@ -71,6 +71,11 @@ def described_data(loaded: Loaded, data: str | NamedOptions | None) -> dict[str,
     return named.model_dump(mode="json")
 
 
+def spread(count: int, most: int) -> Tensor:
+    """Up to `most` positions, spread evenly over `count`: int64."""
+    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()
+
+
 def mixed(total: int, count: int) -> Tensor:
     """`count` positions from all over `total` images, int64 [count], always the same; over and over where there are fewer images.
 

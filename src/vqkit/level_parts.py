@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqkit.data.pictures import composite, rows_figure
-from vqkit.held_out import Progress, silent
+from vqkit.held_out import Progress, silent, spread
 from vqkit.interfaces import Codes, Split, Tokenizer
 from vqkit.metrics import mean_squared_error, peak_signal_to_noise
 from vqkit.models.coding import CodingModel
@@ -71,7 +71,7 @@ def level_shares(
     `levels`: codes int [N, h, w] of the images of the split; `silences`: see `silent_parts`.
     """
     choices = speaking(model.level_names)
-    chosen = _spread(len(images), IMAGES_MEASURED)
+    chosen = spread(len(images), IMAGES_MEASURED)
     sums = dict.fromkeys(choices, 0.0)
     with progress(len(chosen)) as advance:
         for positions in torch.split(chosen, batch_size):
@@ -93,7 +93,7 @@ def draw_levels_alone(
     model: CodingModel, images: Split, levels: Codes, silences: Sequence[Tensor], device: torch.device
 ) -> Image.Image:
     """A figure of a few images of the split: as they are, decoded from all levels, and from each level alone."""
-    chosen = _spread(len(images), _IMAGES_DRAWN)
+    chosen = spread(len(images), _IMAGES_DRAWN)
     parts = model.parts(_indices([level[chosen] for level in levels], device))
     rows = [("original", composite(images.batch(chosen).images, model.spec))]
     for name, speaks in speaking(model.level_names).items():
@@ -117,11 +117,6 @@ def decode_some(model: CodingModel, parts: Sequence[Tensor], silences: Sequence[
     said = [part if level in speaks else silences[level].expand_as(part) for level, part in enumerate(parts)]
     unknown = torch.full((len(parts[0]), len(model.spec.conditions)), torch.nan, device=parts[0].device)
     return model.decode_parts(said, unknown)
-
-
-def _spread(count: int, most: int) -> Tensor:
-    """Up to `most` positions, spread evenly over `count`."""
-    return torch.linspace(0, count - 1, min(most, count)).round().long()
 
 
 def _indices(codes: Sequence[Tensor], device: torch.device) -> Codes:

@@ -84,7 +84,7 @@ def log_probability(kind: Likelihood, logits: Tensor, images: Tensor, width: Wid
         if not bool(((images == 0) | (images == 1)).all()):
             raise ConfigError(
                 "Pixels between 0 and 1 have no probability under the likelihood bernoulli.",
-                "Binarise the data and name how, or train with model.likelihood=logistic.",
+                "Binarise the data, such as with data.value_kind=sampled, or train with model.likelihood=logistic.",
             )
         pixels = -F.binary_cross_entropy_with_logits(logits.float(), images, reduction="none")
     else:

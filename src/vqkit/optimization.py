@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vqkit.config import TrainingConfig
-
-
-class Learner(NamedTuple):
-    """A network that learns: at `rate` times the learning rate of the schedule, and with its gradient clipped by itself."""
-
-    network: nn.Module
-    rate: float = 1.0
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What of it learns."""
-        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+from vqkit.interfaces import Learner
 
 
 def learning_rate(config: TrainingConfig, step: int, total_steps: int) -> float:

@@ -114,9 +114,11 @@ def _where(part: type) -> str:
     return f"{part.__module__}.{part.__qualname__}"
 
 
+_MODEL_MODULES = ("vqvae", "vqvae2", "autoencoder", "vae", "auxiliary_vae", "adversarial_vae", "vae_gan", "treevi")
+
 MODELS: Registry[Any] = Registry(
     "model",
-    tuple(f"vqkit.models.{name}" for name in ("vqvae", "vqvae2", "autoencoder", "vae", "auxiliary_vae", "treevi")),
+    tuple(f"vqkit.models.{name}" for name in _MODEL_MODULES),
     "vqkit.models",
 )
 QUANTIZERS: Registry[Any] = Registry(

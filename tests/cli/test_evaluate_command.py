@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 from vqkit import evaluate as evaluation
+from vqkit.bounds import measure_bounds
 from vqkit.checkpoint import load_model, write_model, write_prior
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.evaluate import evaluate
 from vqkit.cli.prior_tables import _parts
 from vqkit.conditioning import code_spec
 from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.held_out import open_split
 from vqkit.registry import MODELS, PRIORS
 
 app = typer.Typer()
@@ -56,6 +59,35 @@ def test_evaluate_prints_what_the_codes_of_an_image_take(tiny_run: Path) -> None
     assert table["codes"][-2] == table["an image"][-2] == "640.0"
     assert table["a pixel"][-2] == "0.3125"
     assert 0 < float(table["a pixel"][-1]) < 0.3125
+
+
+def test_bounds_are_printed_with_the_name_of_their_likelihood(tiny_run: Path, tmp_path: Path) -> None:
+    tokenizer = load_model(tiny_run)
+    options = {"hidden": 8, "inner": 4, "latent_dim": 4}
+    for name in ("vae", "autoencoder"):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = MODELS.build(name, options, tokenizer.model.spec)
+        write_model(tmp_path / name / "model.safetensors", model, tokenizer.data)
+    asked = ("evaluate", "--keep", "bt", "--limit", 3, "--bound-samples", 5, "--run")
+    expected = measure_bounds(load_model(tmp_path / "vae").model, open_split(tokenizer, None, "test", 3), 5)
+    lines = [line.split() for line in run(*asked, tmp_path / "vae").splitlines()]
+    place = lines.index(["bound,", "likelihood", "bernoulli", "nats", "an", "image", "bits/dim"])
+    assert lines[place + 1] == ["ELBO", f"{expected.elbo:.2f}", f"{expected.elbo_bits:.4f}"]
+    tight = [f"{expected.importance_weighted:.2f}", "+-", f"{expected.standard_error:.2f}", f"{expected.bits:.4f}"]
+    assert lines[place + 2] == ["importance-weighted,", "5", "draws", *tight]
+    (content,) = json.loads(run(*asked, tmp_path / "vae", "--json"))["evaluations"]
+    assert content["bounds"] == expected.to_json()
+    assert content["bounds"]["likelihood"] == "bernoulli" and content["bounds"]["images"] == 3
+    with pytest.raises(ConfigError, match="PlainAutoencoder has no prior of its own, so an image has no probability"):
+        run(*asked, tmp_path / "autoencoder")
+
+
+def test_bounds_are_of_models_with_a_likelihood_alone(tiny_run: Path, priors: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="VQVAE has no prior of its own, so an image has no probability"):
+        run("evaluate", "--run", tiny_run, "--bound-samples", 2)
+    with pytest.raises(ConfigError, match=r"--bound-samples is a figure of models, and .* is a prior"):
+        run("evaluate", "--run", priors["metadata"], "--bound-samples", 2)
 
 
 def test_distances_are_printed_and_are_for_models_alone(

@@ -9,9 +9,9 @@ from torch.nn.parallel import DistributedDataParallel
 from vqkit.config import LossConfig, MaskingConfig, TrainingConfig
 from vqkit.distributed import world_size
 from vqkit.interfaces import Batch, DataSpec
+from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight
-from vqkit.losses.discriminator import PatchDiscriminator
 from vqkit.optimization import GuardedStep, build_optimizer
 from vqkit.registry import MODELS
 from vqkit.tasks.autoencoder import AutoencoderTask

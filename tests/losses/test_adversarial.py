@@ -21,11 +21,12 @@ from vqkit.checkpoint import load_model
 from vqkit.cli.train import train_vqvae
 from vqkit.config import LossConfig, RunConfig, TrainingConfig, parse_yaml
 from vqkit.errors import ConfigError, Interrupted
+from vqkit.interfaces import Learner
+from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight, unbalanced
-from vqkit.losses.discriminator import PatchDiscriminator
 from vqkit.losses.picture import Pictures
-from vqkit.optimization import GuardedStep, Learner, build_optimizer, set_learning_rate
+from vqkit.optimization import GuardedStep, build_optimizer, set_learning_rate
 from vqkit.registry import MODELS
 from vqkit.tasks.autoencoder import AutoencoderTask
 from vqkit.tasks.task import Moment

@@ -10,8 +10,9 @@ from vqkit.models.latent import LatentModel
 from vqkit.registry import MODELS
 
 CONDITIONS = (ConditionSpec("width_px", 40, 60, 50, 5), ConditionSpec("height_px", 40, 60, 50, 5))
-NAMES = ("autoencoder", "vae", "beta-vae", "auxiliary-vae", "treevi")
+NAMES = ("autoencoder", "vae", "beta-vae", "auxiliary-vae", "treevi", "vae-gan", "adversarial-vae")
 GENERATIVE = NAMES[1:]
+BOUNDED = NAMES[1:-1]
 
 
 def spec(height: int = 24, width: int = 16, kind: str = "binary", components: int = 3, conditions: bool = True) -> DataSpec:
@@ -21,9 +22,10 @@ def spec(height: int = 24, width: int = 16, kind: str = "binary", components: in
 
 def small(name: str, data: DataSpec, shake: float = 0.05, **options: object) -> LatentModel:
     """A model whose parameters have all been moved a little: parts start at zero, and many paths would be dead."""
+    discriminator = {"discriminator_channels": 8} if name in ("vae-gan", "adversarial-vae") else {}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = MODELS.build(name, {"hidden": 16, "inner": 8, "latent_dim": 6, **options}, data)
+        model = MODELS.build(name, {"hidden": 16, "inner": 8, "latent_dim": 6, **discriminator, **options}, data)
         for parameter in model.parameters():
             parameter.data += shake * torch.randn_like(parameter)
     assert isinstance(model, LatentModel)

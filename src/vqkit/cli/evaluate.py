@@ -56,6 +56,15 @@ FidOption = Annotated[
     bool, typer.Option("--fid", help="Of a model: also FID of its reconstructions; needs vqkit[fid]. Slow without a GPU.")
 ]
 LpipsOption = Annotated[bool, typer.Option("--lpips", help="Of a model: also LPIPS of its reconstructions.")]
+BoundOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bound-samples",
+        metavar="K",
+        min=1,
+        help="Of a VAE: also bounds on the probability of an image, the ELBO and the importance-weighted one, from K draws each.",
+    ),
+]
 
 
 def evaluate(
@@ -69,6 +78,7 @@ def evaluate(
     batch_size: BatchSizeOption = 64,
     fid: FidOption = False,
     lpips: LpipsOption = False,
+    bound_samples: BoundOption = None,
     num_samples: SamplesOption = None,
     completions: CompletionsOption = None,
     temperature: TemperatureOption = None,
@@ -91,8 +101,8 @@ def evaluate(
     shared = {"data": data, "split": split, "keeps": keeps, "holes": holes, "limit": limit, "batch_size": batch_size}
     special = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer}
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
-    distances = {"fid": fid, "lpips": lpips}
-    models, priors = _measure(run or [None], {**shared, "use_conditions": conditions}, distances, special, drawing, device)
+    further = {"fid": fid, "lpips": lpips, "bound_samples": bound_samples}
+    models, priors = _measure(run or [None], {**shared, "use_conditions": conditions}, further, special, drawing, device)
     import json
 
     from vqkit.atomic import write_text
@@ -112,14 +122,14 @@ def evaluate(
 def _measure(
     runs: list[str] | list[None],
     shared: dict[str, Any],
-    distances: dict[str, Any],
+    further: dict[str, Any],
     special: dict[str, Any],
     drawing: dict[str, Any],
     device: str,
 ) -> tuple[list[Evaluation], list[PriorEvaluation]]:
     """The models and the priors among the runs, measured.
 
-    `distances` are for models; `special` and `drawing` for priors, where None stands for the default.
+    `further` figures are of models; `special` and `drawing` for priors, where None stands for the default.
     Raises `ConfigError` when such a setting is given and no run is of that kind.
     """
     from functools import partial
@@ -136,7 +146,7 @@ def _measure(
             f"--{typed[0].replace('_', '-')} is a setting for priors, and {paths[0]} is a model.",
             "Leave it out, or name a run of train-prior with --run.",
         )
-    asked = [name for name, wanted in distances.items() if wanted]
+    asked = [name.replace("_", "-") for name, wanted in further.items() if wanted]
     if asked and len(priors) == len(paths):
         raise ConfigError(
             f"--{asked[0]} is a figure of models, and {paths[0]} is a prior.",
@@ -153,9 +163,7 @@ def _measure(
         else:
             from vqkit.evaluate import evaluate as evaluate_model
 
-            models_measured.append(
-                evaluate_model(path, **shared, **distances, device=chosen, progress=partial(counting, "measured"))
-            )
+            models_measured.append(evaluate_model(path, **shared, **further, device=chosen, progress=partial(counting, "measured")))
     return models_measured, priors_measured
 
 

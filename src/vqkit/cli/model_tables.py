@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from vqkit.bounds import Bounds
     from vqkit.evaluate import CodeBits, Evaluation, Figures
 
 _WIDEST = 8
@@ -27,6 +28,8 @@ def print_model(console: Console, evaluation: Evaluation) -> None:
     names = {"fid": "rFID", "lpips": "LPIPS"}
     distances = "".join(f"{names[name]} {value:.4g}, " for name, value in evaluation.distances.items())
     console.print(f"full input: {distances}{relative}{rate}", highlight=False, soft_wrap=True)
+    if evaluation.bounds is not None:
+        console.print(_bounds_table(evaluation.bounds))
     if evaluation.bits is not None:
         console.print(_codes_table(evaluation, evaluation.bits))
 
@@ -69,6 +72,19 @@ def _codes_table(evaluation: Evaluation, bits: CodeBits) -> Table:
     )
     table.add_row("an image", "", "", "", "", *image)
     table.add_row("a pixel", "", "", "", "", *pixel)
+    return table
+
+
+def _bounds_table(bounds: Bounds) -> Table:
+    """Both bounds on the probability of an image, under the likelihood that is named."""
+    from rich.table import Table
+
+    table = Table(f"bound, likelihood {bounds.likelihood}", box=None, header_style="bold", pad_edge=False)
+    for name in ("nats an image", "bits/dim"):
+        table.add_column(name, justify="right")
+    table.add_row("ELBO", f"{bounds.elbo:.2f}", f"{bounds.elbo_bits:.4f}")
+    tight = f"{bounds.importance_weighted:.2f} +- {bounds.standard_error:.2f}"
+    table.add_row(f"importance-weighted, {bounds.samples} draws", tight, f"{bounds.bits:.4f}")
     return table
 
 

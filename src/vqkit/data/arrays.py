@@ -21,8 +21,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vqkit.config import Settings
-from vqkit.data.describing import ValueKindChoice, describe, with_kind
+from vqkit.data.describing import SampledKindChoice, describe, with_kind
 from vqkit.data.packing import read_spec
+from vqkit.data.sampled import SampledSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
 from vqkit.data.values import channel_axis, channel_names, to_bytes
 from vqkit.errors import ConfigError, DataError
@@ -67,7 +68,7 @@ class ArrayDataset(ImageDataset):
         conditions: tuple[str, ...] | None = Field(
             None, description="Names of the columns of the conditions. Default: condition_1 and so on."
         )
-        value_kind: ValueKindChoice = "auto"
+        value_kind: SampledKindChoice = "auto"
         flip: bool = Field(False, description="Mirror half of the training images left to right.")
         crop: int = Field(0, ge=0, description="Shift training images by up to so many pixels each way, borders mirrored.")
         pad_to_multiple: int = Field(1, ge=1, description="Pad height and width with zeros on all sides to a multiple of this.")
@@ -94,10 +95,13 @@ class ArrayDataset(ImageDataset):
         source, positions = self._plan.of(name)
         images, labels, conditions, names = self._contents[source]
         flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
-        if len(positions) == len(images):
-            return ArraySplit(self.spec, images, conditions, labels, names, flip, crop)
-        chosen = [f"{number:06d}" if names is None else names[number] for number in positions.tolist()]
-        return ArraySplit(self.spec, images[positions], conditions[positions], labels[positions], chosen, flip, crop)
+        if len(positions) < len(images):
+            names = [f"{number:06d}" if names is None else names[number] for number in positions.tolist()]
+            images, conditions, labels = images[positions], conditions[positions], labels[positions]
+        described = conditions, labels, names, flip, crop
+        if self._options.value_kind == "sampled":
+            return SampledSplit(self.spec, name, images, *described)
+        return ArraySplit(self.spec, images, *described)
 
     @cached_property
     def spec(self) -> DataSpec:

@@ -17,15 +17,24 @@ ValueKindChoice = Annotated[
 ]
 """The setting `value_kind`."""
 
+SampledKindChoice = Annotated[
+    Literal["auto", "binary", "intensity", "sampled"],
+    Field(
+        description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255; "
+        "sampled: shapes, whose pixels are set with their grey value's probability, anew in each epoch of training."
+    ),
+]
+"""The setting `value_kind` of data sets that hold their images in memory."""
 
-def with_kind(images: Tensor, kind: ValueKindChoice) -> Tensor:
+
+def with_kind(images: Tensor, kind: SampledKindChoice) -> Tensor:
     """Images uint8 [N, C, H, W] as they are to be stored: cut at half of the range where shapes are asked for."""
     return (images >= 128).to(torch.uint8).mul_(255) if kind == "binary" else images
 
 
 def describe(
     images: Tensor,
-    kind: ValueKindChoice,
+    kind: SampledKindChoice,
     name: str,
     components: tuple[str, ...],
     conditions: tuple[ConditionSpec, ...],
@@ -34,5 +43,7 @@ def describe(
     """The specification of images uint8 [N, C, H, W] that `with_kind` has made."""
     if kind == "auto":
         kind = "binary" if is_binary(images) else "intensity"
+    if kind == "sampled":
+        kind = "binary"
     exclusive = kind == "binary" and is_exclusive(images)
     return DataSpec(name, components, images.shape[2], images.shape[3], kind, exclusive, conditions, classes)

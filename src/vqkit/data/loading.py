@@ -53,7 +53,7 @@ class TrainingLoader:
         batches = order[: self.steps_per_epoch * self.batch_size].view(self.steps_per_epoch, self.batch_size)
         share = self.batch_size // distributed.world_size()
         first = distributed.rank() * share
-        yield from _read(self._split, list(batches[start:, first : first + share]), self._workers)
+        yield from _read(self._split.epoch(number), list(batches[start:, first : first + share]), self._workers)
 
 
 def all_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """The contracts between the rooms of vqkit. Read this first.
 
 `data`: what an image is, data sets and their batches. `models`: autoencoders, tokenizers and quantizers. `priors`: models of codes.
-`steps`: what a training step gives back. All of their names can be imported from here.
+`steps`: what a training step gives back and what it trains. All of their names can be imported from here.
 
 Shapes, everywhere: B images, C components (or colour channels), H x W pixels, D condition values or code dimensions,
 K codes, h x w the grid of codes. `observed` is True where a pixel is known.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from vqkit.interfaces.data import SPLITS, Batch, Codes, ConditionSpec, DataSpec, ImageDataset, Split, SplitName, check_images
 from vqkit.interfaces.models import Autoencoder, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
-from vqkit.interfaces.steps import StepOutput
+from vqkit.interfaces.steps import Learner, StepOutput
 
 __all__ = [
     "SPLITS",
@@ -24,6 +24,7 @@ __all__ = [
     "Conditioning",
     "DataSpec",
     "ImageDataset",
+    "Learner",
     "Prior",
     "Quantized",
     "Quantizer",

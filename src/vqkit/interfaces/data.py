@@ -145,6 +145,11 @@ class Split(ABC):
     def names(self, indices: Tensor) -> list[str]:
         """A name for each of the images at `indices`: the stem of its file, or its number."""
 
+    def epoch(self, number: int) -> Split:
+        """The images as an epoch of training (0-based) sees them: always the same, unless a data set draws them anew."""
+        del number
+        return self
+
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """A random variant of float images [B, C, H, W], for training. Leaves them as they are unless a data set says otherwise."""
         del generator

@@ -6,6 +6,8 @@ Shapes: B images, C components, H x W pixels, D condition values or code dimensi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces.data import Codes, DataSpec
+from vqkit.interfaces.steps import Learner
 
 
 class Quantized(NamedTuple):
@@ -74,13 +77,15 @@ class Reconstruction(NamedTuple):
 
     `logits` [B, C, H, W]: parameters of the likelihood of each pixel (see `Autoencoder.mean`);
     `losses`: named scalars to minimise, already weighted, whose sum is the training loss;
-    `monitors`: named scalars only to be recorded; `codes`: what was chosen, empty for continuous models.
+    `monitors`: named scalars only to be recorded; `codes`: what was chosen, empty for continuous models;
+    `own`: named scalars that train what learns against the rest of the model (see `Autoencoder.apart`), and nothing else.
     """
 
     logits: Tensor
     losses: dict[str, Tensor]
     monitors: dict[str, Tensor]
     codes: Codes
+    own: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Autoencoder(nn.Module, ABC):
@@ -106,6 +111,11 @@ class Autoencoder(nn.Module, ABC):
     @abstractmethod
     def mean(self, logits: Tensor) -> Tensor:
         """The expected image, float32 [B, C, H, W] in [0, 1], under the likelihood with these logits."""
+
+    @property
+    def apart(self) -> tuple[Learner, ...]:
+        """Networks inside the model that learn by themselves, such as a discriminator: clipped alone, at a rate of their own."""
+        return ()
 
     @property
     def last_weight(self) -> nn.Parameter:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from vqkit.config import LossConfig
+from vqkit.interfaces import Learner
+from vqkit.layers.frozen import frozen
 from vqkit.losses.picture import Added, PictureLoss, Pictures
-from vqkit.optimization import Learner
 
 
 class AdversarialLoss(PictureLoss):
@@ -38,10 +38,8 @@ class AdversarialLoss(PictureLoss):
         if pictures.epoch < self._settings.adversarial_after_epochs:
             nothing = torch.zeros_like(pictures.distance)
             return Added({"adversarial": nothing}, own, {"adaptive_weight": nothing})
-        # With detached parameters: what the model gains by deceiving the discriminator must not teach that to be deceived.
-        frozen = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
-        judged: Tensor = functional_call(self.discriminator, frozen, (pictures.expected,))
-        adversarial = -judged.mean()
+        # Frozen: what the model gains by deceiving the discriminator must not teach that to be deceived.
+        adversarial = -frozen(self.discriminator, pictures.expected).mean()
         weight = self._balance(pictures.distance, adversarial)
         return Added({"adversarial": self._settings.adversarial * weight * adversarial}, own, {"adaptive_weight": weight})
 

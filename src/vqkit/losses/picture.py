@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from vqkit.optimization import Learner
+from vqkit.interfaces import Learner
 
 
 class Pictures(NamedTuple):

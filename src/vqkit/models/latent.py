@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqkit import likelihoods
+from vqkit import distributed, likelihoods
 from vqkit.generative import GenerativeAutoencoder
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
 from vqkit.models.coding import Decoder, Encoder, NetworkOptions, check_stride, see, widths
@@ -144,8 +144,11 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         Monitors: kl_nats of an image, and active: the share of latent dimensions whose posterior mean varies over the batch by
         more than 0.01 (variance; Burda et al. 2016, section 5.3).
         """
-        drawn = self.draw(self.features(images, observed), self._noise(len(images), generator).to(images.device))
-        logits = self.logits(drawn.latents, conditions)
+        drawn = self.draw(self.features(images, observed), self.noise(len(images), generator).to(images.device))
+        return self.judge(drawn, self.logits(drawn.latents, conditions), images)
+
+    def judge(self, drawn: Drawn, logits: Tensor, images: Tensor) -> Reconstruction:
+        """The ELBO, as losses and monitors (see `forward`), of draws and the logits [B, C, H, W] that were made of them."""
         divergence = drawn.divergence.mean()
         losses = {"recon": self.distance(logits, images), "kl": self.beta * divergence / images[0].numel()}
         active = (drawn.posterior.mean.var(dim=0, unbiased=False) > 0.01).float().mean()
@@ -172,8 +175,15 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
             parts.append((pixels + drawn.log_ratio).view(count, len(images)))
         return torch.cat(parts)
 
+    def noise(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Standard normal noise [count, draws, L, ...] for a step, on the CPU; zeros without a generator.
+
+        It is drawn for all processes' `count` images and then cut, so that it does not depend on the number of processes.
+        """
+        drawn = self._noise(count * distributed.world_size(), generator)
+        return drawn.chunk(distributed.world_size())[distributed.rank()]
+
     def _noise(self, count: int, generator: torch.Generator | None) -> Tensor:
-        """Standard normal noise [count, draws, L, ...], drawn on the CPU; zeros without a generator."""
         shape = count, self.draws, *self.latent_shape
         return torch.zeros(shape) if generator is None else torch.randn(shape, generator=generator)
 

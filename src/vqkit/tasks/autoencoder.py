@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from vqkit import metrics
 from vqkit.checkpoint import write_model
 from vqkit.config import MaskingConfig, NamedOptions
-from vqkit.distributed import rank, world_size
-from vqkit.interfaces import Autoencoder, Batch, Reconstruction, StepOutput, Tokenizer
+from vqkit.distributed import world_size
+from vqkit.generative import GenerativeAutoencoder
+from vqkit.interfaces import Autoencoder, Batch, Learner, Reconstruction, StepOutput, Tokenizer
 from vqkit.losses.picture import Added, PictureLoss, Pictures
 from vqkit.masking import mask_probability, sample_observed
-from vqkit.optimization import Learner
 from vqkit.randomness import generator_for
 from vqkit.settling import settle
 from vqkit.tasks.task import Moment, Task, fixed_observed, share
@@ -29,7 +29,7 @@ class AutoencoderTask(Task):
     The masked share of the samples grows with the epoch (see `MaskingConfig`); each sample's conditions are hidden with the
     probability `masking.hide_conditions`, so that the model works with and without them.
 
-    `picture_losses` are added to the model's own. What trains their own networks is not part of the recorded `loss`.
+    `picture_losses` are added to the model's own. What trains discriminators is not part of the recorded `loss`.
     """
 
     model: Autoencoder
@@ -53,7 +53,7 @@ class AutoencoderTask(Task):
         self.model = model
         self.picture_losses = nn.ModuleList(picture_losses)
         # Sharp pictures differ more from the truth, pixel by pixel, than blurred ones: that error would choose an early checkpoint.
-        self.has_best = not picture_losses
+        self.has_best = not picture_losses and not model.apart
         self.spec = model.spec
         self.masking = masking
         self.seed = seed
@@ -67,15 +67,16 @@ class AutoencoderTask(Task):
         observed = share(sample_observed(shape, probability, self.masking, generator)).to(batch.images.device)
         hidden = share(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
         conditions = batch.conditions.masked_fill(hidden, float("nan"))
-        result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", moment.step, rank()))
+        result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", moment.step))
         added = self._judge(result, batch.images, moment)
         losses = {**result.losses, **added.losses}
         loss = torch.stack(list(losses.values())).sum()
-        scalars = {"loss": loss, **losses, **added.own, **result.monitors, **added.monitors}
+        own = {**result.own, **added.own}
+        scalars = {"loss": loss, **losses, **own, **result.monitors, **added.monitors}
         scalars["mask_p"] = torch.full((), probability, device=batch.images.device)
         counts = code_counts(self.model, result.codes) if isinstance(self.model, Tokenizer) else {}
-        # One backward pass trains all networks: no gradient of `added.own` reaches the model, and no other one these networks.
-        everything = torch.stack([loss, *added.own.values()]).sum()
+        # One backward pass trains all networks: no gradient of `own` reaches what `losses` train, and the other way round.
+        everything = torch.stack([loss, *own.values()]).sum()
         return StepOutput(everything, {name: value.detach() for name, value in scalars.items()}, counts)
 
     def _judge(self, result: Reconstruction, target: Tensor, moment: Moment) -> Added:
@@ -89,9 +90,11 @@ class AutoencoderTask(Task):
         return total
 
     def learners(self) -> list[Learner]:
-        """See `Task.learners`: the model, and the networks of the losses on pictures."""
+        """See `Task.learners`: the model, what learns apart in it, and the networks of the losses on pictures."""
+        apart = self.model.apart
         losses = cast("Iterable[PictureLoss]", self.picture_losses)
-        return [*super().learners(), *(learner for picture_loss in losses for learner in picture_loss.learners())]
+        rest = Learner(self.model, without=tuple(learner.network for learner in apart))
+        return [rest, *apart, *(learner for picture_loss in losses for learner in picture_loss.learners())]
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
         """Sums over a validation batch, float64 []: each image seen whole, and, where training masks, with a fixed part hidden.
@@ -109,18 +112,31 @@ class AutoencoderTask(Task):
             mean = self.model.mean(result.logits)
             judged = ~observed if name else observed
             sums[f"recon{name}"] = result.losses["recon"].double() * len(batch.images)
+            sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * len(batch.images)
             sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, judged).double().sum()
             if self.model.spec.value_kind == "binary":
                 final = settle(mean, batch.images, ~judged, self.model.spec) / 255
                 sums[f"iou{name}"] = metrics.mean_iou(final, batch.images, judged).double().sum()
         return sums
 
+    def _held_out_loss(self, result: Reconstruction, batch: Batch, observed: Tensor, first: int) -> Tensor:
+        """What decides which checkpoint is best, a scalar: how far reconstructions are from the images.
+
+        For a model that is a distribution over images, all that it minimises: without what its latents cost, the checkpoint that
+        overfits most would win. Its objective is a mean over draws, which here belong to the batch's place in the split.
+        """
+        if not isinstance(self.model, GenerativeAutoencoder):
+            return result.losses["recon"]
+        unknown = torch.full_like(batch.conditions, float("nan"))
+        drawn = self.model(batch.images, observed, unknown, generator_for(self.seed, "validation draws", first))
+        return torch.stack(list(drawn.losses.values())).sum()
+
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
         """See `Task.validation_row`."""
         row = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
         for name in [name for name in row if name.startswith("mse")]:
             row[name.replace("mse", "psnr")] = -10 * math.log10(max(row[name], 1e-10))
-        return {"loss": row["recon"] + row.get("recon_masked", 0.0), **row}
+        return {"loss": row.pop("loss") + row.pop("loss_masked", 0.0), **row}
 
     @torch.no_grad()
     def pictures(self, batch: Batch) -> dict[str, Tensor]:

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from vqkit.config import HolesConfig, NamedOptions
 from vqkit.distributed import rank, world_size
-from vqkit.interfaces import Batch, DataSpec, StepOutput
+from vqkit.interfaces import Batch, DataSpec, Learner, StepOutput
 from vqkit.masking import keep_sets, sample_pixels
-from vqkit.optimization import Learner
 from vqkit.randomness import generator_for
 
 Holes = TypeVar("Holes", bound=HolesConfig)

@@ -1,0 +1,64 @@
+"""A model of one's own in the registry: one linear map from what is seen to a few numbers, and one back to the whole image.
+
+    python examples/add_a_model.py [STEPS]
+
+In a package of your own, name the module in an entry point and `vqkit train-vqvae --model linear` finds it:
+
+    [project.entry-points."vqkit.models"]
+    linear = "my_package.linear"
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vqkit import likelihoods
+from vqkit.config import Settings
+from vqkit.evaluate import evaluate
+from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
+from vqkit.masking import observed_pixels
+from vqkit.registry import MODELS
+from vqkit.training import train
+
+
+class LinearOptions(Settings):
+    """Settings of the linear model."""
+
+    rank: int = Field(32, ge=1, description="Numbers between the two maps.")
+
+
+@MODELS.register("linear", "one linear map to a few numbers and one back")
+class LinearModel(Autoencoder):
+    """Images [B, C, H, W], of which a part is hidden, to the likelihood of every pixel."""
+
+    Options = LinearOptions
+
+    def __init__(self, options: LinearOptions, spec: DataSpec) -> None:
+        super().__init__(options, spec)
+        size = len(spec.components) * spec.height * spec.width
+        self.likelihood = likelihoods.choose("auto", spec)
+        self.down, self.up = nn.Linear(2 * size, options.rank), nn.Linear(options.rank, size)
+
+    def forward(
+        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+    ) -> Reconstruction:
+        """What is hidden is not in `observed_pixels`; the loss is over the whole image."""
+        logits = self.up(self.down(observed_pixels(images, observed).flatten(1))).view_as(images)
+        return Reconstruction(logits, {"recon": likelihoods.distance(self.likelihood, logits, images)}, {}, ())
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """The expected image."""
+        return likelihoods.mean(self.likelihood, logits)
+
+
+if __name__ == "__main__":
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    data = {"name": "tyre", "num_train": 512, "num_val": 64, "num_test": 64}
+    train(None, {"model": {"name": "linear"}, "data": data, "training": {"steps": steps}}, [], Path("runs/linear"), "auto")
+    for part in evaluate("runs/linear").parts:
+        print(f"{part.name}: IoU {part.mean_iou:.3f}")

@@ -1,0 +1,40 @@
+"""Binary images drawn from grey ones: each pixel is set with the probability that its grey value is.
+
+This is how the literature trains and measures on MNIST where it says "binarised" (Salakhutdinov & Murray 2008, "On the Quantitative
+Analysis of Deep Belief Networks"; anew for each epoch in Burda et al. 2016, "Importance Weighted Autoencoders").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqkit.data.splits import ArraySplit
+from vqkit.interfaces import DataSpec, Split, SplitName
+from vqkit.randomness import generator_for
+
+_CHUNK = 4096
+
+
+class SampledSplit(ArraySplit):
+    """Images drawn from `greys` uint8 [N, C, H, W]; a draw is a function of the split's name and the epoch.
+
+    Outside of training it is always the same one. `rest`: the arguments of `ArraySplit` after its images.
+    """
+
+    def __init__(self, spec: DataSpec, name: SplitName, greys: Tensor, *rest: Any) -> None:
+        super().__init__(spec, draw(greys, generator_for("binarised", name)), *rest)
+        self._name: SplitName = name
+        self._greys, self._rest = greys, rest
+
+    def epoch(self, number: int) -> Split:
+        """See `Split.epoch`: another draw of the same greys."""
+        return ArraySplit(self.spec, draw(self._greys, generator_for("binarised", self._name, number)), *self._rest)
+
+
+def draw(greys: Tensor, generator: torch.Generator) -> Tensor:
+    """Images uint8 [N, C, H, W] of 0 and 255, whose expected value is that of `greys`."""
+    chunks = [torch.rand(chunk.shape, generator=generator).mul_(255) < chunk for chunk in torch.split(greys, _CHUNK)]
+    return torch.cat(chunks).to(torch.uint8).mul_(255)

@@ -1,0 +1,90 @@
+"""Binary images drawn from grey ones: with the right probability, anew in training, always the same outside of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vqkit.data.arrays import ArrayDataset
+from vqkit.data.loading import TrainingLoader
+from vqkit.errors import ConfigError
+from vqkit.held_out import choose_split
+from vqkit.interfaces import Split
+
+GREYS = (0, 51, 204, 255)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """40 training and 20 test images of 8 x 8 pixels whose rows have the greys, two rows each; the labels are sorted."""
+    image = np.repeat(np.array(GREYS, dtype=np.uint8), 16).reshape(8, 8)
+    labels = {f"{split}_labels": np.repeat(np.arange(4), count // 4) for split, count in (("train", 40), ("test", 20))}
+    np.savez(tmp_path / "greys.npz", train_images=np.stack([image] * 40), test_images=np.stack([image] * 20), **labels)
+    return tmp_path / "greys.npz"
+
+
+def dataset(path: Path, **settings: object) -> ArrayDataset:
+    return ArrayDataset(ArrayDataset.Options(path=str(path), **{"value_kind": "sampled", **settings}))
+
+
+def whole(split: Split) -> Tensor:
+    return split.batch(torch.arange(len(split))).images
+
+
+def test_pixels_are_set_with_the_probability_of_their_grey(path: Path) -> None:
+    train = dataset(path).split("train")
+    drawn = torch.cat([whole(train.epoch(number)) for number in range(20)])
+    assert drawn.dtype == torch.uint8 and drawn.unique().tolist() == [0, 255]
+    shares = (drawn == 255).float().view(-1, 4, 16).mean(dim=(0, 2))
+    assert (shares[0], shares[3]) == (0, 1)
+    assert shares[1:3].tolist() == pytest.approx([0.2, 0.8], abs=0.016)  # four deviations of 38 x 16 x 20 draws
+
+
+def test_every_epoch_draws_anew_and_the_same_when_it_is_run_again(path: Path) -> None:
+    first, second = whole(dataset(path).split("train").epoch(0)), whole(dataset(path).split("train").epoch(1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, whole(dataset(path).split("train").epoch(0)))
+    loader = TrainingLoader(dataset(path).split("train"), batch_size=38, seed=0, workers=0)
+    (batch,) = loader.epoch(1)
+    trained, once, before = (images.float().sum(dim=0) for images in (batch.images, second, first))
+    assert torch.equal(trained, once) and not torch.equal(trained, before)  # in another order
+
+
+def test_outside_of_training_the_draw_is_fixed_and_binary(path: Path) -> None:
+    data = dataset(path)
+    assert data.spec.value_kind == "binary"
+    drawn = {name: whole(data.split(name)) for name in ("train", "val", "test")}  # type: ignore[arg-type]
+    for name, images in drawn.items():
+        assert torch.equal(images, whole(dataset(path).split(name)))  # type: ignore[arg-type]
+        assert images.unique().tolist() == [0, 255]
+    assert not torch.equal(drawn["train"][0], drawn["test"][0])
+
+
+def test_validation_images_are_a_random_share_of_sorted_ones(path: Path) -> None:
+    data = dataset(path, validation_share=0.4)
+    labels = {name: data.split(name).batch(torch.arange(16)).labels for name in ("train", "val")}  # type: ignore[arg-type]
+    assert labels["val"].unique().tolist() == [0, 1, 2, 3]
+    assert sorted(data.split("val").names(torch.arange(16)) + data.split("train").names(torch.arange(24))) == [
+        f"{number:06d}" for number in range(40)
+    ]
+
+
+def test_a_limit_takes_images_of_every_class(path: Path) -> None:
+    limited = choose_split(dataset(path), "test", 4)
+    assert limited.batch(torch.arange(4)).labels.tolist() == [0, 1, 2, 3]
+    assert limited.names(torch.arange(4)) == ["000000", "000006", "000013", "000019"]
+    assert torch.equal(whole(limited)[1], whole(dataset(path).split("test"))[6])
+
+
+def test_other_kinds_are_not_drawn(path: Path) -> None:
+    train = dataset(path, value_kind="auto").split("train")
+    assert train.epoch(3) is train
+    assert torch.equal(whole(train)[0].unique(), torch.tensor(GREYS, dtype=torch.uint8))
+    with pytest.raises(ConfigError, match="value_kind"):
+        from vqkit.registry import DATASETS
+
+        DATASETS.options("components", {"path": str(path), "value_kind": "sampled"})

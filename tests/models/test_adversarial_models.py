@@ -1,0 +1,191 @@
+"""Models with a discriminator of their own: what each loss is, what it trains, and that runs with them resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from adversarial_cases import NAMES, task_of
+from latent_cases import inputs, seeded, small, spec
+from safetensors.torch import load_file
+
+from small_runs import TINY, tiny
+from vqkit import runs
+from vqkit.config import TrainingConfig
+from vqkit.errors import ConfigError, Interrupted
+from vqkit.generative import GenerativeAutoencoder
+from vqkit.models.adversarial_vae import AdversarialVAE, code_distance
+from vqkit.models.gaussian import Gaussian
+from vqkit.models.vae_gan import VAEGAN
+from vqkit.optimization import build_optimizer
+from vqkit.trainer import Trainer
+from vqkit.training import train
+
+GROUPS = {
+    "encoder": ("encoder", "head"),
+    "decoder": ("foot", "decoder"),
+    "width": ("slow_width",),
+    "generator": ("generator",),
+    "discriminator": ("discriminator",),
+}
+REACHED = {
+    "vae-gan": {
+        "recon": {"encoder", "decoder", "width"},
+        "kl": {"encoder"},
+        "adversarial": {"decoder"},
+        "discriminator": {"discriminator"},
+    },
+    "adversarial-vae": {
+        "recon": {"encoder", "decoder", "width"},
+        "kl": {"encoder"},
+        "adversarial": {"generator"},
+        "code": {"generator"},
+        "discriminator": {"discriminator"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loss_trains_what_it_should_and_nothing_else(name: str) -> None:
+    data = spec(kind="intensity")
+    model = small(name, data)
+    result = model(*inputs(data), seeded())
+    scalars = {**result.losses, **result.own}
+    assert scalars.keys() == REACHED[name].keys()
+    parameters = dict(model.named_parameters())
+    assert {label.split(".")[0] for label in parameters} <= {part for parts in GROUPS.values() for part in parts}
+    for loss, scalar in scalars.items():
+        gradients = torch.autograd.grad(scalar, list(parameters.values()), retain_graph=True, allow_unused=True)
+        moved = {label.split(".")[0] for label, each in zip(parameters, gradients, strict=True) if each is not None and each.any()}
+        assert {group for group, parts in GROUPS.items() if moved & set(parts)} == REACHED[name][loss], loss
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_vae_inside_is_the_vae(name: str) -> None:
+    data = spec()
+    plain, model = small("vae", data, shake=0), small(name, data, shake=0)
+    assert all(torch.equal(value, model.state_dict()[label]) for label, value in plain.state_dict().items())
+    images, observed, conditions = inputs(data)
+    losses, expected = (each(images, observed, conditions, seeded(4)).losses for each in (model, plain))
+    assert torch.equal(losses["recon"], expected["recon"]) and torch.equal(losses["kl"], expected["kl"])
+
+
+@torch.no_grad()
+def test_the_losses_of_the_vae_gan_by_hand() -> None:
+    data = spec()
+    model = small("vae-gan", data, adversarial=0.3)
+    assert isinstance(model, VAEGAN)
+    images, observed, conditions = inputs(data)
+    result = model(images, observed, conditions, seeded(4))
+    noise = seeded(4)
+    first, second = (torch.randn(3, 1, 6, 1, 1, generator=noise)[:, 0] for _ in range(2))
+    latents = torch.cat([model.posterior(model.features(images, observed)).at(first), second])
+    made = model.logits(latents, conditions.repeat(2, 1)).sigmoid()
+    of_real, of_made = model.discriminator(images), model.discriminator(made)
+    one, zero = torch.ones_like, torch.zeros_like
+    fooled = F.binary_cross_entropy_with_logits(of_made, one(of_made))
+    told = F.binary_cross_entropy_with_logits(of_real, one(of_real)) + F.binary_cross_entropy_with_logits(of_made, zero(of_made))
+    torch.testing.assert_close(result.losses["adversarial"], 0.3 * fooled)
+    torch.testing.assert_close(result.own["discriminator"], told / 2)
+
+
+@torch.no_grad()
+def test_the_losses_of_the_adversarial_vae_by_hand() -> None:
+    data = spec()
+    model = small("adversarial-vae", data, code_weight=3.0)
+    assert isinstance(model, AdversarialVAE)
+    images, observed, conditions = inputs(data)
+    result = model(images, observed, conditions, seeded(4))
+    noise = seeded(4)
+    drawn, latents, details = (torch.randn(3, 1, 6, 1, 1, generator=noise)[:, 0] for _ in range(3))
+    made = model.generator(latents, details, conditions).sigmoid()
+    seen = model.posterior(model.features(made, torch.ones_like(observed)))
+    weights = (-2 * seen.deviation.log()).softmax(dim=1)
+    distance = (weights * (latents - seen.mean) ** 2 / 2).sum(dim=1).mean()
+    torch.testing.assert_close(result.losses["code"], 3 * distance)
+    torch.testing.assert_close(result.losses["adversarial"], -model.discriminator(made).mean())
+    # What is filled in is the generator's, of the same draw as the VAE's and of no noise.
+    found = model.posterior(model.features(images, observed)).at(drawn)
+    torch.testing.assert_close(result.logits, model.generator(found, torch.zeros_like(found), conditions))
+
+
+def test_an_encoder_that_is_sure_of_one_dimension_asks_for_that_one() -> None:
+    latents = torch.zeros(2, 2, 1, 1)
+    mean = torch.tensor([[3.0, 1.0]]).view(1, 2, 1, 1).expand(2, 2, 1, 1)
+    log_variance = torch.tensor([[-14.0, 14.0], [0.0, 0.0]]).view(2, 2, 1, 1).requires_grad_()
+    distance = code_distance(latents, Gaussian(mean, log_variance))
+    torch.testing.assert_close(distance, torch.tensor([4.5, 2.5]), rtol=0, atol=1e-5)
+    assert not distance.requires_grad  # nothing is gained by being less sure
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_has_one_learner_at_its_own_rate(name: str) -> None:
+    task = task_of(name, discriminator_rate=0.25)
+    learners = task.learners()
+    counted = [id(parameter) for learner in learners for parameter in learner.parameters()]
+    assert len(counted) == len(set(counted)) == len(list(task.model.parameters()))
+    assert [learner.network for learner in learners] == [task.model, *(learner.network for learner in task.model.apart)]
+    optimizer = build_optimizer(learners, TrainingConfig(learning_rate=1.0))
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    for label, parameter in task.model.named_parameters():
+        assert rates[id(parameter)] == (0.25 if label.startswith("discriminator") else 1.0), label
+    assert not task.has_best
+
+
+@torch.no_grad()
+def test_samples_of_the_adversarial_vae_differ_in_what_its_latents_leave_open() -> None:
+    data = spec()
+    model = small("adversarial-vae", data).eval()
+    assert isinstance(model, AdversarialVAE)
+    latents, noise = torch.randn(2, 1, 6, 1, 1, generator=seeded())
+    conditions = torch.full((1, 2), float("nan"))
+    plain, other = (model.generator(latents, each, conditions) for each in (0 * noise, noise))
+    assert not torch.allclose(plain, other, atol=1e-3)
+
+
+def test_a_generator_has_no_bound() -> None:
+    data = spec()
+    model = small("adversarial-vae", data)
+    assert isinstance(model, GenerativeAutoencoder)
+    images, _, conditions = inputs(data)
+    with pytest.raises(ConfigError, match="whose generator has no likelihood") as error:
+        model.bound(images, conditions, 2, seeded())
+    assert "such as vae" in error.value.hint
+
+
+def settings(name: str, **training: Any) -> dict[str, Any]:
+    model = {"name": name, "hidden": 8, "inner": 4, "latent_dim": 4, "discriminator_channels": 8}
+    data = {**TINY["data"], "num_train": 20, "num_val": 2}
+    return {**tiny(steps=3, batch_size=8, checkpoint_every=2, **training), "model": model, "data": data}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resumed_run_ends_where_it_would_have_ended(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(None, settings(name), [], tmp_path / "whole", "auto")
+    step = Trainer._train_step
+
+    def stop(self: Trainer, *arguments: Any) -> None:
+        step(self, *arguments)
+        self._asked_to_stop = self.step == 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", stop)
+        with pytest.raises(Interrupted):
+            train(None, settings(name), [], tmp_path / "parts", "auto")
+    train(None, settings(name), [], tmp_path / "parts", "auto")
+    for kind in ("model", "training"):
+        whole, parts = (
+            load_file(runs.checkpoint_directory(tmp_path / each, 3) / f"{kind}.safetensors") for each in ("whole", "parts")
+        )
+        assert whole.keys() == parts.keys()
+        assert all(torch.equal(whole[key], parts[key]) for key in whole if not key.startswith("rng"))
+    assert not (tmp_path / "whole" / "best").exists()  # no error of pixels says which checkpoint draws best
+
+
+def test_two_discriminators_are_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the model 'vae-gan' has one of its own"):
+        train(None, {**settings("vae-gan"), "loss": {"adversarial": 0.1}}, [], tmp_path / "run", "auto")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,34 @@
+"""Two processes with half of each batch are one process with the whole of it: draws, losses, clipping of each network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from adversarial_cases import NAMES, trained
+from safetensors.torch import load_file, save_file
+
+
+def worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2)
+    for name in NAMES:
+        save_file(trained(name, 2, slice(2 * rank, 2 * rank + 2)), f"{folder}/{name}-{rank}.safetensors")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    mp.spawn(worker, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    for name in NAMES:
+        first, second = (load_file(tmp_path / f"{name}-{rank}.safetensors") for rank in (0, 1))
+        for key, expected in trained(name, 2).items():
+            if key.startswith("active"):  # counted within a process's share
+                continue
+            weight = key.startswith("state")
+            if weight:
+                assert torch.equal(first[key], second[key]), key
+            joined = first[key] if weight else (first[key] + second[key]) / 2
+            torch.testing.assert_close(joined, expected, rtol=1e-3, atol=1e-4, msg=f"{name}: {key} differs from one process")
