@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from generated_page import table, write_or_check
-from vqkit.config import NamedOptions, PriorRunConfig, RunConfig
-from vqkit.registry import DATASETS, MODELS, PRIORS, QUANTIZERS, Registry
+from vqkit.config import NamedOptions, PretrainingRunConfig, PriorRunConfig, RunConfig
+from vqkit.registry import DATASETS, METHODS, MODELS, PRIORS, QUANTIZERS, Registry
 
 HEAD = """# Configuration
 
@@ -110,6 +110,7 @@ def registry_chapters() -> Iterator[str]:
         (MODELS, "model."),
         (QUANTIZERS, "model.quantizer."),
         (PRIORS, "prior."),
+        (METHODS, "method."),
         (DATASETS, "data."),
     )
     for registry, prefix in registries:
@@ -127,6 +128,9 @@ def chapters() -> Iterator[str]:
     yield "## Training a prior: `vqkit train-prior`\n"
     yield inspect.cleandoc(PriorRunConfig.__doc__ or "") + "\n"
     yield from run_chapters(PriorRunConfig)
+    yield "## Training an encoder by itself: `vqkit pretrain`\n"
+    yield inspect.cleandoc(PretrainingRunConfig.__doc__ or "") + "\n"
+    yield from run_chapters(PretrainingRunConfig)
     yield "## Parts\n"
     yield from registry_chapters()
 

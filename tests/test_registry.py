@@ -12,7 +12,7 @@ from pydantic import Field
 from vqkit import registry as registry_module
 from vqkit.config import Settings
 from vqkit.errors import ConfigError, RegistryError
-from vqkit.registry import DATASETS, MODELS, PRIORS, QUANTIZERS, Registry
+from vqkit.registry import DATASETS, METHODS, MODELS, PRIORS, QUANTIZERS, Registry
 
 
 class Blur:
@@ -124,7 +124,7 @@ def test_a_broken_third_party_is_named_every_time(filters: Registry[Blur], monke
             filters.get("blur")
 
 
-@pytest.mark.parametrize("registry", [MODELS, QUANTIZERS, PRIORS, DATASETS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", [MODELS, QUANTIZERS, PRIORS, METHODS, DATASETS], ids=lambda registry: registry.kind)
 def test_every_built_in_part_has_documented_options_and_a_summary(registry: Registry[object]) -> None:
     for name, entry in registry.entries().items():
         assert entry.summary, name

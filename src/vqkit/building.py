@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vqkit.checkpoint import load_model, load_prior
+from vqkit.checkpoint import load_encoder, load_model, load_prior
 from vqkit.code_rates import unigram_rate
 from vqkit.coding import coded_split
 from vqkit.conditioning import code_spec, condition_kinds
-from vqkit.config import AnyRunConfig, PriorRunConfig, RunConfig
+from vqkit.config import AnyRunConfig, EncoderConfig, NamedOptions, PretrainingRunConfig, PriorRunConfig, RunConfig
 from vqkit.data.opening import open_dataset
 from vqkit.errors import ConfigError
 from vqkit.generate import Pipeline
@@ -26,8 +26,9 @@ from vqkit.losses.picture import PictureLoss
 from vqkit.losses.vgg import load_vgg
 from vqkit.metrics import code_histogram
 from vqkit.randomness import generator_for
-from vqkit.registry import MODELS, PRIORS, Registry
+from vqkit.registry import METHODS, MODELS, PRIORS, Registry
 from vqkit.tasks.autoencoder import AutoencoderTask
+from vqkit.tasks.pretraining import SelfSupervisedTask
 from vqkit.tasks.prior import PriorTask
 from vqkit.tasks.task import Task, settle_holes
 
@@ -42,16 +43,50 @@ class Built(NamedTuple):
 
 def build(config: AnyRunConfig, device: torch.device) -> Built:
     """What a (resolved) configuration describes. Raises `ConfigError`, `DataError` or `CheckpointError`."""
+    if isinstance(config, PretrainingRunConfig):
+        return _pretraining(config, device)
     return _prior(config, device) if isinstance(config, PriorRunConfig) else _autoencoder(config, device)
 
 
 def _autoencoder(config: RunConfig, device: torch.device) -> Built:
     dataset = open_dataset(config.data)
-    model = _initialised(MODELS, config, dataset.spec)
+    model = _initialised(MODELS, config.model, config.training.seed, dataset.spec)
+    if config.encoder.start_from is not None:
+        _start_from_encoder(config.encoder, model)
     model.to(device, memory_format=torch.channels_last)
     losses = _picture_losses(config, model, device)
     task = AutoencoderTask(model, settle_holes(config.masking, dataset.spec), config.training.seed, losses)
     return Built(task, dataset.split("train"), dataset.split("val"))
+
+
+def _start_from_encoder(settings: EncoderConfig, model: Autoencoder) -> None:
+    """Give a model the weights of a trained encoder, and freeze them if that is asked for.
+
+    Raises `DataError` when they know other images, and `ConfigError` naming the first setting of the model in which that encoder
+    differs.
+    """
+    start = load_encoder(str(settings.start_from))
+    check_data(model.spec, start.spec)
+    part = model.encoder_part
+    for name, value in part.settings.items():
+        if start.part.settings.get(name) != value:
+            raise ConfigError(
+                f"The encoder {start.path} that training starts from has {name} = {start.part.settings.get(name)}, not {value}.",
+                "Give the model that encoder's settings, or pretrain one for this --model.",
+            )
+    part.load_state_dict(start.part.state_dict())
+    part.requires_grad_(not settings.freeze)
+
+
+def _pretraining(config: PretrainingRunConfig, device: torch.device) -> Built:
+    dataset = open_dataset(config.data)
+    encoder = _initialised(MODELS, config.model, config.training.seed, dataset.spec).encoder_part
+    method = _initialised(METHODS, config.method, config.training.seed, encoder)
+    for network in (encoder, method):
+        network.to(device, memory_format=torch.channels_last)
+    splits = dataset.split("train"), dataset.split("val")
+    views = settle_holes(config.views, dataset.spec)
+    return Built(SelfSupervisedTask(encoder, config.model, method, views, splits, config.training.seed), *splits)
 
 
 def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device) -> list[PictureLoss]:
@@ -86,7 +121,7 @@ def _prior(config: PriorRunConfig, device: torch.device) -> Built:
     dataset = open_dataset(config.data)
     check_data(dataset.spec, pipeline.spec)
     spec = code_spec(pipeline.tokenizer, config.condition.told)
-    prior = _initialised(PRIORS, config, spec)
+    prior = _initialised(PRIORS, config.prior, config.training.seed, spec)
     learned = _start_from(config.levels.start_from, prior) if config.levels.start_from else ()
     prior.trained_levels = config.levels.learn or spec.level_names
     prior.to(device, memory_format=torch.channels_last)
@@ -117,10 +152,10 @@ def _start_from(run: str, prior: Prior) -> tuple[str, ...]:
     return start.learned_levels
 
 
-def _initialised(registry: Registry[Any], config: AnyRunConfig, context: Any) -> Any:
+def _initialised(registry: Registry[Any], part: NamedOptions, seed: int, context: Any) -> Any:
     """The network, its weights drawn from the run's seed."""
-    with _drawing_from(config.training.seed):
-        return registry.build(config.subject.name, config.subject.options, context)
+    with _drawing_from(seed):
+        return registry.build(part.name, part.options, context)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from vqkit import runs
 from vqkit.atomic import write_atomically
 from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError
-from vqkit.interfaces import Autoencoder, CodeSpec, DataSpec, Prior, Tokenizer
+from vqkit.interfaces import Autoencoder, CodeSpec, DataSpec, EncoderPart, Prior, Tokenizer
 from vqkit.registry import MODELS, PRIORS, Registry
 
 FORMAT = 1
@@ -62,6 +62,18 @@ class LoadedPrior(NamedTuple):
     tokenizer: Path
     tokenizer_digest: str
     learned_levels: tuple[str, ...]
+
+
+class LoadedEncoder(NamedTuple):
+    """The encoder of a model, pretrained or of an autoencoder's run; `spec` describes the images that it was trained on.
+
+    `path` is its file, `digest` the fingerprint of that file's tensors.
+    """
+
+    part: EncoderPart
+    spec: DataSpec
+    path: Path
+    digest: str
 
 
 def write_model(path: Path, model: Autoencoder, data: NamedOptions, tensors: Mapping[str, Tensor] | None = None) -> None:
@@ -107,6 +119,19 @@ def write_prior(
     _write(path, {**prior.state_dict(), **(tensors or {})}, described, data)
 
 
+def write_encoder(
+    path: Path,
+    part: EncoderPart,
+    model: NamedOptions,
+    spec: DataSpec,
+    data: NamedOptions,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Save the encoder of `model` alone, atomically. `tensors` replace its own of the same names."""
+    described = {"kind": "encoder", "name": model.name, "options": model.options, "spec": spec.to_json()}
+    _write(path, {**part.state_dict(), **(tensors or {})}, described, data)
+
+
 def load_model(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> Loaded:
     """Load a model in evaluation mode; see `locate` for what `run` may be.
 
@@ -118,6 +143,19 @@ def load_model(run: str | Path | None = None, device: torch.device = torch.devic
     _fill(model, tensors, path)
     model.to(device, memory_format=torch.channels_last).eval()
     return Loaded(model, path, header["digest"], NamedOptions(**header["data"]), header)
+
+
+def load_encoder(run: str | Path, device: torch.device = torch.device("cpu")) -> LoadedEncoder:
+    """Load the encoder of a run of `pretrain`, or of an autoencoder's. Raises as `load_model` does."""
+    path = locate(run)
+    if read_header(path).get("kind") == "model":
+        loaded = load_model(path, device)
+        return LoadedEncoder(loaded.model.encoder_part, loaded.model.spec, path, loaded.digest)
+    tensors, header = _read(path, device, "encoder", "Name a run of pretrain or of train-vqvae.")
+    spec = DataSpec.from_json(header["spec"])
+    part: EncoderPart = MODELS.build(header["name"], header["options"], spec).encoder_part
+    _fill(part, tensors, path)
+    return LoadedEncoder(part.to(device), spec, path, header["digest"])
 
 
 def load_prior(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> LoadedPrior:
@@ -152,12 +190,17 @@ def _read(path: Path, device: torch.device, kind: str, hint: str) -> tuple[dict[
     """Tensors and header of a file that must hold a `kind` and be as it was written."""
     tensors, header = read_tensors(path, device)
     if header.get("kind") != kind:
-        raise CheckpointError(f"{path} holds a {header.get('kind', 'file of another program')}, not a {kind}.", hint)
+        raise CheckpointError(f"{path} holds {_named(header.get('kind', 'file of another program'))}, not {_named(kind)}.", hint)
     if header["digest"] != digest(tensors):
         raise CheckpointError(
             f"{path} was changed after it was written: its tensors do not match its header.", "Use another checkpoint."
         )
     return tensors, header
+
+
+def _named(kind: str) -> str:
+    """A kind of file with its article."""
+    return f"an {kind}" if kind == "encoder" else f"a {kind}"
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -196,7 +239,7 @@ def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header alone; its `kind` is model, prior, codes or training. Raises as `read_tensors` does."""
+    """The JSON header alone; its `kind` is model, encoder, prior, codes or training. Raises as `read_tensors` does."""
     with _opened(path, torch.device("cpu")) as (_, header):
         return header
 

@@ -89,6 +89,30 @@ class LevelsConfig(Settings):
     )
 
 
+class EncoderConfig(Settings):
+    """What the model's encoder knows before training: nothing, by default."""
+
+    start_from: str | None = Field(
+        None, description="A run of `vqkit pretrain`, or of an autoencoder, with whose encoder's weights this one starts."
+    )
+    digest: str | None = Field(None, description="Fingerprint that it must have; written into run.yaml.")
+    freeze: bool = Field(False, description="Leave these weights as they are; everything else learns.")
+
+
+class ViewsConfig(HolesConfig):
+    """How the two views of an image differ from it, and so from each other. `kind` and `keep`: what a masked view hides."""
+
+    masked: float = Field(0.5, ge=0, le=1, description="Share of the views that hide a part of the image.")
+    crop: float = Field(
+        0.7, gt=0, le=1, description="Smallest share of the image's area that is cut out and enlarged to the image's size; 1: none."
+    )
+    flip: float = Field(0.5, ge=0, le=1, description="Share of the views that are mirrored left to right.")
+    jitter: float = Field(
+        0.4, ge=0, lt=1, description="Largest change of each component's brightness and contrast, as a share; not of binary data."
+    )
+    blur: float = Field(0.5, ge=0, le=1, description="Share of the views that are blurred; not of binary data.")
+
+
 class LossConfig(Settings):
     """What is added to the model's own loss so that pictures come out sharp: nothing, by default."""
 
@@ -175,6 +199,13 @@ class PriorTrainingConfig(TrainingConfig):
     learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate of AdamW.")
 
 
+class PretrainingLoopConfig(TrainingConfig):
+    """The loop, with the defaults of self-supervised learning."""
+
+    batch_size: int = Field(128, ge=2, description="Images a step, over all processes together; they are compared with each other.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+
+
 class RunConfig(Settings):
     """Everything that decides what a training run of an autoencoder does."""
 
@@ -183,6 +214,7 @@ class RunConfig(Settings):
     data: NamedOptions = NamedOptions(name="tyre")
     masking: MaskingConfig = MaskingConfig()
     loss: LossConfig = LossConfig()
+    encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
 
     @property
@@ -211,7 +243,23 @@ class PriorRunConfig(Settings):
         return self.prior
 
 
-AnyRunConfig = RunConfig | PriorRunConfig
+class PretrainingRunConfig(Settings):
+    """Everything that decides what a training run of an encoder by itself does. `model`: the one whose encoder it is."""
+
+    command: ClassVar[str] = "pretrain"
+    method: NamedOptions = NamedOptions(name="barlow-twins")
+    model: NamedOptions = NamedOptions(name="vqvae")
+    data: NamedOptions = NamedOptions(name="tyre")
+    views: ViewsConfig = ViewsConfig()
+    training: PretrainingLoopConfig = PretrainingLoopConfig()
+
+    @property
+    def subject(self) -> NamedOptions:
+        """What is trained."""
+        return self.method
+
+
+AnyRunConfig = RunConfig | PriorRunConfig | PretrainingRunConfig
 """The configuration of any training run."""
 
 

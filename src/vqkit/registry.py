@@ -1,4 +1,4 @@
-"""Named, pluggable parts: models, quantizers, priors and data sets.
+"""Named, pluggable parts: models, quantizers, priors, methods of pretraining and data sets.
 
 A part registers itself with a decorator beside its class, and carries a pydantic class `Options` with its documented settings:
 
@@ -6,8 +6,8 @@ A part registers itself with a decorator beside its class, and carries a pydanti
     class VQVAE(Tokenizer):
         class Options(Settings): ...
 
-A third party adds one through an entry point in the group `vqkit.models` (or `.quantizers`, `.priors`, `.datasets`) whose
-value is the module, or the class, that registers it. Nothing is imported before the first look-up.
+A third party adds one through an entry point in the group `vqkit.models` (or `.quantizers`, `.priors`, `.methods`, `.datasets`)
+whose value is the module, or the class, that registers it. Nothing is imported before the first look-up.
 """
 
 from __future__ import annotations
@@ -128,6 +128,9 @@ QUANTIZERS: Registry[Any] = Registry(
 )
 PRIORS: Registry[Any] = Registry(
     "prior", ("vqkit.priors.pixelcnn", "vqkit.priors.transformer", "vqkit.priors.hierarchical"), "vqkit.priors"
+)
+METHODS: Registry[Any] = Registry(
+    "method", tuple(f"vqkit.pretraining.{name}" for name in ("barlow_twins", "simclr", "byol")), "vqkit.methods"
 )
 DATASETS: Registry[Any] = Registry(
     "data set",

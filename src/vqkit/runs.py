@@ -102,11 +102,10 @@ def _newest(kind: str, root: Path) -> Path:
 
 
 def _kind_of(run: Path) -> str:
-    return (
-        "prior"
-        if "\nprior:" in "\n" + ((run / "run.yaml").read_text(encoding="utf-8") if (run / "run.yaml").is_file() else "")
-        else "model"
-    )
+    """By the group of settings that only a configuration of this kind has."""
+    content = (run / "run.yaml").read_text(encoding="utf-8") if (run / "run.yaml").is_file() else ""
+    groups = {"prior": "prior", "method": "encoder"}
+    return next((kind for group, kind in groups.items() if f"\n{group}:" in f"\n{content}"), "model")
 
 
 def _all_runs(root: Path) -> list[Path]:

@@ -106,6 +106,7 @@ class Trainer:
                     self._stop_if_asked()
         finally:
             recorder.close()
+        self._finish_run()
         return Outcome(self.run, self.task.spec, self.step, self.last_validation)
 
     def _prepare_forward(self) -> Any:
@@ -130,7 +131,7 @@ class Trainer:
         images = self.augment(batch.images, self._generator("augmentation"))
         set_learning_rate(self.optimizer, learning_rate(settings, self.step, self.total_steps))
         with autocast(settings.precision, self.device):
-            output = forward(batch._replace(images=images), Moment(self.step, self.step / self.loader.steps_per_epoch))
+            output = forward(batch._replace(images=images), self._moment())
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         norm = self.guarded_step()
@@ -140,6 +141,9 @@ class Trainer:
         self.whole_epoch.add(output.scalars, output.counts)
         if self.device.type == "cpu":  # elsewhere looking would make the device wait: see `_log`
             self._stop_if_lost()
+
+    def _moment(self) -> Moment:
+        return Moment(self.step, self.step / self.loader.steps_per_epoch, self.step / self.total_steps)
 
     def _generator(self, purpose: str) -> torch.Generator:
         return generator_for(self.config.training.seed, purpose, self.step, distributed.rank())
@@ -193,10 +197,11 @@ class Trainer:
                 for name, value in self.task.validate(batch.to(self.device), first).items():
                     totals[name] = totals.get(name, 0) + value.to(self.device)
                 first += len(batch.images)
+            figures = self.task.figures()
         names = sorted(totals)
         stacked = torch.stack([totals[name].clone() for name in names])
         distributed.all_reduce(stacked)
-        return self.task.validation_row(dict(zip(names, stacked.tolist(), strict=True)))
+        return {**self.task.validation_row(dict(zip(names, stacked.tolist(), strict=True))), **figures}
 
     def _draw(self, recorder: Recorder, epoch: int) -> None:
         """Originals, reconstructions and inpaintings of the first validation images."""
@@ -209,6 +214,14 @@ class Trainer:
         spec = self.task.spec
         scale = max(1, round(128 / spec.height))
         recorder.pictures(self.step, epoch, {name: composite(images.float().cpu(), spec) for name, images in rows.items()}, scale)
+
+    def _finish_run(self) -> None:
+        """Let the task write what it shows at the end."""
+        if not distributed.is_main():
+            return
+        self.task.eval()
+        with self._mean_weights(), autocast(self.config.training.precision, self.device):
+            self.task.finish(self.run)
 
     @contextmanager
     def _mean_weights(self) -> Iterator[None]:

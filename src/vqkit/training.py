@@ -15,8 +15,10 @@ from vqkit.checkpoint import read_header, tokenizer_of
 from vqkit.config import (
     DEFAULT_EPOCHS,
     AnyRunConfig,
+    EncoderConfig,
     LossConfig,
     NamedOptions,
+    PretrainingRunConfig,
     PriorRunConfig,
     RunConfig,
     TokenizerConfig,
@@ -28,11 +30,14 @@ from vqkit.config import (
 from vqkit.data.opening import resolve_data
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.precision import choose_device
-from vqkit.registry import MODELS, PRIORS, Registry
+from vqkit.registry import METHODS, MODELS, PRIORS, Registry
+from vqkit.tasks.pretraining import EMBEDDING
 from vqkit.trainer import Outcome, Trainer
 
 CONFIG_FILE = "run.yaml"
-Config = TypeVar("Config", RunConfig, PriorRunConfig)
+_FIXED_GROUPS = ("model", "prior", "method", "encoder", "levels", "tokenizer", "data", "views", "condition", "loss")
+"""Groups of settings that may not change when a run goes on."""
+Config = TypeVar("Config", RunConfig, PriorRunConfig, PretrainingRunConfig)
 
 
 def train(
@@ -43,7 +48,7 @@ def train(
     resume: str,
     schema: type[AnyRunConfig] = RunConfig,
 ) -> Outcome:
-    """Train as the command line says; see `vqkit train-vqvae --help` for the arguments. `schema`: of an autoencoder or a prior.
+    """Train as the command line says; see `vqkit train-vqvae --help` for the arguments. `schema`: of what is trained.
 
     Raises `ConfigError`, `DataError`, `CheckpointError` or `TrainingError` with what to do about it.
     """
@@ -74,8 +79,16 @@ def resolve(config: Config) -> Config:
     training = config.training
     if training.steps is None and training.epochs is None:
         training = training.model_copy(update={"epochs": DEFAULT_EPOCHS})
-    parts = _resolve_prior(config) if isinstance(config, PriorRunConfig) else _resolve_model(config, training.epochs)
-    return config.model_copy(update={**parts, "training": training})
+    return config.model_copy(update={**_resolve_parts(config, training.epochs), "training": training})
+
+
+def _resolve_parts(config: AnyRunConfig, epochs: int | None) -> dict[str, Any]:
+    if isinstance(config, PriorRunConfig):
+        return _resolve_prior(config)
+    if isinstance(config, RunConfig):
+        return _resolve_model(config, epochs)
+    parts = {"method": _complete(METHODS, config.method), "model": _complete(MODELS, config.model)}
+    return {**parts, "data": resolve_data(config.data)}
 
 
 def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
@@ -84,22 +97,44 @@ def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
         warnings.warn(
             f"{epochs} epochs end before masking.warmup_epochs = {config.masking.warmup_epochs:g}: "
             f"at most {reached:.2f} of the samples will be masked. Shorten it with --mask-warmup.",
-            stacklevel=3,
+            stacklevel=4,
         )
     _warn_of_idle_losses(config.loss, epochs)
-    return {"model": _complete(MODELS, config.model), "data": resolve_data(config.data)}
+    parts = {"model": _complete(MODELS, config.model), "data": resolve_data(config.data)}
+    return {**parts, "encoder": _resolve_encoder(config.encoder)}
+
+
+def _resolve_encoder(encoder: EncoderConfig) -> EncoderConfig:
+    """With the file of the encoder that training starts from, and its fingerprint."""
+    if encoder.start_from is None:
+        if encoder.freeze:
+            raise ConfigError(
+                "The encoder is to be frozen, but none is given: it would stay as random as it begins.",
+                "Name a run of pretrain or train-vqvae with --init-encoder, or leave --freeze-encoder out.",
+            )
+        return encoder
+    path = runs.locate(encoder.start_from)
+    header = read_header(path)
+    if header.get("kind") not in ("encoder", "model"):
+        raise CheckpointError(f"{path} holds no encoder.", "Name a run of pretrain or train-vqvae with --init-encoder.")
+    if encoder.digest not in (None, header["digest"]):
+        raise CheckpointError(
+            f"The encoder {path} has changed: it was {str(encoder.digest)[:12]} and is {header['digest'][:12]} now.",
+            "Name the right one with --init-encoder, in another --out.",
+        )
+    return encoder.model_copy(update={"start_from": str(path), "digest": header["digest"]})
 
 
 def _warn_of_idle_losses(loss: LossConfig, epochs: int | None) -> None:
     """Say which settings of the losses on pictures do nothing."""
     for name in loss.without_effect():
         owner = "perceptual" if name.startswith("perceptual") else "adversarial"
-        warnings.warn(f"loss.{name} has no effect while loss.{owner} is 0.", stacklevel=4)
+        warnings.warn(f"loss.{name} has no effect while loss.{owner} is 0.", stacklevel=5)
     if loss.adversarial and epochs is not None and epochs <= loss.adversarial_after_epochs:
         warnings.warn(
             f"{epochs} epochs end before loss.adversarial_after_epochs = {loss.adversarial_after_epochs:g}: "
             "the model will never be told what the discriminator thinks.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -179,12 +214,14 @@ def _continued(
         if length in typed:
             training.pop(other, None)
     config = resolve(load_config(None, merge({**base, "training": training}, flags), assignments, schema))
-    _same_configuration(run, config, groups=("model", "prior", "levels", "tokenizer", "data", "condition", "loss"))
+    _same_configuration(run, config, groups=_FIXED_GROUPS)
     return config, run
 
 
 def _schema_of(settings: Mapping[str, Any]) -> type[AnyRunConfig]:
-    return PriorRunConfig if "prior" in settings else RunConfig
+    """By the group of settings that only a configuration of this kind has."""
+    schemas: dict[str, type[AnyRunConfig]] = {"prior": PriorRunConfig, "method": PretrainingRunConfig}
+    return next((schema for group, schema in schemas.items() if group in settings), RunConfig)
 
 
 def _directory_of(run: Path) -> Path:
@@ -250,7 +287,6 @@ def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:
         f"Done: {outcome.steps} steps. Validation: {figures}",
         f"  checkpoints, numbers, pictures: {outcome.run}/",
         f"  curves:       tensorboard --logdir {outcome.run}/tensorboard",
-        f"  measure it:   vqkit evaluate --run {outcome.run}",
         *_what_next(outcome, config),
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
@@ -258,11 +294,15 @@ def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:
 
 def _what_next(outcome: Outcome, config: AnyRunConfig) -> list[str]:
     """The commands that use the run."""
+    if isinstance(config, PretrainingRunConfig):
+        use = f"vqkit train-vqvae --model {config.model.name} --init-encoder {outcome.run}"
+        return [f"  embedding:    {outcome.run / EMBEDDING}", f"  use it:       {use}"]
+    measure = f"  measure it:   vqkit evaluate --run {outcome.run}"
     source = config.data.options.get("path", config.data.name)
     export = f"  use it:       vqkit data export {source} --split test --num 4 --out sections"
     kept = f"--keep {outcome.spec.components[0]}"
     if isinstance(config, RunConfig):
-        return [export, f"                vqkit inpaint sections --run {outcome.run} {kept}"]
+        return [measure, export, f"                vqkit inpaint sections --run {outcome.run} {kept}"]
     if "observed" in config.condition.told:
-        return [export, f"                vqkit inpaint sections --prior {outcome.run} {kept} --num-samples 8"]
-    return [f"  use it:       vqkit sample --run {outcome.run} --num-samples 64"]
+        return [measure, export, f"                vqkit inpaint sections --prior {outcome.run} {kept} --num-samples 8"]
+    return [measure, f"  use it:       vqkit sample --run {outcome.run} --num-samples 64"]

@@ -1,4 +1,4 @@
-"""What is typed after `train-vqvae` and `train-prior` arrives where it belongs, and nothing else does."""
+"""What is typed after the commands that train arrives where it belongs, and nothing else does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vqkit.cli.app import app
-from vqkit.config import PriorRunConfig
+from vqkit.config import PretrainingRunConfig, PriorRunConfig
 
 TYPED = {
     "--epochs": ("epochs", 3),
@@ -32,7 +32,7 @@ def received(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Any, ...]:
     return call
 
 
-@pytest.mark.parametrize("command", ["train-vqvae", "train-prior"])
+@pytest.mark.parametrize("command", ["train-vqvae", "train-prior", "pretrain"])
 def test_the_options_of_every_training_are_settings(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     words = [word for flag, (_, value) in TYPED.items() for word in (flag, str(value))]
     given = received(monkeypatch, command, *words, "--no-compile", "--out", "here", "--resume", "never", "--set", "a.b=1")
@@ -40,7 +40,7 @@ def test_the_options_of_every_training_are_settings(monkeypatch: pytest.MonkeyPa
     assert given[:5] == (None, {"training": expected}, ["a.b=1"], Path("here"), "never")
 
 
-@pytest.mark.parametrize("command", ["train-vqvae", "train-prior"])
+@pytest.mark.parametrize("command", ["train-vqvae", "train-prior", "pretrain"])
 def test_what_is_not_typed_is_left_to_the_configuration(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     assert received(monkeypatch, command)[:5] == (None, {}, [], None, "auto")
 
@@ -64,3 +64,11 @@ def test_the_options_of_a_prior(monkeypatch: pytest.MonkeyPatch, typed: str, tol
         "condition": {"told": told},
         "training": {"picture_every": 2},
     }
+
+
+def test_the_options_of_an_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = received(monkeypatch, "pretrain", "--method", "byol", "--model", "vae", "--data", "mnist")
+    assert given[5] is PretrainingRunConfig
+    assert given[1] == {"method": {"name": "byol"}, "model": {"name": "vae"}, "data": {"name": "mnist"}}
+    flags = received(monkeypatch, "train-vqvae", "--init-encoder", "runs/a", "--freeze-encoder")[1]
+    assert flags == {"encoder": {"start_from": "runs/a", "freeze": True}}

@@ -6,12 +6,12 @@ from vqkit.cli.parameters import JsonOption
 
 
 def models(as_json: JsonOption = False) -> None:
-    """List every model, quantizer, prior and data set, with a line each."""
-    from vqkit.registry import DATASETS, MODELS, PRIORS, QUANTIZERS
+    """List every model, quantizer, prior, method of pretraining and data set, with a line each."""
+    from vqkit.registry import DATASETS, METHODS, MODELS, PRIORS, QUANTIZERS
 
     listing = {
         f"{registry.kind}s": {name: entry.summary for name, entry in registry.entries().items()}
-        for registry in (MODELS, QUANTIZERS, PRIORS, DATASETS)
+        for registry in (MODELS, QUANTIZERS, PRIORS, METHODS, DATASETS)
     }
     if as_json:
         import json

@@ -37,6 +37,13 @@ def train_vqvae(
     mask_keep: Annotated[
         str | None, typer.Option(help="What a masked sample keeps: 'any' non-empty subset of the components, or exactly 'one'.")
     ] = None,
+    init_encoder: Annotated[
+        str | None,
+        typer.Option(help="Run of `pretrain`, or of an autoencoder, with whose encoder's weights to start. Default: random ones."),
+    ] = None,
+    freeze_encoder: Annotated[
+        bool | None, typer.Option("--freeze-encoder", help="Leave these weights as they are; all others learn.")
+    ] = None,
     epochs: EpochsOption = None,
     steps: StepsOption = None,
     batch_size: BatchOption = None,
@@ -60,6 +67,7 @@ def train_vqvae(
         "model": {"name": model},
         "data": {"name": data},
         "masking": {"max": mask_max, "warmup_epochs": mask_warmup, "keep": mask_keep},
+        "encoder": {"start_from": init_encoder, "freeze": freeze_encoder},
         "training": training,
     }
     from vqkit.training import train

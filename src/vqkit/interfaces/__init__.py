@@ -10,7 +10,7 @@ K codes, h x w the grid of codes. `observed` is True where a pixel is known.
 from __future__ import annotations
 
 from vqkit.interfaces.data import SPLITS, Batch, Codes, ConditionSpec, DataSpec, ImageDataset, Split, SplitName, check_images
-from vqkit.interfaces.models import Autoencoder, Quantized, Quantizer, Reconstruction, Tokenizer
+from vqkit.interfaces.models import Autoencoder, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
 from vqkit.interfaces.steps import Learner, StepOutput
 
@@ -23,6 +23,7 @@ __all__ = [
     "ConditionSpec",
     "Conditioning",
     "DataSpec",
+    "EncoderPart",
     "ImageDataset",
     "Learner",
     "Prior",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import BaseModel
@@ -88,6 +88,22 @@ class Reconstruction(NamedTuple):
     own: Mapping[str, Tensor] = MappingProxyType({})
 
 
+class EncoderPart(nn.Module, ABC):
+    """What an autoencoder looks at images with, without what it makes of that: no posterior, no quantizer, no decoder.
+
+    Its modules are the model's own: what the one learns the other knows. `channels`: F, of the features; `settings`: the settings
+    of the model that decide its weights' shapes and meaning, by name. Two parts with equal settings, of data with the same
+    components and size, can take each other's weights, whatever models they belong to.
+    """
+
+    channels: int
+    settings: dict[str, Any]
+
+    @abstractmethod
+    def forward(self, images: Tensor, observed: Tensor) -> Tensor:
+        """Features [B, F, h, w] of the observed part (bool [B, C, H, W]) of float images [B, C, H, W] in [0, 1]."""
+
+
 class Autoencoder(nn.Module, ABC):
     """An image model that sees a part of an image and gives back the whole."""
 
@@ -126,6 +142,17 @@ class Autoencoder(nn.Module, ABC):
         raise ConfigError(
             f"The model {type(self).__name__} does not name its last weight, by which an adversarial loss is balanced.",
             "Use --set loss.adaptive=false, or give the model the property last_weight (see Autoencoder).",
+        )
+
+    @property
+    def encoder_part(self) -> EncoderPart:
+        """The part that can be trained by itself (`vqkit pretrain`), or start with the weights of a trained one.
+
+        Raises `ConfigError` where a subclass does not name one.
+        """
+        raise ConfigError(
+            f"The model {type(self).__name__} does not name its encoder, so that it can neither be pretrained nor start from one.",
+            "Use another --model, or give this one the property encoder_part (see Autoencoder).",
         )
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Learner, Reconstruction
 from vqkit.layers.frozen import frozen
+from vqkit.likelihoods import Likelihood
 from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
 from vqkit.models.coding import Decoder, see
 from vqkit.models.gaussian import Gaussian
@@ -54,11 +55,11 @@ class AdversarialVAEOptions(AdversaryOptions):
 class Generator(nn.Module):
     """Latents and noise to the logits of images; as the VAE's decoder, and nothing of it is shared."""
 
-    def __init__(self, options: AdversarialVAEOptions, spec: DataSpec) -> None:
+    def __init__(self, options: AdversarialVAEOptions, spec: DataSpec, likelihood: Likelihood) -> None:
         super().__init__()
         both = options.model_copy(update={"latent_dim": 2 * options.latent_dim})
         self.foot, channels = build_foot(both, code_grid(options, spec))
-        self.decoder = Decoder(options, spec, channels)
+        self.decoder = Decoder(options, spec, channels, likelihood)
 
     def forward(self, latents: Tensor, noise: Tensor, conditions: Tensor) -> Tensor:
         """Latents and noise [B, L, ...] each, and condition values [B, D] (NaN: unknown), to logits [B, C, H, W]."""
@@ -75,7 +76,7 @@ class AdversarialVAE(VAE):
 
     def __init__(self, options: AdversarialVAEOptions, spec: DataSpec) -> None:
         super().__init__(options, spec)
-        self.generator = Generator(options, spec)
+        self.generator = Generator(options, spec, self.likelihood)
         self.discriminator = build_discriminator(options, spec)
 
     @property

@@ -25,6 +25,7 @@ from vqkit import distributed, likelihoods
 from vqkit.generative import GenerativeAutoencoder
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
 from vqkit.models.coding import Decoder, Encoder, NetworkOptions, check_stride, see, widths
+from vqkit.models.encoder_part import EncoderChain
 from vqkit.models.gaussian import Gaussian
 from vqkit.randomness import generator_for
 
@@ -71,6 +72,11 @@ class LatentModel(Autoencoder):
     @abstractmethod
     def expected(self, features: Tensor) -> Tensor:
         """The latents [B, L, ...] that are decoded when nothing is drawn, of features [B, hidden, h, w]."""
+
+    @property
+    def encoder_part(self) -> EncoderChain:
+        """See `Autoencoder.encoder_part`."""
+        return EncoderChain(self.options, [self.encoder])
 
     @property
     def width(self) -> Tensor | None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vqkit.interfaces import DataSpec, Quantizer
 from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, check_stride, see, widths
+from vqkit.models.encoder_part import EncoderChain
 from vqkit.registry import MODELS, QUANTIZERS
 
 
@@ -66,6 +67,11 @@ class VQVAE(CodingModel):
     def grid_quantizers(self) -> tuple[Quantizer, ...]:
         """One quantizer."""
         return (self.quantizer,)
+
+    @property
+    def encoder_part(self) -> EncoderChain:
+        """See `Autoencoder.encoder_part`."""
+        return EncoderChain(self.options, [self.encoder])
 
     def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         """See `CodingModel.look`."""

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from vqkit.interfaces import DataSpec, Quantizer, check_images
 from vqkit.layers.residual import Upsample
 from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, check_size, see, widths
+from vqkit.models.encoder_part import EncoderChain
 from vqkit.registry import MODELS, QUANTIZERS
 
 
@@ -119,6 +120,11 @@ class VQVAE2(CodingModel):
     def grid_quantizers(self) -> tuple[Quantizer, ...]:
         """A quantizer for each level."""
         return cast("tuple[Quantizer, ...]", tuple(self.level_quantizers))
+
+    @property
+    def encoder_part(self) -> EncoderChain:
+        """See `Autoencoder.encoder_part`."""
+        return EncoderChain(self.options, cast("list[Encoder]", list(self.encoders)), self.options.factor)
 
     def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         """See `CodingModel.look`: features [B, hidden, h, w] of each level."""

@@ -24,10 +24,11 @@ Holes = TypeVar("Holes", bound=HolesConfig)
 
 
 class Moment(NamedTuple):
-    """Where a run is: optimizer steps done, and epochs done as a fraction."""
+    """Where a run is: optimizer steps done, epochs done as a fraction, and the share of the run that is done."""
 
     step: int
     epoch: float
+    progress: float = 0.0
 
 
 class Task(nn.Module, ABC):
@@ -59,6 +60,10 @@ class Task(nn.Module, ABC):
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
         """Figures of a validation pass from its sums. `loss` is what the best checkpoint has least of."""
 
+    def figures(self) -> dict[str, float]:
+        """Further figures of a validation pass, which are not sums over its images; the same on all processes."""
+        return {}
+
     @abstractmethod
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Named rows of pictures of a validation batch, float [B, C, H, W]."""
@@ -66,6 +71,10 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
         """Save the model; `tensors` replace its own of the same names."""
+
+    def finish(self, run: Path) -> None:
+        """Write what a finished run shows beside its figures and pictures into its directory. Nothing, by default."""
+        del run
 
     def remark(self, figures: Mapping[str, float], best: float) -> str | None:
         """What to tell the user about an epoch's figures, if anything. `best` is the smallest validation loss before it."""

@@ -1,0 +1,71 @@
+"""Barlow Twins (Zbontar et al. 2021, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", section 2).
+
+    view 1 ─┐                                        ┌─ z1 ─┐
+            ├─ encoder ── mean ── projector ─────────┤      ├─ cross-correlation over the batch ── towards the identity
+    view 2 ─┘             [B,F]             [B,P]    └─ z2 ─┘              [P,P]
+
+Each dimension of the projection should be the same in both views, and different dimensions should tell different things:
+
+    sum_i (1 - C_ii)^2 + redundancy_weight * sum_i sum_{j != i} C_ij^2
+
+where C is the correlation of the dimensions of z1 with those of z2 over the global batch (equations 1 and 2). Where we depart from
+the paper: the sum is divided by P, so that it does not grow with the projection; a small projector with layer normalisation.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqkit.interfaces import EncoderPart
+from vqkit.pretraining.global_rows import all_rows
+from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look
+from vqkit.registry import METHODS
+
+_LEAST_VARIANCE = 1e-8
+"""Added to a variance: a dimension that is the same for all images has no correlation, and no infinite gradient."""
+
+
+class BarlowTwinsOptions(ProjectorOptions):
+    """Settings of Barlow Twins."""
+
+    redundancy_weight: float = Field(5e-3, ge=0, description="Weight of the correlations between different dimensions.")
+
+
+@METHODS.register("barlow-twins", "two views agree in every dimension of a projection, and the dimensions are uncorrelated")
+class BarlowTwins(Method):
+    """The method of this module; see there for the diagram."""
+
+    Options = BarlowTwinsOptions
+
+    def __init__(self, options: BarlowTwinsOptions, encoder: EncoderPart) -> None:
+        super().__init__()
+        self._weight = options.redundancy_weight
+        self.projector = Head(encoder.channels, options.hidden, options.dim)
+
+    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
+        """See `Method.forward`. Monitors: invariance and redundancy, the two sums divided by P, unweighted."""
+        del progress
+        one, other = self.projector(look(encoder, first, second)).float().chunk(2)
+        invariance, redundancy = correlation_losses(all_rows(one), all_rows(other))
+        loss = invariance + self._weight * redundancy
+        return Judgement(loss, {"invariance": invariance, "redundancy": redundancy})
+
+
+def correlation_losses(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the correlations of projections float32 [N, P] are from 1 on the diagonal, and from 0 beside it: the sums of squares
+    divided by P.
+    """
+    with torch.autocast(one.device.type, enabled=False):
+        correlation = _standardised(one).T @ _standardised(other) / len(one)
+    diagonal = correlation.diagonal()
+    invariance = (1 - diagonal).square().sum()
+    redundancy = correlation.square().sum() - diagonal.square().sum()
+    return invariance / len(diagonal), redundancy / len(diagonal)
+
+
+def _standardised(rows: Tensor) -> Tensor:
+    """Rows [N, P] with mean 0 and variance 1 in each dimension."""
+    centred = rows - rows.mean(dim=0)
+    return centred * (centred.square().mean(dim=0) + _LEAST_VARIANCE).rsqrt()

@@ -1,0 +1,73 @@
+"""BYOL (Grill et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", section 3.1).
+
+    view 1 ── encoder ── mean ── projector ── predictor ── p1 ─┐
+                 │                   │                         ├─ 2 - 2 cos(p1, z2), and with the views exchanged
+    view 2 ── target encoder ─ mean ─ target projector ──── z2 ─┘
+
+The target networks are running means of the online ones. No gradient reaches them, and they are not part of the encoder that is
+saved. Their momentum grows from its first value to 1 as half a cosine over the run (equation in section 3.2 of the paper). The mean
+is taken up at the beginning of the next step, when the optimizer has moved the online networks. Where we depart from the paper:
+small heads with layer normalisation (Richemond et al. 2020 show that the batch's statistics are not what keeps BYOL from collapse).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vqkit.interfaces import EncoderPart
+from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look
+from vqkit.registry import METHODS
+
+
+class BYOLOptions(ProjectorOptions):
+    """Settings of BYOL."""
+
+    momentum: float = Field(0.996, ge=0, le=1, description="Share of the target networks that stays at the first step; at last, 1.")
+
+
+@METHODS.register("byol", "one view predicts what a running mean of the network makes of the other; no other images are needed")
+class BYOL(Method):
+    """The method of this module; see there for the diagram."""
+
+    Options = BYOLOptions
+
+    def __init__(self, options: BYOLOptions, encoder: EncoderPart) -> None:
+        super().__init__()
+        self._momentum = options.momentum
+        self.projector = Head(encoder.channels, options.hidden, options.dim)
+        self.predictor = Head(options.dim, options.hidden, options.dim)
+        self.target_encoder = copy.deepcopy(encoder).requires_grad_(False)
+        self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
+
+    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
+        """See `Method.forward`. Monitors: momentum."""
+        momentum = momentum_at(self._momentum, progress)
+        self._follow(encoder, momentum)
+        predictions = self.predictor(self.projector(look(encoder, first, second))).float()
+        with torch.no_grad():
+            targets = self.target_projector(look(self.target_encoder, second, first)).float()
+        loss = 2 * distances(predictions, targets).mean()  # a mean over both views; the paper sums over them
+        return Judgement(loss, {"momentum": loss.new_tensor(momentum)})
+
+    @torch.no_grad()
+    def _follow(self, encoder: EncoderPart, momentum: float) -> None:
+        """Move the target networks towards the online ones."""
+        pairs: list[tuple[nn.Module, nn.Module]] = [(self.target_encoder, encoder), (self.target_projector, self.projector)]
+        for target, online in pairs:
+            torch._foreach_lerp_(list(target.parameters()), [each.detach() for each in online.parameters()], 1 - momentum)
+
+
+def momentum_at(first: float, progress: float) -> float:
+    """Share of the target that stays at a step: 1 - (1 - first) (cos(pi progress) + 1) / 2."""
+    return 1 - (1 - first) * (math.cos(math.pi * progress) + 1) / 2
+
+
+def distances(predictions: Tensor, targets: Tensor) -> Tensor:
+    """2 - 2 cos of each row of [B, P] with its own target, float32 [B]: the squared distance of their directions."""
+    return 2 - 2 * F.cosine_similarity(predictions, targets, dim=1)

@@ -1,0 +1,66 @@
+"""What a method of self-supervised learning is: a loss on what an encoder makes of two views of each image.
+
+Shapes: B images of this process, N images of all processes, C components, F channels of the encoder, P dimensions of a projection.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from vqkit.config import Settings
+from vqkit.interfaces import EncoderPart
+
+
+class View(NamedTuple):
+    """One view of each image: `images` float [B, C, H, W] in [0, 1], and `observed` bool [B, C, H, W], where they may be seen."""
+
+    images: Tensor
+    observed: Tensor
+
+
+class Judgement(NamedTuple):
+    """`loss`: the float32 scalar to minimise, of which the mean over the processes counts; `monitors`: scalars to be recorded."""
+
+    loss: Tensor
+    monitors: dict[str, Tensor]
+
+
+class ProjectorOptions(Settings):
+    """Settings of every method."""
+
+    hidden: int = Field(256, ge=1, description="Width of the projector's hidden layer.")
+    dim: int = Field(128, ge=2, description="Dimensions of a projection, in which views are compared.")
+
+
+class Method(nn.Module, ABC):
+    """How an encoder learns from two views of each image. The networks of a method serve its training only.
+
+    It is built for an encoder, which is no part of it.
+    """
+
+    Options: ClassVar[type[BaseModel]]
+
+    @abstractmethod
+    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
+        """Judge an encoder by two views of the same images, in a training step; `progress`: share of the run that is done."""
+
+
+class Head(nn.Sequential):
+    """A network with one hidden layer, [B, inputs] to [B, outputs].
+
+    Normalised over its channels and not over the batch, as those of the papers are: so it does not matter how a batch is cut.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+def look(encoder: nn.Module, *views: View) -> Tensor:
+    """The mean over all positions of the features of views, one view after the other: float32 [views * B, F]."""
+    features: Tensor = encoder(torch.cat([view.images for view in views]), torch.cat([view.observed for view in views]))
+    return features.float().mean(dim=(2, 3))

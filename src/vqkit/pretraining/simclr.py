@@ -1,0 +1,64 @@
+"""SimCLR (Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations", section 2.1).
+
+    view 1 ─┐                                        ┌─ z1 ─┐
+            ├─ encoder ── mean ── projector ─────────┤      ├─ cosines of all 2 N views ── which one is the other of my image?
+    view 2 ─┘             [B,F]             [B,P]    └─ z2 ─┘          [2N,2N]
+
+The loss (NT-Xent) is the cross-entropy of that question, asked of each view i with the other view j of its image and the views of
+all other images of the global batch:
+
+    - log( exp(cos(z_i, z_j) / temperature) / sum_{k != i} exp(cos(z_i, z_k) / temperature) )
+
+Where we depart from the paper: smaller batches, a small projector with layer normalisation, and AdamW instead of LARS.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from vqkit.interfaces import EncoderPart
+from vqkit.pretraining.global_rows import all_rows
+from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look
+from vqkit.registry import METHODS
+
+
+class SimCLROptions(ProjectorOptions):
+    """Settings of SimCLR."""
+
+    temperature: float = Field(
+        0.5, gt=0, description="What cosines are divided by; a smaller one minds the most alike images more."
+    )
+
+
+@METHODS.register("simclr", "the other view of an image is found among the views of all images of a batch")
+class SimCLR(Method):
+    """The method of this module; see there for the diagram."""
+
+    Options = SimCLROptions
+
+    def __init__(self, options: SimCLROptions, encoder: EncoderPart) -> None:
+        super().__init__()
+        self._temperature = options.temperature
+        self.projector = Head(encoder.channels, options.hidden, options.dim)
+
+    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
+        """See `Method.forward`. Monitors: found, the share of views whose other view is the nearest of all."""
+        del progress
+        one, other = self.projector(look(encoder, first, second)).float().chunk(2)
+        logits, partners = similarities(all_rows(one), all_rows(other), self._temperature)
+        found = (logits.argmax(dim=1) == partners).float().mean()
+        return Judgement(F.cross_entropy(logits, partners), {"found": found})
+
+
+def similarities(one: Tensor, other: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Cosines of all pairs of projections float32 [N, P] of both views, divided by the temperature, -inf with oneself: [2N, 2N];
+    and which one is the other view of the same image, int64 [2N].
+    """
+    rows = F.normalize(torch.cat([one, other]), dim=1)
+    with torch.autocast(rows.device.type, enabled=False):
+        logits = rows @ rows.T / temperature
+    numbers = torch.arange(len(rows), device=rows.device)
+    return logits.fill_diagonal_(-torch.inf), (numbers + len(one)) % len(rows)
