@@ -3,6 +3,9 @@
 PYTHON ?= python3
 DEMO ?= full
 DEMO_DIR ?= demo
+PRESET ?= smoke
+DATA ?= tyre
+MODELS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -17,11 +20,11 @@ endif
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs golden clean
+.PHONY: help setup demo reproduce test check bench docs golden clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv and install vqkit and the development tools in it (once)
 
@@ -39,6 +42,9 @@ demo: $(READY) ## Train on the tyre sections and fill one in, under demo/ (DEMO=
 	cd $(DEMO_DIR) && $(VQKIT) data export tyre --split test --num 4 --out sections
 	cd $(DEMO_DIR) && $(VQKIT) inpaint sections/group_nc/test_00000_group_nc.png --keep group_nc --out filled
 	@echo; echo "The carcass it was given, and the tyre section it made of it: $(DEMO_DIR)/filled/before_after/test_00000.png"
+
+reproduce: $(READY) ## Compare all models: reports/ (PRESET=smoke|laptop|full DATA=tyre|cifar10|PATH MODELS=a,b)
+	$(VQKIT) reproduce --preset '$(PRESET)' --data '$(DATA)' $(if $(MODELS),--models '$(MODELS)')
 
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest

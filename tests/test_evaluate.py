@@ -70,6 +70,10 @@ def test_two_components_are_not_measured_twice() -> None:
     assert names(DataSpec("two", ("a", "b"), 8, 8, "binary")) == ["full input", "keep a", "keep b"]
 
 
+def test_no_keep_sets_are_none() -> None:
+    assert names(COLOUR, [], "boxes") == ["full input", "boxes missing"]
+
+
 def test_many_components_are_only_left_out() -> None:
     assert names(DataSpec("many", tuple("abcdefg"), 8, 8, "binary")) == ["full input", *(f"all but {name}" for name in "abcdefg")]
 

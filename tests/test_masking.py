@@ -21,7 +21,7 @@ from vqkit.masking import (
     sample_pixels,
 )
 
-KINDS = ("components", *PIXEL_KINDS, "mixed")
+KINDS = ("components", *PIXEL_KINDS, "mixed", "components-or-boxes")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -143,6 +143,14 @@ class TestPixelHoles:
         assert 0.03 < float(share.mean()) < 0.4
         for each in hole:
             assert reached_from_first(each) == int(each.sum())
+
+    def test_components_or_boxes_hides_either_in_half_of_the_samples(self) -> None:
+        observed = sample_observed((400, 4, 16, 16), 1.0, MaskingConfig(kind="components-or-boxes"), seeded())
+        whole = (observed.flatten(2).all(dim=2) | ~observed.flatten(2).any(dim=2)).all(dim=1)  # each channel all or nothing
+        boxes = (observed == observed[:, :1]).flatten(1).all(dim=1)
+        assert torch.equal(whole, ~boxes)
+        assert 150 < int(whole.sum()) < 250
+        assert len(set(observed[whole].flatten(2).any(dim=2).sum(dim=1).tolist())) == 3
 
     def test_mixed_draws_every_kind_for_some_sample(self) -> None:
         observed = sample_pixels((300, 2, 16, 16), "mixed", seeded())

@@ -47,10 +47,10 @@ class NamedOptions(BaseModel):
 class HolesConfig(Settings):
     """What is hidden of an image."""
 
-    kind: Literal["auto", "components", "boxes", "free-form", "half", "mixed"] = Field(
+    kind: Literal["auto", "components", "boxes", "free-form", "half", "mixed", "components-or-boxes"] = Field(
         "auto",
-        description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, or mixed: "
-        "any of these three. auto: components, or boxes where an image has only one.",
+        description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, mixed: any of "
+        "these three, or components-or-boxes: either with equal chance. auto: components, or boxes where an image has only one.",
     )
     keep: Literal["any", "one"] = Field(
         "any",

@@ -279,15 +279,15 @@ class _Measurement:
 def scenarios(spec: DataSpec, keeps: Sequence[Sequence[str]] | None = None, holes: str | None = None) -> list[Scenario]:
     """Full input first, then every keep-set, then holes.
 
-    `keeps`: keep-sets by component names; by default each component alone and all but each (with more than `MOST_KEEP_SETS`
-    components only the latter), for colour pictures each channel alone. `holes`: boxes, free-form, half or none; by default
-    boxes for colour pictures and for images of one component, and none where there are `keeps`.
+    `keeps`: keep-sets by component names, none where it is empty; by default each component alone and all but each (with more
+    than `MOST_KEEP_SETS` components only the latter), for colour pictures each channel alone. `holes`: boxes, free-form, half or
+    none; by default boxes for colour pictures and for images of one component, and none where there are `keeps`.
     Raises `ConfigError` for an unknown name, or for a keep-set with nothing in it or nothing missing.
     """
     count = len(spec.components)
     everything = tuple(range(count))
     chosen = [Scenario("full input", everything)]
-    if keeps:
+    if keeps is not None:
         sets = [_keep_set(spec, names) for names in keeps]
     else:
         alone = [(position,) for position in everything] if 1 < count <= MOST_KEEP_SETS else []

@@ -31,13 +31,19 @@ def sample_observed(
 
     `shape` is (B, C, H, W). Returns bool [B, C, H, W].
     """
-    batch = shape[0]
-    masked = torch.rand(batch, generator=generator) < probability
-    if config.kind in ("auto", "components"):
-        observed = keep_sets(batch, shape[1], config.keep, generator)[:, :, None, None].expand(shape)
-    else:
-        observed = sample_pixels(shape, config.kind, generator).expand(shape)
-    return observed | ~masked[:, None, None, None]
+    masked = torch.rand(shape[0], generator=generator) < probability
+    return sample_parts(shape, config, generator) | ~masked[:, None, None, None]
+
+
+def sample_parts(shape: tuple[int, int, int, int], config: HolesConfig, generator: torch.Generator) -> Tensor:
+    """Draw what is observed of images that are all masked: bool [B, C, H, W] of `shape` (B, C, H, W)."""
+    if config.kind not in ("auto", "components", "components-or-boxes"):
+        return sample_pixels(shape, config.kind, generator).expand(shape)
+    kept = keep_sets(shape[0], shape[1], config.keep, generator)[:, :, None, None].expand(shape)
+    if config.kind != "components-or-boxes":
+        return kept
+    either = torch.rand(shape[0], generator=generator)[:, None, None, None] < 0.5
+    return torch.where(either, kept, sample_pixels(shape, "boxes", generator))
 
 
 def keep_sets(batch: int, components: int, keep: str, generator: torch.Generator) -> Tensor:

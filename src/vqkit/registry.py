@@ -134,6 +134,6 @@ METHODS: Registry[Any] = Registry(
 )
 DATASETS: Registry[Any] = Registry(
     "data set",
-    ("vqkit.data.tyre", "vqkit.data.components", "vqkit.data.images", "vqkit.data.arrays", "vqkit.data.torchvision_sets"),
+    tuple(f"vqkit.data.{name}" for name in ("tyre", "components", "images", "arrays", "joined", "torchvision_sets")),
     "vqkit.datasets",
 )

@@ -22,6 +22,8 @@ from vqkit.cli.evaluate import evaluate
 from vqkit.cli.inpaint import inpaint
 from vqkit.cli.models import models
 from vqkit.cli.pretrain import pretrain
+from vqkit.cli.report import report
+from vqkit.cli.reproduce import reproduce
 from vqkit.cli.sample import sample
 from vqkit.cli.train import train_vqvae
 from vqkit.cli.train_prior import train_prior
@@ -34,7 +36,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train_vqvae, train_prior, pretrain, sample, inpaint, evaluate, codebook_stats, encode, decode, models, doctor):
+for command in (
+    train_vqvae,
+    train_prior,
+    pretrain,
+    sample,
+    inpaint,
+    evaluate,
+    reproduce,
+    report,
+    codebook_stats,
+    encode,
+    decode,
+    models,
+    doctor,
+):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(data_app, name="data")
 

@@ -97,7 +97,7 @@ def evaluate(
     out alone. Of a prior: what the codes of held-out images cost, how its samples compare with the data and, if it was trained with
     --condition observed, what its completions are worth. docs/evaluation.md explains the figures.
     """
-    keeps = [parse_names(names) for names in keep or []]
+    keeps = [parse_names(names) for names in keep] if keep else None
     shared = {"data": data, "split": split, "keeps": keeps, "holes": holes, "limit": limit, "batch_size": batch_size}
     special = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer}
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}

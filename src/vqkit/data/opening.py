@@ -25,14 +25,16 @@ def open_dataset(data: str | NamedOptions) -> ImageDataset:
 def resolve_data(data: str | NamedOptions) -> NamedOptions:
     """`data` as a registered name with all of its settings, defaults included: what a run records.
 
-    A name that is not registered is a path; `recognise` says which layout it has. Raises the errors of `open_dataset`
-    that need no picture to be read.
+    A name that is not registered is a path; `recognise` says which layout it has. Several, with commas between, are joined.
+    Raises the errors of `open_dataset` that need no picture to be read.
     """
     named = NamedOptions(name=data) if isinstance(data, str) else data
     options = named.options
     name = named.name
     if name not in DATASETS.entries():
         path = Path(name).expanduser()
+        if not path.exists() and "," in name:
+            return resolve_data(NamedOptions(name="joined", paths=[part.strip() for part in name.split(",")], **options))
         if not path.exists():
             hint = f"Give a path that exists, or a name. {did_you_mean(name, DATASETS.entries())}"
             raise DataError(f"'{name}' is neither a data set nor a path that exists.", hint)

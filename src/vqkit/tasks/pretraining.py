@@ -14,8 +14,7 @@ from vqkit.checkpoint import write_encoder
 from vqkit.config import NamedOptions, ViewsConfig
 from vqkit.data.loading import all_batches
 from vqkit.distributed import world_size
-from vqkit.interfaces import Batch, EncoderPart, Split, StepOutput
-from vqkit.optimization import Learner
+from vqkit.interfaces import Batch, EncoderPart, Learner, Split, StepOutput
 from vqkit.pretraining import probes
 from vqkit.pretraining.embedding import draw_embedding, write_embedding
 from vqkit.pretraining.method import Method, View, look

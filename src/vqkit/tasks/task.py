@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vqkit.config import HolesConfig, NamedOptions
 from vqkit.distributed import rank, world_size
 from vqkit.interfaces import Batch, DataSpec, Learner, StepOutput
-from vqkit.masking import keep_sets, sample_pixels
+from vqkit.masking import sample_parts
 from vqkit.randomness import generator_for
 
 Holes = TypeVar("Holes", bound=HolesConfig)
@@ -88,14 +88,9 @@ def fixed_observed(images: Tensor, holes: HolesConfig, seed: int, first: int) ->
     `first` is the number of the first image; so the batches may be cut, and spread over processes, in any way.
     """
     _, components, height, width = images.shape
-    drawn = []
-    for number in range(first, first + len(images)):
-        generator = generator_for(seed, "validation", number)
-        if holes.kind == "components":
-            drawn.append(keep_sets(1, components, holes.keep, generator)[:, :, None, None])
-        else:
-            drawn.append(sample_pixels((1, components, height, width), holes.kind, generator))
-    return torch.cat(drawn).expand(images.shape).to(images.device)
+    generators = (generator_for(seed, "validation", number) for number in range(first, first + len(images)))
+    drawn = [sample_parts((1, components, height, width), holes, generator) for generator in generators]
+    return torch.cat(drawn).to(images.device)
 
 
 def settle_holes(holes: Holes, spec: DataSpec) -> Holes:

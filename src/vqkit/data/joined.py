@@ -1,0 +1,105 @@
+"""`joined`: several folders of pictures, or files of arrays, as one data set; typed as `--data cats,dogs`.
+
+Split by split, one after the other in the order in which they are named. What images say of themselves is left out: classes and
+conditions of different folders need not mean the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqkit.config import NamedOptions, Settings
+from vqkit.data.opening import open_dataset
+from vqkit.errors import DataError
+from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
+from vqkit.registry import DATASETS
+
+
+@DATASETS.register("joined", "several folders of pictures or files of arrays as one; typed as a,b")
+class JoinedDataset(ImageDataset):
+    """Data sets of images of one size with the same components. Raises `DataError` where they differ."""
+
+    class Options(Settings):
+        """Settings of `joined`."""
+
+        paths: tuple[str, ...] = Field(min_length=2, description="The folders or files.")
+        settings: dict[str, Any] = Field({}, description="Settings of each of them, such as height and width.")
+
+    def __init__(self, options: Options) -> None:
+        self._parts = [open_dataset(NamedOptions(name=path, **options.settings)) for path in options.paths]
+        first, *others = (part.spec for part in self._parts)
+        wanted = first.components, first.height, first.width, first.value_kind
+        for spec in others:
+            given = spec.components, spec.height, spec.width, spec.value_kind
+            if given != wanted:
+                raise DataError(
+                    f"'{spec.name}' has {_described(spec)}, and '{first.name}' {_described(first)}, so they cannot be joined.",
+                    "Bring pictures to one size with --set data.settings.height=64 --set data.settings.width=64.",
+                )
+        name = ",".join(part.spec.name for part in self._parts)
+        self._spec = DataSpec(name, first.components, first.height, first.width, first.value_kind)
+
+    @property
+    def spec(self) -> DataSpec:
+        """What all parts share; the name is made of theirs."""
+        return self._spec
+
+    def split(self, name: SplitName) -> Split:
+        """The split of all parts."""
+        return JoinedSplit(self._spec, [part.split(name) for part in self._parts])
+
+
+class JoinedSplit(Split):
+    """Splits one after the other, without conditions and labels."""
+
+    def __init__(self, spec: DataSpec, parts: Sequence[Split]) -> None:
+        super().__init__(spec)
+        self._parts = parts
+        self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all parts are."""
+        return all(part.in_memory for part in self._parts)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The images at `indices` (int64 [B]), as uint8."""
+        images = torch.empty(len(indices), len(self.spec.components), self.spec.height, self.spec.width, dtype=torch.uint8)
+        for number, chosen, places in self._sorted(indices):
+            images[places] = self._parts[number].batch(chosen).images
+        return Batch(images, torch.empty(len(indices), 0), torch.full((len(indices),), -1))
+
+    def names(self, indices: Tensor) -> list[str]:
+        """The name that each part gives its image, after the part's own."""
+        names = [""] * len(indices)
+        for number, chosen, places in self._sorted(indices):
+            part = self._parts[number]
+            for place, name in zip(places.tolist(), part.names(chosen), strict=True):
+                names[place] = f"{part.spec.name}_{name}"
+        return names
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """As the first part does: all have the same settings."""
+        return self._parts[0].augment(images, generator)
+
+    def _sorted(self, indices: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+        """Of each part that is asked for something: its number, positions in it, and where in the batch these belong."""
+        owners = torch.bucketize(indices, self._ends, right=True)
+        starts = torch.cat([self._ends.new_zeros(1), self._ends[:-1]])
+        found = []
+        for number in owners.unique().tolist():
+            places = (owners == number).nonzero()[:, 0]
+            found.append((number, indices[places] - starts[number], places))
+        return found
+
+
+def _described(spec: DataSpec) -> str:
+    return f"{len(spec.components)} {spec.value_kind} components of {spec.height} x {spec.width} (height x width)"

@@ -1,0 +1,101 @@
+"""Pictures of a report: the same held-out images filled in by every model, and what the models draw by themselves.
+
+Pictures are uint8 [N, 3, H, W] throughout; what is filled in is final, as `vqkit inpaint` gives it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqkit.checkpoint import Loaded
+from vqkit.data.pictures import composite, grid
+from vqkit.evaluate import Scenario, scenarios
+from vqkit.generate import Pipeline
+from vqkit.generative import GenerativeAutoencoder
+from vqkit.held_out import open_split
+from vqkit.model_sampler import ModelSampler
+from vqkit.report.measuring import hidden_parts
+from vqkit.settling import settle
+
+COUNT = 12
+"""Images that every model fills in, and that it draws."""
+_UNSEEN = 128
+"""Grey of pixels of which nothing is shown."""
+
+
+@dataclass
+class Gallery:
+    """The same images with the same part missing, filled in by every model: `rows` of pictures by label.
+
+    The first two rows are the images themselves and what the models were shown of them. `mask_kind`: as in the rows of results.
+    """
+
+    scenario: str
+    mask_kind: str
+    rows: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Pictures:
+    """Collects the pictures of one model after the other; all must have been trained on the same data."""
+
+    def __init__(self) -> None:
+        self.galleries: list[Gallery] = []
+        self.samples: dict[str, Tensor] = {}
+        self._images: Tensor | None = None
+        self._scenarios: list[Scenario] = []
+
+    def add(self, label: str, loaded: Loaded, device: torch.device) -> None:
+        """Let a model, which is on the device, fill in the images and draw some. Raises `DataError` where they cannot be read."""
+        spec = loaded.model.spec
+        if self._images is None:
+            self._begin(loaded)
+        assert self._images is not None
+        pipeline = Pipeline(loaded, device, "fp32")
+        for gallery, scenario in zip(self.galleries, self._scenarios, strict=True):
+            observed = _observed(scenario, self._images)
+            filled = settle(pipeline.fill(self._images, observed), self._images, observed, spec)
+            gallery.rows[label] = composite(filled, spec)
+        if isinstance(loaded.model, GenerativeAutoencoder):
+            drawn = ModelSampler(loaded.model, loaded).sample(COUNT)
+            self.samples[label] = composite(drawn.images, spec)
+
+    def _begin(self, loaded: Loaded) -> None:
+        """Choose the images, and of each kind of hiding the first one."""
+        spec = loaded.model.spec
+        split = open_split(loaded, None, "test", COUNT)
+        self._images = split.batch(torch.arange(len(split))).images
+        kinds: dict[str, Scenario] = {}
+        for scenario in scenarios(spec, **hidden_parts(spec))[1:]:
+            kinds.setdefault(scenario.holes or "components", scenario)
+        self._scenarios = list(kinds.values())
+        original = composite(self._images, spec)
+        for kind, scenario in kinds.items():
+            observed = _observed(scenario, self._images)
+            shown = composite(self._images * observed, spec)
+            unseen = ~observed.any(dim=1, keepdim=True)
+            given = torch.where(unseen, torch.full_like(shown, _UNSEEN), shown)
+            self.galleries.append(Gallery(scenario.name, kind, {"original": original, "given": given}))
+
+
+def data_uri(picture: Image.Image) -> str:
+    """A picture as the text of a PNG inside of a page."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def strips(rows: Mapping[str, Tensor]) -> dict[str, str]:
+    """Each row of pictures as one wide picture inside of a page, by label."""
+    return {label: data_uri(grid(pictures, columns=len(pictures))) for label, pictures in rows.items()}
+
+
+def _observed(scenario: Scenario, images: Tensor) -> Tensor:
+    count, channels, height, width = images.shape
+    return scenario.observed(0, (count, channels, height, width))

@@ -1,0 +1,114 @@
+"""The figures of a report in rows: one for each run and each way of hiding a part of the images. `results.csv` holds them all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vqkit.report.measuring import Measurement
+from vqkit.report.subjects import Subject
+
+
+class Result(NamedTuple):
+    """One row. Fields that are None are not defined for the model; a run that failed has one row with its `failure`.
+
+    `hole_*` are errors on what was missing in `scenario`, a scenario of the kind `mask_kind`; `whole_*` on everything, from full
+    input; `code_usage_share`: of codes that occur among the test images, averaged over levels.
+    """
+
+    model: str
+    seed: int
+    run: str
+    failure: str | None = None
+    mask_kind: str | None = None
+    scenario: str | None = None
+    test_images: int | None = None
+    hole_psnr_db: float | None = None
+    hole_ssim: float | None = None
+    hole_mse: float | None = None
+    hole_iou: float | None = None
+    whole_psnr_db: float | None = None
+    whole_ssim: float | None = None
+    whole_mse: float | None = None
+    whole_iou: float | None = None
+    parameters: int | None = None
+    training_steps: int | None = None
+    training_seconds: float | None = None
+    inference_images_per_second: float | None = None
+    code_usage_share: float | None = None
+    likelihood: str | None = None
+    elbo_bits_per_dimension: float | None = None
+    bound_bits_per_dimension: float | None = None
+    bound_draws: int | None = None
+
+
+def results_of(subject: Subject, measurement: Measurement, steps: int, seconds: float | None, out: Path) -> list[Result]:
+    """The rows of a run that was measured. `steps` and `seconds` of its training; its path is written relative to `out`."""
+    evaluation, bounds = measurement.evaluation, measurement.bounds
+    full, levels = evaluation.full, evaluation.levels
+    shared = Result(
+        model=subject.label,
+        seed=subject.seed,
+        run=os.path.relpath(subject.run, out),
+        test_images=evaluation.images,
+        whole_psnr_db=full.psnr,
+        whole_ssim=full.ssim,
+        whole_mse=full.mse,
+        whole_iou=full.mean_iou,
+        parameters=measurement.parameters,
+        training_steps=steps,
+        training_seconds=seconds,
+        inference_images_per_second=evaluation.images_per_second,
+        code_usage_share=sum(level.usage for level in levels) / len(levels) if levels else None,
+    )
+    if bounds is not None:
+        shared = shared._replace(
+            likelihood=bounds.likelihood,
+            elbo_bits_per_dimension=bounds.elbo_bits,
+            bound_bits_per_dimension=bounds.bits,
+            bound_draws=bounds.samples,
+        )
+    return [
+        shared._replace(
+            mask_kind=part.holes or "components",
+            scenario=part.name,
+            hole_psnr_db=part.psnr,
+            hole_ssim=part.ssim,
+            hole_mse=part.mse,
+            hole_iou=part.mean_iou,
+        )
+        for part in evaluation.parts
+    ]
+
+
+def failed_result(subject: Subject, out: Path) -> Result:
+    """The row of a run that failed."""
+    return Result(subject.label, subject.seed, os.path.relpath(subject.run, out), failure=subject.failure)
+
+
+def to_csv(results: Sequence[Result]) -> str:
+    """All rows as CSV, numbers in full precision, what is not defined empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Result._fields)
+    writer.writerows(["" if value is None else value for value in result] for result in results)
+    return text.getvalue()
+
+
+def of_each_seed(results: Sequence[Result], model: str, field: str, mask_kind: str | None = None) -> list[float]:
+    """A figure of each of a model's runs, averaged over the scenarios of a mask kind (over all rows, by default).
+
+    Runs without that figure, or in which it is not a number, are left out.
+    """
+    seeds: dict[int, list[float]] = {}
+    for result in results:
+        value = getattr(result, field)
+        if result.model == model and mask_kind in (None, result.mask_kind) and isinstance(value, (int, float)):
+            seeds.setdefault(result.seed, []).append(float(value))
+    means = [sum(values) / len(values) for values in seeds.values()]
+    return [mean for mean in means if not math.isnan(mean)]

@@ -1,0 +1,91 @@
+"""The runs that a report compares: which model each is of, with which seed, and that all were trained on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vqkit.checkpoint import locate, read_header
+from vqkit.config import RunConfig, load_config
+from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.training import CONFIG_FILE, resolve
+
+
+class Subject(NamedTuple):
+    """One run: the name that it shares with the same model's runs of other seeds, its seed, and where it is.
+
+    `failure`: what went wrong, in a sentence, if it cannot be measured.
+    """
+
+    label: str
+    seed: int
+    run: Path
+    failure: str | None = None
+
+
+def find_subjects(runs: Sequence[str]) -> list[Subject]:
+    """The runs, those that differ by their seed alone under one name; the order is that in which they were given.
+
+    Raises `CheckpointError` for what is no run of an autoencoder, `DataError` where one was trained on other data than the first,
+    and `ConfigError` when one is named twice.
+    """
+    found = [_directory(run) for run in runs]
+    configs = [read_config(run) for run in found]
+    for run, config in zip(found, configs, strict=True):
+        if found.count(run) > 1:
+            raise ConfigError(f"The run {run} is named {found.count(run)} times.", "Name each run once.")
+        if config.data != configs[0].data:
+            raise DataError(
+                f"{run} was trained on {_described(config, configs[0])}, and {found[0]} on {_described(configs[0], config)}: "
+                "figures of different images cannot be compared.",
+                "Make a report for each data set.",
+            )
+    labels: dict[str, str] = {}
+    for run, config in zip(found, configs, strict=True):
+        kind, name = _without_seed(config), config.model.name
+        if kind not in labels:
+            labels[kind] = name if name not in labels.values() else f"{name} ({run.name})"
+    subjects = [(labels[_without_seed(config)], config.training.seed, run) for run, config in zip(found, configs, strict=True)]
+    for label, seed, run in subjects:
+        twins = [other for other_label, other_seed, other in subjects if (other_label, other_seed) == (label, seed)]
+        if len(twins) > 1:
+            raise ConfigError(
+                f"{twins[0]} and {twins[1]} are runs of one configuration with the seed {seed}, so they are no two samples.",
+                f"Leave out {run}, or train it with another --seed.",
+            )
+    return [Subject(*subject) for subject in subjects]
+
+
+def read_config(run: Path) -> RunConfig:
+    """The configuration that a run was trained with, with defaults filled in."""
+    config = load_config(run / CONFIG_FILE, {}, [], RunConfig)
+    assert isinstance(config, RunConfig)
+    return resolve(config)
+
+
+def _directory(run: str) -> Path:
+    path = locate(run)
+    header = read_header(path)
+    if header.get("kind") != "model":
+        raise CheckpointError(f"{run} holds a {header.get('kind')}, not a model.", "Name runs of train-vqvae; see vqkit evaluate.")
+    directory = path.parent.parent.parent
+    if not (directory / CONFIG_FILE).is_file():
+        raise CheckpointError(f"The model {path} is not in a run directory.", f"Give a directory that holds {CONFIG_FILE}.")
+    return directory
+
+
+def _without_seed(config: RunConfig) -> str:
+    """All settings but the seed, as text that is the same for the same settings."""
+    training = config.training.model_copy(update={"seed": 0})
+    return config.model_copy(update={"training": training}).model_dump_json()
+
+
+def _described(config: RunConfig, other: RunConfig) -> str:
+    """The data of a run in a few words: its place or name, else the first setting that another's data do not share."""
+    mine, others = config.data.model_dump(mode="json"), other.data.model_dump(mode="json")
+    place, other_place = mine.get("path", mine["name"]), others.get("path", others["name"])
+    if place != other_place:
+        return str(place)
+    key = next(key for key in sorted(mine.keys() | others.keys()) if mine.get(key) != others.get(key))
+    return f"{place} with data.{key} = {mine.get(key)}"

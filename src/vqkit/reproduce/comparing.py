@@ -1,0 +1,80 @@
+"""`vqkit reproduce`: train every model, measure all on the same held-out images, and write the page.
+
+OUT/index.html, results.csv, figures/   see vqkit.report.writing
+    runs/<model>-seed<n>/               runs like any others
+    logs/                               configuration and words of each run's process
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from vqkit.errors import TrainingError
+from vqkit.held_out import Progress, silent
+from vqkit.precision import choose_device
+from vqkit.report.measuring import Protocol
+from vqkit.report.page import About
+from vqkit.report.writing import Report, write_report
+from vqkit.reproduce.planning import Job, plan
+from vqkit.reproduce.presets import Preset, load_preset
+from vqkit.reproduce.working import ProcessTrainer, Train, work, working_alone
+
+REPORTS = Path("reports")
+
+
+def reproduce(
+    preset: str = "smoke",
+    data: str = "tyre",
+    models: Sequence[str] = (),
+    out: Path | None = None,
+    device: str = "auto",
+    command: str = "vqkit reproduce",
+    train: Train | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Compare `models` (all, by default) on `data` as a preset says, and write a report to `out`; what was done before is kept.
+
+    `command`: what was typed, for the page; `train`: how a run is trained, by default in a process of its own.
+    Raises `ConfigError`, `RegistryError` and `DataError` before anything is trained, `Interrupted` when asked to stop, and, once
+    everything is written, `TrainingError` if runs failed.
+    """
+    chosen = choose_device(device)
+    settings = load_preset(preset)
+    directory = out or REPORTS / f"{Path(preset).stem}-{_name(data)}"
+    jobs = plan(settings, data, models, directory, device)
+    console = Console(stderr=True)
+    with working_alone(directory) as lock:
+        subjects = work(jobs, train or ProcessTrainer(directory / "logs", console, lock), console)
+        about = About(f"Which model fills in {_name(data)} best?", command, _notes(settings, jobs))
+        report = write_report(subjects, directory, about, _protocol(settings), chosen, progress)
+    if report.failed:
+        names = ", ".join(f"{subject.label} (seed {subject.seed})" for subject in report.failed)
+        raise TrainingError(
+            f"{len(report.failed)} of {len(jobs)} runs failed: {names}; {report.page} shows why, and the others.",
+            "Type the same command again to try these once more.",
+        )
+    return report
+
+
+def _protocol(preset: Preset) -> Protocol:
+    return Protocol(preset.test_images, preset.bound_images, preset.bound_samples)
+
+
+def _notes(preset: Preset, jobs: Sequence[Job]) -> tuple[str, ...]:
+    """How the runs were trained, in sentences."""
+    training, masking = jobs[0].config.training, jobs[0].config.masking
+    seeds = "one seed" if len(preset.seeds) == 1 else f"{len(preset.seeds)} seeds"
+    budget = (
+        f"Every model was trained on {jobs[0].steps * training.batch_size:,} images ({jobs[0].steps:,} steps of "
+        f"{training.batch_size}) with {seeds}, by the same optimizer and with the same encoder and decoder; in {masking.max:.0%} "
+        f"of them {masking.kind.replace('-', ' ')} were hidden."
+    )
+    return preset.summary, budget
+
+
+def _name(data: str) -> str:
+    """The name of the data set, or the last part of its path, or of each of its paths."""
+    return "+".join(Path(part.strip()).name for part in data.split(",")) or "data"

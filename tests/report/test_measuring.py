@@ -1,0 +1,109 @@
+"""Measuring a run, and finding which runs may be compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vqkit.checkpoint import load_model
+from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.evaluate import evaluate
+from vqkit.interfaces import DataSpec
+from vqkit.report import measuring
+from vqkit.report.measuring import FILE, Protocol, hidden_parts, measure
+from vqkit.report.published import published_for
+from vqkit.report.subjects import find_subjects
+
+QUICK = Protocol(images=4, bound_images=2, bound_samples=2)
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run, which may be changed."""
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+@pytest.fixture
+def like(run: Path) -> Callable[..., str]:
+    """Copies of the run whose run.yaml says something else."""
+
+    def copy(name: str, group: str, **settings: object) -> str:
+        other = shutil.copytree(run, run.parent / name)
+        content = yaml.safe_load((other / "run.yaml").read_text())
+        content[group] = settings if "name" in settings else content[group] | settings
+        (other / "run.yaml").write_text(yaml.safe_dump(content))
+        return str(other)
+
+    return copy
+
+
+def test_figures_are_those_of_evaluate_and_are_measured_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(run)
+    first = measure(loaded, run, QUICK)
+    expected = evaluate(run, limit=4, holes="boxes")
+    assert [part.name for part in first.evaluation.parts][-2:] == ["all but tpc", "boxes missing"]
+    assert first.evaluation.parts == expected.parts
+    assert first.bounds is None  # no prior of its own
+    assert first.parameters == sum(parameter.numel() for parameter in loaded.model.parameters())
+
+    def refuse(*arguments: object, **settings: object) -> None:
+        raise AssertionError("measured twice")
+
+    monkeypatch.setattr(measuring, "evaluate", refuse)
+    assert measure(loaded, run, QUICK) == first
+    with pytest.raises(AssertionError, match="measured twice"):
+        measure(loaded, run, replace(QUICK, images=3))
+    with pytest.raises(AssertionError, match="measured twice"):
+        measure(loaded._replace(digest="another"), run, QUICK)
+
+
+def test_a_broken_file_of_figures_is_measured_anew(run: Path) -> None:
+    loaded = load_model(run)
+    first = measure(loaded, run, QUICK)
+    content = json.loads((run / FILE).read_text())
+    for broken in ("{", "[]", json.dumps({**content, "measurement": {"parameters": 3}})):
+        (run / FILE).write_text(broken)
+        assert measure(loaded, run, QUICK).evaluation.parts == first.evaluation.parts
+    assert json.loads((run / FILE).read_text())["digest"] == loaded.digest
+
+
+def test_channels_of_colour_pictures_are_not_hidden() -> None:
+    assert hidden_parts(DataSpec("cats", ("r", "g", "b"), 8, 8, "intensity")) == {"keeps": [], "holes": "boxes"}
+    assert hidden_parts(DataSpec("cells", ("a", "b"), 8, 8, "intensity")) == {"keeps": None, "holes": "boxes"}
+
+
+def test_seeds_of_one_configuration_are_one_model(run: Path, like: Callable[..., str]) -> None:
+    second, faster = like("second", "training", seed=1), like("faster", "training", learning_rate=0.1)
+    found = find_subjects([str(run), second, faster])
+    assert [(subject.label, subject.seed) for subject in found] == [("vqvae", 0), ("vqvae", 1), ("vqvae (faster)", 0)]
+    assert found[1].run == Path(second)
+
+
+def test_runs_that_cannot_be_compared_are_refused(run: Path, like: Callable[..., str], tiny_prior_run: Path) -> None:
+    with pytest.raises(DataError, match=r"was trained on tyre with data.num_train = 95, and .*run on tyre with .* = 96"):
+        find_subjects([str(run), like("fewer", "data", num_train=95)])
+    with pytest.raises(DataError, match=r"was trained on elsewhere/cats, and .* on tyre: figures of different images"):
+        find_subjects([str(run), like("cats", "data", name="images", path="elsewhere/cats")])
+    with pytest.raises(ConfigError, match="is named 2 times"):
+        find_subjects([str(run), str(run)])
+    with pytest.raises(ConfigError, match="of one configuration with the seed 0"):
+        find_subjects([str(run), like("twin", "training")])
+    with pytest.raises(CheckpointError, match="holds a prior, not a model"):
+        find_subjects([str(tiny_prior_run)])
+    (run / "run.yaml").unlink()
+    with pytest.raises(CheckpointError, match="is not in a run directory"):
+        find_subjects([str(run)])
+
+
+@pytest.mark.parametrize(
+    ("place", "known"),
+    [("data/cats64", True), ("cat-image", True), ("d/Cats", True), ("cats/education", False), ("tyre", False)],
+)
+def test_published_figures_stand_beside_cats_alone(place: str, known: bool) -> None:
+    assert bool(published_for(place)) is known

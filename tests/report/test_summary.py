@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from vqkit.report.results import Result, of_each_seed, to_csv
+from vqkit.report.summary import Column, Spread, spread, table, verdict
+
+PSNR = Column("hole_psnr_db", "PSNR, dB", 2, "more")
+MSE = Column("hole_mse", "MSE", 3, "less")
+ELBO = Column("elbo_bits_per_dimension", "ELBO", 2)
+
+
+def row(model: str, seed: int, kind: str, psnr: float, mse: float = 0.5) -> Result:
+    return Result(model, seed, f"runs/{model}{seed}", mask_kind=kind, scenario=kind, hole_psnr_db=psnr, hole_mse=mse)
+
+
+ROWS = [
+    row("vae", 0, "boxes", 20.0),
+    row("vae", 0, "components", 10.0),
+    row("vae", 0, "components", 14.0),
+    row("vae", 1, "components", 13.0),
+    row("vae", 1, "boxes", 21.0),
+    row("vqvae", 0, "components", 18.0, 0.2),
+]
+
+
+def test_scenarios_are_averaged_within_a_seed_and_then_seeds() -> None:
+    assert of_each_seed(ROWS, "vae", "hole_psnr_db", "components") == [12.0, 13.0]
+    assert of_each_seed(ROWS, "vae", "hole_psnr_db", "boxes") == [20.0, 21.0]
+    assert of_each_seed(ROWS, "vae", "hole_ssim") == []
+    found = table("components missing", ROWS, (PSNR, MSE), "components")
+    assert found.cells["vae"][0] == Spread(12.5, pytest.approx(0.5**0.5), 2)
+    assert found.cells["vqvae"] == [Spread(18.0, None, 1), Spread(0.2, None, 1)]
+
+
+def test_what_is_not_a_number_is_left_out() -> None:
+    assert of_each_seed([*ROWS, row("odd", 0, "boxes", float("nan")), row("odd", 1, "boxes", 3.0)], "odd", "hole_psnr_db") == [3.0]
+
+
+def test_the_best_is_the_most_or_the_least() -> None:
+    found = table("components missing", ROWS, (PSNR, MSE, ELBO), "components")
+    assert found.columns == (PSNR, MSE)  # nobody has an ELBO
+    assert found.best == ["vqvae", "vqvae"]
+    boxes = table("boxes missing", ROWS, (PSNR,), "boxes")
+    assert boxes.best == [None]
+    assert boxes.cells["vqvae"] == [None]
+
+
+def test_nobody_is_best_alone_or_where_nothing_is_better() -> None:
+    alone = [each for each in ROWS if each.model == "vae"]
+    assert table("alone", alone, (PSNR,)).best == [None]
+    assert verdict(ELBO, {"a": Spread(1, 0.1, 2), "b": Spread(2, 0.1, 2)}) is None
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (Spread(19.0, 0.3, 2), "1.00 ahead of b, which is more than what the seed alone changes (0.50)"),
+        (Spread(19.6, 0.3, 2), "0.40 ahead of b, which is not more than what the seed alone changes (0.50)"),
+        (Spread(19.0, None, 1), "1.00 ahead of b; with one seed, nobody knows whether that is more than chance"),
+        (Spread(19.999, 0.3, 2), "less than 0.01 ahead of b, which is not more"),
+    ],
+)
+def test_a_lead_is_compared_with_the_seeds_deviation(second: Spread, said: str) -> None:
+    sentence = verdict(PSNR, {"b": second, "c": None, "a": Spread(20.0, 0.4, 2)})
+    assert sentence is not None
+    assert sentence.startswith("PSNR, dB: a is best with 20.00")
+    assert said in sentence
+
+
+def test_the_spread_of_one_and_of_none() -> None:
+    assert spread([2.5]) == Spread(2.5, None, 1)
+    assert spread([]) is None
+
+
+def test_csv_has_full_precision_and_blanks() -> None:
+    header, line = to_csv([row("vae", 0, "boxes", 1 / 3)._replace(failure='It said: "no", and left.')]).splitlines()
+    assert header.startswith("model,seed,run,failure,mask_kind,scenario,test_images,hole_psnr_db,hole_ssim,hole_mse,hole_iou")
+    assert line.startswith('vae,0,runs/vae0,"It said: ""no"", and left.",boxes,boxes,,0.3333333333333333,,0.5')

@@ -1,0 +1,57 @@
+"""A comparison that takes a few seconds: two models, two seeds, trained in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from small_runs import TINY
+from vqkit.report.writing import Report
+from vqkit.reproduce.planning import Job
+from vqkit.training import train
+
+MODELS = ("vqvae", "vae")
+
+
+def tiny_preset(folder: Path, **changes: Any) -> str:
+    """The path of a preset that trains for a second."""
+    content = {
+        "summary": "Tiny.",
+        "seeds": [0, 1],
+        "run": {
+            "training": {**TINY["training"], "steps": 4, "log_every": 2, "checkpoint_every": 2},
+            "masking": {"warmup_epochs": 0},
+        },
+        "network": {"hidden": 16, "inner": 8},
+        "models": {"vqvae": {"quantizer": {"num_codes": 32, "dim": 8}}, "vae": {"latent_dim": 4}},
+        "data": {"tyre": {"data": {"num_train": 64, "num_val": 8, "num_test": 16}}},
+        "test_images": 6,
+        "bound_images": 2,
+        "bound_samples": 3,
+        **changes,
+    }
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return str(file)
+
+
+class CountingTrainer:
+    """Trains in this process and notes what it trained."""
+
+    def __init__(self) -> None:
+        self.trained: list[str] = []
+
+    def __call__(self, job: Job) -> None:
+        self.trained.append(job.run.name)
+        train(None, job.config.model_dump(mode="json"), [], job.run, "auto")
+
+
+class Compared(NamedTuple):
+    """A finished comparison."""
+
+    out: Path
+    preset: str
+    report: Report
+    trained: list[str]

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from small_comparison import tiny_preset
+
+from vqkit.errors import ConfigError, DataError, RegistryError
+from vqkit.registry import MODELS
+from vqkit.reproduce.planning import plan
+from vqkit.reproduce.presets import load_preset, preset_names
+
+
+def pictures(folder: Path, train: int, test: int) -> str:
+    for part, count in (("train", train), ("test", test)):
+        (folder / part).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (12, 12), (number, 0, 0)).save(folder / part / f"{number}.png")
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", ["smoke", "laptop", "full"])
+def test_every_preset_plans_every_model_under_one_budget(name: str, tmp_path: Path) -> None:
+    preset = load_preset(name).model_copy(update={"data": {"tyre": {"data": {"num_train": 64, "num_val": 8, "num_test": 8}}}})
+    jobs = plan(preset, "tyre", [], tmp_path)
+    assert [job.model for job in jobs] == list(MODELS.entries()) * len(preset.seeds)
+    assert len({job.run for job in jobs}) == len(jobs)
+    assert {(job.steps, job.config.training.batch_size, job.config.masking, job.config.data.name) for job in jobs} == {
+        (preset.run["training"]["steps"], preset.run["training"]["batch_size"], jobs[0].config.masking, "tyre")
+    }
+    assert jobs[0].config.masking.kind == "components-or-boxes"
+    assert {job.config.training.seed for job in jobs} == set(preset.seeds)
+    assert {job.config.model.options["hidden"] for job in jobs} == {preset.network["hidden"]}
+
+
+def test_pictures_are_brought_to_size_and_lose_boxes(tmp_path: Path) -> None:
+    preset = load_preset(tiny_preset(tmp_path, data={"images": {"data": {"height": 8, "width": 16}, "training": {"steps": 3}}}))
+    folder = pictures(tmp_path / "cats", 80, 8)
+    (job,) = plan(preset.model_copy(update={"seeds": (5,)}), folder, ["vae"], tmp_path)
+    assert (job.config.data.options["path"], job.config.data.options["height"], job.config.data.options["width"]) == (folder, 8, 16)
+    assert job.config.masking.kind == "boxes"
+    assert (job.steps, job.seed, job.config.training.seed, job.run) == (3, 5, 5, tmp_path / "runs" / "vae-seed5")
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    preset = load_preset(tiny_preset(tmp_path))
+    with pytest.raises(RegistryError, match=r"no model named 'vqae'.*Did you mean 'vqvae'"):
+        plan(preset, "tyre", ["vae", "vqae"], tmp_path)
+    with pytest.raises(DataError, match=r"has 2 training images and 8 test images; a comparison needs at least 64 and 8"):
+        plan(preset, pictures(tmp_path / "few", 3, 8), ["vae"], tmp_path)
+    with pytest.raises(DataError, match="neither a data set nor a path"):
+        plan(preset, "nowhere", ["vae"], tmp_path)
+    with pytest.raises(ConfigError, match=r"no run\.training\.steps"):
+        plan(load_preset(tiny_preset(tmp_path, run={})), "tyre", ["vae"], tmp_path)
+
+
+def test_a_folder_of_two_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    for number in range(2):
+        Image.new("RGB", (12, 12)).save(tmp_path / "two" / f"{number}.png")
+    with (
+        pytest.warns(UserWarning, match="no test images"),
+        pytest.raises(DataError, match=r"two has 1 training images and 1 test images"),
+    ):
+        plan(load_preset("smoke"), str(tmp_path / "two"), ["vae"], tmp_path)
+
+
+def test_wrong_presets_are_explained(tmp_path: Path) -> None:
+    assert preset_names() == ["full", "laptop", "smoke"]
+    with pytest.raises(ConfigError, match=r"no preset 'smok'\. Did you mean 'smoke'"):
+        load_preset("smok")
+    with pytest.raises(ConfigError, match=r"mine\.yaml cannot be read"):
+        load_preset(str(tmp_path / "mine.yaml"))
+    with pytest.raises(ConfigError, match=r"no setting 'sedes'.*Did you mean 'seeds'"):
+        load_preset(tiny_preset(tmp_path, sedes=[1]))
