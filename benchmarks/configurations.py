@@ -70,8 +70,8 @@ def measure(file: Path, batch_size: int | None, steps: int) -> dict[str, Any]:
     model = MODELS.build(config.model.name, config.model.options, spec)
     model.to(device, memory_format=torch.channels_last)
     task = AutoencoderTask(model, settle_holes(config.masking, spec), 0).train()
-    optimizer = build_optimizer(task, config.training)
-    step = GuardedStep(optimizer, task.parameters(), config.training.clip_norm, device)
+    optimizer = build_optimizer(task.learners(), config.training)
+    step = GuardedStep(optimizer, task.learners(), config.training.clip_norm, device)
     batch = Batch(images, torch.full((count, 0), torch.nan, device=device), torch.full((count,), -1, device=device))
     seconds = []
     for number in range(steps + 2):

@@ -134,7 +134,12 @@ def main() -> None:
     def save() -> None:
         report = {"benchmark": "quantizer_choice", "machine": describe_machine(), "versions": describe_versions()}
         publish(
-            {**report, "data": arguments.data.name if arguments.data else None, "milliseconds": times, "results": rows},
+            {
+                **report,
+                "data": arguments.data.name if arguments.data else before.get("data"),
+                "milliseconds": times,
+                "results": rows,
+            },
             arguments.out,
         )
 
