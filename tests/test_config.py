@@ -214,7 +214,7 @@ class TestErrors:
     def test_an_unknown_group_is_answered_with_the_groups(self, tmp_path: Path) -> None:
         error = refused("trainig: {seed: 1}\n", folder=tmp_path)
         assert error.message == "The configuration has no setting 'trainig'."
-        assert error.hint == "Did you mean 'training'? Known here: model, data, masking, loss, training."
+        assert error.hint == "Did you mean 'training'? Known here: model, data, masking, loss, encoder, training."
 
     @pytest.mark.parametrize(
         ("assignment", "complaint"),

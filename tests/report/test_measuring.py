@@ -33,8 +33,8 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 def like(run: Path) -> Callable[..., str]:
     """Copies of the run whose run.yaml says something else."""
 
-    def copy(name: str, group: str, **settings: object) -> str:
-        other = shutil.copytree(run, run.parent / name)
+    def copy(folder: str, group: str, **settings: object) -> str:
+        other = shutil.copytree(run, run.parent / folder)
         content = yaml.safe_load((other / "run.yaml").read_text())
         content[group] = settings if "name" in settings else content[group] | settings
         (other / "run.yaml").write_text(yaml.safe_dump(content))

@@ -95,7 +95,7 @@ class JoinedSplit(Split):
         owners = torch.bucketize(indices, self._ends, right=True)
         starts = torch.cat([self._ends.new_zeros(1), self._ends[:-1]])
         found = []
-        for number in owners.unique().tolist():
+        for number in torch.unique(owners).tolist():
             places = (owners == number).nonzero()[:, 0]
             found.append((number, indices[places] - starts[number], places))
         return found

@@ -80,7 +80,7 @@ def _settled_data(preset: Preset, data: str) -> tuple[dict[str, Any], DataSpec]:
     """The run settings that all models share, with the data among them, and what the data are."""
     named = resolve_data(data)
     further = preset.data.get(named.name, {})
-    given = {"name": named.name, **{key: named.options[key] for key in ("path", "paths") if key in named.options}}
+    given: dict[str, Any] = {"name": named.name, **{key: named.options[key] for key in ("path", "paths") if key in named.options}}
     base = merge(merge(preset.run, further), {"data": given})
     resolved = resolve_data(NamedOptions(**base["data"]))
     dataset = open_dataset(resolved)
