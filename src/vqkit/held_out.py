@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vqkit import distributed
 from vqkit.checkpoint import Loaded
-from vqkit.config import NamedOptions
+from vqkit.config import NamedOptions, merge
 from vqkit.data.loading import evaluation_batches
-from vqkit.data.opening import open_dataset, resolve_data
+from vqkit.data.opening import name_data, open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
 from vqkit.randomness import generator_for
@@ -29,7 +29,7 @@ def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limi
 
     Raises `ConfigError` for an unknown split and `DataError` for images that the model cannot take.
     """
-    dataset = open_dataset(loaded.data if data is None else data)
+    dataset = open_dataset(_meant(loaded, data))
     check_data(dataset.spec, loaded.model.spec)
     return choose_split(dataset, split, limit)
 
@@ -67,8 +67,14 @@ def align_conditions(batch: Batch, given: DataSpec, expected: DataSpec) -> Batch
 
 def described_data(loaded: Loaded, data: str | NamedOptions | None) -> dict[str, Any]:
     """The name (or path) of the data set that is meant, and its settings, as plain values."""
-    named = loaded.data if data is None else resolve_data(data)
-    return named.model_dump(mode="json")
+    return _meant(loaded, data).model_dump(mode="json")
+
+
+def _meant(loaded: Loaded, data: str | NamedOptions | None) -> NamedOptions:
+    """The data set that is meant. Another one of the kind that the model was trained on is read with the same settings."""
+    if isinstance(data, str):
+        data = NamedOptions(**merge(loaded.data.model_dump(), name_data(data)))
+    return loaded.data if data is None else resolve_data(data)
 
 
 def spread(count: int, most: int) -> Tensor:

@@ -43,12 +43,12 @@ def test_what_is_typed_after_reproduce_arrives(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("vqkit.reproduce.comparing.reproduce", note)
     monkeypatch.setattr("sys.argv", ["vqkit", "reproduce", "-m", "vae, vqvae"])
     assert run("reproduce") == 0
-    typed = ("--preset", "full", "--data", "cats", "--models", "vae, vqvae", "--out", "here", "--device", "cpu")
+    typed = ("--preset", "full", "--data", "cats", "--models", "vae, vqvae", "--out", "here", "--jobs", "3", "--device", "cpu")
     assert run("reproduce", *typed) == 0
     command = "vqkit reproduce -m 'vae, vqvae'"
     assert calls == [
-        ("smoke", "tyre", [], None, "auto", command),
-        ("full", "cats", ["vae", "vqvae"], Path("here"), "cpu", command),
+        ("smoke", "tyre", [], None, "auto", command, None),
+        ("full", "cats", ["vae", "vqvae"], Path("here"), "cpu", command, 3),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,9 @@ class CountingTrainer:
     def __init__(self) -> None:
         self.trained: list[str] = []
 
-    def __call__(self, job: Job) -> None:
+    def __call__(self, job: Job) -> Iterator[str]:
         self.trained.append(job.run.name)
+        yield "training"
         train(None, job.config.model_dump(mode="json"), [], job.run, "auto")
 
 

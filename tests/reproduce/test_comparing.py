@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import statistics
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def page_of(out: Path) -> Page:
 
 
 def again(compared: Compared, out: Path, trainer: Any, models: tuple[str, ...] = MODELS) -> Any:
-    return reproduce(compared.preset, "tyre", models, out, "cpu", "vqkit reproduce", trainer)
+    return reproduce(compared.preset, "tyre", models, out, "cpu", "vqkit reproduce", 1, trainer)
 
 
 def test_csv_has_a_row_for_each_run_and_scenario(compared: Compared) -> None:
@@ -177,7 +178,8 @@ def test_stopped_half_way_it_goes_on_and_gives_the_same_table(
 def test_a_model_that_fails_is_shown_as_failed_beside_the_others(compared: Compared, tmp_path: Path) -> None:
     out = shutil.copytree(compared.out, tmp_path / "out")
 
-    def refuse(job: Job) -> None:
+    def refuse(job: Job) -> Iterator[str]:
+        yield "looking"
         raise TrainingError(f"No <sky> for {job.model}.", "Look up.")
 
     with pytest.raises(TrainingError, match=r"2 of 6 runs failed: autoencoder \(seed 0\), autoencoder \(seed 1\)"):
@@ -204,7 +206,8 @@ def test_a_model_that_cannot_be_measured_leaves_the_others(
 
 
 def test_where_all_fail_the_page_says_so(compared: Compared, tmp_path: Path) -> None:
-    def refuse(job: Job) -> None:
+    def refuse(job: Job) -> Iterator[str]:
+        yield "looking"
         raise TrainingError("Never.")
 
     with pytest.raises(TrainingError, match="4 of 4 runs failed"):
@@ -220,5 +223,5 @@ def test_runs_of_other_settings_are_not_overwritten(compared: Compared, tmp_path
     other.write_text(Path(compared.preset).read_text().replace("batch_size: 16", "batch_size: 8"))
     trainer = CountingTrainer()
     with pytest.raises(ConfigError, match=r"vqvae-seed0 was trained with other settings: training differ"):
-        reproduce(str(other), "tyre", MODELS, out, "cpu", "vqkit", trainer)
+        reproduce(str(other), "tyre", MODELS, out, "cpu", "vqkit", 1, trainer)
     assert trainer.trained == []

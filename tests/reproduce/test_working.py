@@ -9,19 +9,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from small_comparison import tiny_preset
 
 from vqkit import runs
 from vqkit.config import dump_yaml
 from vqkit.errors import ConfigError, Interrupted, TrainingError
-from vqkit.reproduce import working
+from vqkit.reproduce import processes
 from vqkit.reproduce.planning import Job, is_finished, plan
 from vqkit.reproduce.presets import load_preset
-from vqkit.reproduce.working import ProcessTrainer, working_alone
+from vqkit.reproduce.processes import ProcessTrainer
+from vqkit.reproduce.working import at_the_same_time, work, working_alone
 
 
 @pytest.fixture
@@ -29,9 +32,13 @@ def job(tmp_path: Path) -> Job:
     return plan(load_preset(tiny_preset(tmp_path)), "tyre", ["vae"], tmp_path, "cpu")[0]
 
 
-def trainer(folder: Path) -> ProcessTrainer:
+def trainer(folder: Path, threads: int | None = None) -> ProcessTrainer:
     with (folder / "lock").open("w") as file:
-        return ProcessTrainer(folder / "logs", Console(quiet=True), os.dup(file.fileno()))
+        return ProcessTrainer(folder / "logs", os.dup(file.fileno()), threads)
+
+
+def jobs_of(folder: Path, *models: str) -> list[Job]:
+    return plan(load_preset(tiny_preset(folder, seeds=[0])), "tyre", models, folder, "cpu")
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
@@ -39,12 +46,14 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None
     program = folder / "python"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(working.sys, "executable", str(program))
+    monkeypatch.setattr(processes.sys, "executable", str(program))
 
 
 def test_a_job_is_trained_in_a_process_of_its_own(job: Job, tmp_path: Path) -> None:
     assert not is_finished(job)
-    trainer(tmp_path)(job)
+    said = list(trainer(tmp_path)(job))
+    assert said[0] == "starting"
+    assert "4 steps" in " ".join(said)
     assert is_finished(job)
     assert "4 steps" in (tmp_path / "logs" / "vae-seed0.log").read_text()
 
@@ -63,26 +72,85 @@ def test_what_a_process_says_of_its_failure_is_passed_on(
 ) -> None:
     stand_in(monkeypatch, tmp_path, script)
     with pytest.raises(TrainingError) as caught:
-        trainer(tmp_path)(job)
+        list(trainer(tmp_path)(job))
     assert str(caught.value).startswith(said)
 
 
-def test_a_signal_is_passed_on_once_and_the_process_may_finish(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = tmp_path / "saved"
-    script = f"trap 'echo asked >> {saved}' INT; touch {tmp_path}/ready; while [ ! -s {saved} ]; do sleep 0.02; done; exit 130"
+def test_threads_are_shared_out(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, tmp_path, f'echo "$OMP_NUM_THREADS" > {tmp_path}/threads')
+    list(trainer(tmp_path, 3)(job))
+    assert (tmp_path / "threads").read_text() == "3\n"
+
+
+def test_a_signal_is_passed_on_once_to_all_and_they_may_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        f"trap 'echo asked >> {tmp_path}/asked$$; done=yes' INT; touch {tmp_path}/ready$$; "
+        'while [ -z "$done" ]; do sleep 0.02; done; exit 130'
+    )
     stand_in(monkeypatch, tmp_path, script)
 
     def interrupt() -> None:
-        while not (tmp_path / "ready").exists():
+        while len(list(tmp_path.glob("ready*"))) < 2:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match="Stopped while training vae, seed 0; type the same command again"):
-        trainer(tmp_path)(job)
-    assert saved.read_text() == "asked\n"
+    with pytest.raises(Interrupted, match="type the same command again"):
+        work(jobs_of(tmp_path, "vae", "vqvae", "autoencoder"), trainer(tmp_path), Console(quiet=True), at_once=2)
+    assert [file.read_text() for file in tmp_path.glob("asked*")] == ["asked\n"] * 2
+    assert not (tmp_path / "logs" / "autoencoder-seed0.log").exists()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_jobs_are_under_way_together_and_as_many_as_asked_for(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, "vae", "vqvae", "autoencoder", "treevi")
+    events: list[str] = []
+
+    def train(job: Job) -> Iterator[str]:
+        events.append(f"+{job.model}")
+        yield "one"
+        yield "two"
+        if job.model == "vqvae":
+            raise TrainingError("No sky.")
+        events.append(f"-{job.model}")
+
+    subjects = work(jobs, train, Console(quiet=True), at_once=2)
+    assert events == ["+vae", "+vqvae", "-vae", "+autoencoder", "+treevi", "-autoencoder", "-treevi"]
+    assert [(subject.label, subject.failure) for subject in subjects] == [
+        ("vae", None),
+        ("vqvae", "No sky."),
+        ("autoencoder", None),
+        ("treevi", None),
+    ]
+
+
+def test_a_job_that_was_stopped_by_somebody_else_stops_the_others(tmp_path: Path) -> None:
+    stopped: list[str] = []
+
+    def train(job: Job) -> Iterator[str]:
+        yield "one"
+        if job.model == "vae":
+            raise Interrupted
+        try:
+            while True:
+                yield "on and on"
+        except Interrupted:
+            stopped.append(job.model)
+            raise
+
+    with pytest.raises(Interrupted):
+        work(jobs_of(tmp_path, "vae", "vqvae", "treevi"), train, Console(quiet=True), at_once=2)
+    assert stopped == ["vqvae"]
+
+
+def test_a_gpu_has_one_job_and_cores_have_one_each_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("vqkit.memory.free_bytes", lambda device: 2**36)
+    assert at_the_same_time(torch.device("cpu")) == 4
+    assert at_the_same_time(torch.device("cuda")) == 1
+    monkeypatch.setattr("vqkit.memory.free_bytes", lambda device: 9 * 2**30)
+    assert at_the_same_time(torch.device("cpu")) == 2
 
 
 def test_two_may_not_work_in_one_place(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from vqkit.cli.training_options import (
     SeedOption,
     StepsOption,
     TrainingDeviceOption,
+    data_settings,
     training_settings,
     typed,
 )
@@ -52,7 +53,12 @@ def pretrain(
     training = training_settings(
         epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_
     )
-    flags: dict[str, Any] = {"method": {"name": method}, "model": {"name": model}, "data": {"name": data}, "training": training}
+    flags: dict[str, Any] = {
+        "method": {"name": method},
+        "model": {"name": model},
+        "data": data_settings(data),
+        "training": training,
+    }
     from vqkit.config import PretrainingRunConfig
     from vqkit.training import train
 

@@ -19,6 +19,10 @@ def reproduce(
         str | None, typer.Option("--models", "-m", metavar="NAMES", help="Models to compare, such as vae,vqvae. Default: all.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write. Default: reports/<preset>-<data>.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Runs trained at the same time. Default: one for every core, one on a GPU."),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Train every model under the same budget and compare how they fill in the same held-out images.
@@ -35,5 +39,5 @@ def reproduce(
 
     names = [name.strip() for name in models.split(",")] if models else []
     command = shlex.join(["vqkit", *sys.argv[1:]])
-    report = compare(preset, data, names, out, device, command, progress=partial(counting, "measured"))
+    report = compare(preset, data, names, out, device, command, jobs, progress=partial(counting, "measured"))
     typer.echo(f"Done: {report.page}")

@@ -19,6 +19,7 @@ from vqkit.cli.training_options import (
     SeedOption,
     StepsOption,
     TrainingDeviceOption,
+    data_settings,
     training_settings,
     typed,
 )
@@ -65,7 +66,7 @@ def train_vqvae(
     )
     flags: dict[str, Any] = {
         "model": {"name": model},
-        "data": {"name": data},
+        "data": data_settings(data),
         "masking": {"max": mask_max, "warmup_epochs": mask_warmup, "keep": mask_keep},
         "encoder": {"start_from": init_encoder, "freeze": freeze_encoder},
         "training": training,

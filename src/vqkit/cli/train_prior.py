@@ -19,6 +19,7 @@ from vqkit.cli.training_options import (
     SeedOption,
     StepsOption,
     TrainingDeviceOption,
+    data_settings,
     training_settings,
     typed,
 )
@@ -73,7 +74,7 @@ def train_prior(
     flags: dict[str, Any] = {
         "prior": {"name": prior},
         "tokenizer": {"run": tokenizer},
-        "data": {"name": data},
+        "data": data_settings(data),
         "condition": {"told": told},
         "levels": {"learn": None if level is None else _names(level), "start_from": start_from},
         "training": {**training, "picture_every": sample_every},

@@ -45,6 +45,13 @@ def training_settings(
     }
 
 
+def data_settings(data: str | None) -> dict[str, Any]:
+    """What was typed after --data, as settings that leave those of a file as they are where it is the same kind of data."""
+    from vqkit.data.opening import name_data
+
+    return {} if data is None else name_data(data)
+
+
 def typed(flags: dict[str, Any]) -> dict[str, Any]:
     """Only the flags that were given on the command line, without empty groups."""
     groups = {group: {name: value for name, value in values.items() if value is not None} for group, values in flags.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from vqkit.config import NamedOptions
 from vqkit.data.components import is_component_layout
@@ -28,19 +29,27 @@ def resolve_data(data: str | NamedOptions) -> NamedOptions:
     A name that is not registered is a path; `recognise` says which layout it has. Several, with commas between, are joined.
     Raises the errors of `open_dataset` that need no picture to be read.
     """
-    named = NamedOptions(name=data) if isinstance(data, str) else data
-    options = named.options
-    name = named.name
-    if name not in DATASETS.entries():
-        path = Path(name).expanduser()
-        if not path.exists() and "," in name:
-            return resolve_data(NamedOptions(name="joined", paths=[part.strip() for part in name.split(",")], **options))
-        if not path.exists():
-            hint = f"Give a path that exists, or a name. {did_you_mean(name, DATASETS.entries())}"
-            raise DataError(f"'{name}' is neither a data set nor a path that exists.", hint)
-        name, options = recognise(path), {"path": str(path), **options}
-    settings = DATASETS.options(name, options).model_dump(mode="json")
-    return NamedOptions(name=name, **settings)
+    given = NamedOptions(name=data) if isinstance(data, str) else data
+    found = NamedOptions(**{**name_data(given.name), **given.options})
+    settings = DATASETS.options(found.name, found.options)
+    return NamedOptions(name=found.name, **settings.model_dump(mode="json"))
+
+
+def name_data(data: str) -> dict[str, Any]:
+    """What a user typed, as settings: the `name` of a registered data set, and for a path or several where they are.
+
+    So it can be laid over settings of the same kind of data, which then hold for what was named too.
+    Raises `DataError` when there is no such name or path, or nothing in it to read.
+    """
+    if data in DATASETS.entries():
+        return {"name": data}
+    path = Path(data).expanduser()
+    if not path.exists() and "," in data:
+        return {"name": "joined", "paths": [part.strip() for part in data.split(",")]}
+    if not path.exists():
+        hint = f"Give a path that exists, or a name. {did_you_mean(data, DATASETS.entries())}"
+        raise DataError(f"'{data}' is neither a data set nor a path that exists.", hint)
+    return {"name": recognise(path), "path": str(path)}
 
 
 def recognise(path: Path) -> str:

@@ -7,6 +7,7 @@ OUT/index.html, results.csv, figures/   see vqkit.report.writing
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from vqkit.report.page import About
 from vqkit.report.writing import Report, write_report
 from vqkit.reproduce.planning import Job, plan
 from vqkit.reproduce.presets import Preset, load_preset
-from vqkit.reproduce.working import ProcessTrainer, Train, work, working_alone
+from vqkit.reproduce.processes import ProcessTrainer
+from vqkit.reproduce.working import Train, at_the_same_time, work, working_alone
 
 REPORTS = Path("reports")
 
@@ -32,12 +34,14 @@ def reproduce(
     out: Path | None = None,
     device: str = "auto",
     command: str = "vqkit reproduce",
+    at_once: int | None = None,
     train: Train | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Compare `models` (all, by default) on `data` as a preset says, and write a report to `out`; what was done before is kept.
 
-    `command`: what was typed, for the page; `train`: how a run is trained, by default in a process of its own.
+    `command`: what was typed, for the page; `at_once`: runs that are trained at the same time, the processor's cores shared among
+    them (None: see `at_the_same_time`); `train`: how a run is trained, by default in a process of its own.
     Raises `ConfigError`, `RegistryError` and `DataError` before anything is trained, `Interrupted` when asked to stop, and, once
     everything is written, `TrainingError` if runs failed.
     """
@@ -47,8 +51,10 @@ def reproduce(
     jobs = plan(settings, data, models, directory, device)
     console = Console(stderr=True)
     with working_alone(directory) as lock:
-        subjects = work(jobs, train or ProcessTrainer(directory / "logs", console, lock), console)
-        about = About(f"Which model fills in {_name(data)} best?", command, _notes(settings, jobs))
+        at_once = min(at_once or at_the_same_time(chosen), len(jobs))
+        threads = None if at_once == 1 else max(1, (os.cpu_count() or 1) // at_once)
+        subjects = work(jobs, train or ProcessTrainer(directory / "logs", lock, threads), console, at_once)
+        about = About(f"Which model fills in {_name(data)} best?", command, _notes(settings, jobs, at_once))
         report = write_report(subjects, directory, about, _protocol(settings), chosen, progress)
     if report.failed:
         names = ", ".join(f"{subject.label} (seed {subject.seed})" for subject in report.failed)
@@ -63,7 +69,7 @@ def _protocol(preset: Preset) -> Protocol:
     return Protocol(preset.test_images, preset.bound_images, preset.bound_samples)
 
 
-def _notes(preset: Preset, jobs: Sequence[Job]) -> tuple[str, ...]:
+def _notes(preset: Preset, jobs: Sequence[Job], at_once: int) -> tuple[str, ...]:
     """How the runs were trained, in sentences."""
     training, masking = jobs[0].config.training, jobs[0].config.masking
     seeds = "one seed" if len(preset.seeds) == 1 else f"{len(preset.seeds)} seeds"
@@ -72,7 +78,8 @@ def _notes(preset: Preset, jobs: Sequence[Job]) -> tuple[str, ...]:
         f"{training.batch_size}) with {seeds}, by the same optimizer and with the same encoder and decoder; in {masking.max:.0%} "
         f"of them {masking.kind.replace('-', ' ')} were hidden."
     )
-    return preset.summary, budget
+    beside = f" Seconds are those of {at_once} runs at the same time." if at_once > 1 else ""
+    return preset.summary, budget + beside
 
 
 def _name(data: str) -> str:

@@ -1,89 +1,86 @@
-"""Training the jobs of a comparison, each in a process of its own.
-
-One that breaks, or is killed for lack of memory, takes no other with it.
-"""
+"""Training the jobs of a comparison, several at the same time, and showing how far they are."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 
-from vqkit.atomic import write_text
-from vqkit.config import dump_yaml
-from vqkit.errors import ConfigError, Interrupted, TrainingError, VQKitError
+from vqkit.errors import ConfigError, Interrupted, VQKitError
+from vqkit.memory import fitting
 from vqkit.report.subjects import Subject
 from vqkit.reproduce.planning import Job, is_finished
 
-Train = Callable[[Job], None]
-"""Trains a job to its end, or goes on with it. Raises `TrainingError` saying why that was not possible."""
-_INTERRUPTED = 130
-"""Exit code of a vqkit command that was asked to stop and has saved everything."""
+Train = Callable[[Job], Generator[str, None, None]]
+"""Trains a job to its end, or goes on with it, while it is asked for its latest words; when it gives no more, it has ended.
+
+Raises `TrainingError` saying why that was not possible. An `Interrupted` that is thrown into it asks it to save and to end.
+"""
+_BYTES_EACH = 2**31
+"""Memory that a run may need, generously."""
+_PAUSE = 0.1
+"""Seconds between two looks at the jobs under way."""
 
 
-def work(jobs: Sequence[Job], train: Train, console: Console) -> list[Subject]:
-    """Train what is not finished, one job after the other; what fails is noted, and the others go on.
+def at_the_same_time(device: torch.device) -> int:
+    """How many runs to train at once: one on a GPU; else one for every core, as far as memory allows.
 
-    Raises `Interrupted` when asked to stop, and `ConfigError`, before anything is trained, for a run with other settings.
+    Small networks gain little from a second core, and two of them gain all of it.
+    """
+    return 1 if device.type == "cuda" else fitting(_BYTES_EACH, device, os.cpu_count() or 1)
+
+
+def work(jobs: Sequence[Job], train: Train, console: Console, at_once: int = 1) -> list[Subject]:
+    """Train what is not finished, at most `at_once` jobs at a time and begun in order; what fails is noted, and the others go on.
+
+    Raises `ConfigError`, before anything is trained, for a run with other settings, and `Interrupted` when asked to stop, once all
+    that were under way have saved what they have.
     """
     finished = [is_finished(job) for job in jobs]
-    subjects = []
-    for number, (job, done) in enumerate(zip(jobs, finished, strict=True), start=1):
-        what = f"[{number}/{len(jobs)}] {job.model}, seed {job.seed}"
-        failure = None
-        if done:
-            console.print(f"{what}: trained before", highlight=False, markup=False)
-        else:
-            console.print(f"{what}: {job.steps} steps", highlight=False, markup=False)
-            try:
-                train(job)
-            except VQKitError as error:
-                failure = str(error)
-                console.print(f"{what} failed: {failure}", highlight=False, markup=False, soft_wrap=True)
-        subjects.append(Subject(job.model, job.seed, job.run, failure))
-    return subjects
+    names = [f"[{number}/{len(jobs)}] {job.model}, seed {job.seed}" for number, job in enumerate(jobs, start=1)]
+    failures: dict[int, str] = {}
 
+    def say(number: int, words: str) -> None:
+        console.print(f"{names[number]}: {words}", highlight=False, markup=False, soft_wrap=True)
 
-class ProcessTrainer:
-    """Trains each job with `vqkit train-vqvae` in a process of its own, whose words go to a file in `logs`.
-
-    SIGINT and SIGTERM are passed on, so that it can save what it has. `lock`: an open file that stays locked while it lives.
-    """
-
-    def __init__(self, logs: Path, console: Console, lock: int) -> None:
-        self._logs, self._console, self._lock = logs, console, lock
-
-    def __call__(self, job: Job) -> None:
-        """See `Train`."""
-        config, log = (self._logs / f"{job.run.name}.{suffix}" for suffix in ("yaml", "log"))
-        write_text(config, dump_yaml(job.config))
-        command = [sys.executable, "-m", "vqkit", "train-vqvae", "--config", str(config), "--out", str(job.run)]
-        said = []
-        with _Asked() as asked, self._console.status("starting") as status, log.open("a", encoding="utf-8") as file:
-            # A session of its own, so that Ctrl-C reaches it once, through us, and not twice, which would stop it without saving.
-            with subprocess.Popen(
-                command, stderr=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True, pass_fds=(self._lock,)
-            ) as process:
-                asked.pass_to(process)
-                assert process.stderr is not None
-                for line in process.stderr:
-                    said.append(line.rstrip())
-                    file.write(line)
-                    file.flush()
-                    status.update(f"{job.model}, seed {job.seed}: {escape(said[-1])}")
-            code = process.returncode
-        if asked.numbers or code == _INTERRUPTED:
-            raise Interrupted(f"Stopped while training {job.model}, seed {job.seed}; type the same command again to go on.")
-        if code:
-            raise TrainingError(*_reason(said, code, log))
+    for number in (number for number, done in enumerate(finished) if done):
+        say(number, "trained before")
+    waiting = deque(number for number, done in enumerate(finished) if not done)
+    under_way: dict[int, Generator[str, None, None]] = {}
+    with _Asked() as asked, console.status("") as status:
+        while under_way or (waiting and not asked):
+            while waiting and len(under_way) < at_once and not asked:
+                number = waiting.popleft()
+                say(number, f"{jobs[number].steps} steps")
+                under_way[number] = train(jobs[number])
+            stop, words = asked.again(), []
+            for number, training in list(under_way.items()):
+                try:
+                    words.append(f"{names[number]}: {training.throw(Interrupted()) if stop else next(training)}")
+                    continue
+                except StopIteration:
+                    say(number, "trained")
+                except Interrupted:
+                    asked.note()
+                except VQKitError as error:
+                    failures[number] = str(error)
+                    say(number, f"failed: {error}")
+                del under_way[number]
+            status.update(escape("\n".join(words)))
+            time.sleep(_PAUSE if words else 0)
+    if asked:
+        raise Interrupted("Stopped; type the same command again to go on.")
+    return [Subject(job.model, job.seed, job.run, failures.get(number)) for number, job in enumerate(jobs)]
 
 
 @contextmanager
@@ -104,39 +101,27 @@ def working_alone(out: Path) -> Iterator[int]:
 
 
 class _Asked:
-    """Signals that ask us to stop: while this context lasts they are noted in `numbers` and passed on to a process."""
+    """Signals that ask us to stop, noted while this context lasts."""
 
     def __init__(self) -> None:
-        self.numbers: list[int] = []
-        self._process: subprocess.Popen[str] | None = None
+        self._times = self._seen = 0
 
-    def pass_to(self, process: subprocess.Popen[str]) -> None:
-        """Pass them on to this process from now on, and those that came before it was there at once."""
-        self._process = process
-        for number in self.numbers:
-            process.send_signal(number)
+    def again(self) -> bool:
+        """Whether we were asked since this was last asked."""
+        before, self._seen = self._seen, self._times
+        return self._seen > before
+
+    def __bool__(self) -> bool:
+        return self._times > 0
 
     def __enter__(self) -> _Asked:
-        self._before = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        self.numbers.append(number)
-        if self._process is not None:
-            self._process.send_signal(number)  # does nothing once it has ended
-
-
-def _reason(said: Sequence[str], code: int, log: Path) -> tuple[str, str]:
-    """What a process that failed said about it, as a sentence and a hint."""
-    if code < 0:
-        return f"Its process was ended by {signal.Signals(-code).name}.", f"It may have run out of memory; {log} has its words."
-    errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
-    if errors:
-        hints = [line.removeprefix("Hint: ") for line in said if line.startswith("Hint: ")]
-        return errors[-1], hints[-1] if hints else ""
-    words = [line for line in said if line.strip()]
-    return f"{words[-1].strip()[:300] if words else f'Exit code {code}'}.", f"The whole of it is in {log}."
+    def note(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """Take note that we were asked; a handler of signals."""
+        self._times += 1
