@@ -38,7 +38,11 @@ def choose_split(dataset: ImageDataset, split: str, limit: int | None = None) ->
     """The images of a split, or `limit` of them (see `mixed`). Raises `ConfigError` for an unknown split."""
     if split not in SPLITS:
         raise ConfigError(f"There is no split '{split}'.", did_you_mean(split, SPLITS))
-    images = dataset.split(next(name for name in SPLITS if name == split))
+    return some_images(dataset.split(next(name for name in SPLITS if name == split)), limit)
+
+
+def some_images(images: Split, limit: int | None) -> Split:
+    """A split, or `limit` images of it (see `mixed`)."""
     return images if limit is None or limit >= len(images) else SomeImages(images, mixed(len(images), limit))
 
 

@@ -10,10 +10,11 @@ import yaml
 
 from small_runs import TINY
 from vqkit.report.writing import Report
-from vqkit.reproduce.planning import Job
+from vqkit.reproduce.planning import Job, start_from
 from vqkit.training import train
 
 MODELS = ("vqvae", "vae")
+WITH_ENCODER = "vae+simclr"
 
 
 def tiny_preset(folder: Path, **changes: Any) -> str:
@@ -28,6 +29,7 @@ def tiny_preset(folder: Path, **changes: Any) -> str:
         "network": {"hidden": 16, "inner": 8},
         "models": {"vqvae": {"quantizer": {"num_codes": 32, "dim": 8}}, "vae": {"latent_dim": 4}},
         "data": {"tyre": {"data": {"num_train": 64, "num_val": 8, "num_test": 16}}},
+        "pretraining": {"run": {"training": {"steps": 2, "batch_size": 8, "checkpoint_every": 1, "log_every": 1, "workers": 0}}},
         "test_images": 6,
         "bound_images": 2,
         "bound_samples": 3,
@@ -47,7 +49,7 @@ class CountingTrainer:
     def __call__(self, job: Job) -> Iterator[str]:
         self.trained.append(job.run.name)
         yield "training"
-        train(None, job.config.model_dump(mode="json"), [], job.run, "auto")
+        train(None, start_from(job).model_dump(mode="json"), [], job.run, "auto", type(job.config))
 
 
 class Compared(NamedTuple):

@@ -180,7 +180,7 @@ def test_a_model_that_fails_is_shown_as_failed_beside_the_others(compared: Compa
 
     def refuse(job: Job) -> Iterator[str]:
         yield "looking"
-        raise TrainingError(f"No <sky> for {job.model}.", "Look up.")
+        raise TrainingError(f"No <sky> for {job.name}.", "Look up.")
 
     with pytest.raises(TrainingError, match=r"2 of 6 runs failed: autoencoder \(seed 0\), autoencoder \(seed 1\)"):
         again(compared, out, refuse, (*MODELS, "autoencoder"))

@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 from small_comparison import tiny_preset
 
+from vqkit.config import PretrainingRunConfig, RunConfig
 from vqkit.errors import ConfigError, DataError, RegistryError
-from vqkit.registry import MODELS
+from vqkit.registry import METHODS, MODELS
 from vqkit.reproduce.planning import plan
-from vqkit.reproduce.presets import load_preset, preset_names
+from vqkit.reproduce.presets import Pretraining, load_preset, preset_names
 
 
 def pictures(folder: Path, train: int, test: int) -> str:
@@ -24,13 +25,22 @@ def pictures(folder: Path, train: int, test: int) -> str:
 def test_every_preset_plans_every_model_under_one_budget(name: str, tmp_path: Path) -> None:
     preset = load_preset(name).model_copy(update={"data": {"tyre": {"data": {"num_train": 64, "num_val": 8, "num_test": 8}}}})
     jobs = plan(preset, "tyre", [], tmp_path)
-    assert [job.model for job in jobs] == list(MODELS.entries()) * len(preset.seeds)
+    variants = [name for method in METHODS.entries() for name in (f"vae+{method} encoder", f"vae+{method}")]
+    assert [job.name for job in jobs] == [*MODELS.entries(), *variants] * len(preset.seeds)
     assert len({job.run for job in jobs}) == len(jobs)
+    assert {job.config.training.seed for job in jobs} == set(preset.seeds)
+    encoders = [job for job in jobs if isinstance(job.config, PretrainingRunConfig)]
+    assert {job.name: job.after and job.after.name for job in jobs if "+" in job.name} == dict(
+        pair for name, after in zip(variants[1::2], variants[::2], strict=True) for pair in ((name, after), (after, None))
+    )
+    assert {(job.steps, job.config.model.options["hidden"]) for job in encoders} == {
+        (preset.pretraining.run["training"]["steps"], preset.network["hidden"])
+    }
+    jobs = [job for job in jobs if isinstance(job.config, RunConfig)]
     assert {(job.steps, job.config.training.batch_size, job.config.masking, job.config.data.name) for job in jobs} == {
         (preset.run["training"]["steps"], preset.run["training"]["batch_size"], jobs[0].config.masking, "tyre")
     }
     assert jobs[0].config.masking.kind == "components-or-boxes"
-    assert {job.config.training.seed for job in jobs} == set(preset.seeds)
     assert {job.config.model.options["hidden"] for job in jobs} == {preset.network["hidden"]}
 
 
@@ -47,6 +57,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     preset = load_preset(tiny_preset(tmp_path))
     with pytest.raises(RegistryError, match=r"no model named 'vqae'.*Did you mean 'vqvae'"):
         plan(preset, "tyre", ["vae", "vqae"], tmp_path)
+    with pytest.raises(RegistryError, match=r"'simcrl'.*Did you mean 'simclr'"):
+        plan(preset, "tyre", ["vae+simcrl"], tmp_path)
+    with pytest.raises(ConfigError, match=r"no pretraining\.run\.training\.steps"):
+        plan(preset.model_copy(update={"pretraining": Pretraining()}), "tyre", ["vae+simclr"], tmp_path)
     with pytest.raises(DataError, match=r"has 2 training images and 8 test images; a comparison needs at least 64 and 8"):
         plan(preset, pictures(tmp_path / "few", 3, 8), ["vae"], tmp_path)
     with pytest.raises(DataError, match="neither a data set nor a path"):

@@ -108,21 +108,32 @@ def test_jobs_are_under_way_together_and_as_many_as_asked_for(tmp_path: Path) ->
     events: list[str] = []
 
     def train(job: Job) -> Iterator[str]:
-        events.append(f"+{job.model}")
+        events.append(f"+{job.name}")
         yield "one"
         yield "two"
-        if job.model == "vqvae":
+        if job.name == "vqvae":
             raise TrainingError("No sky.")
-        events.append(f"-{job.model}")
+        events.append(f"-{job.name}")
 
-    subjects = work(jobs, train, Console(quiet=True), at_once=2)
+    failures = work(jobs, train, Console(quiet=True), at_once=2)
     assert events == ["+vae", "+vqvae", "-vae", "+autoencoder", "+treevi", "-autoencoder", "-treevi"]
-    assert [(subject.label, subject.failure) for subject in subjects] == [
-        ("vae", None),
-        ("vqvae", "No sky."),
-        ("autoencoder", None),
-        ("treevi", None),
-    ]
+    assert failures == {jobs[1].run: "No sky."}
+
+
+def test_a_model_waits_for_its_encoder_and_fails_with_it(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, "vae+simclr", "vae", "vae+byol")
+    events: list[str] = []
+
+    def train(job: Job) -> Iterator[str]:
+        yield "one"
+        if job.name == "vae+byol encoder":
+            raise TrainingError("No sky.")
+        events.append(job.name)
+
+    assert [job.name for job in jobs] == ["vae+simclr encoder", "vae+simclr", "vae", "vae+byol encoder", "vae+byol"]
+    failures = work(jobs, train, Console(quiet=True), at_once=4)
+    assert events == ["vae+simclr encoder", "vae", "vae+simclr"]
+    assert failures == {jobs[3].run: "No sky.", jobs[4].run: "Its encoder could not be trained: No sky."}
 
 
 def test_a_job_that_was_stopped_by_somebody_else_stops_the_others(tmp_path: Path) -> None:
@@ -130,13 +141,13 @@ def test_a_job_that_was_stopped_by_somebody_else_stops_the_others(tmp_path: Path
 
     def train(job: Job) -> Iterator[str]:
         yield "one"
-        if job.model == "vae":
+        if job.name == "vae":
             raise Interrupted
         try:
             while True:
                 yield "on and on"
         except Interrupted:
-            stopped.append(job.model)
+            stopped.append(job.name)
             raise
 
     with pytest.raises(Interrupted):

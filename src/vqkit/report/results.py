@@ -39,6 +39,7 @@ class Result(NamedTuple):
     parameters: int | None = None
     training_steps: int | None = None
     training_seconds: float | None = None
+    pretraining_seconds: float | None = None
     inference_images_per_second: float | None = None
     code_usage_share: float | None = None
     likelihood: str | None = None
@@ -47,8 +48,13 @@ class Result(NamedTuple):
     bound_draws: int | None = None
 
 
-def results_of(subject: Subject, measurement: Measurement, steps: int, seconds: float | None, out: Path) -> list[Result]:
-    """The rows of a run that was measured. `steps` and `seconds` of its training; its path is written relative to `out`."""
+def results_of(
+    subject: Subject, measurement: Measurement, steps: int, seconds: tuple[float | None, float | None], out: Path
+) -> list[Result]:
+    """The rows of a run that was measured; its path is written relative to `out`.
+
+    `steps` of its training, and `seconds` of that and of the run in which its encoder learned before.
+    """
     evaluation, bounds = measurement.evaluation, measurement.bounds
     full, levels = evaluation.full, evaluation.levels
     shared = Result(
@@ -62,7 +68,8 @@ def results_of(subject: Subject, measurement: Measurement, steps: int, seconds: 
         whole_iou=full.mean_iou,
         parameters=measurement.parameters,
         training_steps=steps,
-        training_seconds=seconds,
+        training_seconds=seconds[0],
+        pretraining_seconds=seconds[1],
         inference_images_per_second=evaluation.images_per_second,
         code_usage_share=sum(level.usage for level in levels) / len(levels) if levels else None,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vqkit.checkpoint import locate, read_header
-from vqkit.config import RunConfig, load_config
+from vqkit.config import EncoderConfig, RunConfig, load_config
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.training import CONFIG_FILE, resolve
 
@@ -58,10 +58,10 @@ def find_subjects(runs: Sequence[str]) -> list[Subject]:
 
 
 def read_config(run: Path) -> RunConfig:
-    """The configuration that a run was trained with, with defaults filled in."""
+    """The configuration that a run was trained with, with defaults filled in. What it started from need not be there any more."""
     config = load_config(run / CONFIG_FILE, {}, [], RunConfig)
     assert isinstance(config, RunConfig)
-    return resolve(config)
+    return resolve(config.model_copy(update={"encoder": EncoderConfig()})).model_copy(update={"encoder": config.encoder})
 
 
 def _directory(run: str) -> Path:

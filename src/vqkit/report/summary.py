@@ -60,6 +60,7 @@ COST = (
     Column("parameters", "parameters", 0),
     Column("training_steps", "steps", 0),
     Column("training_seconds", "seconds of training", 0),
+    Column("pretraining_seconds", "seconds of its encoder's before", 0),
     Column("inference_images_per_second", "images a second, filled in", 0),
 )
 

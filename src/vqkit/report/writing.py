@@ -16,7 +16,7 @@ import torch
 
 from vqkit.atomic import write_atomically, write_text
 from vqkit.checkpoint import Loaded, load_model
-from vqkit.config import RunConfig
+from vqkit.config import RunConfig, read_config_file
 from vqkit.data.pictures import rows_figure, save_picture
 from vqkit.errors import VQKitError
 from vqkit.held_out import Progress, silent
@@ -29,6 +29,7 @@ from vqkit.report.results import Result, failed_result, results_of, to_csv
 from vqkit.report.subjects import Subject, read_config
 from vqkit.report.summary import COST, INSIDE, QUALITY, WHOLE, Table, table
 from vqkit.runs import checkpoints
+from vqkit.training import CONFIG_FILE
 
 _DOTS_AN_INCH = 110
 
@@ -88,7 +89,7 @@ class _Collected:
             self.pictures.add(subject.label, loaded, device)
         rows = read_history(subject.run)
         steps = int(checkpoints(subject.run)[-1].name.removeprefix("step-"))
-        seconds = training_seconds(rows, config.training.batch_size)
+        seconds = training_seconds(rows, config.training.batch_size), _pretraining_seconds(config)
         self.results += results_of(subject, measurement, steps, seconds, self.out)
         self.histories.setdefault(subject.label, {})[subject.seed] = rows
         place = str(config.data.options.get("path", loaded.model.spec.name))
@@ -105,6 +106,14 @@ def _take_in(collected: _Collected, subject: Subject, protocol: Protocol, device
         warnings.warn(f"{subject.label}, seed {subject.seed}, cannot be measured: {type(error).__name__}: {error}", stacklevel=3)
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def _pretraining_seconds(config: RunConfig) -> float | None:
+    """What the run took in which the encoder learned that this one started from; None without one, and where it is gone."""
+    run = None if config.encoder.start_from is None else Path(config.encoder.start_from).parent.parent.parent
+    if run is None or not (run / CONFIG_FILE).is_file():
+        return None
+    return training_seconds(read_history(run), read_config_file(run / CONFIG_FILE)["training"]["batch_size"])
 
 
 def _save_figures(collected: _Collected, quality: Sequence[Table], folder: Path) -> list[Plot]:

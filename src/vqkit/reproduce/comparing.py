@@ -13,11 +13,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vqkit.config import PretrainingRunConfig, RunConfig
 from vqkit.errors import TrainingError
 from vqkit.held_out import Progress, silent
 from vqkit.precision import choose_device
 from vqkit.report.measuring import Protocol
 from vqkit.report.page import About
+from vqkit.report.subjects import Subject
 from vqkit.report.writing import Report, write_report
 from vqkit.reproduce.planning import Job, plan
 from vqkit.reproduce.presets import Preset, load_preset
@@ -53,13 +55,15 @@ def reproduce(
     with working_alone(directory) as lock:
         at_once = min(at_once or at_the_same_time(chosen), len(jobs))
         threads = None if at_once == 1 else max(1, (os.cpu_count() or 1) // at_once)
-        subjects = work(jobs, train or ProcessTrainer(directory / "logs", lock, threads), console, at_once)
+        failures = work(jobs, train or ProcessTrainer(directory / "logs", lock, threads), console, at_once)
+        compared = [job for job in jobs if isinstance(job.config, RunConfig)]
+        subjects = [Subject(job.name, job.seed, job.run, failures.get(job.run)) for job in compared]
         about = About(f"Which model fills in {_name(data)} best?", command, _notes(settings, jobs, at_once))
         report = write_report(subjects, directory, about, _protocol(settings), chosen, progress)
     if report.failed:
         names = ", ".join(f"{subject.label} (seed {subject.seed})" for subject in report.failed)
         raise TrainingError(
-            f"{len(report.failed)} of {len(jobs)} runs failed: {names}; {report.page} shows why, and the others.",
+            f"{len(report.failed)} of {len(compared)} runs failed: {names}; {report.page} shows why, and the others.",
             "Type the same command again to try these once more.",
         )
     return report
@@ -71,15 +75,24 @@ def _protocol(preset: Preset) -> Protocol:
 
 def _notes(preset: Preset, jobs: Sequence[Job], at_once: int) -> tuple[str, ...]:
     """How the runs were trained, in sentences."""
-    training, masking = jobs[0].config.training, jobs[0].config.masking
+    configs = [job.config for job in jobs if isinstance(job.config, RunConfig)]
+    training, masking, steps = configs[0].training, configs[0].masking, configs[0].training.steps or 0
     seeds = "one seed" if len(preset.seeds) == 1 else f"{len(preset.seeds)} seeds"
     budget = (
-        f"Every model was trained on {jobs[0].steps * training.batch_size:,} images ({jobs[0].steps:,} steps of "
+        f"Every model was trained on {steps * training.batch_size:,} images ({steps:,} steps of "
         f"{training.batch_size}) with {seeds}, by the same optimizer and with the same encoder and decoder; in {masking.max:.0%} "
         f"of them {masking.kind.replace('-', ' ')} were hidden."
     )
-    beside = f" Seconds are those of {at_once} runs at the same time." if at_once > 1 else ""
-    return preset.summary, budget + beside
+    notes = [preset.summary, budget]
+    encoder = next((job for job in jobs if isinstance(job.config, PretrainingRunConfig)), None)
+    if encoder is not None:
+        notes.append(
+            "A model + a method is that model, but its encoder has learned by itself before, by that method, on "
+            f"{encoder.steps * encoder.config.training.batch_size:,} images that the others did not have."
+        )
+    if at_once > 1:
+        notes.append(f"Seconds are those of {at_once} runs at the same time.")
+    return tuple(notes)
 
 
 def _name(data: str) -> str:

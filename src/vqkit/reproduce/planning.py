@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from vqkit import runs
-from vqkit.config import NamedOptions, RunConfig, load_config, merge
+from vqkit.config import EncoderConfig, NamedOptions, PretrainingRunConfig, RunConfig, load_config, merge
 from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec, ImageDataset
-from vqkit.registry import MODELS
+from vqkit.registry import METHODS, MODELS
 from vqkit.reproduce.presets import Preset
 from vqkit.training import CONFIG_FILE, resolve
+
+Config = TypeVar("Config", RunConfig, PretrainingRunConfig)
 
 FEWEST_TRAINING = 64
 """Training images without which there is nothing to learn."""
@@ -22,12 +24,17 @@ FEWEST_TEST = 8
 
 
 class Job(NamedTuple):
-    """One run to train: of which model, with which seed, where, and its whole configuration."""
+    """One run to train: its name, its seed, where it is, and its configuration.
 
-    model: str
+    `name`: of a model; MODEL+METHOD of one that starts from an encoder which has learned by itself; and MODEL+METHOD encoder of the
+    run in which that learns. `after`: the job that must be finished before, whose encoder it starts from.
+    """
+
+    name: str
     seed: int
     run: Path
-    config: RunConfig
+    config: RunConfig | PretrainingRunConfig
+    after: Job | None = None
 
     @property
     def steps(self) -> int:
@@ -37,35 +44,38 @@ class Job(NamedTuple):
 
 
 def plan(preset: Preset, data: str, models: Sequence[str], out: Path, device: str = "auto") -> list[Job]:
-    """A job for every seed of every model (all that are registered if none is named), seed by seed, below `out`/runs.
+    """A job for every seed of every model (all that take part if none is named), seed by seed, below `out`/runs.
 
-    Raises `RegistryError` for an unknown model, `DataError` for data that are missing or too few, and `ConfigError` for a setting
-    of the preset that cannot work.
+    Raises `RegistryError` for an unknown model or method, `DataError` for data that are missing or too few, and `ConfigError` for a
+    setting of the preset that cannot work.
     """
-    for name in models:
-        MODELS.get(name)
-    chosen = list(dict.fromkeys(models)) or list(MODELS.entries())
+    chosen = list(dict.fromkeys(models)) or _all_models(preset)
+    for name in chosen:
+        model, _, method = name.partition("+")
+        MODELS.get(model)
+        if method:
+            METHODS.get(method)
     base, spec = _settled_data(preset, data)
     kind = "components-or-boxes" if len(spec.components) > 1 and not spec.is_colour else "boxes"
     shared = merge(base, {"masking": {"kind": kind}, "training": {"device": device}})
     jobs = []
     for seed in preset.seeds:
         for name in chosen:
-            settings = merge(shared, {"model": _model(preset, name), "training": {"seed": seed}})
-            config = load_config(None, settings, [], RunConfig)
-            assert isinstance(config, RunConfig)
-            if config.training.steps is None:
-                raise ConfigError("The preset has no run.training.steps.", "Give every run the same number of steps there.")
-            jobs.append(Job(name, seed, out / "runs" / f"{name}-seed{seed}", resolve(config)))
+            model, _, method = name.partition("+")
+            encoder = _encoder_job(preset, model, method, shared, seed, out) if method else None
+            settings = merge(shared, {"model": _model(preset, model), "training": {"seed": seed}})
+            config = _config(settings, RunConfig, "run")
+            jobs += [encoder] if encoder else []
+            jobs.append(Job(name, seed, out / "runs" / f"{name}-seed{seed}", config, encoder))
     return jobs
 
 
 def is_finished(job: Job) -> bool:
     """Whether the job was done before. Raises `ConfigError` where its directory holds a run with other settings."""
-    if not (job.run / CONFIG_FILE).is_file():
+    if not (job.run / CONFIG_FILE).is_file() or (job.after and not is_finished(job.after)):
         return False
-    present = resolve(load_config(job.run / CONFIG_FILE, {}, [], RunConfig))
-    before, now = present.model_dump(mode="json"), job.config.model_dump(mode="json")
+    present = resolve(load_config(job.run / CONFIG_FILE, {}, [], type(job.config)))
+    before, now = present.model_dump(mode="json"), start_from(job).model_dump(mode="json")
     differing = [group for group in now if before.get(group) != now[group]]
     if differing:
         raise ConfigError(
@@ -74,6 +84,34 @@ def is_finished(job: Job) -> bool:
         )
     saved = runs.checkpoints(job.run)
     return bool(saved) and saved[-1] == runs.checkpoint_directory(job.run, job.steps)
+
+
+def start_from(job: Job) -> RunConfig | PretrainingRunConfig:
+    """The whole configuration of a job, with the encoder that it starts from, which must be there."""
+    if job.after is None or not isinstance(job.config, RunConfig):
+        return job.config
+    encoder = EncoderConfig(start_from=str(job.after.run))
+    return resolve(job.config.model_copy(update={"encoder": encoder}))
+
+
+def _all_models(preset: Preset) -> list[str]:
+    methods = preset.pretraining.methods or tuple(METHODS.entries())
+    return [*MODELS.entries(), *(f"{model}+{method}" for model in preset.pretraining.models for method in methods)]
+
+
+def _encoder_job(preset: Preset, model: str, method: str, shared: dict[str, Any], seed: int, out: Path) -> Job:
+    """The run in which an encoder learns by itself: with the data and the device of the others, and settings of its own."""
+    common = {"data": shared["data"], "training": {"device": shared["training"]["device"], "seed": seed}}
+    settings = merge(preset.pretraining.run, {**common, "method": {"name": method}, "model": _model(preset, model)})
+    config = _config(settings, PretrainingRunConfig, "pretraining.run")
+    return Job(f"{model}+{method} encoder", seed, out / "runs" / f"{model}+{method}-encoder-seed{seed}", config)
+
+
+def _config(settings: dict[str, Any], schema: type[Config], group: str) -> Config:
+    config: Config = load_config(None, settings, [], schema)
+    if config.training.steps is None:
+        raise ConfigError(f"The preset has no {group}.training.steps.", "Give every run the same number of steps there.")
+    return resolve(config)
 
 
 def _settled_data(preset: Preset, data: str) -> tuple[dict[str, Any], DataSpec]:

@@ -19,6 +19,14 @@ _FOLDER = Path(__file__).parent / "presets"
 Nested = dict[str, Any]
 
 
+class Pretraining(Settings):
+    """Encoders that learn by themselves first, and the models that are trained from them too, beside those that are not."""
+
+    models: tuple[str, ...] = Field((), description="Models that take part as MODEL+METHOD without being named.")
+    methods: tuple[str, ...] = Field((), description="Methods for them; none named: all that are registered.")
+    run: Nested = Field({}, description="Settings of every pretraining run.")
+
+
 class Preset(Settings):
     """Settings of a comparison. Every group of run settings is a part of a configuration such as those in `configs/`."""
 
@@ -28,6 +36,9 @@ class Preset(Settings):
     network: Nested = Field({}, description="Settings of every model that has them, such as hidden and blocks.")
     models: dict[str, Nested] = Field({}, description="Further settings of single models, by name.")
     data: dict[str, Nested] = Field({}, description="Further run settings by the name of the registered data set.")
+    pretraining: Pretraining = Field(
+        Pretraining(), description="Encoders that learn by themselves before some models start from them."
+    )
     test_images: int = Field(ge=1, description="Test images that every model is measured on.")
     bound_images: int = Field(ge=1, description="Images among them whose probability is bounded.")
     bound_samples: int = Field(ge=1, description="Draws an image for these bounds.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from vqkit.atomic import write_text
 from vqkit.config import dump_yaml
 from vqkit.errors import Interrupted, TrainingError
-from vqkit.reproduce.planning import Job
+from vqkit.reproduce.planning import Job, start_from
 
 _INTERRUPTED = 130
 """Exit code of a vqkit command that was asked to stop and has saved everything."""
@@ -24,7 +24,7 @@ _TAIL = 4096
 
 
 class ProcessTrainer:
-    """Trains each job with `vqkit train-vqvae` in a process of its own, whose words go to a file in `logs`; see `Train`.
+    """Trains each job with the command of its configuration, in a process of its own whose words go to a file in `logs`.
 
     When it is asked to stop, the process is, so that it can save what it has. `lock`: an open file that stays locked while it
     lives; `threads`: processor threads that it may use (None: as many as it likes).
@@ -37,7 +37,7 @@ class ProcessTrainer:
     def __call__(self, job: Job) -> Generator[str, None, None]:
         """See `Train`."""
         config, log = (self._logs / f"{job.run.name}.{suffix}" for suffix in ("yaml", "log"))
-        write_text(config, dump_yaml(job.config))
+        write_text(config, dump_yaml(start_from(job)))
         begin = log.stat().st_size if log.exists() else 0
         with self._start(job, config, log) as process:
             asked = False
@@ -56,7 +56,7 @@ class ProcessTrainer:
             raise TrainingError(*_reason(_lines(log, begin), process.returncode, log))
 
     def _start(self, job: Job, config: Path, log: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "vqkit", "train-vqvae", "--config", str(config), "--out", str(job.run)]
+        command = [sys.executable, "-m", "vqkit", job.config.command, "--config", str(config), "--out", str(job.run)]
         with log.open("ab") as file:
             # A session of its own, so that Ctrl-C reaches it once, through us, and not twice, which would stop it without saving.
             return subprocess.Popen(

@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,6 @@ from rich.markup import escape
 
 from vqkit.errors import ConfigError, Interrupted, VQKitError
 from vqkit.memory import fitting
-from vqkit.report.subjects import Subject
 from vqkit.reproduce.planning import Job, is_finished
 
 Train = Callable[[Job], Generator[str, None, None]]
@@ -40,47 +38,82 @@ def at_the_same_time(device: torch.device) -> int:
     return 1 if device.type == "cuda" else fitting(_BYTES_EACH, device, os.cpu_count() or 1)
 
 
-def work(jobs: Sequence[Job], train: Train, console: Console, at_once: int = 1) -> list[Subject]:
-    """Train what is not finished, at most `at_once` jobs at a time and begun in order; what fails is noted, and the others go on.
+def work(jobs: Sequence[Job], train: Train, console: Console, at_once: int = 1) -> dict[Path, str]:
+    """Train what is not finished, at most `at_once` jobs at a time; those that wait for no other are begun in order.
 
-    Raises `ConfigError`, before anything is trained, for a run with other settings, and `Interrupted` when asked to stop, once all
-    that were under way have saved what they have.
+    What fails is noted, and the others go on: returns why, by the job's run. Raises `ConfigError`, before anything is trained, for
+    a run with other settings, and `Interrupted` when asked to stop, once all that were under way have saved what they have.
     """
-    finished = [is_finished(job) for job in jobs]
-    names = [f"[{number}/{len(jobs)}] {job.model}, seed {job.seed}" for number, job in enumerate(jobs, start=1)]
-    failures: dict[int, str] = {}
-
-    def say(number: int, words: str) -> None:
-        console.print(f"{names[number]}: {words}", highlight=False, markup=False, soft_wrap=True)
-
-    for number in (number for number, done in enumerate(finished) if done):
-        say(number, "trained before")
-    waiting = deque(number for number, done in enumerate(finished) if not done)
-    under_way: dict[int, Generator[str, None, None]] = {}
+    crew = _Crew(jobs, train, console)
     with _Asked() as asked, console.status("") as status:
-        while under_way or (waiting and not asked):
-            while waiting and len(under_way) < at_once and not asked:
-                number = waiting.popleft()
-                say(number, f"{jobs[number].steps} steps")
-                under_way[number] = train(jobs[number])
+        while crew.under_way or (crew.waiting and not asked):
+            while not asked and len(crew.under_way) < at_once and (job := crew.next_job()):
+                crew.begin(job)
             stop, words = asked.again(), []
-            for number, training in list(under_way.items()):
+            for job in list(crew.under_way):
                 try:
-                    words.append(f"{names[number]}: {training.throw(Interrupted()) if stop else next(training)}")
-                    continue
-                except StopIteration:
-                    say(number, "trained")
+                    words += crew.go_on(job, stop)
                 except Interrupted:
                     asked.note()
-                except VQKitError as error:
-                    failures[number] = str(error)
-                    say(number, f"failed: {error}")
-                del under_way[number]
             status.update(escape("\n".join(words)))
             time.sleep(_PAUSE if words else 0)
     if asked:
         raise Interrupted("Stopped; type the same command again to go on.")
-    return [Subject(job.model, job.seed, job.run, failures.get(number)) for number, job in enumerate(jobs)]
+    return crew.failures
+
+
+class _Crew:
+    """Jobs that wait, those under way, and why others failed, by their run; what becomes of them is said on the console."""
+
+    def __init__(self, jobs: Sequence[Job], train: Train, console: Console) -> None:
+        self._train, self._console = train, console
+        self._names = {job.run: f"[{number}/{len(jobs)}] {job.name}, seed {job.seed}" for number, job in enumerate(jobs, start=1)}
+        finished = {job.run: is_finished(job) for job in jobs}
+        self.waiting = [job for job in jobs if not finished[job.run]]
+        self.under_way: dict[Job, Generator[str, None, None]] = {}
+        self.failures: dict[Path, str] = {}
+        for job in jobs:
+            if finished[job.run]:
+                self._say(job, "trained before")
+
+    def next_job(self) -> Job | None:
+        """The first of those that wait whose encoder is not still to come."""
+        to_come = {job.run for job in (*self.waiting, *self.under_way)}
+        return next((job for job in self.waiting if job.after is None or job.after.run not in to_come), None)
+
+    def begin(self, job: Job) -> None:
+        """Begin to train a job that waits; it fails at once where its encoder did."""
+        self.waiting.remove(job)
+        if job.after and job.after.run in self.failures:
+            self._fail(job, f"Its encoder could not be trained: {self.failures[job.after.run]}")
+        else:
+            self._say(job, f"{job.steps} steps")
+            self.under_way[job] = self._train(job)
+
+    def go_on(self, job: Job, stop: bool) -> list[str]:
+        """Go on with a job under way, and ask it to stop if it should; returns its words, none once it has ended.
+
+        Raises `Interrupted` when it has stopped.
+        """
+        training = self.under_way[job]
+        try:
+            return [f"{self._names[job.run]}: {training.throw(Interrupted()) if stop else next(training)}"]
+        except StopIteration:
+            self._say(job, "trained")
+        except VQKitError as error:
+            self._fail(job, str(error))
+        except Interrupted:
+            del self.under_way[job]
+            raise
+        del self.under_way[job]
+        return []
+
+    def _fail(self, job: Job, why: str) -> None:
+        self.failures[job.run] = why
+        self._say(job, f"failed: {why}")
+
+    def _say(self, job: Job, words: str) -> None:
+        self._console.print(f"{self._names[job.run]}: {words}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

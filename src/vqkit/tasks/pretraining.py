@@ -14,6 +14,7 @@ from vqkit.checkpoint import write_encoder
 from vqkit.config import NamedOptions, ViewsConfig
 from vqkit.data.loading import all_batches
 from vqkit.distributed import world_size
+from vqkit.held_out import some_images
 from vqkit.interfaces import Batch, EncoderPart, Learner, Split, StepOutput
 from vqkit.pretraining import probes
 from vqkit.pretraining.embedding import draw_embedding, write_embedding
@@ -138,13 +139,11 @@ class SelfSupervisedTask(Task):
         return views[0], views[1]
 
     def _features(self, split: Split, limit: int) -> Features:
-        """Features of the first images of a split; every process computes the same."""
+        """Features of images from all over a split; every process computes the same."""
         device = next(self.model.parameters()).device
         found: list[Features] = []
-        for batch in all_batches(split, _AT_ONCE):
+        for batch in all_batches(some_images(split, limit), _AT_ONCE):
             images = batch.to(device).images
             features = look(self.model, View(images, torch.ones_like(images, dtype=torch.bool)))
             found.append(Features(features.cpu(), batch.conditions, batch.labels))
-            if sum(len(each.labels) for each in found) >= limit:
-                break
         return Features(*map(torch.cat, zip(*found, strict=True)))
