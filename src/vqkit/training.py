@@ -27,7 +27,7 @@ from vqkit.config import (
     merge,
     read_config_file,
 )
-from vqkit.data.opening import resolve_data
+from vqkit.data.opening import resolve_data, typed_as
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.precision import choose_device
 from vqkit.registry import METHODS, MODELS, PRIORS, Registry
@@ -298,8 +298,7 @@ def _what_next(outcome: Outcome, config: AnyRunConfig) -> list[str]:
         use = f"vqkit train-vqvae --model {config.model.name} --init-encoder {outcome.run}"
         return [f"  embedding:    {outcome.run / EMBEDDING}", f"  use it:       {use}"]
     measure = f"  measure it:   vqkit evaluate --run {outcome.run}"
-    source = config.data.options.get("path", config.data.name)
-    export = f"  use it:       vqkit data export {source} --split test --num 4 --out sections"
+    export = f"  use it:       vqkit data export {typed_as(config.data.model_dump())} --split test --num 4 --out sections"
     kept = f"--keep {outcome.spec.components[0]}"
     if isinstance(config, RunConfig):
         return [measure, export, f"                vqkit inpaint sections --run {outcome.run} {kept}"]

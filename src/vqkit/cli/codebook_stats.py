@@ -47,6 +47,7 @@ def codebook_stats(
     from vqkit.atomic import write_text
     from vqkit.checkpoint import load_model
     from vqkit.cli.counting import counting
+    from vqkit.data.opening import typed_as
     from vqkit.held_out import described_data, open_split
     from vqkit.precision import choose_device
 
@@ -80,7 +81,7 @@ def codebook_stats(
         return
     from rich.console import Console
 
-    typer.echo(f"{loaded.path}: {len(images)} images of {described.get('path', described['name'])}, {split} split")
+    typer.echo(f"{loaded.path}: {len(images)} images of {typed_as(described)}, {split} split")
     Console().print(_table(statistics))
     if shares:
         Console().print(_shares_table(shares))

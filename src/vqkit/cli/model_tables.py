@@ -18,8 +18,10 @@ _WIDEST = 8
 
 def print_model(console: Console, evaluation: Evaluation) -> None:
     """One run: what was measured, the table, and what concerns the whole."""
+    from vqkit.data.opening import typed_as
+
     told = ", conditions told" if evaluation.conditions else ""
-    data = evaluation.data.get("path", evaluation.data["name"])
+    data = typed_as(evaluation.data)
     relative = "" if evaluation.relative_error is None else f"MSE / data variance {evaluation.relative_error:.4f}, "
     rate = f"{evaluation.images_per_second:.0f} images/s"
     what = f"{evaluation.images} images of {data}, {evaluation.split} split{told}"

@@ -20,9 +20,11 @@ _PARTS_LISTED = 3
 
 def print_prior(console: Console, evaluation: PriorEvaluation) -> None:
     """One run: what was measured and a table for each kind of figures."""
+    from vqkit.data.opening import typed_as
+
     told = f" told {', '.join(evaluation.told)}" if evaluation.told else ""
     conditions = ", conditions told" if evaluation.conditions else ""
-    data = evaluation.data.get("path", evaluation.data["name"])
+    data = typed_as(evaluation.data)
     what = f"{evaluation.prior}{told}, {evaluation.images} images of {data}, {evaluation.split} split{conditions}"
     _say(console, f"{evaluation.run}: {what}")
     console.print(_rates(evaluation))

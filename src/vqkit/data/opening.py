@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def name_data(data: str) -> dict[str, Any]:
         hint = f"Give a path that exists, or a name. {did_you_mean(data, DATASETS.entries())}"
         raise DataError(f"'{data}' is neither a data set nor a path that exists.", hint)
     return {"name": recognise(path), "path": str(path)}
+
+
+def typed_as(data: Mapping[str, Any]) -> str:
+    """What a user types to name a data set, of its name and settings: the opposite of `name_data`."""
+    return ",".join(data["paths"]) if "paths" in data else str(data.get("path", data["name"]))
 
 
 def recognise(path: Path) -> str:

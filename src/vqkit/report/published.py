@@ -30,4 +30,5 @@ NOTE = (
 
 def published_for(place: str) -> tuple[Published, ...]:
     """The published figures of data with this name or path; none but for cats."""
-    return CATS if re.search(r"(?<![a-z])cats?(?![a-z])", PurePath(place).name.lower()) else ()
+    names = (PurePath(part).name.lower() for part in place.split(","))
+    return CATS if any(re.search(r"(?<![a-z])cats?(?![a-z])", name) for name in names) else ()

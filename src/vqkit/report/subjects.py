@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vqkit.checkpoint import locate, read_header
 from vqkit.config import EncoderConfig, RunConfig, load_config
+from vqkit.data.opening import typed_as
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.training import CONFIG_FILE, resolve
 
@@ -84,8 +85,8 @@ def _without_seed(config: RunConfig) -> str:
 def _described(config: RunConfig, other: RunConfig) -> str:
     """The data of a run in a few words: its place or name, else the first setting that another's data do not share."""
     mine, others = config.data.model_dump(mode="json"), other.data.model_dump(mode="json")
-    place, other_place = mine.get("path", mine["name"]), others.get("path", others["name"])
+    place, other_place = typed_as(mine), typed_as(others)
     if place != other_place:
-        return str(place)
+        return place
     key = next(key for key in sorted(mine.keys() | others.keys()) if mine.get(key) != others.get(key))
     return f"{place} with data.{key} = {mine.get(key)}"

@@ -17,6 +17,7 @@ import torch
 from vqkit.atomic import write_atomically, write_text
 from vqkit.checkpoint import Loaded, load_model
 from vqkit.config import RunConfig, read_config_file
+from vqkit.data.opening import typed_as
 from vqkit.data.pictures import rows_figure, save_picture
 from vqkit.errors import VQKitError
 from vqkit.held_out import Progress, silent
@@ -92,7 +93,7 @@ class _Collected:
         seconds = training_seconds(rows, config.training.batch_size), _pretraining_seconds(config)
         self.results += results_of(subject, measurement, steps, seconds, self.out)
         self.histories.setdefault(subject.label, {})[subject.seed] = rows
-        place = str(config.data.options.get("path", loaded.model.spec.name))
+        place = typed_as(config.data.model_dump())
         self.data = self.data or Data(loaded.model.spec, place, measurement.evaluation.images)
 
 
