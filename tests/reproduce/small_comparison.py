@@ -28,7 +28,7 @@ def tiny_preset(folder: Path, **changes: Any) -> str:
         },
         "network": {"hidden": 16, "inner": 8},
         "models": {"vqvae": {"quantizer": {"num_codes": 32, "dim": 8}}, "vae": {"latent_dim": 4}},
-        "data": {"tyre": {"data": {"num_train": 64, "num_val": 8, "num_test": 16}}},
+        "data": {"tyre": {"run": {"data": {"num_train": 64, "num_val": 8, "num_test": 16}}}},
         "pretraining": {"run": {"training": {"steps": 2, "batch_size": 8, "checkpoint_every": 1, "log_every": 1, "workers": 0}}},
         "test_images": 6,
         "bound_images": 2,

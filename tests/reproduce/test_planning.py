@@ -10,7 +10,7 @@ from vqkit.config import PretrainingRunConfig, RunConfig
 from vqkit.errors import ConfigError, DataError, RegistryError
 from vqkit.registry import METHODS, MODELS
 from vqkit.reproduce.planning import plan
-from vqkit.reproduce.presets import Pretraining, load_preset, preset_names
+from vqkit.reproduce.presets import Adaptation, Pretraining, load_preset, preset_names
 
 
 def pictures(folder: Path, train: int, test: int) -> str:
@@ -23,7 +23,8 @@ def pictures(folder: Path, train: int, test: int) -> str:
 
 @pytest.mark.parametrize("name", ["smoke", "laptop", "full"])
 def test_every_preset_plans_every_model_under_one_budget(name: str, tmp_path: Path) -> None:
-    preset = load_preset(name).model_copy(update={"data": {"tyre": {"data": {"num_train": 64, "num_val": 8, "num_test": 8}}}})
+    small = Adaptation(run={"data": {"num_train": 64, "num_val": 8, "num_test": 8}})
+    preset = load_preset(name).model_copy(update={"data": {"tyre": small}})
     jobs = plan(preset, "tyre", [], tmp_path)
     variants = [name for method in METHODS.entries() for name in (f"vae+{method} encoder", f"vae+{method}")]
     assert [job.name for job in jobs] == [*MODELS.entries(), *variants] * len(preset.seeds)
@@ -45,11 +46,17 @@ def test_every_preset_plans_every_model_under_one_budget(name: str, tmp_path: Pa
 
 
 def test_pictures_are_brought_to_size_and_lose_boxes(tmp_path: Path) -> None:
-    preset = load_preset(tiny_preset(tmp_path, data={"images": {"data": {"height": 8, "width": 16}, "training": {"steps": 3}}}))
+    adaptation = {
+        "run": {"data": {"height": 8, "width": 16}, "training": {"steps": 3}},
+        "models": {"vqvae": {"quantizer": {"num_codes": 7}}},
+    }
+    preset = load_preset(tiny_preset(tmp_path, data={"images": adaptation}))
     folder = pictures(tmp_path / "cats", 80, 8)
     (job,) = plan(preset.model_copy(update={"seeds": (5,)}), folder, ["vae"], tmp_path)
     assert (job.config.data.options["path"], job.config.data.options["height"], job.config.data.options["width"]) == (folder, 8, 16)
     assert job.config.masking.kind == "boxes"
+    (other,) = plan(preset.model_copy(update={"seeds": (5,)}), folder, ["vqvae"], tmp_path)
+    assert other.config.model.options["quantizer"] == {**other.config.model.options["quantizer"], "num_codes": 7, "dim": 8}
     assert (job.steps, job.seed, job.config.training.seed, job.run) == (3, 5, 5, tmp_path / "runs" / "vae-seed5")
 
 

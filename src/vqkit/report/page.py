@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jinja2
@@ -61,9 +61,11 @@ def render(
     results: Sequence[Result],
     plots: Sequence[Plot],
     pictures: Pictures,
+    settings: Mapping[str, str],
     failed: Sequence[Subject],
 ) -> str:
-    """The page. `data`: None where no run could be measured; `tables`: of what was filled in, and all others."""
+    """The page. `data`: None where no run could be measured; `tables`: of what was filled in, and all others; `settings` of each
+    model, as YAML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vqkit.report", ""),
         autoescape=True,
@@ -86,6 +88,7 @@ def render(
         galleries=[(gallery.scenario, strips(gallery.rows)) for gallery in pictures.galleries],
         strip_height=_strip_height(data.spec) if data else 0,
         samples=strips(pictures.samples),
+        settings=settings,
         failed=failed,
     )
 

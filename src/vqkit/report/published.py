@@ -20,7 +20,7 @@ class Published(NamedTuple):
 CATS = (
     Published("vae", "VAE", 0.0091, "20.9", None),
     Published("vqvae", "VQ-VAE, 256 codes", 0.0054, "23.4", 0.719),
-    Published("vae", "VAEs with self-supervised encoders", None, "19.5 to 20.1", None),
+    Published("vae+simclr", "VAEs with self-supervised encoders", None, "19.5 to 20.1", None),
 )
 NOTE = (
     "The study's figures are those of its own aligned cat faces, whole images, one run each; its errors include what the model was "

@@ -18,7 +18,8 @@ class Result(NamedTuple):
     """One row. Fields that are None are not defined for the model; a run that failed has one row with its `failure`.
 
     `hole_*` are errors on what was missing in `scenario`, a scenario of the kind `mask_kind`; `whole_*` on everything, from full
-    input; `code_usage_share`: of codes that occur among the test images, averaged over levels.
+    input; `code_usage_share`: of codes that occur among the test images, averaged over levels;
+    `code_bits_per_image`: that it takes to store an image's codes plainly.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Result(NamedTuple):
     pretraining_seconds: float | None = None
     inference_images_per_second: float | None = None
     code_usage_share: float | None = None
+    code_bits_per_image: float | None = None
     likelihood: str | None = None
     elbo_bits_per_dimension: float | None = None
     bound_bits_per_dimension: float | None = None
@@ -72,6 +74,7 @@ def results_of(
         pretraining_seconds=seconds[1],
         inference_images_per_second=evaluation.images_per_second,
         code_usage_share=sum(level.usage for level in levels) / len(levels) if levels else None,
+        code_bits_per_image=evaluation.bits.uniform_bits_per_image if evaluation.bits else None,
     )
     if bounds is not None:
         shared = shared._replace(

@@ -55,6 +55,7 @@ INSIDE = (
     Column("elbo_bits_per_dimension", "ELBO, bits a dimension", 4),
     Column("bound_bits_per_dimension", "importance-weighted bound, bits a dimension", 4),
     Column("code_usage_share", "share of the codes in use", 3),
+    Column("code_bits_per_image", "bits of an image's codes", 0),
 )
 COST = (
     Column("parameters", "parameters", 0),

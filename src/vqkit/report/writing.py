@@ -16,7 +16,7 @@ import torch
 
 from vqkit.atomic import write_atomically, write_text
 from vqkit.checkpoint import Loaded, load_model
-from vqkit.config import RunConfig, read_config_file
+from vqkit.config import RunConfig, dump_yaml, read_config_file
 from vqkit.data.opening import typed_as
 from vqkit.data.pictures import rows_figure, save_picture
 from vqkit.errors import VQKitError
@@ -66,12 +66,15 @@ def write_report(
     plots = _save_figures(collected, quality, out / "figures")
     write_text(out / "results.csv", to_csv(results))
     page = out / "index.html"
-    write_text(page, render(about, collected.data, (quality, others), results, plots, collected.pictures, collected.failed))
+    write_text(
+        page,
+        render(about, collected.data, (quality, others), results, plots, collected.pictures, collected.settings, collected.failed),
+    )
     return Report(page, results, collected.failed)
 
 
 class _Collected:
-    """What was gathered of the runs so far. `histories`: what each recorded, by model and seed."""
+    """What was gathered of the runs so far. `histories`: what each recorded, by model and seed; `settings` of models, as YAML."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -80,6 +83,7 @@ class _Collected:
         self.histories: dict[str, dict[int, list[Row]]] = {}
         self.pictures = Pictures()
         self.data: Data | None = None
+        self.settings: dict[str, str] = {}
 
     def add(
         self, subject: Subject, loaded: Loaded, config: RunConfig, protocol: Protocol, device: torch.device, progress: Progress
@@ -88,6 +92,7 @@ class _Collected:
         measurement = measure(loaded, subject.run, protocol, device, progress)
         if subject.label not in self.histories:
             self.pictures.add(subject.label, loaded, device)
+            self.settings[subject.label] = dump_yaml(config.model)
         rows = read_history(subject.run)
         steps = int(checkpoints(subject.run)[-1].name.removeprefix("step-"))
         seconds = training_seconds(rows, config.training.batch_size), _pretraining_seconds(config)

@@ -12,7 +12,7 @@ from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import METHODS, MODELS
-from vqkit.reproduce.presets import Preset
+from vqkit.reproduce.presets import Adaptation, Preset
 from vqkit.training import CONFIG_FILE, resolve
 
 Config = TypeVar("Config", RunConfig, PretrainingRunConfig)
@@ -55,6 +55,8 @@ def plan(preset: Preset, data: str, models: Sequence[str], out: Path, device: st
         MODELS.get(model)
         if method:
             METHODS.get(method)
+    adaptation = preset.data.get(resolve_data(data).name, Adaptation())
+    preset = preset.model_copy(update={"run": merge(preset.run, adaptation.run), "models": merge(preset.models, adaptation.models)})
     base, spec = _settled_data(preset, data)
     kind = "components-or-boxes" if len(spec.components) > 1 and not spec.is_colour else "boxes"
     shared = merge(base, {"masking": {"kind": kind}, "training": {"device": device}})
@@ -117,9 +119,8 @@ def _config(settings: dict[str, Any], schema: type[Config], group: str) -> Confi
 def _settled_data(preset: Preset, data: str) -> tuple[dict[str, Any], DataSpec]:
     """The run settings that all models share, with the data among them, and what the data are."""
     named = resolve_data(data)
-    further = preset.data.get(named.name, {})
     given: dict[str, Any] = {"name": named.name, **{key: named.options[key] for key in ("path", "paths") if key in named.options}}
-    base = merge(merge(preset.run, further), {"data": given})
+    base = merge(preset.run, {"data": given})
     resolved = resolve_data(NamedOptions(**base["data"]))
     dataset = open_dataset(resolved)
     _check_size(dataset, data)

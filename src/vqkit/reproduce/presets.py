@@ -19,6 +19,13 @@ _FOLDER = Path(__file__).parent / "presets"
 Nested = dict[str, Any]
 
 
+class Adaptation(Settings):
+    """What is different for one kind of data."""
+
+    run: Nested = Field({}, description="Further settings of every run.")
+    models: dict[str, Nested] = Field({}, description="Further settings of single models, by name.")
+
+
 class Pretraining(Settings):
     """Encoders that learn by themselves first, and the models that are trained from them too, beside those that are not."""
 
@@ -35,7 +42,7 @@ class Preset(Settings):
     run: Nested = Field(description="Settings of every run; training.steps among them.")
     network: Nested = Field({}, description="Settings of every model that has them, such as hidden and blocks.")
     models: dict[str, Nested] = Field({}, description="Further settings of single models, by name.")
-    data: dict[str, Nested] = Field({}, description="Further run settings by the name of the registered data set.")
+    data: dict[str, Adaptation] = Field({}, description="What is different, by the name of the registered data set.")
     pretraining: Pretraining = Field(
         Pretraining(), description="Encoders that learn by themselves before some models start from them."
     )
