@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from adversarial_cases import NAMES, task_of
 from latent_cases import inputs, seeded, small, spec
 from safetensors.torch import load_file
+from torch import nn
 
 from small_runs import TINY, tiny
 from vqkit import runs
@@ -18,6 +19,7 @@ from vqkit.config import TrainingConfig
 from vqkit.errors import ConfigError, Interrupted
 from vqkit.generative import GenerativeAutoencoder
 from vqkit.models.adversarial_vae import AdversarialVAE, code_distance
+from vqkit.models.adversary import discriminator_loss
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.vae_gan import VAEGAN
 from vqkit.optimization import build_optimizer
@@ -76,7 +78,7 @@ def test_the_vae_inside_is_the_vae(name: str) -> None:
 @torch.no_grad()
 def test_the_losses_of_the_vae_gan_by_hand() -> None:
     data = spec()
-    model = small("vae-gan", data, adversarial=0.3)
+    model = small("vae-gan", data, adversarial=0.3, discriminator_penalty=0.7)
     assert isinstance(model, VAEGAN)
     images, observed, conditions = inputs(data)
     result = model(images, observed, conditions, seeded(4))
@@ -89,7 +91,25 @@ def test_the_losses_of_the_vae_gan_by_hand() -> None:
     fooled = F.binary_cross_entropy_with_logits(of_made, one(of_made))
     told = F.binary_cross_entropy_with_logits(of_real, one(of_real)) + F.binary_cross_entropy_with_logits(of_made, zero(of_made))
     torch.testing.assert_close(result.losses["adversarial"], 0.3 * fooled)
-    torch.testing.assert_close(result.own["discriminator"], told / 2)
+    directions = torch.randn(3, 3, *images.shape[1:], generator=noise)  # of each image: the real one, and two that were made
+    risen = [
+        model.discriminator(each + 0.05 * directions[:, number]) - model.discriminator(each)
+        for number, each in enumerate((images, made[:3], made[3:]))
+    ]
+    torch.testing.assert_close(result.own["discriminator"], told / 2 + 0.7 / 2 * (torch.cat(risen) / 0.05).square().mean())
+
+
+def test_the_penalty_is_the_mean_square_of_the_slopes() -> None:
+    torch.manual_seed(0)
+    slopes = nn.Linear(12, 1)
+    images = torch.rand(4000, 3, 2, 2)
+
+    def judge(given: torch.Tensor) -> torch.Tensor:
+        return slopes(given.flatten(1))
+
+    plain, penalised = (discriminator_loss(judge, images, images, weight, seeded()) for weight in (0.0, 2.0))
+    torch.testing.assert_close(penalised - plain, slopes.weight.square().sum(), rtol=0.05, atol=0)
+    assert torch.equal(plain, discriminator_loss(judge, images, images, 2.0, None))  # outside of training nothing is drawn
 
 
 @torch.no_grad()
@@ -101,15 +121,23 @@ def test_the_losses_of_the_adversarial_vae_by_hand() -> None:
     result = model(images, observed, conditions, seeded(4))
     noise = seeded(4)
     drawn, latents, details = (torch.randn(3, 1, 6, 1, 1, generator=noise)[:, 0] for _ in range(3))
-    made = model.generator(latents, details, conditions).sigmoid()
+    made = (model.logits(latents, conditions) + model.generator(latents, details, conditions)).sigmoid()
     seen = model.posterior(model.features(made, torch.ones_like(observed)))
     weights = (-2 * seen.deviation.log()).softmax(dim=1)
     distance = (weights * (latents - seen.mean) ** 2 / 2).sum(dim=1).mean()
     torch.testing.assert_close(result.losses["code"], 3 * distance)
     torch.testing.assert_close(result.losses["adversarial"], -model.discriminator(made).mean())
-    # What is filled in is the generator's, of the same draw as the VAE's and of no noise.
+    # What is filled in is of the same draw as the VAE's and of no noise.
     found = model.posterior(model.features(images, observed)).at(drawn)
-    torch.testing.assert_close(result.logits, model.generator(found, torch.zeros_like(found), conditions))
+    added = model.generator(found, torch.zeros_like(found), conditions)
+    torch.testing.assert_close(result.logits, model.logits(found, conditions) + added)
+
+
+@torch.no_grad()
+def test_an_untrained_generator_adds_nothing_to_the_vae() -> None:
+    data = spec()
+    model, vae = small("adversarial-vae", data, shake=0).eval(), small("vae", data, shake=0).eval()
+    assert torch.equal(model.reconstruct(*inputs(data)), vae.reconstruct(*inputs(data)))
 
 
 def test_an_encoder_that_is_sure_of_one_dimension_asks_for_that_one() -> None:
@@ -131,7 +159,7 @@ def test_every_parameter_has_one_learner_at_its_own_rate(name: str) -> None:
     optimizer = build_optimizer(learners, TrainingConfig(learning_rate=1.0))
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     for label, parameter in task.model.named_parameters():
-        assert rates[id(parameter)] == (0.25 if label.startswith("discriminator") else 1.0), label
+        assert rates[id(parameter)] == {"discriminator": 0.25, "generator": 0.1}.get(label.split(".")[0], 1.0), label
     assert not task.has_best
 
 

@@ -4,12 +4,12 @@
                       ├─ encoder ── features ── q(z|x) ── z ── foot ── decoder ── p(x|z) of the WHOLE image
     observed ─────────┘             [B,F,h,w]
 
-    z from N(0, I) ───┐                     ┌── discriminator ── made, or real?
-                      ├── generator ── made ┤
-    xi from N(0, I) ──┘                     └── encoder ── its mean: z again?
+    z from N(0, I) ───┬── foot ── decoder ──┐            ┌── discriminator ── made, or real?
+                      │                     + ── made ───┤
+    xi from N(0, I) ──┴──── generator ──────┘            └── encoder ── its mean: z again?
 
-A VAE finds latents z that say what matters, and blurs the rest. A generator with a network of its own makes images of z and of
-noise xi, which is to fill in the rest. It minimises
+A VAE finds latents z that say what matters, and blurs the rest. A generator with a network of its own adds to what the VAE's
+decoder makes of z, by z and by noise xi, which is to fill in the rest. It minimises
 
     -D(made) + code_weight * sum_d w_d 1/2 (z_d - mu_d(made))^2,    w = softmax(-2 log sigma(made)) over the dimensions d
 
@@ -20,9 +20,12 @@ discriminator the binary cross-entropy of its judgements. Three networks learn a
 The generator fills in and draws images: of the posterior's mean without noise, and of draws from both priors. It has no likelihood,
 so there is no bound on the probability of an image; the VAE's would be about images that the model does not draw.
 
-Where we depart from the paper: one step trains all networks, with the rates of our optimizer; the discriminator judges patches; the
-weight of the codes is a setting, and the mean over images is taken where the authors' program sums; the generator is another
-decoder as the VAE's, told conditions too; masks, encoder and decoder as in `vqkit.models.vae`.
+Where we depart from the paper: the generator adds to the logits of the VAE's decoder (which learns nothing from it) and begins with
+nothing, where the paper's makes the image by itself; that took far longer to draw anything. One step trains all networks, the
+generator and the discriminator at rates of their own; the discriminator judges patches, and steep judgements are penalised, without
+which the generator never learned (see `vqkit.models.adversary`); the weight of the codes is a setting, and the mean over images is
+taken where the authors' program sums; the generator is built like the VAE's decoder and told conditions too; masks, encoder and
+decoder as in `vqkit.models.vae`.
 """
 
 from __future__ import annotations
@@ -47,19 +50,23 @@ from vqkit.registry import MODELS
 class AdversarialVAEOptions(AdversaryOptions):
     """Settings of the adversarial VAE."""
 
+    generator_rate: float = Field(0.1, gt=0, description="Learning rate of the generator, as a share of the model's at each step.")
     code_weight: float = Field(
         1.0, gt=0, description="Weight of how well the encoder finds a generated image's latents, beside the discriminator."
     )
 
 
 class Generator(nn.Module):
-    """Latents and noise to the logits of images; as the VAE's decoder, and nothing of it is shared."""
+    """Latents and noise to what is added to the logits of the VAE's decoder: at first nothing. It is built like that decoder."""
 
     def __init__(self, options: AdversarialVAEOptions, spec: DataSpec, likelihood: Likelihood) -> None:
         super().__init__()
         both = options.model_copy(update={"latent_dim": 2 * options.latent_dim})
         self.foot, channels = build_foot(both, code_grid(options, spec))
         self.decoder = Decoder(options, spec, channels, likelihood)
+        with torch.no_grad():
+            self.decoder.last_weight.zero_()
+            self.decoder.last_bias.zero_()
 
     def forward(self, latents: Tensor, noise: Tensor, conditions: Tensor) -> Tensor:
         """Latents and noise [B, L, ...] each, and condition values [B, D] (NaN: unknown), to logits [B, C, H, W]."""
@@ -82,7 +89,7 @@ class AdversarialVAE(VAE):
     @property
     def apart(self) -> tuple[Learner, ...]:
         """See `Autoencoder.apart`: the generator and the discriminator."""
-        return Learner(self.generator), Learner(self.discriminator, self.options.discriminator_rate)
+        return Learner(self.generator, self.options.generator_rate), Learner(self.discriminator, self.options.discriminator_rate)
 
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
@@ -95,7 +102,7 @@ class AdversarialVAE(VAE):
         drawn = self.draw(self.features(images, observed), self.noise(len(images), generator).to(images.device))
         result = self.judge(drawn, self.logits(drawn.latents, conditions), images)
         latents, noise = (self.noise(len(images), generator)[:, 0].to(images.device) for _ in range(2))
-        made = self.mean(self.generator(latents, noise, conditions))
+        made = self.mean(self._generate(latents, noise, conditions))
         losses = {
             "adversarial": -frozen(self.discriminator, made).mean(),
             "code": self.options.code_weight * code_distance(latents, self._seen_again(made)).mean(),
@@ -103,7 +110,9 @@ class AdversarialVAE(VAE):
         return result._replace(
             logits=self._fill(drawn.latents.detach(), conditions),
             losses={**result.losses, **losses},
-            own={"discriminator": discriminator_loss(self.discriminator, images, made)},
+            own={
+                "discriminator": discriminator_loss(self.discriminator, images, made, self.options.discriminator_penalty, generator)
+            },
         )
 
     def mean(self, logits: Tensor) -> Tensor:
@@ -121,7 +130,7 @@ class AdversarialVAE(VAE):
             torch.randn((2, *self.latent_shape), generator=generator_for(seed, "latents and noise", number)) for number in numbers
         ]
         latents, noise = (temperature * torch.stack(drawn)).to(conditions.device).unbind(dim=1)
-        return self.mean(self.generator(latents, noise, conditions))
+        return self.mean(self._generate(latents, noise, conditions))
 
     def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """Raises `ConfigError`: the generator, which draws this model's images, has no likelihood."""
@@ -131,8 +140,12 @@ class AdversarialVAE(VAE):
         )
 
     def _fill(self, latents: Tensor, conditions: Tensor) -> Tensor:
-        logits: Tensor = self.generator(latents, torch.zeros_like(latents), conditions)
-        return logits
+        return self._generate(latents, torch.zeros_like(latents), conditions)
+
+    def _generate(self, latents: Tensor, noise: Tensor, conditions: Tensor) -> Tensor:
+        """The logits of the VAE's decoder, which does not learn from it, and what the generator adds to them."""
+        added: Tensor = self.generator(latents, noise, conditions)
+        return self.logits(latents, conditions).detach() + added
 
     def _seen_again(self, made: Tensor) -> Gaussian:
         """q(z|made) of images [B, C, H, W] seen whole; the encoder does not learn from it."""

@@ -172,7 +172,7 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         features = self.features(images, torch.ones_like(images, dtype=torch.bool))
         size = max(1, _VALUES_AT_ONCE // images.numel())
         parts = []
-        noise = self._noise(samples * len(images), generator)
+        noise = torch.randn((samples * len(images), self.draws, *self.latent_shape), generator=generator)
         for part in torch.split(noise, size * len(images)):
             count = len(part) // len(images)
             drawn = self.weigh(repeated(features, count), part.to(images.device))
@@ -182,16 +182,19 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         return torch.cat(parts)
 
     def noise(self, count: int, generator: torch.Generator | None) -> Tensor:
-        """Standard normal noise [count, draws, L, ...] for a step, on the CPU; zeros without a generator.
+        """Standard normal noise [count, draws, L, ...] for a step, on the CPU; see `step_noise`."""
+        return step_noise(count, (self.draws, *self.latent_shape), generator)
 
-        It is drawn for all processes' `count` images and then cut, so that it does not depend on the number of processes.
-        """
-        drawn = self._noise(count * distributed.world_size(), generator)
-        return drawn.chunk(distributed.world_size())[distributed.rank()]
 
-    def _noise(self, count: int, generator: torch.Generator | None) -> Tensor:
-        shape = count, self.draws, *self.latent_shape
-        return torch.zeros(shape) if generator is None else torch.randn(shape, generator=generator)
+def step_noise(count: int, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise [count, *shape] for a step, on the CPU; zeros without a generator.
+
+    It is drawn for all processes' `count` images and then cut, so that it does not depend on the number of processes.
+    """
+    if generator is None:
+        return torch.zeros(count, *shape)
+    drawn = torch.randn(count * distributed.world_size(), *shape, generator=generator)
+    return drawn.chunk(distributed.world_size())[distributed.rank()]
 
 
 def build_head(options: LatentOptions, spec: DataSpec, channels: int) -> nn.Sequential:

@@ -60,7 +60,7 @@ class VAEGAN(VAE):
         new = self.noise(len(images), generator)[:, 0].to(images.device)
         made = self._make(torch.cat([drawn.latents.detach(), new]), torch.cat([conditions, conditions]))
         adversarial = self.options.adversarial * F.softplus(-frozen(self.discriminator, made)).mean()
-        own = {"discriminator": discriminator_loss(self.discriminator, images, made)}
+        own = {"discriminator": discriminator_loss(self.discriminator, images, made, self.options.discriminator_penalty, generator)}
         return result._replace(losses={**result.losses, "adversarial": adversarial}, own=own)
 
     def _make(self, latents: Tensor, conditions: Tensor) -> Tensor:
