@@ -161,7 +161,7 @@ def load_encoder(run: str | Path, device: torch.device = torch.device("cpu")) ->
 def load_prior(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> LoadedPrior:
     """Load a prior in evaluation mode, without its tokenizer; see `locate` for what `run` may be. Raises as `load_model` does."""
     path = locate(run, kind="prior")
-    tensors, header = _read(path, device, "prior", "Name a run of train-prior.")
+    tensors, header = _read(path, device, "prior", "Name a run of train-prior, which trains one over the codes of a VQ model.")
     prior = PRIORS.build(header["name"], header["options"], CodeSpec.from_json(header["spec"]))
     _fill(prior, tensors, path)
     prior.to(device).eval()
