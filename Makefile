@@ -6,6 +6,7 @@ DEMO_DIR ?= demo
 PRESET ?= smoke
 DATA ?= tyre
 MODELS ?=
+OUT ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -43,8 +44,8 @@ demo: $(READY) ## Train on the tyre sections and fill one in, under demo/ (DEMO=
 	cd $(DEMO_DIR) && $(VQKIT) inpaint sections/group_nc/test_00000_group_nc.png --keep group_nc --out filled
 	@echo; echo "The carcass it was given, and the tyre section it made of it: $(DEMO_DIR)/filled/before_after/test_00000.png"
 
-reproduce: $(READY) ## Compare all models: reports/ (PRESET=smoke|laptop|full DATA=tyre|cifar10|PATH MODELS=a,b)
-	$(VQKIT) reproduce --preset '$(PRESET)' --data '$(DATA)' $(if $(MODELS),--models '$(MODELS)')
+reproduce: $(READY) ## Compare all models: reports/ (PRESET=smoke|laptop|full DATA=tyre|cifar10|PATH MODELS=a,b OUT=directory)
+	$(VQKIT) reproduce --preset '$(PRESET)' --data '$(DATA)' $(if $(MODELS),--models '$(MODELS)') $(if $(OUT),--out '$(OUT)')
 
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest

@@ -118,10 +118,13 @@ def origin(results: Sequence[Result]) -> list[tuple[str, str]]:
     return rows
 
 
-def _likelihoods(results: Sequence[Result]) -> list[tuple[str, str, int]]:
-    """Of the models with a bound: name, likelihood, and draws of an image."""
-    found = {result.model: (result.likelihood, result.bound_draws) for result in results}
-    return [(model, kind, draws) for model, (kind, draws) in found.items() if kind is not None and draws is not None]
+def _likelihoods(results: Sequence[Result]) -> list[tuple[str, int, list[str]]]:
+    """Likelihoods with the draws of an image, and the models whose bounds are by them."""
+    found: dict[tuple[str, int], dict[str, None]] = {}
+    for result in results:
+        if result.likelihood is not None and result.bound_draws is not None:
+            found.setdefault((result.likelihood, result.bound_draws), {})[result.model] = None
+    return [(likelihood, draws, list(models)) for (likelihood, draws), models in found.items()]
 
 
 def _published(data: Data | None, results: Sequence[Result]) -> list[dict[str, str]]:
