@@ -102,7 +102,12 @@ class EncoderConfig(Settings):
 class ViewsConfig(HolesConfig):
     """How the two views of an image differ from it, and so from each other. `kind` and `keep`: what a masked view hides."""
 
-    masked: float = Field(0.5, ge=0, le=1, description="Share of the views that hide a part of the image.")
+    masked: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the second views that hide a part of the image, at the end of the run; it grows from none.",
+    )
     crop: float = Field(
         0.7, gt=0, le=1, description="Smallest share of the image's area that is cut out and enlarged to the image's size; 1: none."
     )

@@ -77,23 +77,23 @@ def test_blur_is_a_gaussian_of_each_image_s_own_deviation() -> None:
 
 
 def test_binary_components_stay_binary() -> None:
-    seen = view(images().round(), draw(SHAPE, ViewsConfig(crop=0.3, kind="components"), generator()), BINARY)
+    seen = view(images().round(), draw(SHAPE, ViewsConfig(crop=0.3, kind="components"), generator(), 0.5), BINARY)
     assert set(seen.images.unique().tolist()) == {0.0, 1.0}
 
 
 def test_a_masked_view_says_what_it_shows() -> None:
-    config = ViewsConfig(masked=1.0, kind="components", keep="one")
-    seen = view(images(), draw(SHAPE, config, generator()), SPEC)
+    config = ViewsConfig(kind="components", keep="one")
+    seen = view(images(), draw(SHAPE, config, generator(), 1.0), SPEC)
     kept = seen.observed.flatten(2)
     assert torch.equal(kept.all(2), kept.any(2))  # whole components
     assert kept.all(2).sum(1).tolist() == [1] * 6
     assert len({tuple(row) for row in kept.all(2).tolist()}) > 1  # not the same one in each
-    whole = view(images(), draw(SHAPE, ViewsConfig(masked=0.0, kind="components"), generator()), SPEC)
+    whole = view(images(), draw(SHAPE, ViewsConfig(kind="components"), generator(), 0.0), SPEC)
     assert whole.observed.all()
 
 
 def test_draws_stay_in_their_ranges() -> None:
-    drawn = draw((2000, 3, 200, 300), ViewsConfig(masked=0.0, kind="boxes", crop=0.25, flip=0.2, jitter=0.3, blur=0.5), generator())
+    drawn = draw((2000, 3, 200, 300), ViewsConfig(kind="boxes", crop=0.25, flip=0.2, jitter=0.3, blur=0.5), generator(), 0.0)
     assert 0.5 <= drawn.scale.min() < 0.52 and 0.98 < drawn.scale.max() <= 1
     assert float(drawn.scale.square().mean()) == pytest.approx(0.625, abs=0.02)  # the area is what is uniform
     assert drawn.place.min() < -0.98 and drawn.place.max() > 0.98
@@ -106,13 +106,13 @@ def test_draws_stay_in_their_ranges() -> None:
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
-    first, again, other = (view(images(), draw(SHAPE, ViewsConfig(kind="boxes"), generator(seed)), SPEC) for seed in (1, 1, 2))
+    first, again, other = (view(images(), draw(SHAPE, ViewsConfig(kind="boxes"), generator(seed), 0.5), SPEC) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 def test_a_part_of_a_batch_has_the_views_of_the_whole() -> None:
-    drawn = draw(SHAPE, ViewsConfig(kind="boxes"), generator())
+    drawn = draw(SHAPE, ViewsConfig(kind="boxes"), generator(), 0.5)
     whole, half = view(images(), drawn, SPEC), view(images()[3:], Draws(*(each[3:] for each in drawn)), SPEC)
     torch.testing.assert_close(half.images, whole.images[3:])
     assert torch.equal(half.observed, whole.observed[3:])

@@ -4,6 +4,10 @@ The first four are those of Chen et al. 2020 (SimCLR, appendix A) for images wit
 brightness and a contrast of its own in place of the colours. The last is what vqkit's models are for: a view hides components or
 pixels, as training does, and is told which. Binary components stay binary: they are cut out and mirrored only.
 
+One view of each pair is whole, and the other hides more and more often while the run goes on. Where both hide from the start, what
+an encoder makes of two views tells at first which part is hidden and little else; then no two views of an image can be made alike
+but by making all alike, and that is what all methods did.
+
 What is random is drawn for the images of all processes, by one generator on the processor, and each process applies its part. All
 is done for the whole batch at once.
 """
@@ -45,8 +49,8 @@ class Draws(NamedTuple):
     observed: Tensor
 
 
-def draw(shape: tuple[int, int, int, int], views: ViewsConfig, generator: torch.Generator) -> Draws:
-    """Draw a view of each of B images, for the shape (B, C, H, W)."""
+def draw(shape: tuple[int, int, int, int], views: ViewsConfig, generator: torch.Generator, masked: float) -> Draws:
+    """Draw a view of each of B images, for the shape (B, C, H, W); a share `masked` of them hides a part."""
     batch, components, height, width = shape
 
     def uniform(*size: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -58,7 +62,7 @@ def draw(shape: tuple[int, int, int, int], views: ViewsConfig, generator: torch.
     contrast, brightness = uniform(2, batch, components, low=1 - views.jitter, high=1 + views.jitter)
     least, most = (share * min(height, width) for share in _BLUR)
     blur = uniform(batch, low=least, high=most) * (uniform(batch) < views.blur)
-    observed = sample_observed(shape, views.masked, views, generator)
+    observed = sample_observed(shape, masked, views, generator)
     return Draws(scale, place, mirrored, contrast, brightness, blur, observed)
 
 

@@ -66,8 +66,10 @@ class SelfSupervisedTask(Task):
         count, components, height, width = batch.images.shape
         shape = count * world_size(), components, height, width
         first, second = (
-            self._view(batch.images, Draws(*map(share, draw(shape, self.views, generator_for(self.seed, name, moment.step)))))
-            for name in ("first view", "second view")
+            self._view(
+                batch.images, Draws(*map(share, draw(shape, self.views, generator_for(self.seed, name, moment.step), masked)))
+            )
+            for name, masked in (("first view", 0.0), ("second view", moment.progress * self.views.masked))
         )
         judgement = self.method(self.model, first, second, moment.progress)
         scalars = {"loss": judgement.loss, **judgement.monitors}
@@ -131,10 +133,10 @@ class SelfSupervisedTask(Task):
     def _fixed_views(self, images: Tensor, first: int) -> tuple[View, View]:
         """Two views of each image by its number alone; `first`: that of the first image."""
         views = []
-        for name in ("first fixed view", "second fixed view"):
+        for name, masked in (("first fixed view", 0.0), ("second fixed view", self.views.masked)):
             numbers = range(first, first + len(images))
             shape = (1, images.shape[1], images.shape[2], images.shape[3])
-            drawn = [draw(shape, self.views, generator_for(self.seed, name, number)) for number in numbers]
+            drawn = [draw(shape, self.views, generator_for(self.seed, name, number), masked) for number in numbers]
             views.append(self._view(images, Draws(*map(torch.cat, zip(*drawn, strict=True)))))
         return views[0], views[1]
 
