@@ -45,6 +45,15 @@ def test_every_preset_plans_every_model_under_one_budget(name: str, tmp_path: Pa
     assert {job.config.model.options["hidden"] for job in jobs} == {preset.network["hidden"]}
 
 
+@pytest.mark.parametrize("name", ["smoke", "laptop", "full"])
+def test_every_preset_plans_pictures(name: str, tmp_path: Path) -> None:
+    preset = load_preset(name)
+    one, other = pictures(tmp_path / "cats", 64, 8), pictures(tmp_path / "dogs", 64, 8)
+    for data in (one, f"{one},{other}"):
+        jobs = plan(preset, data, [], tmp_path)
+        assert {job.config.model.options["hidden"] for job in jobs} == {preset.network["hidden"]}
+
+
 def test_pictures_are_brought_to_size_and_lose_boxes(tmp_path: Path) -> None:
     adaptation = {
         "run": {"data": {"height": 8, "width": 16}, "training": {"steps": 3}},

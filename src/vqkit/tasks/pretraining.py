@@ -65,12 +65,11 @@ class SelfSupervisedTask(Task):
         """See `Task.forward`."""
         count, components, height, width = batch.images.shape
         shape = count * world_size(), components, height, width
-        first, second = (
-            self._view(
-                batch.images, Draws(*map(share, draw(shape, self.views, generator_for(self.seed, name, moment.step), masked)))
-            )
+        drawn = (
+            draw(shape, self.views, generator_for(self.seed, name, moment.step), masked)
             for name, masked in (("first view", 0.0), ("second view", moment.progress * self.views.masked))
         )
+        first, second = (self._view(batch.images, Draws(*map(share, each))) for each in drawn)
         judgement = self.method(self.model, first, second, moment.progress)
         scalars = {"loss": judgement.loss, **judgement.monitors}
         return StepOutput(judgement.loss, {name: value.detach() for name, value in scalars.items()}, {})

@@ -1,0 +1,30 @@
+"""What of an image is hidden from an encoder while it learns by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from test_pretraining_distributed import task_of
+
+from vqkit.interfaces import Batch
+from vqkit.pretraining.views import Draws, draw
+from vqkit.tasks.task import Moment
+
+
+def test_the_second_view_hides_more_and_more_and_the_first_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of("barlow-twins")
+    shown: list[float] = []
+
+    def note(*arguments: Any) -> Draws:
+        drawn = draw(*arguments)
+        shown.append(drawn.observed.all(dim=(1, 2, 3)).float().mean().item())
+        return drawn
+
+    monkeypatch.setattr("vqkit.tasks.pretraining.draw", note)
+    images = torch.rand(400, 2, 16, 24)
+    for progress in (0.0, 1.0):
+        task(Batch(images, torch.empty(400, 0), torch.full((400,), -1)), Moment(0, 0.0, progress))
+    assert shown[:3] == [1.0, 1.0, 1.0]
+    assert shown[3] == pytest.approx(1 - task.views.masked, abs=0.1)
