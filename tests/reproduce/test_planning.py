@@ -48,7 +48,7 @@ def test_every_preset_plans_every_model_under_one_budget(name: str, tmp_path: Pa
 @pytest.mark.parametrize("name", ["smoke", "laptop", "full"])
 def test_every_preset_plans_pictures(name: str, tmp_path: Path) -> None:
     preset = load_preset(name)
-    one, other = pictures(tmp_path / "cats", 64, 8), pictures(tmp_path / "dogs", 64, 8)
+    one, other = pictures(tmp_path / "cats", 80, 8), pictures(tmp_path / "dogs", 80, 8)
     for data in (one, f"{one},{other}"):
         jobs = plan(preset, data, [], tmp_path)
         assert {job.config.model.options["hidden"] for job in jobs} == {preset.network["hidden"]}
