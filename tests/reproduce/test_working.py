@@ -160,7 +160,7 @@ def test_a_gpu_has_one_job_and_cores_have_one_each_as_memory_allows(monkeypatch:
     monkeypatch.setattr("vqkit.memory.free_bytes", lambda device: 2**36)
     assert at_the_same_time(torch.device("cpu")) == 4
     assert at_the_same_time(torch.device("cuda")) == 1
-    monkeypatch.setattr("vqkit.memory.free_bytes", lambda device: 9 * 2**30)
+    monkeypatch.setattr("vqkit.memory.free_bytes", lambda device: 5 * 2**30)
     assert at_the_same_time(torch.device("cpu")) == 2
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from vqkit import runs
 from vqkit.config import EncoderConfig, NamedOptions, PretrainingRunConfig, RunConfig, load_config, merge
-from vqkit.data.opening import open_dataset, resolve_data
+from vqkit.data.opening import name_data, open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import METHODS, MODELS
@@ -55,7 +55,7 @@ def plan(preset: Preset, data: str, models: Sequence[str], out: Path, device: st
         MODELS.get(model)
         if method:
             METHODS.get(method)
-    adaptation = preset.data.get(resolve_data(data).name, Adaptation())
+    adaptation = preset.data.get(name_data(data)["name"], Adaptation())
     preset = preset.model_copy(update={"run": merge(preset.run, adaptation.run), "models": merge(preset.models, adaptation.models)})
     base, spec = _settled_data(preset, data)
     kind = "components-or-boxes" if len(spec.components) > 1 and not spec.is_colour else "boxes"
@@ -77,7 +77,7 @@ def is_finished(job: Job) -> bool:
     if not (job.run / CONFIG_FILE).is_file() or (job.after and not is_finished(job.after)):
         return False
     present = resolve(load_config(job.run / CONFIG_FILE, {}, [], type(job.config)))
-    before, now = present.model_dump(mode="json"), start_from(job).model_dump(mode="json")
+    before, now = present.model_dump(mode="json"), whole_config(job).model_dump(mode="json")
     differing = [group for group in now if before.get(group) != now[group]]
     if differing:
         raise ConfigError(
@@ -88,7 +88,7 @@ def is_finished(job: Job) -> bool:
     return bool(saved) and saved[-1] == runs.checkpoint_directory(job.run, job.steps)
 
 
-def start_from(job: Job) -> RunConfig | PretrainingRunConfig:
+def whole_config(job: Job) -> RunConfig | PretrainingRunConfig:
     """The whole configuration of a job, with the encoder that it starts from, which must be there."""
     if job.after is None or not isinstance(job.config, RunConfig):
         return job.config
@@ -118,9 +118,7 @@ def _config(settings: dict[str, Any], schema: type[Config], group: str) -> Confi
 
 def _settled_data(preset: Preset, data: str) -> tuple[dict[str, Any], DataSpec]:
     """The run settings that all models share, with the data among them, and what the data are."""
-    named = resolve_data(data)
-    given: dict[str, Any] = {"name": named.name, **{key: named.options[key] for key in ("path", "paths") if key in named.options}}
-    base = merge(preset.run, {"data": given})
+    base = merge(preset.run, {"data": name_data(data)})
     resolved = resolve_data(NamedOptions(**base["data"]))
     dataset = open_dataset(resolved)
     _check_size(dataset, data)

@@ -15,7 +15,7 @@ from pathlib import Path
 from vqkit.atomic import write_text
 from vqkit.config import dump_yaml
 from vqkit.errors import Interrupted, TrainingError
-from vqkit.reproduce.planning import Job, start_from
+from vqkit.reproduce.planning import Job, whole_config
 
 _INTERRUPTED = 130
 """Exit code of a vqkit command that was asked to stop and has saved everything."""
@@ -37,7 +37,7 @@ class ProcessTrainer:
     def __call__(self, job: Job) -> Generator[str, None, None]:
         """See `Train`."""
         config, log = (self._logs / f"{job.run.name}.{suffix}" for suffix in ("yaml", "log"))
-        write_text(config, dump_yaml(start_from(job)))
+        write_text(config, dump_yaml(whole_config(job)))
         begin = log.stat().st_size if log.exists() else 0
         with self._start(job, config, log) as process:
             asked = False

@@ -24,7 +24,7 @@ Train = Callable[[Job], Generator[str, None, None]]
 
 Raises `TrainingError` saying why that was not possible. An `Interrupted` that is thrown into it asks it to save and to end.
 """
-_BYTES_EACH = 2**31
+_BYTES_EACH = 2**30
 """Memory that a run may need, generously."""
 _PAUSE = 0.1
 """Seconds between two looks at the jobs under way."""
