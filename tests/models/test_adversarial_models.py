@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -133,9 +133,10 @@ def test_the_losses_of_the_adversarial_vae_by_hand() -> None:
     torch.testing.assert_close(result.logits, model.logits(found, conditions) + added)
 
 
+@pytest.mark.parametrize("kind", ["binary", "intensity"])
 @torch.no_grad()
-def test_an_untrained_generator_adds_nothing_to_the_vae() -> None:
-    data = spec()
+def test_an_untrained_generator_adds_nothing_to_the_vae(kind: Literal["binary", "intensity"]) -> None:
+    data = spec(kind=kind)
     model, vae = small("adversarial-vae", data, shake=0).eval(), small("vae", data, shake=0).eval()
     assert torch.equal(model.reconstruct(*inputs(data)), vae.reconstruct(*inputs(data)))
 

@@ -34,6 +34,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vqkit import likelihoods
 from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Learner, Reconstruction
 from vqkit.layers.frozen import frozen
@@ -102,7 +103,8 @@ class AdversarialVAE(VAE):
         drawn = self.draw(self.features(images, observed), self.noise(len(images), generator).to(images.device))
         result = self.judge(drawn, self.logits(drawn.latents, conditions), images)
         latents, noise = (self.noise(len(images), generator)[:, 0].to(images.device) for _ in range(2))
-        made = self.mean(self._generate(latents, noise, conditions))
+        width = None if self.width is None else self.width.detach()  # how wide the likelihood is does not learn from the game
+        made = likelihoods.mean(self.likelihood, self._generate(latents, noise, conditions), width)
         losses = {
             "adversarial": -frozen(self.discriminator, made).mean(),
             "code": self.options.code_weight * code_distance(latents, self._seen_again(made)).mean(),
@@ -114,10 +116,6 @@ class AdversarialVAE(VAE):
                 "discriminator": discriminator_loss(self.discriminator, images, made, self.options.discriminator_penalty, generator)
             },
         )
-
-    def mean(self, logits: Tensor) -> Tensor:
-        """The image that the generator makes, float32 [B, C, H, W] in [0, 1], of its logits."""
-        return logits.float().sigmoid()
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
         """See `Autoencoder.reconstruct`: what the generator makes of the posterior's mean, without noise."""
