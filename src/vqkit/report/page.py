@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 
 import vqkit
 from vqkit.interfaces import DataSpec
-from vqkit.report.pictures import COUNT, Pictures, strips
+from vqkit.report.pictures import COUNT, Pictures, embedded, strips
 from vqkit.report.published import NOTE, published_for
 from vqkit.report.results import Result, of_each_seed
 from vqkit.report.subjects import Subject
@@ -84,7 +83,7 @@ def render(
         likelihoods=_likelihoods(results),
         published=_published(data, results),
         published_note=NOTE,
-        plots=[{"caption": _CAPTIONS[plot.name], "uri": _png(plot.png)} for plot in plots],
+        plots=[{"caption": _CAPTIONS[plot.name], "uri": embedded("png", plot.png)} for plot in plots],
         galleries=[(gallery.scenario, strips(gallery.rows)) for gallery in pictures.galleries],
         strip_height=_strip_height(data.spec) if data else 0,
         samples=strips(pictures.samples),
@@ -152,7 +151,3 @@ def _strip_height(spec: DataSpec) -> int:
     """CSS pixels that a row of pictures is high: enlarged as often as it still fits on a desk's screen."""
     width = COUNT * (spec.width + _GAP) + _GAP
     return (spec.height + 2 * _GAP) * max(1, _ROW_WIDTH // width)
-
-
-def _png(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
