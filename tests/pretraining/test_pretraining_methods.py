@@ -13,7 +13,7 @@ from vqkit.config import Settings
 from vqkit.interfaces import DataSpec, EncoderPart
 from vqkit.pretraining.barlow_twins import BarlowTwins, correlation_losses
 from vqkit.pretraining.byol import BYOL, BYOLOptions, distances, momentum_at
-from vqkit.pretraining.method import Method, View
+from vqkit.pretraining.method import Head, Method, View
 from vqkit.pretraining.simclr import SimCLR, similarities
 from vqkit.registry import METHODS, MODELS
 
@@ -92,6 +92,14 @@ def test_nt_xent_is_the_paper_s(temperature: float) -> None:
 def test_the_gradient_of_nt_xent_is_its_slope() -> None:
     one, other = rows(3, 2, 4).requires_grad_(), rows(3, 2, 5).requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: F.cross_entropy(*similarities(a, b, 0.5)), (one, other))
+
+
+def test_a_head_looks_at_what_differs_in_a_batch() -> None:
+    torch.manual_seed(0)
+    head, features = Head(5, 16, 4), rows(12, 5, 6).float()
+    # Features that are nearly the same for all images are told apart as well as others: this keeps BYOL from collapse.
+    torch.testing.assert_close(head(100 + 0.1 * features), head(10 * features), atol=2e-2, rtol=0)
+    assert not any("running" in name for name in head.state_dict())
 
 
 def test_byol_measures_directions() -> None:

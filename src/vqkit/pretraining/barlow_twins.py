@@ -9,7 +9,7 @@ Each dimension of the projection should be the same in both views, and different
     sum_i (1 - C_ii)^2 + redundancy_weight * sum_i sum_{j != i} C_ij^2
 
 where C is the correlation of the dimensions of z1 with those of z2 over the global batch (equations 1 and 2). Where we depart from
-the paper: the sum is divided by P, so that it does not grow with the projection; a small projector with layer normalisation.
+the paper: the sum is divided by P, so that it does not grow with the projection, and the projector is small.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.interfaces import EncoderPart
-from vqkit.pretraining.global_rows import all_rows
-from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look
+from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look_everywhere
 from vqkit.registry import METHODS
 
 _LEAST_VARIANCE = 1e-8
@@ -47,8 +46,8 @@ class BarlowTwins(Method):
     def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
         """See `Method.forward`. Monitors: invariance and redundancy, the two sums divided by P, unweighted."""
         del progress
-        one, other = self.projector(look(encoder, first, second)).float().chunk(2)
-        invariance, redundancy = correlation_losses(all_rows(one), all_rows(other))
+        one, other = (self.projector(rows) for rows in look_everywhere(encoder, first, second))
+        invariance, redundancy = correlation_losses(one, other)
         loss = invariance + self._weight * redundancy
         return Judgement(loss, {"invariance": invariance, "redundancy": redundancy})
 

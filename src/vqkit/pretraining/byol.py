@@ -7,7 +7,7 @@
 The target networks are running means of the online ones. No gradient reaches them, and they are not part of the encoder that is
 saved. Their momentum grows from its first value to 1 as half a cosine over the run (equation in section 3.2 of the paper). The mean
 is taken up at the beginning of the next step, when the optimizer has moved the online networks. Where we depart from the paper:
-small heads with layer normalisation (Richemond et al. 2020 show that the batch's statistics are not what keeps BYOL from collapse).
+small heads, and AdamW instead of LARS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vqkit.interfaces import EncoderPart
-from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look
+from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look_everywhere
 from vqkit.registry import METHODS
 
 
@@ -49,10 +49,10 @@ class BYOL(Method):
         """See `Method.forward`. Monitors: momentum."""
         momentum = momentum_at(self._momentum, progress)
         self._follow(encoder, momentum)
-        predictions = self.predictor(self.projector(look(encoder, first, second))).float()
+        predictions = [self.predictor(self.projector(rows)) for rows in look_everywhere(encoder, first, second)]
         with torch.no_grad():
-            targets = self.target_projector(look(self.target_encoder, second, first)).float()
-        loss = 2 * distances(predictions, targets).mean()  # a mean over both views; the paper sums over them
+            targets = [self.target_projector(rows) for rows in look_everywhere(self.target_encoder, second, first)]
+        loss = sum((distances(*pair).mean() for pair in zip(predictions, targets, strict=True)), start=predictions[0].new_zeros(()))
         return Judgement(loss, {"momentum": loss.new_tensor(momentum)})
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vqkit.config import Settings
 from vqkit.interfaces import EncoderPart
+from vqkit.pretraining.global_rows import all_rows
 
 
 class View(NamedTuple):
@@ -50,17 +51,40 @@ class Method(nn.Module, ABC):
         """Judge an encoder by two views of the same images, in a training step; `progress`: share of the run that is done."""
 
 
-class Head(nn.Sequential):
-    """A network with one hidden layer, [B, inputs] to [B, outputs].
+class Head(nn.Module):
+    """A network with one hidden layer, of a view of the images of all processes: float32 [N, inputs] to [N, outputs].
 
-    Normalised over its channels and not over the batch, as those of the papers are: so it does not matter how a batch is cut.
+    Normalised over the batch, as in the papers: with layer normalisation in its place, BYOL on tyre sections made all images alike
+    within a hundred steps. No running statistics, for it serves training only; in float32 also where the encoder is in bfloat16.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
-        super().__init__(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, hidden, bias=False),
+            nn.BatchNorm1d(hidden, track_running_stats=False),
+            nn.ReLU(),
+            nn.Linear(hidden, outputs),
+        )
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """See the class."""
+        with torch.autocast(rows.device.type, enabled=False):
+            projections: Tensor = self.layers(rows.float())
+        return projections
 
 
 def look(encoder: nn.Module, *views: View) -> Tensor:
     """The mean over all positions of the features of views, one view after the other: float32 [views * B, F]."""
     features: Tensor = encoder(torch.cat([view.images for view in views]), torch.cat([view.observed for view in views]))
     return features.float().mean(dim=(2, 3))
+
+
+def look_everywhere(encoder: nn.Module, first: View, second: View) -> tuple[Tensor, Tensor]:
+    """The features of both views of the images of all processes: float32 [N, F] each, the same in every process.
+
+    What follows is small, so that every process computes all of it: a batch's statistics and comparisons are then those of the
+    whole batch, however it is cut.
+    """
+    one, other = look(encoder, first, second).chunk(2)
+    return all_rows(one), all_rows(other)

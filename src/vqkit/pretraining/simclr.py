@@ -9,7 +9,7 @@ all other images of the global batch:
 
     - log( exp(cos(z_i, z_j) / temperature) / sum_{k != i} exp(cos(z_i, z_k) / temperature) )
 
-Where we depart from the paper: smaller batches, a small projector with layer normalisation, and AdamW instead of LARS.
+Where we depart from the paper: smaller batches, a small projector, and AdamW instead of LARS.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.interfaces import EncoderPart
-from vqkit.pretraining.global_rows import all_rows
-from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look
+from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look_everywhere
 from vqkit.registry import METHODS
 
 
@@ -47,8 +46,8 @@ class SimCLR(Method):
     def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
         """See `Method.forward`. Monitors: found, the share of views whose other view is the nearest of all."""
         del progress
-        one, other = self.projector(look(encoder, first, second)).float().chunk(2)
-        logits, partners = similarities(all_rows(one), all_rows(other), self._temperature)
+        one, other = (self.projector(rows) for rows in look_everywhere(encoder, first, second))
+        logits, partners = similarities(one, other, self._temperature)
         found = (logits.argmax(dim=1) == partners).float().mean()
         return Judgement(F.cross_entropy(logits, partners), {"found": found})
 
