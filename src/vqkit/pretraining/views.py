@@ -6,7 +6,7 @@ pixels, as training does, and is told which. Binary components stay binary: they
 
 One view of each pair is whole, and the other hides more and more often while the run goes on. Where both hide from the start, what
 an encoder makes of two views tells at first which part is hidden and little else; then no two views of an image can be made alike
-but by making all alike, and that is what all methods did.
+but by making all alike, and that is what Barlow Twins and BYOL did on tyre sections.
 
 What is random is drawn for the images of all processes, by one generator on the processor, and each process applies its part. All
 is done for the whole batch at once.
