@@ -52,7 +52,7 @@ class BYOL(Method):
         predictions = [self.predictor(self.projector(rows)) for rows in look_everywhere(encoder, first, second)]
         with torch.no_grad():
             targets = [self.target_projector(rows) for rows in look_everywhere(self.target_encoder, second, first)]
-        loss = sum((distances(*pair).mean() for pair in zip(predictions, targets, strict=True)), start=predictions[0].new_zeros(()))
+        loss = torch.stack([distances(*pair).mean() for pair in zip(predictions, targets, strict=True)]).sum()
         return Judgement(loss, {"momentum": loss.new_tensor(momentum)})
 
     @torch.no_grad()

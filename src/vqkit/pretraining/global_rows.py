@@ -1,4 +1,4 @@
-"""The rows of all processes, for losses that compare each image of a batch with all others."""
+"""The rows of all processes, for losses that compare each image of a batch with all others, and for the statistics of a batch."""
 
 from __future__ import annotations
 
