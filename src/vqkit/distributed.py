@@ -5,6 +5,7 @@ Every function is the identity when there is one process, so that callers need n
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,10 @@ def barrier() -> None:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started (nothing to do when there are none), and leave them at the end."""
+    """Join the processes that torchrun started (nothing to do when there are none), and leave them together at the end.
+
+    What used the group must be let go of inside of it: what still holds it when Python ends can abort a process that has done all.
+    """
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
@@ -60,6 +64,8 @@ def process_group(device: torch.device) -> Iterator[None]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
+        gc.collect()
+        barrier()  # not after an error, which the others may not have had
     finally:
         dist.destroy_process_group()
 

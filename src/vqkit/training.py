@@ -58,20 +58,8 @@ def train(
         config, run = _continued(continued, flags, assignments, out, schema)
     else:
         config, run = resolve(load_config(file, flags, assignments, schema)), out
-    console = Console(stderr=True, quiet=not distributed.is_main())
     with distributed.process_group(choose_device(config.training.device)):
-        console.quiet = not distributed.is_main()
-        directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.subject.name, config.data.name))))
-        going_on = _may_continue(directory, config, resume)
-        trainer = Trainer.from_config(config, directory, going_on)
-        if distributed.is_main():
-            write_text(directory / CONFIG_FILE, dump_yaml(config))
-            runs.point(directory.parent / "latest", directory.name)
-        _announce(console, trainer, directory, going_on)
-        outcome = trainer.fit()
-        if distributed.is_main():
-            _report(console, outcome, config)
-    return outcome
+        return _train_together(config, run, resume)
 
 
 def resolve(config: Config) -> Config:
@@ -80,6 +68,22 @@ def resolve(config: Config) -> Config:
     if training.steps is None and training.epochs is None:
         training = training.model_copy(update={"epochs": DEFAULT_EPOCHS})
     return config.model_copy(update={**_resolve_parts(config, training.epochs), "training": training})
+
+
+def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outcome:
+    """Train in each of the processes that there are; the first one writes and speaks."""
+    console = Console(stderr=True, quiet=not distributed.is_main())
+    directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.subject.name, config.data.name))))
+    going_on = _may_continue(directory, config, resume)
+    trainer = Trainer.from_config(config, directory, going_on)
+    if distributed.is_main():
+        write_text(directory / CONFIG_FILE, dump_yaml(config))
+        runs.point(directory.parent / "latest", directory.name)
+    _announce(console, trainer, directory, going_on)
+    outcome = trainer.fit()
+    if distributed.is_main():
+        _report(console, outcome, config)
+    return outcome
 
 
 def _resolve_parts(config: AnyRunConfig, epochs: int | None) -> dict[str, Any]:
