@@ -26,13 +26,14 @@ import torch.nn.functional as F
 
 from common.machine import describe_machine, describe_versions, publish
 from vqkit.config import RunConfig, load_config
-from vqkit.data.values import channel_names
+from vqkit.core.precision import autocast, choose_device
+from vqkit.image_io.values import channel_names
 from vqkit.interfaces import Batch, DataSpec
-from vqkit.optimization import GuardedStep, build_optimizer
-from vqkit.precision import autocast, choose_device
+from vqkit.interfaces.tasks import Moment
 from vqkit.registry import MODELS
-from vqkit.tasks.autoencoder import AutoencoderTask
-from vqkit.tasks.task import Moment, settle_holes
+from vqkit.training.optimization import GuardedStep, build_optimizer
+from vqkit.training.tasks.autoencoder import AutoencoderTask
+from vqkit.training.tasks.task import settle_holes
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPECS = {

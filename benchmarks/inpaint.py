@@ -18,12 +18,12 @@ import torch
 
 import vqkit
 from common.machine import describe_machine, describe_versions, publish
-from vqkit.checkpoint import Loaded
 from vqkit.config import NamedOptions
-from vqkit.generate import Pipeline
+from vqkit.core.precision import bf16_is_fast
+from vqkit.inference.pipeline import Pipeline
 from vqkit.interfaces import ConditionSpec, DataSpec
-from vqkit.precision import bf16_is_fast
 from vqkit.registry import MODELS
+from vqkit.storage.checkpoints import Loaded
 
 BATCH = 64
 TYRE = DataSpec(

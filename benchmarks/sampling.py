@@ -29,11 +29,11 @@ import torch
 
 from common.machine import describe_machine, describe_versions, publish
 from inpaint import milliseconds, untrained
+from vqkit.inference.sampler import Sampler, load_sampler
 from vqkit.interfaces import CodeSpec, Conditioning
+from vqkit.interfaces.priors import Sampling
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.registry import PRIORS
-from vqkit.sampler import Sampler, load_sampler
-from vqkit.sampling import Sampling
 
 BATCH = 16
 IMAGES = 64

@@ -21,7 +21,7 @@ from vqkit.config import Settings
 from vqkit.data.splits import ArraySplit
 from vqkit.interfaces import DataSpec, ImageDataset, Split
 from vqkit.registry import DATASETS
-from vqkit.training import train
+from vqkit.training.run import train
 
 
 class DiscOptions(Settings):

@@ -17,13 +17,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqkit import likelihoods
 from vqkit.config import Settings
-from vqkit.evaluate import evaluate
+from vqkit.evaluation.autoencoder import evaluate
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
-from vqkit.masking import observed_pixels
+from vqkit.layers.encoder_input import observed_pixels
+from vqkit.models import likelihoods
 from vqkit.registry import MODELS
-from vqkit.training import train
+from vqkit.training.run import train
 
 
 class LinearOptions(Settings):

@@ -14,8 +14,8 @@ import torch
 
 import vqkit
 from vqkit.data.opening import open_dataset
-from vqkit.data.pictures import composite, rows_figure, save_picture
-from vqkit.training import train
+from vqkit.image_io.pictures import composite, rows_figure, save_picture
+from vqkit.training.run import train
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 300
 settings = {

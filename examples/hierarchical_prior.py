@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 import vqkit
-from vqkit.conditioning import code_spec
 from vqkit.data.opening import open_dataset
-from vqkit.data.pictures import composite, rows_figure, save_picture
+from vqkit.image_io.pictures import composite, rows_figure, save_picture
+from vqkit.inference.conditioning import code_spec
 from vqkit.models.vqvae2 import VQVAE2
 from vqkit.priors.hierarchical import HierarchicalOptions, HierarchicalPixelCNN
-from vqkit.training import train
+from vqkit.training.run import train
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 300
 settings = {

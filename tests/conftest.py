@@ -9,7 +9,7 @@ import torch
 
 from small_runs import tiny, tiny_prior
 from vqkit.config import PriorRunConfig
-from vqkit.training import train
+from vqkit.training.run import train
 
 
 def pytest_configure() -> None:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from small_runs import tiny
-from vqkit.training import train
+from vqkit.training.run import train
 
 FILE = Path(__file__).parent / "golden" / "tiny_run.json"
 

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqkit.checkpoint import Loaded
-from vqkit.conditioning import code_spec
 from vqkit.config import NamedOptions, Settings
-from vqkit.generate import Pipeline
+from vqkit.inference.conditioning import code_spec
+from vqkit.inference.pipeline import Pipeline
+from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataSpec, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
-from vqkit.sampler import Sampler
+from vqkit.storage.checkpoints import Loaded
 
 SHAPES = DataSpec(
     "sections",

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec
+from vqkit.interfaces.priors import Method, Sampling
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
 from vqkit.priors.hierarchical import HierarchicalPixelCNN
+from vqkit.priors.sampling import gumbel_noise
 from vqkit.registry import PRIORS
-from vqkit.sampling import Method, Sampling, gumbel_noise
 
 SMALL: dict[str, dict[str, Any]] = {
     "pixelcnn": {"channels": 16, "layers": 3},

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": "vqkit.generate",
-    "load_sampler": "vqkit.sampler",
-    "Sampling": "vqkit.sampling",
-    "mask_components": "vqkit.masking",
+    "load": "vqkit.inference.pipeline",
+    "load_sampler": "vqkit.inference.sampler",
+    "Sampling": "vqkit.priors.sampling",
+    "mask_components": "vqkit.data.masking",
     "DataSpec": "vqkit.interfaces",
     "VQKitError": "vqkit.errors",
     "MODELS": "vqkit.registry",
@@ -29,16 +29,16 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
+    from vqkit.data.masking import mask_components as mask_components
     from vqkit.errors import VQKitError as VQKitError
-    from vqkit.generate import load as load
+    from vqkit.inference.pipeline import load as load
+    from vqkit.inference.sampler import load_sampler as load_sampler
     from vqkit.interfaces import DataSpec as DataSpec
-    from vqkit.masking import mask_components as mask_components
+    from vqkit.interfaces.priors import Sampling as Sampling
     from vqkit.registry import DATASETS as DATASETS
     from vqkit.registry import MODELS as MODELS
     from vqkit.registry import PRIORS as PRIORS
     from vqkit.registry import QUANTIZERS as QUANTIZERS
-    from vqkit.sampler import load_sampler as load_sampler
-    from vqkit.sampling import Sampling as Sampling
 
 
 def __getattr__(name: str) -> Any:

@@ -10,11 +10,11 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from vqkit.checkpoint import locate
 from vqkit.cli.doctor import doctor
 from vqkit.doctor import built_in
 from vqkit.doctor.checks import Check, Verdict, failed, ok, skipped, warning
 from vqkit.errors import CheckpointError, ConfigError
+from vqkit.storage.checkpoints import locate
 
 app = typer.Typer()
 app.command("doctor")(doctor)

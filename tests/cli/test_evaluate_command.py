@@ -10,16 +10,16 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from vqkit import evaluate as evaluation
-from vqkit.bounds import measure_bounds
-from vqkit.checkpoint import load_model, write_model, write_prior
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.evaluate import evaluate
 from vqkit.cli.prior_tables import _parts
-from vqkit.conditioning import code_spec
 from vqkit.errors import CheckpointError, ConfigError, DataError
-from vqkit.held_out import open_split
+from vqkit.evaluation import autoencoder as evaluation
+from vqkit.evaluation.bounds import measure_bounds
+from vqkit.evaluation.held_out import open_split
+from vqkit.inference.conditioning import code_spec
 from vqkit.registry import MODELS, PRIORS
+from vqkit.storage.checkpoints import load_model, write_model, write_prior
 
 app = typer.Typer()
 app.command("evaluate")(evaluate)

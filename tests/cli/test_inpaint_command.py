@@ -13,21 +13,21 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from painting import SHAPES, Blocks, pipeline, sampler, sections
-from vqkit import generate
-from vqkit import sampler as sampler_module
-from vqkit.checkpoint import Loaded
 from vqkit.cli.conditions import parse_conditions, parse_names
 from vqkit.cli.counting import counting
 from vqkit.cli.decode import decode
 from vqkit.cli.encode import encode
 from vqkit.cli.inpaint import inpaint
-from vqkit.codes import read_codes
 from vqkit.config import NamedOptions
-from vqkit.data.pictures import image_files, save_picture, to_pil
-from vqkit.data.reading import Request, find_items, read_entries
 from vqkit.errors import CheckpointError, ConfigError, DataError
-from vqkit.sampler import Sampler
-from vqkit.sampling import Sampling
+from vqkit.image_io.pictures import image_files, save_picture, to_pil
+from vqkit.image_io.reading import Request, find_items, read_entries
+from vqkit.inference import pipeline as generate
+from vqkit.inference import sampler as sampler_module
+from vqkit.inference.sampler import Sampler
+from vqkit.interfaces.priors import Sampling
+from vqkit.storage.checkpoints import Loaded
+from vqkit.storage.code_files import read_codes
 
 IMAGES = sections(3)
 asked: list[tuple[str, str | None, str]] = []

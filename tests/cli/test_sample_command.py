@@ -12,18 +12,18 @@ import typer
 from typer.testing import CliRunner
 
 from painting import SHAPES, sampler, sections
-from vqkit import sampler as module
-from vqkit.checkpoint import load_model, write_model
 from vqkit.cli.sample import parse_sweep, sample
-from vqkit.codes import read_codes
 from vqkit.config import NamedOptions
-from vqkit.data.pictures import image_files, save_picture
-from vqkit.data.reading import Request, find_items, read_entries
 from vqkit.data.tables import write_table
 from vqkit.errors import CheckpointError, ConfigError
+from vqkit.image_io.pictures import image_files, save_picture
+from vqkit.image_io.reading import Request, find_items, read_entries
+from vqkit.inference import sampler as module
+from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import DataSpec
-from vqkit.sampler import Sampler
-from vqkit.sampling import Sampling
+from vqkit.interfaces.priors import Sampling
+from vqkit.storage.checkpoints import load_model, write_model
+from vqkit.storage.code_files import read_codes
 
 PETS = DataSpec("pets", ("grey",), 8, 8, "intensity", classes=("cat", "dog", "eel"))
 USING = "using runs/prior/model.safetensors and its tokenizer runs/blocks/model.safetensors"

@@ -22,9 +22,9 @@ TYPED = {
 
 
 def received(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Any, ...]:
-    """What `vqkit.training.train` is called with."""
+    """What `vqkit.training.run.train` is called with."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("vqkit.training.train", lambda *given: calls.append(given))
+    monkeypatch.setattr("vqkit.training.run.train", lambda *given: calls.append(given))
     with pytest.raises(SystemExit) as caught:
         app([*words], prog_name="vqkit")
     assert caught.value.code == 0

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from vqkit.data.exporting import export, first_indices
-from vqkit.data.pictures import composite
 from vqkit.data.splits import ArraySplit
 from vqkit.data.tyre import COMPONENTS, TyreDataset
+from vqkit.image_io.pictures import composite
 from vqkit.interfaces import DataSpec
 
 

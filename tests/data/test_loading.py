@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqkit import distributed
+from vqkit.core import distributed
 from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import ConfigError

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vqkit.data.arrays import ArrayDataset
 from vqkit.data.loading import TrainingLoader
+from vqkit.data.subsets import choose_split, mixed
 from vqkit.errors import ConfigError
-from vqkit.held_out import choose_split, mixed
 from vqkit.interfaces import Split
 
 GREYS = (0, 51, 204, 255)

@@ -14,11 +14,11 @@ from vqkit.data.splits import (
     hold_out,
     is_binary,
     is_exclusive,
-    one_hot_images,
     random_crop,
     random_flip,
 )
 from vqkit.errors import ConfigError, DataError
+from vqkit.image_io.values import one_hot_images
 from vqkit.interfaces import DataSpec
 
 SPEC = DataSpec("sections", ("carcass", "tread"), 2, 3, "binary", exclusive=True)

@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from vqkit.core.torchvision_import import import_torchvision
 from vqkit.data import torchvision_sets
 from vqkit.data.torchvision_sets import CIFAR10, MNIST, CelebA
 from vqkit.errors import DataError
-from vqkit.torchvision_import import import_torchvision
 
 IMPORT = """
 import sys
-from vqkit import torchvision_import
+from vqkit.core import torchvision_import
 from vqkit.data import torchvision_sets
 assert "torchvision" not in sys.modules, "the data sets import torchvision before it is needed"
 try:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqkit.data.splits import one_hot_images
 from vqkit.data.tyre import COMPONENTS, TyreDataset, draw_sections, measure_conditions
 from vqkit.errors import ConfigError
+from vqkit.image_io.values import one_hot_images
 from vqkit.registry import DATASETS
 
 GOLDEN = "8d367e757dd6e041ab5943437e043081660a24baee07bc0360af35ea1879a346"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from vqkit.core.precision import autocast
 from vqkit.doctor import machine, records
 from vqkit.doctor.checks import Check, Finding, Verdict, carry_out, failed, is_healthy, ok, skipped, warning
 from vqkit.errors import ConfigError, DataError
-from vqkit.precision import autocast
 
 CPU = torch.device("cpu")
 

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from painting import SHAPES, Blocks, sections
 from small_priors import SMALL, random_codes, small_prior, small_spec, something
-from vqkit.checkpoint import Loaded
-from vqkit.conditioning import code_spec
 from vqkit.config import NamedOptions
 from vqkit.doctor import priors
 from vqkit.doctor.priors import Given
+from vqkit.inference.conditioning import code_spec
 from vqkit.interfaces import Batch, Codes, Conditioning
+from vqkit.interfaces.priors import Sampling
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
-from vqkit.sampling import Sampling
+from vqkit.storage.checkpoints import Loaded
 
 TOLD = ("none", "metadata", "class", "observed")
 

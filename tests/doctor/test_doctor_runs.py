@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from small_priors import SMALL
-from vqkit.checkpoint import load_model, locate, read_tensors, write_model, write_prior, write_tensors
-from vqkit.conditioning import code_spec
 from vqkit.config import NamedOptions, Settings
 from vqkit.doctor import built_in, priors, trained
 from vqkit.doctor.checks import Finding, carry_out
 from vqkit.errors import CheckpointError, ConfigError
+from vqkit.inference.conditioning import code_spec
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior, Tokenizer
 from vqkit.priors.hierarchical import HierarchicalPixelCNN
 from vqkit.registry import PRIORS
+from vqkit.storage.checkpoints import load_model, locate, read_tensors, write_model, write_prior, write_tensors
 
 CPU = torch.device("cpu")
 OF_A_PRIOR = ["losses", "overfitting", "file", "tokenizer", "held-out images", "causality", "cached logits", "cached draws"]

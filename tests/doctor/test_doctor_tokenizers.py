@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from painting import COLOUR, DIGITS, SHAPES, Blocks, Steps, sections
-from vqkit.checkpoint import Loaded, digest, load_model
-from vqkit.codebook import level_statistics
 from vqkit.config import NamedOptions
 from vqkit.doctor import tokenizers
 from vqkit.doctor.checks import Verdict
 from vqkit.doctor.pictures import hidden_part, random_images
 from vqkit.errors import CheckpointError
-from vqkit.generate import Pipeline
+from vqkit.evaluation.codebook_usage import level_statistics
+from vqkit.inference.pipeline import Pipeline
+from vqkit.inference.postprocess import settle
 from vqkit.interfaces import Codes, DataSpec, Quantized, Quantizer
 from vqkit.registry import QUANTIZERS
-from vqkit.settling import settle
+from vqkit.storage.checkpoints import Loaded, digest, load_model
 
 IMAGES = sections(5)
 

@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vqkit.config import LossConfig, MaskingConfig, TrainingConfig
-from vqkit.distributed import world_size
+from vqkit.core.distributed import world_size
 from vqkit.interfaces import Batch, DataSpec
+from vqkit.interfaces.tasks import Moment
 from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight
-from vqkit.optimization import GuardedStep, build_optimizer
 from vqkit.registry import MODELS
-from vqkit.tasks.autoencoder import AutoencoderTask
-from vqkit.tasks.task import Moment
+from vqkit.training.optimization import GuardedStep, build_optimizer
+from vqkit.training.tasks.autoencoder import AutoencoderTask
 
 SPEC = DataSpec("toy", ("r", "g"), 16, 24, "intensity")
 MODEL = {"hidden": 8, "inner": 8, "blocks": 1, "attention": False, "quantizer": {"name": "fsq", "levels": (5, 5)}}

@@ -16,22 +16,23 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from small_runs import tiny
-from vqkit import runs
-from vqkit.checkpoint import load_model
 from vqkit.cli.train import train_vqvae
 from vqkit.config import LossConfig, RunConfig, TrainingConfig, parse_yaml
 from vqkit.errors import ConfigError, Interrupted
 from vqkit.interfaces import Learner
+from vqkit.interfaces.picture_losses import Pictures
+from vqkit.interfaces.tasks import Moment
 from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight, unbalanced
-from vqkit.losses.picture import Pictures
-from vqkit.optimization import GuardedStep, build_optimizer, set_learning_rate
 from vqkit.registry import MODELS
-from vqkit.tasks.autoencoder import AutoencoderTask
-from vqkit.tasks.task import Moment
-from vqkit.trainer import Trainer
-from vqkit.training import resolve, train
+from vqkit.storage import runs
+from vqkit.storage.checkpoints import load_model
+from vqkit.training.optimization import GuardedStep, build_optimizer, set_learning_rate
+from vqkit.training.resolving import resolve
+from vqkit.training.run import train
+from vqkit.training.tasks.autoencoder import AutoencoderTask
+from vqkit.training.trainer import Trainer
 
 
 def test_the_adaptive_weight_is_the_quotient_of_the_gradients() -> None:

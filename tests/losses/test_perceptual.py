@@ -14,15 +14,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from small_runs import tiny
-from vqkit import runs
-from vqkit.checkpoint import read_tensors
 from vqkit.config import RunConfig
 from vqkit.errors import ConfigError
+from vqkit.interfaces.picture_losses import Pictures
 from vqkit.losses.perceptual import PerceptualLoss
-from vqkit.losses.picture import Pictures
 from vqkit.losses.vgg import VGGFeatures, load_vgg
-from vqkit.trainer import Trainer
-from vqkit.training import resolve, train
+from vqkit.storage import runs
+from vqkit.storage.checkpoints import read_tensors
+from vqkit.training.resolving import resolve
+from vqkit.training.run import train
+from vqkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vqkit.config import MaskingConfig, TrainingConfig
-from vqkit.distributed import world_size
+from vqkit.core.distributed import world_size
 from vqkit.interfaces import Batch
-from vqkit.optimization import GuardedStep, build_optimizer
-from vqkit.tasks.autoencoder import AutoencoderTask
-from vqkit.tasks.task import Moment
+from vqkit.interfaces.tasks import Moment
+from vqkit.training.optimization import GuardedStep, build_optimizer
+from vqkit.training.tasks.autoencoder import AutoencoderTask
 
 NAMES = ("vae-gan", "adversarial-vae")
 DATA = spec(16, 24, "intensity")

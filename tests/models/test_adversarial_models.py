@@ -14,17 +14,17 @@ from safetensors.torch import load_file
 from torch import nn
 
 from small_runs import TINY, tiny
-from vqkit import runs
 from vqkit.config import TrainingConfig
 from vqkit.errors import ConfigError, Interrupted
-from vqkit.generative import GenerativeAutoencoder
+from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.models.adversarial_vae import AdversarialVAE, code_distance
 from vqkit.models.adversary import discriminator_loss
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.vae_gan import VAEGAN
-from vqkit.optimization import build_optimizer
-from vqkit.trainer import Trainer
-from vqkit.training import train
+from vqkit.storage import runs
+from vqkit.training.optimization import build_optimizer
+from vqkit.training.run import train
+from vqkit.training.trainer import Trainer
 
 GROUPS = {
     "encoder": ("encoder", "head"),

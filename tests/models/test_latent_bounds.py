@@ -10,10 +10,10 @@ import torch
 from latent_cases import BOUNDED, inputs, seeded, small, spec
 from torch import Tensor
 
-from vqkit import likelihoods
 from vqkit.errors import ConfigError
-from vqkit.generative import importance_bound
+from vqkit.interfaces.models import importance_bound
 from vqkit.models import latent as module
+from vqkit.models import likelihoods
 from vqkit.models.latent import VariationalModel
 
 COUNT = 3

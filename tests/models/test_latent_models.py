@@ -7,7 +7,7 @@ import torch
 from latent_cases import GENERATIVE, NAMES, inputs, seeded, small, spec
 
 from vqkit.errors import ConfigError
-from vqkit.generative import GenerativeAutoencoder
+from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.models.latent import VariationalModel
 from vqkit.models.vae import VAE
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqkit.conditioning import code_spec, observed_maps
 from vqkit.errors import ConfigError, DataError
+from vqkit.inference.conditioning import code_spec, observed_maps
 from vqkit.interfaces import ConditionSpec, DataSpec
 from vqkit.models.vqvae2 import VQVAE2
 from vqkit.registry import MODELS

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vqkit.config import NamedOptions, ViewsConfig
+from vqkit.core.distributed import world_size
 from vqkit.data.splits import ArraySplit
-from vqkit.distributed import world_size
 from vqkit.interfaces import Batch, DataSpec
+from vqkit.interfaces.tasks import Moment
 from vqkit.registry import METHODS, MODELS
-from vqkit.tasks.pretraining import SelfSupervisedTask
-from vqkit.tasks.task import Moment
+from vqkit.training.tasks.pretraining import SelfSupervisedTask
 
 SPEC = DataSpec("toy", ("r", "g"), 16, 24, "intensity")
 NAMES = ("barlow-twins", "simclr", "byol")

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.interfaces import DataSpec, EncoderPart
+from vqkit.interfaces.methods import Method, View
 from vqkit.pretraining.barlow_twins import BarlowTwins, correlation_losses
 from vqkit.pretraining.byol import BYOL, BYOLOptions, distances, momentum_at
-from vqkit.pretraining.method import Head, Method, View
+from vqkit.pretraining.method import Head
 from vqkit.pretraining.simclr import SimCLR, similarities
 from vqkit.registry import METHODS, MODELS
 

@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from small_runs import TINY, tiny
-from vqkit import runs
-from vqkit.checkpoint import load_encoder, load_model, read_header
 from vqkit.cli.app import app
 from vqkit.config import PretrainingRunConfig
 from vqkit.errors import CheckpointError, ConfigError, DataError, Interrupted, RegistryError
-from vqkit.trainer import Trainer
-from vqkit.training import train
+from vqkit.storage import runs
+from vqkit.storage.checkpoints import load_encoder, load_model, read_header
+from vqkit.training.run import train
+from vqkit.training.trainer import Trainer
 
 HEADS = {"hidden": 16, "dim": 8}
 

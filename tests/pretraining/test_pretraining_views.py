@@ -9,8 +9,8 @@ import torch
 from test_pretraining_distributed import task_of
 
 from vqkit.interfaces import Batch
+from vqkit.interfaces.tasks import Moment
 from vqkit.pretraining.views import Draws, draw
-from vqkit.tasks.task import Moment
 
 
 def test_the_second_view_hides_more_and_more_and_the_first_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_the_second_view_hides_more_and_more_and_the_first_nothing(monkeypatch: 
         shown.append(drawn.observed.all(dim=(1, 2, 3)).float().mean().item())
         return drawn
 
-    monkeypatch.setattr("vqkit.tasks.pretraining.draw", note)
+    monkeypatch.setattr("vqkit.training.tasks.pretraining.draw", note)
     images = torch.rand(400, 2, 16, 24)
     for progress in (0.0, 1.0):
         task(Batch(images, torch.empty(400, 0), torch.full((400,), -1)), Moment(0, 0.0, progress))

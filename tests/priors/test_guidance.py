@@ -22,7 +22,8 @@ from small_priors import (
     something,
 )
 from vqkit.interfaces import Conditioning
-from vqkit.sampling import Method, Sampling, choose, guide
+from vqkit.interfaces.priors import Method, Sampling
+from vqkit.priors.sampling import choose, guide
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from small_priors import LEVELS, SMALL, random_codes, same_codes, small_prior, small_spec, something
-from vqkit.conditioning import code_spec
 from vqkit.errors import ConfigError
+from vqkit.inference.conditioning import code_spec
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataSpec
+from vqkit.interfaces.priors import Sampling
 from vqkit.models.vqvae2 import VQVAE2
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.priors.hierarchical import HierarchicalPixelCNN
 from vqkit.registry import MODELS, PRIORS
-from vqkit.sampling import Sampling
 
 NAME = "hierarchical"
 SAME_GRID = CodeSpec(("codes_1", "codes_2", "codes_3"), ((5, 3),) * 3, (20, 12, 20))

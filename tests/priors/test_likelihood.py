@@ -11,9 +11,9 @@ from torch import Tensor
 
 from small_priors import LEVELS, SMALL, random_codes, same_codes, small_prior, small_spec, something
 from vqkit.interfaces import Codes, CodeSpec, Conditioning
+from vqkit.interfaces.priors import Method, Sampling
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.registry import PRIORS
-from vqkit.sampling import Method, Sampling
 
 
 def every_code(spec: CodeSpec) -> Codes:

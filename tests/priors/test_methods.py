@@ -27,8 +27,9 @@ from small_priors import (
     something,
 )
 from vqkit.interfaces import Codes, Conditioning
+from vqkit.interfaces.priors import Method, Sampling
 from vqkit.priors.autoregressive import AutoregressivePrior
-from vqkit.sampling import Method, Sampling, choose
+from vqkit.priors.sampling import choose
 
 GRIDS = ((16, 8), (16, 16), (32, 32))
 

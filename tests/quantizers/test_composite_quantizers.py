@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqkit.config import ConfigError
+from vqkit.errors import ConfigError
 from vqkit.interfaces import Quantizer, Tokenizer
 from vqkit.quantizers.composite import CompositeQuantizer
 from vqkit.registry import QUANTIZERS

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from vqkit.config import ConfigError
+from vqkit.errors import ConfigError
 from vqkit.quantizers.fsq import FSQ, FSQOptions
 from vqkit.registry import QUANTIZERS
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqkit.config import ConfigError
+from vqkit.errors import ConfigError
 from vqkit.quantizers.codebook import LearnedCodebook
 from vqkit.quantizers.ema import EMACodebook
 from vqkit.registry import QUANTIZERS

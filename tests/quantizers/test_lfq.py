@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqkit.config import ConfigError
+from vqkit.errors import ConfigError
 from vqkit.quantizers import bit_entropy
 from vqkit.quantizers.bit_entropy import mean_code_entropy, mean_code_probabilities, negative_entropy
 from vqkit.quantizers.lfq import LFQ, LFQOptions

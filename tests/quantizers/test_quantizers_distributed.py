@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vqkit import distributed
+from vqkit.core import distributed
 from vqkit.quantizers.codebook import LearnedCodebook
 from vqkit.registry import QUANTIZERS
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vqkit.checkpoint import load_model
 from vqkit.errors import CheckpointError, ConfigError, DataError
-from vqkit.evaluate import evaluate
+from vqkit.evaluation.autoencoder import evaluate
 from vqkit.interfaces import DataSpec
 from vqkit.report import measuring
 from vqkit.report.measuring import FILE, Protocol, hidden_parts, measure
 from vqkit.report.published import published_for
 from vqkit.report.subjects import find_subjects
+from vqkit.storage.checkpoints import load_model
 
 QUICK = Protocol(images=4, bound_images=2, bound_samples=2)
 

@@ -11,7 +11,7 @@ import yaml
 from small_runs import TINY
 from vqkit.report.writing import Report
 from vqkit.reproduce.planning import Job, whole_config
-from vqkit.training import train
+from vqkit.training.run import train
 
 MODELS = ("vqvae", "vae")
 WITH_ENCODER = "vae+simclr"

@@ -19,7 +19,7 @@ from vqkit.errors import ConfigError, Interrupted, TrainingError
 from vqkit.report.results import Result
 from vqkit.reproduce.comparing import reproduce
 from vqkit.reproduce.planning import Job
-from vqkit.trainer import Trainer
+from vqkit.training.trainer import Trainer
 
 TIMES = ("training_seconds", "inference_images_per_second")
 """Columns that differ from one time to the next."""

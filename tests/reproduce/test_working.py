@@ -17,7 +17,6 @@ import torch
 from rich.console import Console
 from small_comparison import tiny_preset
 
-from vqkit import runs
 from vqkit.config import dump_yaml
 from vqkit.errors import ConfigError, Interrupted, TrainingError
 from vqkit.reproduce import processes
@@ -25,6 +24,7 @@ from vqkit.reproduce.planning import Job, is_finished, plan
 from vqkit.reproduce.presets import load_preset
 from vqkit.reproduce.processes import ProcessTrainer
 from vqkit.reproduce.working import at_the_same_time, work, working_alone
+from vqkit.storage import runs
 
 
 @pytest.fixture
@@ -157,10 +157,10 @@ def test_a_job_that_was_stopped_by_somebody_else_stops_the_others(tmp_path: Path
 
 def test_a_gpu_has_one_job_and_cores_have_one_each_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    monkeypatch.setattr("vqkit.memory.free_bytes", lambda device: 2**36)
+    monkeypatch.setattr("vqkit.core.memory.free_bytes", lambda device: 2**36)
     assert at_the_same_time(torch.device("cpu")) == 4
     assert at_the_same_time(torch.device("cuda")) == 1
-    monkeypatch.setattr("vqkit.memory.free_bytes", lambda device: 5 * 2**30)
+    monkeypatch.setattr("vqkit.core.memory.free_bytes", lambda device: 5 * 2**30)
     assert at_the_same_time(torch.device("cpu")) == 2
 
 

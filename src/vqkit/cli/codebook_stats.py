@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import torch
     from rich.table import Table
 
-    from vqkit.codebook import Encoded, LevelStatistics
+    from vqkit.evaluation.codebook_usage import Encoded, LevelStatistics
+    from vqkit.evaluation.level_ablation import LevelsShare
     from vqkit.interfaces import Split, Tokenizer
-    from vqkit.level_parts import LevelsShare
 
 
 def codebook_stats(
@@ -43,26 +43,27 @@ def codebook_stats(
     import json
     from functools import partial
 
-    from vqkit import codebook
-    from vqkit.atomic import write_text
-    from vqkit.checkpoint import load_model
     from vqkit.cli.counting import counting
+    from vqkit.core.atomic import write_text
+    from vqkit.core.precision import choose_device
     from vqkit.data.opening import typed_as
-    from vqkit.held_out import described_data, open_split
-    from vqkit.precision import choose_device
+    from vqkit.evaluation import codebook_usage
+    from vqkit.evaluation.held_out import described_data, open_split
+    from vqkit.storage.checkpoints import load_model
+    from vqkit.storage.runs import run_directory
 
     chosen = choose_device(device)
     loaded = load_model(run, chosen)
-    model = codebook.tokenizer_of(loaded)
+    model = codebook_usage.tokenizer_of(loaded)
     images = open_split(loaded, data, split, limit)
-    encoded = codebook.encode_images(model, images, batch_size, chosen, partial(counting, "encoded"))
+    encoded = codebook_usage.encode_images(model, images, batch_size, chosen, partial(counting, "encoded"))
     levels = zip(model.level_names, encoded.levels, model.cardinalities, strict=True)
-    statistics = [codebook.level_statistics(*level) for level in levels]
-    directory = out or codebook.run_directory(loaded.path) / "codebook"
-    pictures = codebook.write_pictures(model, encoded, statistics, directory, chosen)
+    statistics = [codebook_usage.level_statistics(*level) for level in levels]
+    directory = out or run_directory(loaded.path) / "codebook"
+    pictures = codebook_usage.write_pictures(model, encoded, statistics, directory, chosen)
     shares, alone = _levels_alone(model, images, encoded, directory, batch_size, chosen)
     pictures += alone
-    moved, checkpoint = codebook.reset_unused(loaded, statistics) if reset_unused else (0, None)
+    moved, checkpoint = codebook_usage.reset_unused(loaded, statistics) if reset_unused else (0, None)
     described = described_data(loaded, data)
     content = {
         "run": str(loaded.path),
@@ -96,17 +97,17 @@ def _levels_alone(
     """What each level carries alone, in decibels and in a picture; nothing for a model of one level."""
     from functools import partial
 
-    from vqkit import level_parts
     from vqkit.cli.counting import counting
-    from vqkit.data.pictures import save_picture
+    from vqkit.evaluation import level_ablation
+    from vqkit.image_io.pictures import save_picture
 
-    whole, levels = level_parts.in_parts(model), encoded.levels
+    whole, levels = level_ablation.in_parts(model), encoded.levels
     if whole is None:
         return [], []
-    silences = level_parts.silent_parts(whole, levels, batch_size, device)
-    shares = level_parts.level_shares(whole, images, levels, silences, batch_size, device, partial(counting, "decoded"))
+    silences = level_ablation.silent_parts(whole, levels, batch_size, device)
+    shares = level_ablation.level_shares(whole, images, levels, silences, batch_size, device, partial(counting, "decoded"))
     path = directory / "levels_alone.png"
-    save_picture(level_parts.draw_levels_alone(whole, images, levels, silences, device), path)
+    save_picture(level_ablation.draw_levels_alone(whole, images, levels, silences, device), path)
     return shares, [path]
 
 

@@ -65,7 +65,7 @@ def preview(
 ) -> None:
     """Draw the first images of a data set on one sheet."""
     from vqkit.data.exporting import first_indices
-    from vqkit.data.pictures import composite, grid, save_picture
+    from vqkit.image_io.pictures import composite, grid, save_picture
 
     _check_picture_suffix(out)
     part = _open(data, settings).split(split.value)

@@ -23,9 +23,9 @@ def decode(
     """Write the pictures that codes stand for. Only the model that encoded them can; another one is refused."""
     values = parse_conditions(conditions)
     from vqkit.cli.counting import counting
-    from vqkit.codes import check_tokenizer, read_codes
-    from vqkit.encoding import decode_codes
-    from vqkit.generate import load
+    from vqkit.inference.encoding import decode_codes
+    from vqkit.inference.pipeline import load
+    from vqkit.storage.code_files import check_tokenizer, read_codes
 
     content = read_codes(codes)
     pipeline = load(run, device)

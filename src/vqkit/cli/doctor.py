@@ -34,10 +34,10 @@ def doctor(
     """
     import json
 
+    from vqkit.core.precision import choose_device
     from vqkit.doctor import built_in, trained
     from vqkit.doctor.checks import carry_out, is_healthy
     from vqkit.errors import ConfigError
-    from vqkit.precision import choose_device
 
     if run is None and tokenizer is not None:
         raise ConfigError("--tokenizer belongs to a prior, and there is no --run.", "Name the prior's run with --run.")

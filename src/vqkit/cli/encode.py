@@ -13,8 +13,8 @@ from vqkit.cli.parameters import DataOption, DeviceOption, RunOption
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.codes import CodesFile
-    from vqkit.generate import Pipeline
+    from vqkit.inference.pipeline import Pipeline
+    from vqkit.storage.code_files import CodesFile
 
 
 InputArgument = Annotated[
@@ -47,8 +47,8 @@ def encode(
         raise ConfigError("--keep and --form belong to pictures, not to --data.", "Leave them out; data sets are encoded whole.")
     if out.suffix != ".safetensors":
         raise ConfigError(f"The codes cannot be written to {out}.", "Give --out a name that ends in .safetensors.")
-    from vqkit.codes import write_codes
-    from vqkit.generate import load
+    from vqkit.inference.pipeline import load
+    from vqkit.storage.code_files import write_codes
 
     pipeline = load(run, device)
     tokenizer = pipeline.tokenizer
@@ -67,8 +67,8 @@ def encode(
 
 def _encode_source(pipeline: Pipeline, source: Path, keep: tuple[str, ...], form: str | None, batch_size: int) -> CodesFile:
     from vqkit.cli.counting import counting
-    from vqkit.data.reading import Request, find_items
-    from vqkit.encoding import encode_items
+    from vqkit.image_io.reading import Request, find_items
+    from vqkit.inference.encoding import encode_items
 
     items = find_items(source, pipeline.spec)
     skipped = 0
@@ -88,8 +88,8 @@ def _encode_source(pipeline: Pipeline, source: Path, keep: tuple[str, ...], form
 def _encode_data(pipeline: Pipeline, data: str, split: str, batch_size: int) -> CodesFile:
     from vqkit.cli.counting import counting
     from vqkit.data.opening import open_dataset
-    from vqkit.encoding import encode_split
-    from vqkit.held_out import choose_split
+    from vqkit.data.subsets import choose_split
+    from vqkit.inference.encoding import encode_split
 
     part = choose_split(open_dataset(data), split)
     with counting("encoded", len(part)) as advance:

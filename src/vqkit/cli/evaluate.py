@@ -16,8 +16,8 @@ from vqkit.cli.sampling import GuidanceOption, SeedOption, TemperatureOption, To
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.evaluate import Evaluation
-    from vqkit.evaluate_prior import PriorEvaluation
+    from vqkit.evaluation.autoencoder import Evaluation
+    from vqkit.evaluation.prior import PriorEvaluation
 
 _PIPED_WIDTH = 240
 """Characters a line of output that goes to a file or another program, where cutting cells short would lose figures."""
@@ -105,7 +105,7 @@ def evaluate(
     models, priors = _measure(run or [None], {**shared, "use_conditions": conditions}, further, special, drawing, device)
     import json
 
-    from vqkit.atomic import write_text
+    from vqkit.core.atomic import write_text
 
     figures = {"evaluations": [each.to_json() for each in models], "priors": [each.to_json() for each in priors]}
     content = json.dumps(figures, indent=2)
@@ -134,9 +134,9 @@ def _measure(
     """
     from functools import partial
 
-    from vqkit.checkpoint import locate, read_header
     from vqkit.cli.counting import counting
-    from vqkit.precision import choose_device
+    from vqkit.core.precision import choose_device
+    from vqkit.storage.checkpoints import locate, read_header
 
     chosen, paths = choose_device(device), [locate(each) for each in runs]
     priors = [path for path in paths if read_header(path).get("kind") == "prior"]
@@ -155,13 +155,13 @@ def _measure(
     models_measured, priors_measured = [], []
     for path in paths:
         if path in priors:
-            from vqkit.evaluate_prior import evaluate_prior
+            from vqkit.evaluation.prior import evaluate_prior
 
             settings = {name: value for name, value in special.items() if value is not None}
             sampling = parse_sampling(drawing)
             priors_measured.append(evaluate_prior(path, **shared, **settings, sampling=sampling, device=device, progress=counting))
         else:
-            from vqkit.evaluate import evaluate as evaluate_model
+            from vqkit.evaluation.autoencoder import evaluate as evaluate_model
 
             models_measured.append(evaluate_model(path, **shared, **further, device=chosen, progress=partial(counting, "measured")))
     return models_measured, priors_measured

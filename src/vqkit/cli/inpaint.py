@@ -22,10 +22,10 @@ from vqkit.cli.sampling import (
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.data.reading import Item, Request
-    from vqkit.generate import Pipeline
-    from vqkit.sampler import Sampler
-    from vqkit.sampling import Sampling
+    from vqkit.image_io.reading import Item, Request
+    from vqkit.inference.pipeline import Pipeline
+    from vqkit.inference.sampler import Sampler
+    from vqkit.interfaces.priors import Sampling
 
 _ANSWERS = 8
 
@@ -100,9 +100,9 @@ def inpaint(
     count = _number_of_answers(prior, num_samples, settings)
     sampling = parse_sampling(settings)
     from vqkit.cli.counting import count_of
-    from vqkit.data.reading import Request, find_items, read_hole
-    from vqkit.generate import load
-    from vqkit.sampler import load_sampler
+    from vqkit.image_io.reading import Request, find_items, read_hole
+    from vqkit.inference.pipeline import load
+    from vqkit.inference.sampler import load_sampler
 
     sampler = None if prior is None else load_sampler(prior, run, device)
     pipeline = load(run, device) if sampler is None else sampler.pipeline
@@ -156,8 +156,8 @@ def _fill_in(
 ) -> list[Path]:
     """One answer for each image; the figures."""
     from vqkit.cli.counting import counting
-    from vqkit.generate import BATCH_SIZE
-    from vqkit.inpaint import inpaint_items
+    from vqkit.inference.inpaint import inpaint_items
+    from vqkit.inference.pipeline import BATCH_SIZE
 
     figures = []
     with counting("filled in", len(items)) as advance:
@@ -180,7 +180,7 @@ def _complete(
 ) -> list[Path]:
     """`count` answers for each image; the figures."""
     from vqkit.cli.counting import counting
-    from vqkit.completing import complete_items, write_record
+    from vqkit.inference.completions import complete_items, write_record
 
     with counting("drawn", len(items) * count) as advance:
         drawn = complete_items(sampler, items, out, request, skip, count, conditions, sampling, batch_size, advance)

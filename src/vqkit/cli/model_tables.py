@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from vqkit.bounds import Bounds
-    from vqkit.evaluate import CodeBits, Evaluation, Figures
+    from vqkit.evaluation.autoencoder import CodeBits, Evaluation, Figures
+    from vqkit.evaluation.bounds import Bounds
 
 _WIDEST = 8
 """Components up to which the table has a column for the IoU of each."""

@@ -60,6 +60,6 @@ def pretrain(
         "training": training,
     }
     from vqkit.config import PretrainingRunConfig
-    from vqkit.training import train
+    from vqkit.training.run import train
 
     train(config, typed(flags), settings or [], out, resume, PretrainingRunConfig)

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from vqkit.completion_quality import CompletionFigures
-    from vqkit.evaluate_prior import PriorEvaluation, SampleFigures
-    from vqkit.sample_quality import Contents
-    from vqkit.sampling import Sampling
+    from vqkit.evaluation.completion_quality import CompletionFigures
+    from vqkit.evaluation.prior import PriorEvaluation, SampleFigures
+    from vqkit.evaluation.sample_quality import Contents
+    from vqkit.interfaces.priors import Sampling
 
 _PARTS_LISTED = 3
 """Numbers of connected parts that are listed for a component: the most common ones."""

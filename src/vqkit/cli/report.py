@@ -26,8 +26,8 @@ def report(
     from functools import partial
 
     from vqkit.cli.counting import counting
+    from vqkit.core.precision import choose_device
     from vqkit.errors import CheckpointError
-    from vqkit.precision import choose_device
     from vqkit.report.measuring import Protocol
     from vqkit.report.page import About
     from vqkit.report.subjects import find_subjects

@@ -22,7 +22,7 @@ from vqkit.cli.sampling import (
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.drawing import AnySampler, Block
+    from vqkit.inference.samples import AnySampler, Block
 
 _MODES = ("unconditional", "conditional")
 _COUNT, _SWEEP_COUNT = 16, 4
@@ -81,10 +81,10 @@ def sample(
         raise ConfigError(f"{num_samples} images were asked for.", "Ask for at least one with --num-samples.")
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
     sampling = parse_sampling({**settings, "seed": seed, "method": method})
-    from vqkit import drawing
     from vqkit.cli.counting import count_of, counting
-    from vqkit.data.pictures import save_picture
-    from vqkit.sampler import Sampler
+    from vqkit.image_io.pictures import save_picture
+    from vqkit.inference import samples as drawing
+    from vqkit.inference.sampler import Sampler
 
     sampler = _load(run, tokenizer, codes, device)
     if swept is not None:
@@ -105,8 +105,8 @@ def sample(
 
 def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> AnySampler:
     """The prior with its tokenizer, or the model with a prior of its own, that is meant."""
-    from vqkit.model_sampler import draws_by_itself, load_model_sampler
-    from vqkit.sampler import load_sampler
+    from vqkit.inference.model_sampler import draws_by_itself, load_model_sampler
+    from vqkit.inference.sampler import load_sampler
 
     if not draws_by_itself(run):
         sampler = load_sampler(run, tokenizer, device)
@@ -122,7 +122,7 @@ def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> A
 
 def _blocks(sampler: AnySampler, mode: str | None, values: dict[str, float], label: str | None, count: int) -> list[Block]:
     """What to draw when no condition is swept: what is named, or what is known of the test set, or nothing."""
-    from vqkit.drawing import known_of_test_set, plain_blocks
+    from vqkit.inference.samples import known_of_test_set, plain_blocks
 
     if values or label is not None:
         return plain_blocks(count, values, label)

@@ -9,7 +9,7 @@ import typer
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.sampling import Sampling
+    from vqkit.interfaces.priors import Sampling
 
 TemperatureOption = Annotated[
     str | None,
@@ -37,7 +37,7 @@ MethodOption = Annotated[
 
 def parse_sampling(given: dict[str, Any]) -> Sampling:
     """The settings that are not None, the others by default. Raises `ConfigError` for a value that means nothing."""
-    from vqkit.sampling import Sampling
+    from vqkit.interfaces.priors import Sampling
 
     settings = {name: value for name, value in given.items() if value is not None}
     if "temperature" in settings:

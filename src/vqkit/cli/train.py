@@ -71,6 +71,6 @@ def train_vqvae(
         "encoder": {"start_from": init_encoder, "freeze": freeze_encoder},
         "training": training,
     }
-    from vqkit.training import train
+    from vqkit.training.run import train
 
     train(config, typed(flags), settings or [], out, resume)

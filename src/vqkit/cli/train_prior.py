@@ -80,7 +80,7 @@ def train_prior(
         "training": {**training, "picture_every": sample_every},
     }
     from vqkit.config import PriorRunConfig
-    from vqkit.training import train
+    from vqkit.training.run import train
 
     train(config, typed(flags), settings or [], out, resume, PriorRunConfig)
 

@@ -25,8 +25,8 @@ from vqkit.data.describing import SampledKindChoice, describe, with_kind
 from vqkit.data.packing import read_spec
 from vqkit.data.sampled import SampledSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
-from vqkit.data.values import channel_axis, channel_names, to_bytes
 from vqkit.errors import ConfigError, DataError
+from vqkit.image_io.values import channel_axis, channel_names, to_bytes
 from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 

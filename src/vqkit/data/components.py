@@ -17,12 +17,12 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.data.describing import ValueKindChoice, describe, with_kind
-from vqkit.data.files import decode, picture_size, read_all
-from vqkit.data.pictures import COMPOSITE
-from vqkit.data.reading import PICTURE_SUFFIXES
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
 from vqkit.data.tables import TABLE, Table
 from vqkit.errors import ConfigError, DataError, did_you_mean
+from vqkit.image_io.files import decode, picture_size, read_all
+from vqkit.image_io.pictures import COMPOSITE
+from vqkit.image_io.reading import PICTURE_SUFFIXES
 from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqkit.atomic import write_atomically
-from vqkit.data.pictures import image_files, save_picture
+from vqkit.core.atomic import write_atomically
 from vqkit.data.tables import TABLE, write_table
+from vqkit.image_io.pictures import image_files, save_picture
 from vqkit.interfaces import Split
 
 

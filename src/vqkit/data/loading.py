@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vqkit import distributed
+from vqkit.core import distributed
+from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Batch, Split
-from vqkit.randomness import generator_for
 
 
 class TrainingLoader:

@@ -8,8 +8,8 @@ from typing import Any
 
 from vqkit.config import NamedOptions
 from vqkit.data.components import is_component_layout
-from vqkit.data.files import ARRAY_ARCHIVE_SUFFIXES, ARRAY_SUFFIXES, first_picture
 from vqkit.errors import DataError, did_you_mean
+from vqkit.image_io.files import ARRAY_ARCHIVE_SUFFIXES, ARRAY_SUFFIXES, first_picture
 from vqkit.interfaces import ImageDataset
 from vqkit.registry import DATASETS
 

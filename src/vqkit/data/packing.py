@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from vqkit.atomic import write_atomically
+from vqkit.core.atomic import write_atomically
 from vqkit.errors import DataError
 from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, Split
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqkit.core.randomness import generator_for
 from vqkit.data.splits import ArraySplit
 from vqkit.interfaces import DataSpec, Split, SplitName
-from vqkit.randomness import generator_for
 
 _CHUNK = 4096
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.errors import ConfigError, DataError
+from vqkit.image_io.values import one_hot_images
 from vqkit.interfaces import SPLITS, Batch, ConditionSpec, DataSpec, Split
 
 _CHUNK = 1024
@@ -86,12 +87,6 @@ class LabelMapSplit(Split):
     def names(self, indices: Tensor) -> list[str]:
         """The prefix and the number of each image."""
         return [f"{self._prefix}_{index:05d}" for index in indices.tolist()]
-
-
-def one_hot_images(label_maps: Tensor, components: int) -> Tensor:
-    """Label maps uint8 [B, H, W] (0: nothing) as images uint8 [B, C, H, W] of 0 and 255."""
-    values = torch.arange(1, components + 1, dtype=torch.uint8)
-    return (label_maps[:, None] == values[None, :, None, None]).to(torch.uint8).mul_(255)
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:

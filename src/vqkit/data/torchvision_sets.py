@@ -22,16 +22,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vqkit import distributed
 from vqkit.config import Settings
-from vqkit.data.files import PictureSize
+from vqkit.core import distributed
+from vqkit.core.torchvision_import import import_torchvision
 from vqkit.data.images import Found, StreamedSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare
-from vqkit.data.values import channel_names
 from vqkit.errors import DataError
+from vqkit.image_io.files import PictureSize
+from vqkit.image_io.values import channel_names
 from vqkit.interfaces import DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
-from vqkit.torchvision_import import import_torchvision
 
 _LOCAL_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS})
 

@@ -11,18 +11,18 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from vqkit.checkpoint import Loaded, digest, load_prior, write_model, write_prior
-from vqkit.codebook import tokenizer_of
-from vqkit.conditioning import KINDS, code_spec
 from vqkit.config import NamedOptions
+from vqkit.core.randomness import generator_for
 from vqkit.doctor import machine, priors, tokenizers
 from vqkit.doctor.checks import Check, Verdict, failed, ok
 from vqkit.doctor.pictures import random_images
-from vqkit.generate import Pipeline
+from vqkit.evaluation.codebook_usage import tokenizer_of
+from vqkit.inference.conditioning import KINDS, code_spec
+from vqkit.inference.pipeline import Pipeline
 from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Quantizer, Tokenizer
 from vqkit.priors.autoregressive import AutoregressivePrior
-from vqkit.randomness import generator_for
 from vqkit.registry import MODELS, PRIORS, QUANTIZERS
+from vqkit.storage.checkpoints import Loaded, digest, load_prior, write_model, write_prior
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from vqkit.atomic import write_atomically
+from vqkit.core.atomic import write_atomically
+from vqkit.core.precision import autocast, bf16_is_fast
+from vqkit.core.randomness import generator_for
+from vqkit.core.torchvision_import import import_torchvision
 from vqkit.doctor.checks import Verdict, failed, ok, warning
-from vqkit.precision import autocast, bf16_is_fast
-from vqkit.randomness import generator_for
-from vqkit.torchvision_import import import_torchvision
 
 LEAST_FREE = 2**30
 """Bytes that should be free where runs are written: a few checkpoints of a large model."""

@@ -10,15 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.checkpoint import Loaded
 from vqkit.config import HolesConfig, NamedOptions
+from vqkit.core.randomness import generator_for
+from vqkit.data.masking import sample_pixels
+from vqkit.data.subsets import align_conditions
 from vqkit.doctor.checks import Verdict, ok, warning
 from vqkit.errors import VQKitError
-from vqkit.held_out import align_conditions, open_split
+from vqkit.evaluation.held_out import open_split
 from vqkit.interfaces import Batch, DataSpec, Split
-from vqkit.masking import sample_pixels
-from vqkit.randomness import generator_for
-from vqkit.tasks.task import fixed_observed, settle_holes
+from vqkit.storage.checkpoints import Loaded
+from vqkit.training.tasks.task import fixed_observed, settle_holes
 
 MOST_IMAGES = 1000
 """Images of a split that are looked at, for what needs many."""

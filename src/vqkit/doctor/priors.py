@@ -12,16 +12,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.checkpoint import Loaded, digest
-from vqkit.conditioning import condition_kinds, conditioning_for, observed_maps
 from vqkit.config import ConditionConfig
 from vqkit.doctor.checks import Verdict, failed, ok, skipped, warning
 from vqkit.doctor.pictures import hidden_part
+from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
 from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer
+from vqkit.interfaces.priors import Method, Sampling
+from vqkit.interfaces.tasks import Moment
 from vqkit.priors.autoregressive import AutoregressivePrior
-from vqkit.sampling import Method, Sampling, choose, guide, gumbel_noise
-from vqkit.tasks.prior import PriorTask
-from vqkit.tasks.task import Moment, settle_holes
+from vqkit.priors.sampling import choose, guide, gumbel_noise
+from vqkit.storage.checkpoints import Loaded, digest
+from vqkit.training.tasks.prior import PriorTask
+from vqkit.training.tasks.task import settle_holes
 
 TOLERANCE = 1e-5
 """Largest difference between logits that should be the same, as a share of the largest of them (at least 1): float32 rounding."""

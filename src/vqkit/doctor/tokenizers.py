@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqkit.checkpoint import Loaded, digest, load_model, write_model
-from vqkit.codebook import LevelStatistics
-from vqkit.codes import check_codes
 from vqkit.doctor.checks import Verdict, failed, ok, skipped, warning
 from vqkit.doctor.pictures import hidden_part
-from vqkit.generate import Pipeline
+from vqkit.evaluation.codebook_usage import LevelStatistics
+from vqkit.inference.pipeline import Pipeline
 from vqkit.interfaces import Quantizer, Tokenizer
 from vqkit.quantizers.lookup import LookupQuantizer
+from vqkit.storage.checkpoints import Loaded, digest, load_model, write_model
+from vqkit.storage.code_files import check_codes
 
 NEAREST_TOLERANCE = 1e-4
 """Share by which the chosen code may be farther away than the nearest one: what float32 cannot tell apart."""

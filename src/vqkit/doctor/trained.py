@@ -9,18 +9,19 @@ from pathlib import Path
 
 import torch
 
-from vqkit.checkpoint import Loaded, LoadedPrior, load_model, load_prior, locate, read_header
-from vqkit.code_rates import uniform_rate, unigram_rate
-from vqkit.codebook import encode_images, level_statistics, run_directory, tokenizer_of
 from vqkit.doctor import priors, records, tokenizers
 from vqkit.doctor.checks import Check, Verdict, ok, skipped
 from vqkit.doctor.pictures import HeldOut, held_out
 from vqkit.errors import CheckpointError, ConfigError
-from vqkit.generate import BATCH_SIZE, Pipeline
+from vqkit.evaluation.code_rates import uniform_rate, unigram_rate
+from vqkit.evaluation.codebook_usage import encode_images, level_statistics, tokenizer_of
+from vqkit.evaluation.metrics import code_histogram
+from vqkit.inference.pipeline import BATCH_SIZE, Pipeline
+from vqkit.inference.sampler import check_tokenizer
 from vqkit.interfaces import Batch, Tokenizer
-from vqkit.metrics import code_histogram
 from vqkit.priors.autoregressive import AutoregressivePrior
-from vqkit.sampler import check_tokenizer
+from vqkit.storage.checkpoints import Loaded, LoadedPrior, load_model, load_prior, locate, read_header
+from vqkit.storage.runs import run_directory
 
 IMAGES = 32
 """Images for the checks of a model that need a few."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from vqkit.interfaces.data import SPLITS, Batch, Codes, ConditionSpec, DataSpec, ImageDataset, Split, SplitName, check_images
 from vqkit.interfaces.models import Autoencoder, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
-from vqkit.interfaces.steps import Learner, StepOutput
+from vqkit.interfaces.tasks import Learner, StepOutput
 
 __all__ = [
     "SPLITS",

@@ -5,10 +5,11 @@ Shapes: B images, C components, H x W pixels, D condition values or code dimensi
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import BaseModel
@@ -16,7 +17,10 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces.data import Codes, DataSpec
-from vqkit.interfaces.steps import Learner
+from vqkit.interfaces.tasks import Learner
+
+if TYPE_CHECKING:
+    from vqkit.models.likelihoods import Likelihood
 
 
 class Quantized(NamedTuple):
@@ -208,3 +212,37 @@ class Tokenizer(Autoencoder):
             moved += quantizer.reset_unused_codes(own[0] if quantizer.depth == 1 else torch.stack(own), generator)
             level += quantizer.depth
         return moved
+
+
+class GenerativeAutoencoder(Autoencoder):
+    """An autoencoder with a prior over what is in its bottleneck. `likelihood`: how it judges a pixel."""
+
+    likelihood: Likelihood
+
+    @abstractmethod
+    def sample(self, conditions: Tensor, seed: int = 0, first: int = 0, temperature: float = 1.0) -> Tensor:
+        """Expected images float32 [B, C, H, W] in [0, 1] of draws from the prior, for conditions [B, D] (NaN: unknown).
+
+        `first`: number of the first sample, so that a sample is a function of the seed, its number and its conditions, however the
+        samples are cut into batches; `temperature` multiplies the prior's deviation.
+        """
+
+    @abstractmethod
+    def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        """log p(x, z) - log q(z | x) in nats, float64 [samples, B], for draws z from the posterior of WHOLE images [B, C, H, W].
+
+        Their mean over the samples estimates the ELBO; see `bound`. `generator` draws on the CPU. Raises `ConfigError` where an
+        image has no probability (see `likelihoods.log_probability`).
+        """
+
+    def bound(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        """A lower bound on log p(x) in nats, float64 [B]: importance-weighted with `samples` draws; 1: the ELBO, in expectation.
+
+        Burda et al. 2016, "Importance Weighted Autoencoders", equation 8. Arguments and errors are those of `log_weights`.
+        """
+        return importance_bound(self.log_weights(images, conditions, samples, generator))
+
+
+def importance_bound(log_weights: Tensor) -> Tensor:
+    """The importance-weighted bound [B] of log weights [samples, B]: the logarithm of the mean weight."""
+    return log_weights.logsumexp(dim=0) - math.log(len(log_weights))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from pydantic import BaseModel
@@ -16,7 +16,68 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError, did_you_mean
 from vqkit.interfaces.data import Codes, ConditionSpec
-from vqkit.sampling import DEFAULT_SAMPLING, Sampling
+
+Method = Literal["cached", "fixed-point", "naive"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw codes. Raises `ConfigError` for a value that means nothing.
+
+    `temperature` divides the logits (below 1: safer, above 1: more varied); one number, or one for each level, coarse first;
+    `top_k`: only the k most probable codes; `top_p`: only the most probable codes that together have this probability (Holtzman et
+    al. 2020), after `top_k`;
+    `guidance_scale` s: logits u + s (c - u) from conditional c and unconditional u (Ho and Salimans 2022), before all else; 1: c;
+    `seed`: same seed, same samples; `method`: cached (fast and exact), fixed-point (Jacobi iterations over the whole grid, exact),
+    or naive (a full pass for every code, to check the others against).
+    """
+
+    temperature: float | tuple[float, ...] = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance_scale: float = 1.0
+    seed: int = 0
+    method: Method = "cached"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.temperature, list):  # as good as a tuple, but for comparing and hashing
+            object.__setattr__(self, "temperature", tuple(self.temperature))
+        temperatures = self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
+        if not temperatures:
+            raise ConfigError("There is no temperature in an empty tuple.", "Give one number, or one for each level.")
+        for temperature in temperatures:
+            if not 0 < temperature < float("inf"):
+                raise ConfigError(
+                    f"The temperature is {temperature:g}; it must be above 0.", "1 draws from the model as it is; 0.8 is safer."
+                )
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top-k is {self.top_k}; at least one code must be allowed.", "Leave it out to allow all codes.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ConfigError(f"top-p is {self.top_p:g}; it must be in (0, 1].", "0.95 leaves out the least probable 5%.")
+        if not 0 <= self.guidance_scale < float("inf"):
+            raise ConfigError(
+                f"The guidance scale is {self.guidance_scale:g}; it must be 0 or more.",
+                "1 is no guidance; 2 follows conditions more.",
+            )
+        if self.method not in get_args(Method):
+            raise ConfigError(f"There is no sampling method '{self.method}'.", f"Known: {', '.join(get_args(Method))}.")
+
+    def by_level(self, levels: Sequence[str]) -> tuple[Sampling, ...]:
+        """For each of the named levels, coarse first, the same with that level's temperature.
+
+        Raises `ConfigError` unless there is one temperature, or one for each level.
+        """
+        if not isinstance(self.temperature, tuple):
+            return (self,) * len(levels)
+        if len(self.temperature) != len(levels):
+            raise ConfigError(
+                f"{len(self.temperature)} temperatures were given for the levels of codes {', '.join(levels)}.",
+                "Give one number, or one for each level, the coarsest first.",
+            )
+        return tuple(replace(self, temperature=temperature) for temperature in self.temperature)
+
+
+DEFAULT_SAMPLING = Sampling()
 
 
 @dataclass(frozen=True)

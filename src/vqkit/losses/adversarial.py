@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from vqkit.config import LossConfig
 from vqkit.interfaces import Learner
+from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.layers.frozen import frozen
-from vqkit.losses.picture import Added, PictureLoss, Pictures
 
 
 class AdversarialLoss(PictureLoss):

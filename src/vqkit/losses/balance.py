@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqkit import distributed
+from vqkit.core import distributed
 
 _STABILISER = 1e-4
 _LARGEST = 1e4

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec
-from vqkit.losses.picture import Added, PictureLoss, Pictures
+from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.losses.vgg import SMALLEST_SIDE
 
 _TINY = 1e-8

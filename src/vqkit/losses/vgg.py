@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vqkit import distributed
+from vqkit.core import distributed
+from vqkit.core.torchvision_import import import_torchvision
 from vqkit.errors import ConfigError
-from vqkit.torchvision_import import import_torchvision
 
 SMALLEST_SIDE = 16
 """Pixels; the network halves a picture four times before its last features."""

@@ -34,17 +34,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqkit import likelihoods
+from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Learner, Reconstruction
 from vqkit.layers.frozen import frozen
-from vqkit.likelihoods import Likelihood
+from vqkit.models import likelihoods
 from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
 from vqkit.models.coding import Decoder, see
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.latent import build_foot, code_grid
+from vqkit.models.likelihoods import Likelihood
 from vqkit.models.vae import VAE
-from vqkit.randomness import generator_for
 from vqkit.registry import MODELS
 
 

@@ -19,14 +19,14 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vqkit import likelihoods
 from vqkit.config import NamedOptions, Settings
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokenizer
 from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
+from vqkit.layers.encoder_input import observed_pixels
 from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, Upsample
-from vqkit.masking import observed_pixels
+from vqkit.models import likelihoods
 from vqkit.quantizers.choice import QuantizerChoice
 
 

@@ -21,13 +21,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vqkit import distributed, likelihoods
-from vqkit.generative import GenerativeAutoencoder
+from vqkit.core import distributed
+from vqkit.core.randomness import generator_for
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
+from vqkit.interfaces.models import GenerativeAutoencoder
+from vqkit.models import likelihoods
 from vqkit.models.coding import Decoder, Encoder, NetworkOptions, check_stride, see, widths
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.models.gaussian import Gaussian
-from vqkit.randomness import generator_for
 
 _FIRST_WIDTH, _NARROWEST, _PACE = -2.0, -7.0, 10.0
 """Logarithm of the logistic width before training and at least, and how many times faster than a weight it is learned: it has far

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from vqkit import likelihoods
 from vqkit.interfaces import DataSpec, Learner, Reconstruction
 from vqkit.layers.frozen import frozen
+from vqkit.models import likelihoods
 from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
 from vqkit.models.vae import VAE
 from vqkit.registry import MODELS

@@ -19,7 +19,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.interfaces import EncoderPart
-from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look_everywhere
+from vqkit.interfaces.methods import Judgement, Method, View
+from vqkit.pretraining.method import Head, ProjectorOptions, look_everywhere
 from vqkit.registry import METHODS
 
 _LEAST_VARIANCE = 1e-8

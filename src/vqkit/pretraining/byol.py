@@ -21,7 +21,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vqkit.interfaces import EncoderPart
-from vqkit.pretraining.method import Head, Judgement, Method, ProjectorOptions, View, look_everywhere
+from vqkit.interfaces.methods import Judgement, Method, View
+from vqkit.pretraining.method import Head, ProjectorOptions, look_everywhere
 from vqkit.registry import METHODS
 
 

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vqkit.atomic import write_atomically
+from vqkit.core.atomic import write_atomically
 from vqkit.interfaces import DataSpec
 from vqkit.pretraining.probes import principal_plane
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqkit import distributed
+from vqkit.core import distributed
 
 
 def all_rows(rows: Tensor) -> Tensor:

@@ -5,30 +5,13 @@ Shapes: B images of this process, N images of all processes, C components, F cha
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
-
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from vqkit.config import Settings
-from vqkit.interfaces import EncoderPart
+from vqkit.interfaces.methods import View
 from vqkit.pretraining.global_rows import all_rows
-
-
-class View(NamedTuple):
-    """One view of each image: `images` float [B, C, H, W] in [0, 1], and `observed` bool [B, C, H, W], where they may be seen."""
-
-    images: Tensor
-    observed: Tensor
-
-
-class Judgement(NamedTuple):
-    """`loss`: the float32 scalar to minimise, of which the mean over the processes counts; `monitors`: scalars to be recorded."""
-
-    loss: Tensor
-    monitors: dict[str, Tensor]
 
 
 class ProjectorOptions(Settings):
@@ -36,19 +19,6 @@ class ProjectorOptions(Settings):
 
     hidden: int = Field(256, ge=1, description="Width of the projector's hidden layer.")
     dim: int = Field(128, ge=2, description="Dimensions of a projection, in which views are compared.")
-
-
-class Method(nn.Module, ABC):
-    """How an encoder learns from two views of each image. The networks of a method serve its training only.
-
-    It is built for an encoder, which is no part of it.
-    """
-
-    Options: ClassVar[type[BaseModel]]
-
-    @abstractmethod
-    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
-        """Judge an encoder by two views of the same images, in a training step; `progress`: share of the run that is done."""
 
 
 class Head(nn.Module):

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.config import ViewsConfig
+from vqkit.data.masking import sample_observed
 from vqkit.interfaces import DataSpec
-from vqkit.masking import sample_observed
-from vqkit.pretraining.method import View
+from vqkit.interfaces.methods import View
 
 _BLUR = (0.1 / 224, 2.0 / 224)
 """Least and largest deviation of the blur, as a share of the image's shorter side: SimCLR's for 224 pixels."""

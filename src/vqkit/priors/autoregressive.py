@@ -21,7 +21,8 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, Conditioning, Prior
-from vqkit.sampling import DEFAULT_SAMPLING, Sampling, choose, guide, gumbel_noise
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.priors.sampling import choose, guide, gumbel_noise
 
 Advance = Callable[[float], None]
 _LARGE_PRODUCT = 2**25

@@ -29,12 +29,11 @@ from torch import Tensor, nn
 from vqkit.config import Settings, describe_validation_error
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Tokenizer
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
 from vqkit.layers.residual import PositionEmbedding, ResidualBlock
 from vqkit.priors.autoregressive import Advance, AutoregressivePrior, Stepper
-from vqkit.priors.pixelcnn import PixelCNN, PixelCNNOptions
-from vqkit.priors.pixelcnn_stepper import PixelCNNStepper
+from vqkit.priors.pixelcnn import PixelCNN, PixelCNNOptions, PixelCNNStepper
 from vqkit.registry import PRIORS
-from vqkit.sampling import DEFAULT_SAMPLING, Sampling
 
 Value = TypeVar("Value")
 ByLevel = Annotated[

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from vqkit import distributed
+from vqkit.core import distributed
 from vqkit.quantizers.global_batch import GlobalBatch, draw_weighted
 from vqkit.quantizers.kmeans import assign, kmeans
 from vqkit.quantizers.lookup import LookupOptions, LookupQuantizer

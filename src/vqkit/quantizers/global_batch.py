@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqkit import distributed
+from vqkit.core import distributed
 
 
 class GlobalBatch:

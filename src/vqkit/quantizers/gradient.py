@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqkit import distributed
+from vqkit.core import distributed
 from vqkit.quantizers.codebook import CodebookOptions, LearnedCodebook
 from vqkit.quantizers.sphere import unit
 from vqkit.quantizers.straight_through import count_by_code

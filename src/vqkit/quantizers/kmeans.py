@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqkit import distributed
+from vqkit.core import distributed
 from vqkit.quantizers.global_batch import GlobalBatch, draw_distinct
 from vqkit.quantizers.nearest import nearest_codes
 from vqkit.quantizers.sphere import unit

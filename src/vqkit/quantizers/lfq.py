@@ -7,8 +7,8 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from vqkit import distributed
 from vqkit.config import Settings
+from vqkit.core import distributed
 from vqkit.interfaces import Quantized, Quantizer
 from vqkit.quantizers.bit_entropy import mean_code_entropy, mean_code_probabilities, negative_entropy
 from vqkit.quantizers.compiling import never_compiled

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqkit import distributed
+from vqkit.core import distributed
 from vqkit.quantizers.lookup import LookupOptions, LookupQuantizer
 from vqkit.quantizers.sphere import unit
 from vqkit.quantizers.unused import beside_used_codes

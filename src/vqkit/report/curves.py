@@ -14,7 +14,7 @@ from vqkit.report.history import Row, curve
 from vqkit.report.summary import Column, Table
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#663e14", "#000000")
-# Okabe and Ito (2008), as in vqkit.data.pictures, without their yellow, which cannot be seen as a line on white.
+# Okabe and Ito (2008), as in vqkit.image_io.pictures, without their yellow, which cannot be seen as a line on white.
 _STYLES = ("-", "--", ":")
 _WIDTH = 8.0
 """Inches."""

@@ -11,14 +11,14 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 import vqkit
-from vqkit.atomic import write_text
-from vqkit.bounds import Bounds, measure_bounds
-from vqkit.checkpoint import Loaded
+from vqkit.core.atomic import write_text
 from vqkit.errors import ConfigError
-from vqkit.evaluate import Evaluation, evaluate
-from vqkit.generative import GenerativeAutoencoder
-from vqkit.held_out import Progress, open_split, silent
+from vqkit.evaluation.autoencoder import Evaluation, evaluate
+from vqkit.evaluation.bounds import Bounds, measure_bounds
+from vqkit.evaluation.held_out import Progress, open_split, silent
 from vqkit.interfaces import DataSpec
+from vqkit.interfaces.models import GenerativeAutoencoder
+from vqkit.storage.checkpoints import Loaded
 
 FILE = "report.json"
 """What is kept beside a run."""

@@ -21,7 +21,7 @@ from vqkit.report.summary import Spread, Table
 _ROW_WIDTH = 880
 """CSS pixels that a row of pictures may be wide."""
 _GAP = 2
-"""Pixels between the pictures of a row, as `vqkit.data.pictures.grid` leaves them."""
+"""Pixels between the pictures of a row, as `vqkit.image_io.pictures.grid` leaves them."""
 _CAPTIONS = {
     "psnr_db": "Quality of what was filled in: PSNR of the missing part alone, mean over seeds; bars are deviations over seeds.",
     "ssim": "Quality of what was filled in: SSIM of the missing part alone, mean over seeds; bars are deviations over seeds.",

@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqkit.checkpoint import Loaded
-from vqkit.data.pictures import composite, grid
-from vqkit.evaluate import Scenario, scenarios
-from vqkit.generate import Pipeline
-from vqkit.generative import GenerativeAutoencoder
-from vqkit.held_out import open_split
-from vqkit.model_sampler import ModelSampler
+from vqkit.evaluation.autoencoder import Scenario, scenarios
+from vqkit.evaluation.held_out import open_split
+from vqkit.image_io.pictures import composite, grid
+from vqkit.inference.model_sampler import ModelSampler
+from vqkit.inference.pipeline import Pipeline
+from vqkit.inference.postprocess import settle
+from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.report.measuring import hidden_parts
-from vqkit.settling import settle
+from vqkit.storage.checkpoints import Loaded
 
 COUNT = 12
 """Images that every model fills in, and that it draws."""

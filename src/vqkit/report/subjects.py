@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vqkit.checkpoint import locate, read_header
 from vqkit.config import EncoderConfig, RunConfig, load_config
 from vqkit.data.opening import typed_as
 from vqkit.errors import CheckpointError, ConfigError, DataError
-from vqkit.training import CONFIG_FILE, resolve
+from vqkit.storage.checkpoints import locate, read_header
+from vqkit.training.resolving import resolve
+from vqkit.training.resuming import CONFIG_FILE
 
 
 class Subject(NamedTuple):

@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 import torch
 
-from vqkit.atomic import write_atomically, write_text
-from vqkit.checkpoint import Loaded, load_model
 from vqkit.config import RunConfig, dump_yaml, read_config_file
+from vqkit.core.atomic import write_atomically, write_text
 from vqkit.data.opening import typed_as
-from vqkit.data.pictures import rows_figure, save_picture
 from vqkit.errors import VQKitError
-from vqkit.held_out import Progress, silent
+from vqkit.evaluation.held_out import Progress, silent
+from vqkit.image_io.pictures import rows_figure, save_picture
 from vqkit.report.curves import comparison, loss_curves, validation_curves
 from vqkit.report.history import Row, read_history, training_seconds
 from vqkit.report.measuring import Protocol, measure
@@ -29,8 +28,9 @@ from vqkit.report.pictures import Pictures
 from vqkit.report.results import Result, failed_result, results_of, to_csv
 from vqkit.report.subjects import Subject, read_config
 from vqkit.report.summary import COST, INSIDE, QUALITY, WHOLE, Table, table
-from vqkit.runs import checkpoints
-from vqkit.training import CONFIG_FILE
+from vqkit.storage.checkpoints import Loaded, load_model
+from vqkit.storage.runs import checkpoints
+from vqkit.training.resuming import CONFIG_FILE
 
 _DOTS_AN_INCH = 110
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from rich.console import Console
 
 from vqkit.config import PretrainingRunConfig, RunConfig
+from vqkit.core.precision import choose_device
 from vqkit.errors import TrainingError
-from vqkit.held_out import Progress, silent
-from vqkit.precision import choose_device
+from vqkit.evaluation.held_out import Progress, silent
 from vqkit.report.measuring import Protocol
 from vqkit.report.page import About
 from vqkit.report.subjects import Subject

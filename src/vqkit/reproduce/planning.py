@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from vqkit import runs
 from vqkit.config import EncoderConfig, NamedOptions, PretrainingRunConfig, RunConfig, load_config, merge
 from vqkit.data.opening import name_data, open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import METHODS, MODELS
 from vqkit.reproduce.presets import Adaptation, Preset
-from vqkit.training import CONFIG_FILE, resolve
+from vqkit.storage import runs
+from vqkit.training.resolving import resolve
+from vqkit.training.resuming import CONFIG_FILE
 
 Config = TypeVar("Config", RunConfig, PretrainingRunConfig)
 

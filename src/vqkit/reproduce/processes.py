@@ -12,8 +12,8 @@ import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from vqkit.atomic import write_text
 from vqkit.config import dump_yaml
+from vqkit.core.atomic import write_text
 from vqkit.errors import Interrupted, TrainingError
 from vqkit.reproduce.planning import Job, whole_config
 

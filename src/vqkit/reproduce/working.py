@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from vqkit.core.memory import fitting
 from vqkit.errors import ConfigError, Interrupted, VQKitError
-from vqkit.memory import fitting
 from vqkit.reproduce.planning import Job, is_finished
 
 Train = Callable[[Job], Generator[str, None, None]]

@@ -1,0 +1,53 @@
+"""The configuration of a run: what may be set, what it means, and how files and the command line are merged. No torch here.
+
+A configuration is frozen, refuses keys it does not know, and is written whole into `run.yaml`. Settings of a model, a
+quantizer, a prior or a data set live beside its class (its `Options`); here they are a name and the rest.
+"""
+
+from __future__ import annotations
+
+from vqkit.config.files import apply_override, dump_yaml, load_config, merge, parse_yaml, read_config_file
+from vqkit.config.groups import (
+    DEFAULT_EPOCHS,
+    ConditionConfig,
+    EncoderConfig,
+    HolesConfig,
+    LevelsConfig,
+    LossConfig,
+    MaskingConfig,
+    PretrainingLoopConfig,
+    PriorTrainingConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    ViewsConfig,
+)
+from vqkit.config.runs import AnyRunConfig, PretrainingRunConfig, PriorRunConfig, RunConfig
+from vqkit.config.settings import NamedOptions, Settings, describe_validation_error
+
+__all__ = [
+    "DEFAULT_EPOCHS",
+    "AnyRunConfig",
+    "ConditionConfig",
+    "EncoderConfig",
+    "HolesConfig",
+    "LevelsConfig",
+    "LossConfig",
+    "MaskingConfig",
+    "NamedOptions",
+    "PretrainingLoopConfig",
+    "PretrainingRunConfig",
+    "PriorRunConfig",
+    "PriorTrainingConfig",
+    "RunConfig",
+    "Settings",
+    "TokenizerConfig",
+    "TrainingConfig",
+    "ViewsConfig",
+    "apply_override",
+    "describe_validation_error",
+    "dump_yaml",
+    "load_config",
+    "merge",
+    "parse_yaml",
+    "read_config_file",
+]

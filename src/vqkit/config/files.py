@@ -1,0 +1,126 @@
+"""Configurations as YAML: read safely, merged from a file, flags and `--set`, and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vqkit.config.runs import RunConfig
+from vqkit.config.settings import NamedOptions, Settings, describe_validation_error
+from vqkit.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, except that `3e-4` is a number and not a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Read YAML safely. Raises `ConfigError` naming `source` and the line when it is not YAML."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with one more number format
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{source}{line} is not valid YAML.", "Check indentation, colons and quotes there.") from None
+
+
+def dump_yaml(settings: BaseModel) -> str:
+    """The settings as YAML, in the order of their definition."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises `ConfigError` when it is missing, unreadable or no mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"The configuration file {path} cannot be read: {reason}.", "See configs/ for examples.") from None
+    content = parse_yaml(text, str(path))
+    if content is None:  # an empty file, or one of comments only
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path} holds a {type(content).__name__} where a mapping of settings is expected.", "See configs/ for examples."
+        )
+    return content
+
+
+def apply_override(settings: dict[str, Any], override: str) -> None:
+    """Set `a.b.c=VALUE` in nested mappings, in place; the value is read as YAML. Raises `ConfigError` when there is no `=`."""
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"'--set {override}' has no KEY=VALUE.", "Write for example --set model.quantizer.num_codes=1024.")
+    parts = key.strip().split(".")
+    node = settings
+    for part in parts[:-1]:
+        child = node.get(part)
+        if not isinstance(child, dict):
+            child = {} if child is None else {"name": child}
+            node[part] = child
+        node = child
+    node[parts[-1]] = parse_yaml(text, f"--set {key}")
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` on top, nested mappings merged. Another `name` in a group replaces that group whole.
+
+    `model: vae` is short for `model: {name: vae}`: where one side has the name and the other a group, they merge as groups.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        present = merged.get(key)
+        if isinstance(present, str) and isinstance(value, Mapping):
+            present = {"name": present}
+        elif isinstance(present, Mapping) and isinstance(value, str):
+            value = {"name": value}
+        if isinstance(present, Mapping) and isinstance(value, Mapping):
+            renamed = "name" in value and value["name"] != present.get("name", value["name"])
+            merged[key] = dict(value) if renamed else merge(present, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _merge_lengths(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`merge`, except that `steps` over `epochs`, or the other way round, replaces it: a run has one length."""
+    merged = merge(base, over)
+    before, after = base.get("training"), over.get("training")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for length, other in (("epochs", "steps"), ("steps", "epochs")):
+            if after.get(length) is not None and other not in after:
+                merged["training"][other] = None
+    return merged
+
+
+def load_config(
+    path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str], schema: type[Settings] = RunConfig
+) -> Any:
+    """The configuration of a run: the file's settings, the command line's flags over them, `--set` over both.
+
+    `overrides` is a nested mapping of flags that were really typed. Raises `ConfigError` naming a wrong key or value.
+    """
+    typed: dict[str, Any] = {}
+    for assignment in assignments:
+        apply_override(typed, assignment)
+    # The default names come first, so that settings without a name belong to them and another name drops them.
+    defaults = {group: field.default for group, field in schema.model_fields.items()}
+    settings = {group: value.model_dump() for group, value in defaults.items() if isinstance(value, NamedOptions)}
+    for layer in (read_config_file(path) if path else {}, overrides, typed):
+        settings = _merge_lengths(settings, layer)
+    try:
+        return schema.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(*describe_validation_error(error, schema, "the configuration")) from None

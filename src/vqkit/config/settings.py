@@ -1,0 +1,60 @@
+"""What every group of settings is: frozen, documented, unknown keys refused; and what a wrong setting is answered with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: frozen, documented, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+
+class NamedOptions(BaseModel):
+    """The name of a registered part and its own settings, which the part itself checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    name: str = Field(description="A name of the registry; `vqkit models` lists them.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings without the name."""
+        return dict(self.model_extra or {})
+
+
+def describe_validation_error(error: ValidationError, schema: type[BaseModel], subject: str) -> tuple[str, str]:
+    """A sentence and a hint for the first thing that pydantic found wrong."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    key = ".".join(place) or "it"
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(schema, place[:-1])
+        close = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
+        guess = f"Did you mean '{'.'.join([*place[:-1], close[0]])}'? " if close else ""
+        return f"{subject[0].upper()}{subject[1:]} has no setting '{key}'.", f"{guess}Known here: {', '.join(known) or 'none'}."
+    reason = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] in ("value_error", "missing") else f" (given: {first['input']!r})"
+    return (
+        f"In {subject}, {key}: {reason[0].lower()}{reason[1:]}{given}.",
+        "See the configuration reference in docs/configuration.md.",
+    )
+
+
+def _keys_at(schema: type[BaseModel], place: Sequence[str]) -> list[str]:
+    """Names of the settings of the group at `place` below `schema`."""
+    for part in place:
+        field = schema.model_fields.get(part)
+        if field is None:
+            return []
+        candidates = [field.annotation, *get_args(field.annotation)]
+        groups = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if not groups:
+            return []
+        schema = groups[0]
+    return list(schema.model_fields)

@@ -1,0 +1,1 @@
+"""What everything stands on: atomic files, processes, memory, arithmetic and random draws."""

@@ -1,0 +1,134 @@
+"""What is observed: keep-sets of components, boxes, strokes and halves, and how masking grows during training.
+
+`observed` is bool [B, C, H, W] and True where a pixel is known, everywhere in vqkit. All draws are vectorised over the batch.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from vqkit.config import HolesConfig, MaskingConfig
+
+PIXEL_KINDS = ("boxes", "free-form", "half")
+BOX_SIDE = (0.15, 0.35)
+"""Shortest and longest side of a box, as a share of the image's side (the cat inpainting study's values)."""
+
+
+def mask_probability(config: MaskingConfig, epoch: float) -> float:
+    """Share of masked samples at a (fractional) epoch: linear from 0 to `max` over the warm-up."""
+    if config.warmup_epochs == 0:
+        return config.max
+    return config.max * min(1.0, epoch / config.warmup_epochs)
+
+
+def sample_observed(
+    shape: tuple[int, int, int, int], probability: float, config: HolesConfig, generator: torch.Generator
+) -> Tensor:
+    """Draw what is observed in training: each sample is masked with `probability`, the others are whole.
+
+    `shape` is (B, C, H, W). Returns bool [B, C, H, W].
+    """
+    masked = torch.rand(shape[0], generator=generator) < probability
+    return sample_parts(shape, config, generator) | ~masked[:, None, None, None]
+
+
+def sample_parts(shape: tuple[int, int, int, int], config: HolesConfig, generator: torch.Generator) -> Tensor:
+    """Draw what is observed of images that are all masked: bool [B, C, H, W] of `shape` (B, C, H, W)."""
+    if config.kind not in ("auto", "components", "components-or-boxes"):
+        return sample_pixels(shape, config.kind, generator).expand(shape)
+    kept = keep_sets(shape[0], shape[1], config.keep, generator)[:, :, None, None].expand(shape)
+    if config.kind != "components-or-boxes":
+        return kept
+    either = torch.rand(shape[0], generator=generator)[:, None, None, None] < 0.5
+    return torch.where(either, kept, sample_pixels(shape, "boxes", generator))
+
+
+def keep_sets(batch: int, components: int, keep: str, generator: torch.Generator) -> Tensor:
+    """Which components each sample keeps, bool [B, C].
+
+    `one`: exactly one, uniform. `any`: their number is uniform over 1 ... C-1, then which ones is uniform.
+    A single component is always kept.
+    """
+    order = torch.rand(batch, components, generator=generator).argsort(dim=1).argsort(dim=1)
+    most = max(1, components - 1)
+    count = torch.randint(1, most + 1, (batch,), generator=generator) if keep == "any" else torch.ones(batch, dtype=torch.int64)
+    return order < count[:, None]
+
+
+def mask_components(images: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
+    """The component-masking study's own operation: with probability `p` keep one component of a sample and zero the others.
+
+    `images` [B, C, H, W]; returns a tensor of the same shape. vqkit's models also see which parts are missing: see
+    `sample_observed`.
+    """
+    generator = generator or torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
+    batch, components, height, width = images.shape
+    observed = sample_observed((batch, components, height, width), p, MaskingConfig(keep="one"), generator)
+    return images * observed.to(images.device)
+
+
+def sample_pixels(shape: tuple[int, int, int, int], kind: str, generator: torch.Generator) -> Tensor:
+    """A hole in each sample of the given kind, the same in all channels: bool [B, 1, H, W], True outside the hole."""
+    batch, _, height, width = shape
+    if kind == "boxes":
+        return _boxes(batch, height, width, generator)
+    if kind == "free-form":
+        return _strokes(batch, height, width, generator)
+    if kind == "half":
+        return _halves(batch, height, width, generator)
+    choice = torch.randint(len(PIXEL_KINDS), (batch,), generator=generator)[:, None, None, None]
+    drawn = torch.stack([sample_pixels(shape, each, generator) for each in PIXEL_KINDS])
+    return drawn.gather(0, choice[None].expand(1, batch, 1, height, width))[0]
+
+
+def _boxes(batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """One box each, sides uniform in `BOX_SIDE` of the image's, anywhere inside it."""
+    low, high = BOX_SIDE
+    side = low + (high - low) * torch.rand(batch, 2, generator=generator)
+    size = (side * torch.tensor([height, width])).round().clamp_min(1)
+    start = (torch.rand(batch, 2, generator=generator) * (torch.tensor([height, width]) - size + 1)).floor()
+    rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
+    top, left = start[:, 0, None, None], start[:, 1, None, None]
+    inside = (rows >= top) & (rows < top + size[:, 0, None, None]) & (columns >= left) & (columns < left + size[:, 1, None, None])
+    return ~inside[:, None]
+
+
+def _strokes(batch: int, height: int, width: int, generator: torch.Generator, segments: int = 6) -> Tensor:
+    """One thick random walk each: a chain of straight strokes whose direction turns a little at every joint."""
+    extent = torch.tensor([height, width], dtype=torch.float32)
+    joints = [torch.rand(batch, 2, generator=generator) * extent]
+    angle = torch.rand(batch, generator=generator) * 2 * torch.pi
+    for _ in range(segments):
+        angle = angle + (torch.rand(batch, generator=generator) - 0.5) * 2
+        length = (0.1 + 0.2 * torch.rand(batch, generator=generator)) * min(height, width)
+        step = torch.stack([angle.sin(), angle.cos()], dim=1) * length[:, None]
+        joints.append((joints[-1] + step).clamp(torch.zeros(2), extent))
+    radius = (0.03 + 0.05 * torch.rand(batch, generator=generator)) * min(height, width)
+    grid = torch.stack(torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij"), dim=-1)
+    hole = torch.zeros(batch, height, width, dtype=torch.bool)
+    for start, end in pairwise(joints):
+        along = (end - start)[:, None, None]
+        offset = grid[None] - start[:, None, None]
+        share = ((offset * along).sum(-1) / along.square().sum(-1).clamp_min(1e-6)).clamp(0, 1)
+        distance = (offset - share[..., None] * along).norm(dim=-1)
+        hole |= distance <= radius[:, None, None].clamp_min(0.75)
+    return ~hole[:, None]
+
+
+def _halves(batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """The upper, lower, left or right half of each is hidden."""
+    side = torch.randint(4, (batch,), generator=generator)[:, None, None]
+    rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
+    vertical = torch.where(side == 0, rows < height // 2, rows >= height - height // 2)
+    horizontal = torch.where(side == 2, columns < width // 2, columns >= width - width // 2)
+    return ~torch.where(side < 2, vertical, horizontal)[:, None]
+
+
+def observed_components(keep: list[int], shape: tuple[int, int, int, int]) -> Tensor:
+    """Exactly the components at the positions `keep` are observed: bool [B, C, H, W]."""
+    kept = torch.zeros(shape[1], dtype=torch.bool)
+    kept[keep] = True
+    return kept[None, :, None, None].expand(shape)

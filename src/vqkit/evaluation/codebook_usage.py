@@ -1,0 +1,261 @@
+"""What became of a codebook: which codes are used, how often and where, and what they look like.
+
+A code means nothing by itself: a decoder turns it into pixels together with its neighbours. So a code is drawn as it occurs: real
+images in which it was chosen are decoded whole, and its cell is cut out with one cell around it, framed; beside these, their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from vqkit.core.atomic import write_atomically
+from vqkit.core.randomness import generator_for
+from vqkit.errors import CheckpointError
+from vqkit.evaluation.held_out import Progress, numbered_batches, silent
+from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
+from vqkit.image_io.pictures import composite, rows_figure, save_picture
+from vqkit.interfaces import Codes, Split, Tokenizer
+from vqkit.storage.checkpoints import Loaded, write_model
+from vqkit.storage.runs import MODEL_FILE
+
+CODES_DRAWN = 12
+"""Codes in each of the two pictures of a level."""
+OCCURRENCES = 24
+"""Occurrences of a code that its mean patch is taken over, of which the first `SHOWN` are drawn."""
+SHOWN = 7
+_PATCH_SIDE = 72
+_OUTSIDE = 232
+_FRAME = (220, 0, 60)
+_COUNTERS_AT_ONCE = 2**22
+
+
+class Encoded(NamedTuple):
+    """A split as its codes: for each level int32 [N, h, w] on the CPU; and the mean of its images, float32 [C, H, W] in [0, 1]."""
+
+    levels: Codes
+    mean_image: Tensor
+
+
+@dataclass(frozen=True)
+class LevelStatistics:
+    """Use of the codes of one level over a split.
+
+    `counts` of the K codes; `unused` are those never chosen; `usage` the share of the others; `perplexity` = 2 ** `entropy_bits`;
+    `position_entropy_bits` [h][w]: entropy of the codes at each place of the grid.
+    """
+
+    name: str
+    grid: tuple[int, int]
+    num_codes: int
+    used: int
+    usage: float
+    perplexity: float
+    entropy_bits: float
+    position_entropy_bits: list[list[float]]
+    unused: list[int]
+    counts: list[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def tokenizer_of(loaded: Loaded) -> Tokenizer:
+    """The loaded model. Raises `CheckpointError` if it has no codes."""
+    if isinstance(loaded.model, Tokenizer):
+        return loaded.model
+    raise CheckpointError(f"The model in {loaded.path} has no codes.", "Name a run of a VQ model, such as vqvae, with --run.")
+
+
+@torch.inference_mode()
+def encode_images(model: Tokenizer, images: Split, batch_size: int, device: torch.device, progress: Progress = silent) -> Encoded:
+    """The codes of all images of a split, seen whole."""
+    levels: list[list[Tensor]] = [[] for _ in model.level_names]
+    total = torch.zeros(len(model.spec.components), model.spec.height, model.spec.width, dtype=torch.float64, device=device)
+    for _, batch in numbered_batches(images, batch_size, progress):
+        shown = batch.to(device).images
+        total += shown.sum(0, dtype=torch.float64)
+        for store, codes in zip(levels, model.encode(shown, torch.ones_like(shown, dtype=torch.bool)), strict=True):
+            store.append(codes.to("cpu", torch.int32))
+    return Encoded(tuple(torch.cat(store) for store in levels), (total / len(images)).float().cpu())
+
+
+def level_statistics(name: str, codes: Tensor, num_codes: int) -> LevelStatistics:
+    """Statistics of one level's codes, int [N, h, w]."""
+    counts = code_histogram(codes, num_codes)
+    return LevelStatistics(
+        name=name,
+        grid=(codes.shape[1], codes.shape[2]),
+        num_codes=num_codes,
+        used=int((counts > 0).sum()),
+        usage=float(usage(counts)),
+        perplexity=float(perplexity(counts)),
+        entropy_bits=float(entropy_bits(counts)),
+        position_entropy_bits=position_entropy(codes, num_codes).tolist(),
+        unused=(counts == 0).nonzero().flatten().tolist(),
+        counts=counts.tolist(),
+    )
+
+
+def position_entropy(codes: Tensor, num_codes: int) -> Tensor:
+    """Entropy in bits of the codes at each position over the images, float64 [h, w], of codes int [N, h, w]."""
+    columns = codes.flatten(1).T
+    entropies = []
+    # A counter for each position and code at once would be too many for fine grids and large codebooks.
+    for part in torch.split(columns, max(1, _COUNTERS_AT_ONCE // num_codes)):
+        numbers = part.long() + num_codes * torch.arange(len(part))[:, None]
+        counts = torch.bincount(numbers.flatten(), minlength=len(part) * num_codes)
+        entropies.append(entropy_bits(counts.view(len(part), num_codes)))
+    return torch.cat(entropies).view(codes.shape[1:])
+
+
+def most_used(counts: Tensor, number: int) -> list[int]:
+    """Up to `number` codes in falling order of their counts [K], ties by number; never chosen ones left out."""
+    order = counts.argsort(descending=True, stable=True)
+    return order[counts[order] > 0][:number].tolist()
+
+
+def least_used(counts: Tensor, number: int) -> list[int]:
+    """Up to `number` codes in rising order of their counts [K], ties by number; never chosen ones left out."""
+    order = counts.argsort(stable=True)
+    return order[counts[order] > 0][:number].tolist()
+
+
+@torch.inference_mode()
+def draw_codes(model: Tokenizer, levels: Codes, level: int, codes: Sequence[int], device: torch.device) -> Image.Image:
+    """A figure with a row for each of these codes of a level: its mean patch, and patches of images in which it was chosen.
+
+    `levels`: codes int [N, h, w] of each level of the same N images; conditions are unknown to the decoder.
+    """
+    counts = code_histogram(levels[level], model.cardinalities[level])
+    rows = []
+    for code in codes:
+        patches = code_patches(model, levels, level, code, device)
+        percentage = 100 * int(counts[code]) / int(counts.sum())
+        rows.append((f"{code}: {percentage:.2g} %", _framed(patches, model, level)))
+    return rows_figure(rows, scale=1, titles=["mean", "in images"])
+
+
+def code_patches(model: Tokenizer, levels: Codes, level: int, code: int, device: torch.device) -> Tensor:
+    """A code as it is decoded where it occurs: uint8 [1 + n, 3, 3 * cell, 3 * cell], the mean patch first, then up to `SHOWN`.
+
+    The occurrences are spread evenly over the images. What lies outside of an image is grey.
+    """
+    places = (levels[level] == code).nonzero()
+    chosen = places[torch.linspace(0, len(places) - 1, min(OCCURRENCES, len(places))).round().long()]
+    grids = tuple(each[chosen[:, 0]].long().to(device) for each in levels)
+    unknown = torch.full((len(chosen), len(model.spec.conditions)), torch.nan, device=device)
+    pictures = composite(model.decode(grids, unknown).cpu(), model.spec)
+    height, width = _cell(model, level)
+    padded = F.pad(pictures, (width, width, height, height), value=_OUTSIDE)
+    patches = torch.stack(
+        [
+            picture[:, row * height : (row + 3) * height, column * width : (column + 3) * width]
+            for picture, (_, row, column) in zip(padded, chosen.tolist(), strict=True)
+        ]
+    )
+    mean = patches.float().mean(0, keepdim=True).round().to(torch.uint8)
+    return torch.cat([mean, patches[:SHOWN]])
+
+
+def _cell(model: Tokenizer, level: int) -> tuple[int, int]:
+    """Height and width in pixels that one code of a level stands for."""
+    rows, columns = model.code_shapes[level]
+    return model.spec.height // rows, model.spec.width // columns
+
+
+def _framed(patches: Tensor, model: Tokenizer, level: int) -> Tensor:
+    """The patches enlarged, with a frame around the cell in their middle."""
+    height, width = _cell(model, level)
+    scale = max(1, round(_PATCH_SIDE / (3 * max(height, width))))
+    enlarged = patches.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    top, left = height * scale, width * scale
+    ring = torch.zeros(enlarged.shape[2:], dtype=torch.bool)
+    ring[top - 1 : 2 * top + 1, left - 1 : 2 * left + 1] = True
+    ring[top : 2 * top, left : 2 * left] = False
+    return torch.where(ring, torch.tensor(_FRAME, dtype=torch.uint8)[:, None, None], enlarged)
+
+
+def usage_plot(statistics: LevelStatistics) -> Figure:
+    """The counts of the codes in falling order, on a logarithmic scale, and where they would lie were all used alike."""
+    counts = sorted((count for count in statistics.counts if count), reverse=True)
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.step(range(1, len(counts) + 1), counts, where="mid", color="#0072b2")
+    axes.axhline(sum(counts) / statistics.num_codes, color="#999999", linestyle="--", linewidth=1, label="all alike")
+    if statistics.unused:
+        axes.axvspan(len(counts) + 0.5, statistics.num_codes + 0.5, color="#d55e00", alpha=0.15, label="never chosen")
+    axes.set(yscale="log", xlim=(0.5, statistics.num_codes + 0.5), xlabel="codes, most used first", ylabel="times chosen")
+    axes.set_title(
+        f"{statistics.name}: {statistics.used} of {statistics.num_codes} used, perplexity {statistics.perplexity:.1f}", fontsize=10
+    )
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def entropy_map(statistics: LevelStatistics, mean_picture: Tensor) -> Figure:
+    """The entropy of the codes at each position, beside the mean picture uint8 [3, H, W] of the images."""
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.imshow(mean_picture.permute(1, 2, 0).numpy())
+    left.set_title("mean of the images", fontsize=10)
+    drawn = right.imshow(statistics.position_entropy_bits, cmap="viridis", vmin=0)
+    right.set_title(f"{statistics.name}: entropy at each position", fontsize=10)
+    figure.colorbar(drawn, ax=right, label="bits")
+    for axes in (left, right):
+        axes.set_axis_off()
+    return figure
+
+
+def write_pictures(
+    model: Tokenizer, encoded: Encoded, statistics: Sequence[LevelStatistics], out: Path, device: torch.device
+) -> list[Path]:
+    """Draw every level into the directory `out` and return the files: usage, entropy, most used and least used codes."""
+    mean_picture = composite(encoded.mean_image[None], model.spec)[0]
+    written: list[Path] = []
+    for level, values in enumerate(statistics):
+        plots = {"usage": usage_plot(values), "entropy": entropy_map(values, mean_picture)}
+        for name, figure in plots.items():
+            written.append(out / f"{values.name}_{name}.png")
+            with write_atomically(written[-1]) as temporary:
+                figure.savefig(temporary, dpi=120)
+        counts = torch.tensor(values.counts)
+        for name, codes in {"most_used": most_used(counts, CODES_DRAWN), "least_used": least_used(counts, CODES_DRAWN)}.items():
+            written.append(out / f"{values.name}_{name}.png")
+            save_picture(draw_codes(model, encoded.levels, level, codes, device), written[-1])
+    return written
+
+
+def reset_unused(loaded: Loaded, statistics: Sequence[LevelStatistics], seed: int = 0) -> tuple[int, Path | None]:
+    """Move the codes that were never chosen onto much used ones, and save the model beside the old one.
+
+    Returns how many codes were moved and the new `model.safetensors`, or 0 and None when all codes are in use. The old
+    checkpoint stays as it is; the loaded model in memory changes. Raises `ConfigError` for codes that are fixed, and `OSError`
+    when it cannot write.
+    """
+    counts = tuple(torch.tensor(level.counts) for level in statistics)
+    if not any(level.unused for level in statistics):
+        return 0, None
+    moved = tokenizer_of(loaded).reset_unused_codes(counts, generator_for(seed, "reset unused codes"))
+    path = _fresh_directory(loaded.path) / MODEL_FILE
+    write_model(path, loaded.model, loaded.data)
+    return moved, path
+
+
+def _fresh_directory(checkpoint: Path) -> Path:
+    """A directory beside that of the checkpoint which does not exist yet, by a name that training does not take for its own."""
+    old = checkpoint.parent if checkpoint.parent.name else checkpoint.resolve().parent
+    name, number = f"reset-{old.name}", 1
+    while (old.parent / name).exists():
+        number += 1
+        name = f"reset-{old.name}-{number}"
+    return old.parent / name

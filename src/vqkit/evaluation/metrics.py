@@ -1,0 +1,220 @@
+"""What is measured: errors on the missing part of images, overlap of shapes, and use of codes.
+
+Everywhere: `prediction` and `target` are float [B, C, H, W] in [0, 1]; `judged` is bool [B, C, H, W] (or broadcastable to it),
+True where an error counts, which for a filled-in image is `~observed`; None judges everything. docs/evaluation.md has the formulas.
+
+Conventions, chosen so that no figure is ever undefined: nothing judged means no error (MSE 0, SSIM 1); two empty shapes
+agree (IoU and Dice 1); PSNR never exceeds `MAX_PSNR`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vqkit.core.distributed import all_reduce
+from vqkit.core.torchvision_import import import_torchvision
+from vqkit.errors import DataError
+
+THRESHOLD = 0.5
+"""A pixel of a binary component is set where its probability is at least this."""
+MAX_PSNR = 100.0
+"""Decibels given to an image without error, and the most any image can have."""
+WINDOW_REACH = 5
+"""Pixels that SSIM's Gaussian window reaches to each side: Wang et al. 2004, section III.C."""
+
+
+def mean_squared_error(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
+    """Mean squared error of each image over its judged pixels, float64 [B]."""
+    total, count = _sum_of_squares(prediction, target, judged)
+    return total / count.clamp_min(1)
+
+
+def peak_signal_to_noise(mse: Tensor) -> Tensor:
+    """PSNR in decibels for a peak value of 1, at most `MAX_PSNR`, of mean squared errors of any shape: 10 log10(1 / MSE)."""
+    return -10 * mse.clamp_min(10 ** (-MAX_PSNR / 10)).log10()
+
+
+def structural_similarity(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
+    """SSIM of each image over its judged pixels, float64 [B]: the mean there of `similarity_map`.
+
+    The windows of judged pixels reach into their surroundings, so that `prediction` should hold the known pixels elsewhere.
+    """
+    similarity = similarity_map(prediction, target).double()
+    if judged is None:
+        return similarity.flatten(1).mean(1)
+    weights = judged.expand_as(similarity)
+    count = weights.flatten(1).sum(1)
+    mean = (similarity * weights).flatten(1).sum(1) / count.clamp_min(1)
+    return torch.where(count > 0, mean, torch.ones_like(mean))
+
+
+def similarity_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity around each pixel, float32 [B, C, H, W] in [-1, 1] (Wang et al. 2004, equation 13).
+
+    Gaussian window of 11 x 11 pixels, deviation 1.5, each channel by itself; images are mirrored at their borders, so that every
+    pixel has a value. It is torchmetrics' full SSIM image; sides shorter than 6 pixels cannot be mirrored and raise `DataError`.
+    """
+    if min(target.shape[-2:]) <= WINDOW_REACH:
+        height, width = target.shape[-2:]
+        raise DataError(
+            f"SSIM needs images of at least {WINDOW_REACH + 1} pixels a side, not {height} x {width} (height x width).",
+            "Use larger images.",
+        )
+    import_torchvision()  # torchmetrics imports it
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    _, similarity = structural_similarity_index_measure(
+        prediction.float(), target.float(), data_range=1.0, reduction="none", return_full_image=True
+    )
+    assert isinstance(similarity, Tensor)
+    return similarity
+
+
+class Overlap(NamedTuple):
+    """Judged pixels of each component that are set, int64 [B, C] each: in both images, in the prediction, and in the target."""
+
+    both: Tensor
+    prediction: Tensor
+    target: Tensor
+
+    @property
+    def iou(self) -> Tensor:
+        """Intersection over union (Jaccard index), float64 [B, C]; 1 where both are empty."""
+        union = self.prediction + self.target - self.both
+        return torch.where(union > 0, self.both.double() / union.clamp_min(1), 1.0)
+
+    @property
+    def dice(self) -> Tensor:
+        """Dice coefficient (F1 score of the pixels), float64 [B, C]; 1 where both are empty."""
+        size = self.prediction + self.target
+        return torch.where(size > 0, 2 * self.both.double() / size.clamp_min(1), 1.0)
+
+
+def overlap(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Overlap:
+    """Compare binary components at `THRESHOLD`."""
+    predicted, wanted = prediction >= THRESHOLD, target >= THRESHOLD
+    if judged is not None:
+        predicted, wanted = predicted & judged, wanted & judged
+    return Overlap(*(mask.flatten(2).sum(2) for mask in (predicted & wanted, predicted, wanted)))
+
+
+def mean_iou(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
+    """IoU of each image, float64 [B]: the mean over those of its components that have judged pixels; 1 if none has."""
+    iou = overlap(prediction, target, judged).iou
+    if judged is None:
+        return iou.mean(1)
+    counted = judged.expand_as(target).flatten(2).any(2)
+    mean = (iou * counted).sum(1) / counted.sum(1).clamp_min(1)
+    return torch.where(counted.any(1), mean, torch.ones_like(mean))
+
+
+def code_histogram(codes: Tensor, num_codes: int) -> Tensor:
+    """How often each code was chosen, int64 [K], of indices of any shape."""
+    return torch.bincount(codes.flatten(), minlength=num_codes)
+
+
+def usage(counts: Tensor) -> Tensor:
+    """Share of the codes that were chosen at least once, float64 [...], of counts [..., K]."""
+    return (counts > 0).double().mean(-1)
+
+
+def entropy_bits(counts: Tensor) -> Tensor:
+    """Entropy of the codes in bits, float64 [...], of counts [..., K]; 0 where nothing was counted."""
+    shares = counts.double() / counts.sum(-1, keepdim=True).clamp_min(1)
+    surprise: Tensor = torch.special.entr(shares)
+    return surprise.sum(-1) / math.log(2)
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """exp(entropy), float64 [...], of counts [..., K]: as many equally frequent codes would be as unpredictable.
+
+    Between 1 and K. Counts belong over a whole epoch or data set: the perplexity of a batch depends on its size.
+    """
+    return torch.exp2(entropy_bits(counts))
+
+
+class Errors(NamedTuple):
+    """Errors over a data set, on what was judged.
+
+    `images` that had anything judged; `mse` over all judged pixels together; `psnr` (decibels) and `ssim` of each image, then
+    averaged over images; `iou` and `dice` of each component in each image, then averaged over images: one value for each of the
+    C components, NaN for one that was never judged, and empty for data that are not binary.
+    """
+
+    images: int
+    mse: float
+    psnr: float
+    ssim: float
+    iou: tuple[float, ...]
+    dice: tuple[float, ...]
+
+
+class ErrorMeter:
+    """Sums errors over a data set: the result is the same however the images are cut into batches and spread over processes."""
+
+    def __init__(self, components: int, binary: bool, device: torch.device) -> None:
+        self._components = components
+        self._binary = binary
+        # images, pixels, squared error, PSNR, SSIM; then of each component images judged, IoU, Dice: one vector, one all_reduce.
+        self._sums = torch.zeros(5 + 3 * components, dtype=torch.float64, device=device)
+
+    def add(self, prediction: Tensor, target: Tensor, judged: Tensor | None = None, final: Tensor | None = None) -> None:
+        """Take in some images. Those in which nothing is judged are left out.
+
+        `final`, by default the prediction: the images whose shapes are compared, once it is decided what is set.
+        """
+        squares, pixels = _sum_of_squares(prediction, target, judged)
+        counted = (pixels > 0).double()
+        psnr = peak_signal_to_noise(squares / pixels.clamp_min(1))
+        ssim = structural_similarity(prediction, target, judged)
+        self._sums[:5] += torch.stack([counted, pixels.double(), squares, psnr * counted, ssim * counted]).sum(1)
+        if self._binary:
+            shapes = overlap(prediction if final is None else final, target, judged)
+            where = torch.ones_like(target, dtype=torch.bool) if judged is None else judged.expand_as(target)
+            judged_here = where.flatten(2).any(2).double()
+            self._sums[5:] += torch.stack([judged_here, shapes.iou * judged_here, shapes.dice * judged_here]).sum(1).flatten()
+
+    def result(self) -> Errors:
+        """The errors over everything added by all processes. Every process must call it, once."""
+        all_reduce(self._sums)
+        images, pixels, squares, psnr, ssim = self._sums[:5].tolist()
+        if not self._binary:
+            iou, dice = (), ()
+        else:
+            judged, *overlaps = self._sums[5:].view(3, self._components)
+            iou, dice = (tuple((total / judged).tolist()) for total in overlaps)
+        count = max(images, 1)
+        return Errors(int(images), squares / max(pixels, 1), psnr / count, ssim / count if images else 1.0, iou, dice)
+
+
+class VarianceMeter:
+    """Variance of all pixels of all channels of a data set together, around their one common mean."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def add(self, images: Tensor) -> None:
+        """Take in images of any shape."""
+        values = images.double()
+        self._sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()])
+
+    def result(self) -> float:
+        """The variance, divided by the count, of everything added by all processes. Every process must call it, once."""
+        all_reduce(self._sums)
+        count, total, squares = self._sums.tolist()
+        mean = total / max(count, 1)
+        return float(max(0.0, squares / max(count, 1) - mean * mean))
+
+
+def _sum_of_squares(prediction: Tensor, target: Tensor, judged: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Squared error of each image summed over its judged pixels, float64 [B], and their number, int64 [B]."""
+    squares = (prediction.float() - target.float()).square()
+    if judged is None:
+        total = squares.flatten(1).sum(1, dtype=torch.float64)
+        return total, torch.full_like(total, target.shape[1:].numel(), dtype=torch.int64)
+    where = judged.expand_as(squares)
+    return (squares * where).flatten(1).sum(1, dtype=torch.float64), where.flatten(1).sum(1)

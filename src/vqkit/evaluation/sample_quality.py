@@ -1,0 +1,149 @@
+"""How much samples are like the data: do their shapes hold together, are they as large, do they meet the conditions asked for.
+
+Final images of exclusive data cannot overlap, whatever a decoder makes of the codes. So shapes are judged twice: as they are given
+out, and with each component set, by itself, where its expected value is at least one half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vqkit.evaluation.metrics import THRESHOLD
+from vqkit.evaluation.shape_statistics import connected_parts, have_usual_parts, overlap_share, part_shares
+from vqkit.inference.postprocess import settle
+from vqkit.inference.sampler import Sampler
+from vqkit.interfaces import DataSpec, ImageDataset
+
+OVERLAP_ALLOWED = 0.001
+"""The largest share of an image's pixels in which components may overlap for the image to count as free of overlap."""
+USUAL_SHARE = 0.005
+"""The share of the training images that must have a number of connected parts for it to count as usual."""
+
+
+class Reference(NamedTuple):
+    """What samples are compared with, of the training images.
+
+    `values` float64 [C]: mean value of each component in [0, 1], which for shapes is the share of the pixels they fill; `parts`
+    float64 [C, M]: the share of the images with 0 ... M - 1 connected parts, None for data that are not binary.
+    """
+
+    values: Tensor
+    parts: Tensor | None
+
+
+class Drawn(NamedTuple):
+    """Images to judge: `expected` float [N, C, H, W] in [0, 1] and `final` uint8 [N, C, H, W], what they are settled to."""
+
+    name: str
+    expected: Tensor
+    final: Tensor
+
+
+@dataclass(frozen=True)
+class Plausibility:
+    """How many of some images have shapes like those of the data, as shares of the images.
+
+    `free_of_overlap`: components overlap in at most `OVERLAP_ALLOWED` of the pixels; `usual_parts`: every component has a number of
+    connected parts that at least `USUAL_SHARE` of the training images have; `both`. `overlap`: the mean share of the pixels in
+    which components overlap.
+    """
+
+    name: str
+    images: int
+    free_of_overlap: float
+    usual_parts: float
+    both: float
+    overlap: float
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Numbers that describe what is in images, to be laid beside those of the training images, by component.
+
+    `values`: mean value in [0, 1], which for shapes is the share of the pixels they fill; `parts`: the share of the images with 0,
+    1, 2, ... connected parts, empty for data that are not binary.
+    """
+
+    name: str
+    values: dict[str, float]
+    parts: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Adherence:
+    """How well samples keep to a condition, in its own unit, measured again on the samples.
+
+    `mean_absolute_error` and `bias` (mean of measured minus asked for) over `images` samples; `reconstruction_error`: the mean
+    absolute error of the tokenizer's reconstructions of the images that have these conditions, below which a prior hardly gets.
+    """
+
+    condition: str
+    images: int
+    mean_absolute_error: float
+    bias: float
+    reconstruction_error: float
+
+
+def reconstructed(sampler: Sampler, images: Tensor) -> Drawn:
+    """What the tokenizer alone makes of whole images uint8 [N, C, H, W]."""
+    expected = sampler.pipeline.fill(images, torch.ones_like(images, dtype=torch.bool))
+    return Drawn("reconstructions", expected, settle(expected, images, torch.zeros_like(images, dtype=torch.bool), sampler.spec))
+
+
+def plausibilities(drawn: Drawn, usual: Tensor) -> list[Plausibility]:
+    """Of the final images and of independently thresholded ones; `usual` [C, M] as `Reference.parts`."""
+    independent = drawn.expected >= THRESHOLD
+    return [
+        plausibility(drawn.name, drawn.final >= 128, usual),
+        plausibility(f"{drawn.name}, each component by itself", independent, usual),
+    ]
+
+
+def plausibility(name: str, shapes: Tensor, usual: Tensor) -> Plausibility:
+    """Of shapes bool [N, C, H, W]."""
+    overlap = overlap_share(shapes)
+    free = overlap <= OVERLAP_ALLOWED
+    parts = have_usual_parts(connected_parts(shapes), usual, USUAL_SHARE)
+    free_share, usual_share, both = (float(flags.double().mean()) for flags in (free, parts, free & parts))
+    return Plausibility(name, len(shapes), free_share, usual_share, both, float(overlap.mean()))
+
+
+def contents(drawn: Drawn, spec: DataSpec) -> Contents:
+    """Of the final images."""
+    values = drawn.final.double().mean(dim=(0, 2, 3)) / 255
+    parts = part_shares(connected_parts(drawn.final >= 128)) if spec.value_kind == "binary" else None
+    return described(drawn.name, Reference(values, parts), spec)
+
+
+def described(name: str, reference: Reference, spec: DataSpec) -> Contents:
+    """Numbers with the names of components."""
+    values = dict(zip(spec.components, reference.values.tolist(), strict=True))
+    parts = {} if reference.parts is None else dict(zip(spec.components, reference.parts.tolist(), strict=True))
+    return Contents(name, values, parts)
+
+
+def adherence(
+    dataset: ImageDataset, asked: Mapping[str, Tensor], samples: Tensor, reconstructions: Tensor
+) -> tuple[Adherence, ...]:
+    """Of samples uint8 [N, C, H, W] to the values [N] asked for by name, and of reconstructions of the images that have these.
+
+    Values that are not known (NaN) do not count. Empty for a data set whose conditions cannot be measured on images.
+    """
+    measured, floor = dataset.measure(samples), dataset.measure(reconstructions)
+    if measured is None or floor is None:
+        return ()
+    results = []
+    for name, values in asked.items():
+        if name not in dataset.spec.condition_names or bool(values.isnan().all()):
+            continue
+        column = dataset.spec.condition_names.index(name)
+        known = ~values.isnan()
+        errors, least = ((each[:, column] - values)[known].double() for each in (measured, floor))
+        figures = (float(figure) for figure in (errors.abs().mean(), errors.mean(), least.abs().mean()))
+        results.append(Adherence(name, int(known.sum()), *figures))
+    return tuple(results)

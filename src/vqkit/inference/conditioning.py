@@ -1,0 +1,82 @@
+"""From an image, what is seen of it and what is known about it, to what a prior is told.
+
+A partly seen image becomes a feature map on each level's grid: what the frozen tokenizer's encoder makes of the seen part, beside
+the seen pixels themselves and which they are (each cell's pixels as channels), so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqkit.errors import ConfigError, did_you_mean
+from vqkit.interfaces import CodeSpec, Conditioning, DataSpec, Tokenizer
+from vqkit.layers.encoder_input import observed_pixels
+
+KINDS = ("metadata", "class", "observed")
+
+
+def code_spec(tokenizer: Tokenizer, kinds: Sequence[str]) -> CodeSpec:
+    """What a prior for this tokenizer models, told `kinds` (of metadata, class, observed; none).
+
+    Raises `ConfigError` for an unknown kind, or one that the tokenizer's data do not have.
+    """
+    spec = tokenizer.spec
+    for kind in kinds:
+        if kind not in (*KINDS, "none"):
+            raise ConfigError(f"There is no condition '{kind}' to train with.", did_you_mean(kind, (*KINDS, "none")))
+    if "metadata" in kinds and not spec.conditions:
+        raise ConfigError(f"The data set '{spec.name}' has no metadata to train with.", "Use --condition none or observed.")
+    if "class" in kinds and not spec.classes:
+        raise ConfigError(f"The data set '{spec.name}' has no classes to train with.", "Use --condition none or observed.")
+    return CodeSpec(
+        tokenizer.level_names,
+        tokenizer.code_shapes,
+        tokenizer.cardinalities,
+        conditions=spec.conditions if "metadata" in kinds else (),
+        classes=spec.classes if "class" in kinds else (),
+        observed_channels=_observed_channels(tokenizer) if "observed" in kinds else (),
+    )
+
+
+def condition_kinds(spec: CodeSpec) -> tuple[str, ...]:
+    """What a prior is told, by the names of `KINDS`."""
+    told = zip(KINDS, (spec.conditions, spec.classes, spec.observed_channels), strict=True)
+    return tuple(kind for kind, has in told if has)
+
+
+def observed_maps(tokenizer: Tokenizer, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+    """For each level, the map float32 [B, M, h, w] of the observed part of float images [B, C, H, W]; no gradient."""
+    pixels = observed_pixels(images, observed)
+    with torch.no_grad():
+        features = tokenizer.features(images, observed)
+    strides = (images.shape[2] // height for height, _ in tokenizer.code_shapes)
+    levels = zip(features, strides, strict=True)
+    return tuple(torch.cat([level.float(), F.pixel_unshuffle(pixels, stride)], dim=1) for level, stride in levels)
+
+
+def conditioning_for(spec: CodeSpec, conditions: Tensor, labels: Tensor, observed: tuple[Tensor, ...] = ()) -> Conditioning:
+    """What a prior with this `spec` is told: of `conditions` [B, D] and `labels` [B] only what it was trained with.
+
+    Raises `ConfigError` when it was trained to see a part of an image and `observed` is empty, or the other way round.
+    """
+    count = len(conditions)
+    if len(observed) != len(spec.observed_channels):
+        raise ConfigError(
+            "The prior was trained with --condition observed and needs an image to complete."
+            if spec.observed_channels
+            else "The prior was not trained with --condition observed and cannot complete images.",
+            "Train one with: vqkit train-prior --condition observed",
+        )
+    values = conditions if spec.conditions else conditions.new_empty(count, 0)
+    known = labels if spec.classes else torch.full_like(labels, -1)
+    return Conditioning(values, known, observed, torch.zeros(count, dtype=torch.bool, device=conditions.device))
+
+
+def _observed_channels(tokenizer: Tokenizer) -> tuple[int, ...]:
+    spec: DataSpec = tokenizer.spec
+    levels = zip(tokenizer.quantizers, tokenizer.code_shapes, strict=True)
+    return tuple(quantizer.dim + 2 * len(spec.components) * (spec.height // height) ** 2 for quantizer, (height, _) in levels)

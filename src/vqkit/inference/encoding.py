@@ -1,0 +1,98 @@
+"""From images to a file of codes, and from a file of codes back to images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from vqkit.data.loading import all_batches
+from vqkit.errors import CheckpointError
+from vqkit.image_io.pictures import image_files, save_pictures
+from vqkit.image_io.reading import Item, Request, read_entries
+from vqkit.inference.inpaint import batched
+from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
+from vqkit.inference.postprocess import settle
+from vqkit.interfaces import Codes, Split
+from vqkit.storage.code_files import CodesFile, check_codes
+
+
+def encode_items(
+    pipeline: Pipeline,
+    items: list[Item],
+    request: Request,
+    skip: Callable[[str, str], None],
+    advance: Callable[[int], None],
+    batch_size: int = BATCH_SIZE,
+) -> CodesFile:
+    """Codes of the images of all items; only what is present and kept is looked at.
+
+    `skip` is told of images that cannot be used, `advance` of the number encoded. Raises as `read_entries` does.
+    """
+    parts, names = [], []
+    for batch in batched(read_entries(items, pipeline.spec, request, True, skip), batch_size):
+        images = torch.stack([entry.image for entry in batch])
+        parts.append(pipeline.encode_batch(images, torch.stack([entry.observed for entry in batch])))
+        names += [entry.name for entry in batch]
+        advance(len(batch))
+    conditions = torch.full((len(names), len(pipeline.spec.conditions)), torch.nan)
+    return CodesFile(_join(parts), tuple(names), torch.full((len(names),), -1), conditions, pipeline.digest)
+
+
+def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None], batch_size: int = BATCH_SIZE) -> CodesFile:
+    """Codes of whole images of a split, with their names, labels and conditions.
+
+    Raises `CheckpointError` when the data set's components, size or conditions are not those of the model.
+    """
+    spec, given = pipeline.spec, split.spec
+    wanted = (spec.components, spec.height, spec.width)
+    if (given.components, given.height, given.width) != wanted:
+        raise CheckpointError(
+            f"The data set {given.name} has {', '.join(given.components)} at {given.height} x {given.width}; "
+            f"the model was trained on {', '.join(spec.components)} at {spec.height} x {spec.width} (height x width).",
+            "Name a model that was trained on such images with --run.",
+        )
+    parts, labels, conditions = [], [], []
+    for batch in all_batches(split, batch_size):
+        parts.append(pipeline.encode_batch(batch.images, torch.ones(batch.images.shape, dtype=torch.bool)))
+        labels.append(batch.labels)
+        # Only conditions that the model knows mean anything to it.
+        column = dict(zip(given.condition_names, batch.conditions.T, strict=True))
+        unknown = torch.full((len(batch.labels),), torch.nan)
+        rows = [column.get(name, unknown) for name in spec.condition_names]
+        conditions.append(torch.stack(rows, dim=1) if rows else torch.empty(len(batch.labels), 0))
+        advance(len(batch.labels))
+    names = tuple(split.names(torch.arange(len(split))))
+    return CodesFile(_join(parts), names, torch.cat(labels), torch.cat(conditions), pipeline.digest, given.classes)
+
+
+def decode_codes(
+    pipeline: Pipeline, content: CodesFile, out: Path, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE
+) -> Iterator[str]:
+    """Write the images that codes stand for below `out`, laid out as by `image_io.pictures.image_files`, and yield their names.
+
+    Named `conditions` replace those in the file. Raises `CheckpointError` for codes that are not this model's, `ConfigError` for an
+    unknown condition, `OSError` when it cannot write.
+    """
+    check_codes(content.codes, pipeline.tokenizer)
+    spec = pipeline.spec
+    rows = condition_rows(spec, conditions, len(content.names))
+    if content.conditions.shape == rows.shape:
+        replaced = torch.tensor([name in (conditions or {}) for name in spec.condition_names], dtype=torch.bool)
+        rows = torch.where(replaced, rows, content.conditions)
+    for start in range(0, len(content.names), batch_size):
+        part = slice(start, start + batch_size)
+        expected = pipeline.decode_batch(tuple(level[part] for level in content.codes), rows[part])
+        blank = torch.zeros(expected.shape, dtype=torch.uint8)
+        images = settle(expected, blank, blank.bool(), spec)
+        pictures: dict[Path, Image.Image] = {}
+        for name, image in zip(content.names[part], images, strict=True):
+            pictures |= image_files(image, name, out, spec)
+        save_pictures(pictures)
+        yield from content.names[part]
+
+
+def _join(parts: list[Codes]) -> Codes:
+    return tuple(torch.cat(level) for level in zip(*parts, strict=True))

@@ -1,0 +1,124 @@
+"""Filling in files: read, mask, fill, paste back, write.
+
+Images are written below the output directory as `vqkit.image_io.pictures.image_files` lays them out, so that they can be read again
+as a data set, and beside them `before_after/{name}.png`: what was given, what came out, and the truth where the source holds it.
+
+Where the image was kept, the values are those of the source, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqkit.errors import DataError
+from vqkit.image_io.pictures import composite, image_files, rows_figure, save_pictures
+from vqkit.image_io.reading import Entry, Item, Request, read_entries
+from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline
+from vqkit.inference.postprocess import settle
+from vqkit.interfaces import DataSpec
+
+FIGURE = "before_after"
+_WIDEST_FIGURE = 8
+"""Components that a figure shows one by one; with more, it shows composites only."""
+
+Element = TypeVar("Element")
+
+
+class Written(NamedTuple):
+    """What came of one image: its name, the files written for it, the before/after figure among them, and that figure."""
+
+    name: str
+    files: tuple[Path, ...]
+    figure: Path
+
+
+def inpaint_items(
+    pipeline: Pipeline,
+    items: list[Item],
+    out: Path,
+    request: Request,
+    skip: Callable[[str, str], None],
+    conditions: Conditions | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> Iterator[Written]:
+    """Fill in the images of all items in batches and write them below `out`, yielding each as it is written.
+
+    `skip` is called with the path of an image that cannot be used and the reason. Raises `DataError` when none can be used or an
+    output would replace an input, `ConfigError` for an unknown component, form or condition, `OSError` when it cannot write.
+    """
+    inputs = files_to_keep(items, out, pipeline.spec)
+    for batch in batched(read_entries(items, pipeline.spec, request, False, skip), batch_size):
+        images = torch.stack([entry.image for entry in batch])
+        observed = torch.stack([entry.observed for entry in batch])
+        expected = pipeline.fill(images, observed, conditions, batch_size)
+        pictures: dict[Path, Image.Image] = {}
+        results = []
+        for entry, filled in zip(batch, settle(expected, images, observed, pipeline.spec), strict=True):
+            figure = out / FIGURE / f"{entry.name}.png"
+            files = {**image_files(filled, entry.name, out, pipeline.spec), figure: before_after(entry, filled, pipeline.spec)}
+            results.append(Written(entry.name, tuple(files), figure))
+            pictures |= files
+        refuse_inputs(pictures, inputs, out)
+        save_pictures(pictures)
+        yield from results
+
+
+def files_to_keep(items: list[Item], out: Path, spec: DataSpec) -> set[Path]:
+    """The files that the items are read from. Raises `DataError` when `out` is the component layout that holds them."""
+    inputs = {path.resolve() for item in items for path in item.files.values()}
+    if any(path.parent.name in spec.components and path.parent.parent == out.resolve() for path in inputs):
+        raise DataError(f"{out} holds the images that are to be filled in.", "Choose another directory with --out.")
+    return inputs
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> None:
+    """Raise `DataError` when an output is also an input."""
+    for path in outputs:
+        if path.resolve() in inputs:
+            raise DataError(f"Writing to {out} would replace the input {path}.", "Choose another directory with --out.")
+
+
+def before_after(entry: Entry, filled: Tensor, spec: DataSpec) -> Image.Image:
+    """A figure of an image: what was given (hatched where nothing was), what came out, and the truth if the source holds it.
+
+    Components are also shown one by one, except for a colour picture all of whose channels miss the same pixels.
+    """
+    rows = [("given", views(entry.image, entry.observed, spec)), ("filled in", views(filled, None, spec))]
+    if bool(entry.present.all()):
+        rows.append(("truth", views(entry.image, None, spec)))
+    if spec.is_colour and torch.equal(entry.observed, entry.observed[:1].expand_as(entry.observed)):
+        rows = [(label, pictures[:1]) for label, pictures in rows]
+    return rows_figure(rows, titles=["together", *spec.components] if len(rows[0][1]) > 1 else ())
+
+
+def views(image: Tensor, observed: Tensor | None, spec: DataSpec) -> Tensor:
+    """All components together, then each alone: uint8 [1 + C, 3, H, W]; hatched where nothing is observed."""
+    components = len(spec.components)
+    alone = torch.eye(components, dtype=torch.uint8)[:, :, None, None]
+    shown = torch.ones(1, components, 1, 1, dtype=torch.uint8)
+    if 1 < components <= _WIDEST_FIGURE:
+        shown = torch.cat([shown, alone])
+    if observed is None:
+        return composite(image * shown, spec)
+    missing = ~(observed & (shown > 0)).any(dim=1, keepdim=True)
+    return torch.where(missing, hatching(spec.height, spec.width), composite(image * observed * shown, spec))
+
+
+def hatching(height: int, width: int) -> Tensor:
+    """Slanted grey stripes, uint8 [1, H, W]: how a figure shows that nothing is known."""
+    stripe = (torch.arange(height)[:, None] + torch.arange(width)) % 6 < 2
+    return torch.where(stripe, 200, 232).to(torch.uint8)[None]
+
+
+def batched(elements: Iterable[Element], size: int) -> Iterator[list[Element]]:
+    """Lists of `size` elements, the last one shorter."""
+    remaining = iter(elements)
+    while batch := list(islice(remaining, size)):
+        yield batch

@@ -1,0 +1,137 @@
+"""New images from an autoencoder with a prior of its own, such as a VAE; beside `vqkit.inference.sampler`, for priors over codes.
+
+    sampler = load_model_sampler("runs/vae")
+    images = sampler.sample(16, {"width_px": 58}).images
+
+A sample is a function of the seed, its number and its conditions, not of the size of a batch. What is drawn is what the bottleneck
+holds; an image is what is to be expected of that, without noise of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqkit.config import NamedOptions
+from vqkit.core.memory import in_batches
+from vqkit.core.precision import choose_device
+from vqkit.errors import CheckpointError, ConfigError
+from vqkit.inference.pipeline import BATCH_SIZE, Conditions, condition_rows
+from vqkit.inference.postprocess import settle
+from vqkit.inference.sampler import Advance, Labels, Samples, warn_beyond
+from vqkit.interfaces import CodeSpec, DataSpec
+from vqkit.interfaces.models import GenerativeAutoencoder
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.registry import MODELS
+from vqkit.storage.checkpoints import Loaded, load_model, locate, read_header
+
+
+def draws_by_itself(run: str | Path | None) -> bool:
+    """Whether a run is there and is of a model with a prior of its own."""
+    if run is None:
+        return False
+    try:
+        header = read_header(locate(run))
+    except CheckpointError:
+        return False
+    return header.get("kind") == "model" and issubclass(MODELS.get(header["name"]), GenerativeAutoencoder)
+
+
+def load_model_sampler(run: str | Path | None = None, device: str = "auto") -> ModelSampler:
+    """A trained model with a prior of its own, ready to draw; `run` and what is raised are as for `load_model`.
+
+    Raises `CheckpointError` for a model without such a prior.
+    """
+    loaded = load_model(run, choose_device(device))
+    if not isinstance(loaded.model, GenerativeAutoencoder):
+        name = loaded.header.get("name", type(loaded.model).__name__)
+        raise CheckpointError(
+            f"The model in {loaded.path} is of the kind {name}, which has no prior of its own.",
+            "Name a run of one that has, such as vae; for a VQ model, train a prior with: vqkit train-prior",
+        )
+    return ModelSampler(loaded.model, loaded)
+
+
+class ModelSampler:
+    """A model with a prior of its own, in evaluation mode; `path`, `digest` and `data` are those of its file.
+
+    `spec` describes the images; `told`: the conditions that a sample may be told, all those of the model.
+    """
+
+    def __init__(self, model: GenerativeAutoencoder, loaded: Loaded) -> None:
+        self.model = model
+        self.path = loaded.path
+        self.digest = loaded.digest
+        self.data: NamedOptions | None = loaded.data
+        self.spec: DataSpec = model.spec
+        self.told = CodeSpec((), (), (), conditions=model.spec.conditions)
+
+    def sample(
+        self,
+        num_samples: int,
+        conditions: Conditions | None = None,
+        labels: Labels | None = None,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        batch_size: int | None = None,
+        advance: Advance | None = None,
+        first: int = 0,
+    ) -> Samples:
+        """Draw new images, without codes; the arguments are those of `Sampler.sample`.
+
+        Raises `ConfigError` for no samples, an unknown name, a class, or settings that are about codes.
+        """
+        if num_samples < 1:
+            raise ConfigError(f"{num_samples} samples were asked for.", "Ask for at least one.")
+        if labels is not None:
+            raise ConfigError(f"The model {self.path} cannot be told a class.", "Leave out the class.")
+        if conditions:
+            self.check_conditional()
+        temperature = self._temperature(sampling)
+        rows = condition_rows(self.spec, conditions, num_samples)
+        warn_beyond(self.spec.conditions, rows, "model")
+        device = next(self.model.parameters()).device
+
+        def draw(start: int, stop: int) -> Tensor:
+            with torch.inference_mode():
+                images = self.model.sample(rows[start:stop].to(device), sampling.seed, first + start, temperature)
+            if advance is not None:
+                advance(stop - start)
+            return images.cpu().clone()
+
+        expected = torch.cat(in_batches(num_samples, batch_size or BATCH_SIZE, draw, smaller=batch_size is None))
+        blank = torch.zeros(expected.shape, dtype=torch.uint8)
+        final = settle(expected, blank, blank.bool(), self.spec)
+        return Samples((), expected, final, rows, torch.full((num_samples,), -1))
+
+    def check_conditional(self) -> None:
+        """Raise `ConfigError` unless the model knows conditions."""
+        if not self.spec.conditions:
+            raise ConfigError(
+                f"The model {self.path} was trained on data without conditions and cannot be told any.", "Leave out --cond."
+            )
+
+    def origin(self, sampling: Sampling) -> dict[str, Any]:
+        """What makes drawn images what they are, as plain values: the model and the settings that matter to it."""
+        settings = {"temperature": self._temperature(sampling), "seed": sampling.seed}
+        return {"model": str(self.path), "model_digest": self.digest, "sampling": settings}
+
+    def _temperature(self, sampling: Sampling) -> float:
+        """The one temperature. Raises `ConfigError` for settings that are about codes, which the model does not have."""
+        given = {
+            "several temperatures": isinstance(sampling.temperature, tuple),
+            "top-k": sampling.top_k is not None,
+            "top-p": sampling.top_p is not None,
+            "a guidance scale": sampling.guidance_scale != 1,
+            f"the method {sampling.method}": sampling.method != DEFAULT_SAMPLING.method,
+        }
+        for setting, meant in given.items():
+            if meant:
+                raise ConfigError(
+                    f"The model {self.path} has no codes, so {setting} means nothing to it.",
+                    "Use the temperature and the seed, or a run of train-prior.",
+                )
+        assert not isinstance(sampling.temperature, tuple)
+        return sampling.temperature

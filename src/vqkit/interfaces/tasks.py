@@ -1,0 +1,102 @@
+"""What is trained: tasks, what a training step gives back, and the networks that the optimizer updates."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor, nn
+
+from vqkit.interfaces.data import Batch, DataSpec
+
+if TYPE_CHECKING:
+    from vqkit.config import NamedOptions
+
+
+class StepOutput(NamedTuple):
+    """What a task returns for one batch.
+
+    `loss`: the scalar to minimise; `scalars`: named detached scalars to average over the epoch;
+    `counts`: named int64 [K] histograms of chosen codes to sum over the epoch.
+    """
+
+    loss: Tensor
+    scalars: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+
+class Learner(NamedTuple):
+    """A network that learns: at `rate` times the learning rate of the schedule, and with its gradient clipped by itself.
+
+    `without`: parts of the network that are learners of their own.
+    """
+
+    network: nn.Module
+    rate: float = 1.0
+    without: tuple[nn.Module, ...] = ()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What of it learns."""
+        others = {id(parameter) for part in self.without for parameter in part.parameters()}
+        return [each for each in self.network.parameters() if each.requires_grad and id(each) not in others]
+
+
+class Moment(NamedTuple):
+    """Where a run is: optimizer steps done, epochs done as a fraction, and the share of the run that is done."""
+
+    step: int
+    epoch: float
+    progress: float = 0.0
+
+
+class Task(nn.Module, ABC):
+    """A network and what is to be learned of it.
+
+    `model` is what is trained, averaged and saved; `spec` describes the pictures that `pictures` gives; `headline` names the
+    figures of metrics.jsonl that are shown after an epoch; `has_best`: whether the validation loss says which checkpoint is the
+    best one. What a task has beside its model is kept for a resumed run only.
+    """
+
+    model: nn.Module
+    spec: DataSpec
+    headline: tuple[str, ...]
+    has_best: bool = True
+
+    def learners(self) -> list[Learner]:
+        """The networks that are trained: the model, and after it those that only serve its training."""
+        return [Learner(self.model)]
+
+    @abstractmethod
+    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+        """One training step's loss. `batch` is on the device, images float [B, C, H, W] in [0, 1]."""
+
+    @abstractmethod
+    def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
+        """Sums over a validation batch, float64 [], whose first image is number `first` of the split."""
+
+    @abstractmethod
+    def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
+        """Figures of a validation pass from its sums. `loss` is what the best checkpoint has least of."""
+
+    def figures(self) -> dict[str, float]:
+        """Further figures of a validation pass, which are not sums over its images; the same on all processes."""
+        return {}
+
+    @abstractmethod
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """Named rows of pictures of a validation batch, float [B, C, H, W]."""
+
+    @abstractmethod
+    def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
+        """Save the model; `tensors` replace its own of the same names."""
+
+    def finish(self, run: Path) -> None:
+        """Write what a finished run shows beside its figures and pictures into its directory. Nothing, by default."""
+        del run
+
+    def remark(self, figures: Mapping[str, float], best: float) -> str | None:
+        """What to tell the user about an epoch's figures, if anything. `best` is the smallest validation loss before it."""
+        del figures, best
+        return None

@@ -1,0 +1,119 @@
+"""Run directories: where they are, what is in them, and which one is meant.
+
+runs/<name>/run.yaml              the resolved configuration
+runs/<name>/metrics.jsonl         one row of numbers a line
+runs/<name>/checkpoints/step-00001000/{model,training}.safetensors, training.json
+runs/<name>/best, latest          text files naming a checkpoint
+runs/latest                       a text file naming the newest run
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqkit.core.atomic import write_text
+from vqkit.errors import CheckpointError
+
+RUNS = Path("runs")
+MODEL_FILE = "model.safetensors"
+
+
+def fresh_directory(model: str, data: str, root: Path = RUNS) -> Path:
+    """A run directory that does not exist yet: `<root>/<model>-<data>-001`, `-002`, ..."""
+    stem = f"{model}-{Path(data).name or 'data'}"
+    taken = {path.name for path in root.glob(f"{stem}-*")}
+    number = next(index for index in range(1, len(taken) + 2) if f"{stem}-{index:03d}" not in taken)
+    return root / f"{stem}-{number:03d}"
+
+
+def checkpoint_directory(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(path for path in (run / "checkpoints").glob("step-*") if (path / MODEL_FILE).is_file())
+
+
+def point(file: Path, target: str) -> None:
+    """Make the text file name a target."""
+    write_text(file, target + "\n")
+
+
+def pointed(file: Path) -> str | None:
+    """What the text file names, or None when there is no such file."""
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Path:
+    """The `model.safetensors` that is meant.
+
+    `run` is a run directory (its best checkpoint), a checkpoint directory, a `model.safetensors`, a file such as `runs/latest`
+    that names one of those, or None for the newest run of this `kind` (model or prior) below `root`.
+    Raises `CheckpointError` naming what was looked for when there is none.
+    """
+    if run is None:
+        return _newest(kind, root)
+    path = Path(run)
+    if path.is_file() and path.suffix != ".safetensors":
+        target = pointed(path)
+        path = path.parent / target if target else path
+    if not path.exists() and (root / path).exists():
+        path = root / path
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    if (path / MODEL_FILE).is_file():
+        return path / MODEL_FILE
+    found = _checkpoint_of(path)
+    if found is not None:
+        return found
+    if path.exists():
+        raise CheckpointError(
+            f"{path} holds no checkpoint.", "Give a run directory, a checkpoint directory or a model.safetensors."
+        )
+    names = ", ".join(str(each) for each in _all_runs(root)[:8])
+    raise CheckpointError(f"There is no run at {path}.", f"Runs found: {names}." if names else "Train one with: vqkit train-vqvae")
+
+
+def _checkpoint_of(run: Path) -> Path | None:
+    """The best checkpoint of a run, else its latest, else its newest."""
+    for name in ("best", "latest"):
+        target = pointed(run / name)
+        if target and (run / target / MODEL_FILE).is_file():
+            return run / target / MODEL_FILE
+    every = checkpoints(run)
+    return every[-1] / MODEL_FILE if every else None
+
+
+def _newest(kind: str, root: Path) -> Path:
+    """The newest run of a kind: the one `latest` names if it fits, else by modification time."""
+    named = pointed(root / "latest")
+    candidates = ([root / named] if named else []) + _all_runs(root)
+    for run in candidates:
+        found = _checkpoint_of(run)
+        if found is not None and _kind_of(run) == kind:
+            return found
+    command = "vqkit train-prior" if kind == "prior" else "vqkit train-vqvae"
+    raise CheckpointError(f"There is no trained {kind} in {root}/.", f"Train one with: {command}, or name one with --run.")
+
+
+def _kind_of(run: Path) -> str:
+    """By the group of settings that only a configuration of this kind has."""
+    content = (run / "run.yaml").read_text(encoding="utf-8") if (run / "run.yaml").is_file() else ""
+    groups = {"prior": "prior", "method": "encoder"}
+    return next((kind for group, kind in groups.items() if f"\n{group}:" in f"\n{content}"), "model")
+
+
+def _all_runs(root: Path) -> list[Path]:
+    runs = [path.parent for path in root.glob("*/checkpoints")]
+    return sorted(runs, key=lambda run: run.stat().st_mtime, reverse=True)
+
+
+def run_directory(checkpoint: Path) -> Path:
+    """The run that a `model.safetensors` belongs to, or its own directory if it belongs to none."""
+    directory = checkpoint.parent
+    return directory.parent.parent if directory.parent.name == "checkpoints" else directory

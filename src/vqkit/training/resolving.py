@@ -1,0 +1,149 @@
+"""The configuration of a run with every default of its parts and its data filled in and checked."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from vqkit.config import (
+    DEFAULT_EPOCHS,
+    AnyRunConfig,
+    EncoderConfig,
+    LossConfig,
+    NamedOptions,
+    PretrainingRunConfig,
+    PriorRunConfig,
+    RunConfig,
+    TokenizerConfig,
+)
+from vqkit.data.opening import resolve_data
+from vqkit.errors import CheckpointError, ConfigError
+from vqkit.registry import METHODS, MODELS, PRIORS, Registry
+from vqkit.storage import runs
+from vqkit.storage.checkpoints import read_header, tokenizer_of
+
+Config = TypeVar("Config", RunConfig, PriorRunConfig, PretrainingRunConfig)
+
+
+def resolve(config: Config) -> Config:
+    """The configuration with the defaults of its parts and the data filled in, checked against their own settings."""
+    training = config.training
+    if training.steps is None and training.epochs is None:
+        training = training.model_copy(update={"epochs": DEFAULT_EPOCHS})
+    return config.model_copy(update={**_resolve_parts(config, training.epochs), "training": training})
+
+
+def _resolve_parts(config: AnyRunConfig, epochs: int | None) -> dict[str, Any]:
+    if isinstance(config, PriorRunConfig):
+        return _resolve_prior(config)
+    if isinstance(config, RunConfig):
+        return _resolve_model(config, epochs)
+    parts = {"method": _complete(METHODS, config.method), "model": _complete(MODELS, config.model)}
+    return {**parts, "data": resolve_data(config.data)}
+
+
+def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
+    if epochs is not None and config.masking.max > 0 and epochs < config.masking.warmup_epochs:
+        reached = config.masking.max * epochs / config.masking.warmup_epochs
+        warnings.warn(
+            f"{epochs} epochs end before masking.warmup_epochs = {config.masking.warmup_epochs:g}: "
+            f"at most {reached:.2f} of the samples will be masked. Shorten it with --mask-warmup.",
+            stacklevel=4,
+        )
+    _warn_of_idle_losses(config.loss, epochs)
+    parts = {"model": _complete(MODELS, config.model), "data": resolve_data(config.data)}
+    return {**parts, "encoder": _resolve_encoder(config.encoder)}
+
+
+def _resolve_encoder(encoder: EncoderConfig) -> EncoderConfig:
+    """With the file of the encoder that training starts from, and its fingerprint."""
+    if encoder.start_from is None:
+        if encoder.freeze:
+            raise ConfigError(
+                "The encoder is to be frozen, but none is given: it would stay as random as it begins.",
+                "Name a run of pretrain or train-vqvae with --init-encoder, or leave --freeze-encoder out.",
+            )
+        return encoder
+    path = runs.locate(encoder.start_from)
+    header = read_header(path)
+    if header.get("kind") not in ("encoder", "model"):
+        raise CheckpointError(f"{path} holds no encoder.", "Name a run of pretrain or train-vqvae with --init-encoder.")
+    if encoder.digest not in (None, header["digest"]):
+        raise CheckpointError(
+            f"The encoder {path} has changed: it was {str(encoder.digest)[:12]} and is {header['digest'][:12]} now.",
+            "Name the right one with --init-encoder, in another --out.",
+        )
+    return encoder.model_copy(update={"start_from": str(path), "digest": header["digest"]})
+
+
+def _warn_of_idle_losses(loss: LossConfig, epochs: int | None) -> None:
+    """Say which settings of the losses on pictures do nothing."""
+    for name in loss.without_effect():
+        owner = "perceptual" if name.startswith("perceptual") else "adversarial"
+        warnings.warn(f"loss.{name} has no effect while loss.{owner} is 0.", stacklevel=5)
+    if loss.adversarial and epochs is not None and epochs <= loss.adversarial_after_epochs:
+        warnings.warn(
+            f"{epochs} epochs end before loss.adversarial_after_epochs = {loss.adversarial_after_epochs:g}: "
+            "the model will never be told what the discriminator thinks.",
+            stacklevel=5,
+        )
+
+
+def _resolve_prior(config: PriorRunConfig) -> dict[str, Any]:
+    """The file of the tokenizer that is meant and its fingerprint, and the data it was trained on where no others are named."""
+    start = None if config.levels.start_from is None else _start(config)
+    path = start.tokenizer if start and config.tokenizer.run is None else runs.locate(config.tokenizer.run)
+    header = read_header(path)
+    if header.get("kind") != "model" or not header["code_shapes"]:
+        raise CheckpointError(f"{path} holds no model with codes.", "Name a run of a VQ model, such as vqvae, with --tokenizer.")
+    digest = config.tokenizer.digest
+    if digest not in (None, header["digest"]):
+        raise CheckpointError(
+            f"The tokenizer {path} has changed: it was {str(digest)[:12]} and is {header['digest'][:12]} now.",
+            "Name the right one with --tokenizer, or train a new prior on this one in another --out.",
+        )
+    data = config.data
+    if data.name == "tokenizer":
+        data = NamedOptions(**{**header["data"], **data.options})
+    tokenizer = TokenizerConfig(run=str(path), digest=header["digest"])
+    if start and start.tokenizer_digest != header["digest"]:
+        raise CheckpointError(
+            f"The prior {start.path} models the codes of the tokenizer {start.tokenizer_digest[:12]}; {path} is another one, "
+            f"{header['digest'][:12]}.",
+            "Leave --tokenizer out, or leave --start-from out.",
+        )
+    prior = start.settings if start else _complete(PRIORS, config.prior)
+    return {"prior": prior, "tokenizer": tokenizer, "data": resolve_data(data)}
+
+
+class _Start(NamedTuple):
+    """The prior that another one starts with: its file, its settings, its tokenizer and that one's fingerprint."""
+
+    path: Path
+    settings: NamedOptions
+    tokenizer: Path
+    tokenizer_digest: str
+
+
+def _start(config: PriorRunConfig) -> _Start:
+    """What `start_from` names. Raises `ConfigError` when settings of the prior were given that differ from its own."""
+    path = runs.locate(config.levels.start_from, kind="prior")
+    header = read_header(path)
+    if header.get("kind") != "prior":
+        raise CheckpointError(f"{path} holds a {header.get('kind')}, not a prior.", "Name a run of train-prior with --start-from.")
+    settings = NamedOptions(name=header["name"], **header["options"])
+    typed = {} if config.prior == PriorRunConfig().prior else config.prior.model_dump()
+    known, wanted = settings.model_dump(), _complete(PRIORS, config.prior).model_dump()
+    for key in typed:
+        if known.get(key) != wanted[key]:
+            raise ConfigError(
+                f"The prior {path} that training starts from has prior.{key} = {known.get(key)}, not {wanted[key]}.",
+                "Leave that setting out, or leave --start-from out.",
+            )
+    return _Start(path, settings, tokenizer_of(path, header), header["tokenizer_digest"])
+
+
+def _complete(registry: Registry[Any], part: NamedOptions) -> NamedOptions:
+    """A part with its own defaults filled in."""
+    return NamedOptions(name=part.name, **registry.options(part.name, part.options).model_dump(mode="json"))

@@ -1,0 +1,95 @@
+"""Whether and how a run goes on: its directory, its configuration, and what may not have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vqkit.config import (
+    AnyRunConfig,
+    PretrainingRunConfig,
+    PriorRunConfig,
+    RunConfig,
+    load_config,
+    merge,
+    read_config_file,
+)
+from vqkit.errors import CheckpointError, ConfigError
+from vqkit.storage import runs
+from vqkit.training.resolving import resolve
+
+CONFIG_FILE = "run.yaml"
+
+
+_FIXED_GROUPS = ("model", "prior", "method", "encoder", "levels", "tokenizer", "data", "views", "condition", "loss")
+"""Groups of settings that may not change when a run goes on."""
+
+
+def _continued(
+    run: Path, flags: Mapping[str, Any], assignments: Sequence[str], out: Path | None, schema: type[AnyRunConfig]
+) -> tuple[AnyRunConfig, Path]:
+    """The configuration of a run to go on with, and its directory; flags may change only how and how long it goes on."""
+    if out is not None and out != run:
+        raise ConfigError(f"--resume {run} and --out {out} name two runs.", "Give only --resume.")
+    run = _directory_of(run)
+    base = read_config_file(run / CONFIG_FILE)
+    trained_by = _schema_of(base)
+    if trained_by is not schema:
+        raise ConfigError(f"{run} is not a run of {schema.command}.", f"Go on with: vqkit {trained_by.command} --resume {run}")
+    training = dict(base.get("training", {}))
+    typed = flags.get("training", {})
+    for length, other in (("epochs", "steps"), ("steps", "epochs")):
+        if length in typed:
+            training.pop(other, None)
+    config = resolve(load_config(None, merge({**base, "training": training}, flags), assignments, schema))
+    _same_configuration(run, config, groups=_FIXED_GROUPS)
+    return config, run
+
+
+def _schema_of(settings: Mapping[str, Any]) -> type[AnyRunConfig]:
+    """By the group of settings that only a configuration of this kind has."""
+    schemas: dict[str, type[AnyRunConfig]] = {"prior": PriorRunConfig, "method": PretrainingRunConfig}
+    return next((schema for group, schema in schemas.items() if group in settings), RunConfig)
+
+
+def _directory_of(run: Path) -> Path:
+    """The run directory that `run` names: itself, one below runs/, or what a file such as runs/latest points to."""
+    target = runs.pointed(run) if run.is_file() else None
+    for candidate in (run.parent / target if target else run, runs.RUNS / run):
+        if (candidate / CONFIG_FILE).is_file():
+            return candidate
+    raise CheckpointError(f"There is no run to go on with at {run}.", "Give a run directory: one that holds run.yaml.")
+
+
+def _may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:
+    """Whether to go on from a checkpoint. Raises `ConfigError` when the directory holds something that must not be lost."""
+    if not run.exists() or not any(run.iterdir()):
+        return False
+    if resume == "never" or not (run / CONFIG_FILE).is_file():
+        raise ConfigError(f"The run directory {run} exists.", "Choose another --out, or go on with it: --resume auto.")
+    if resume == "auto":
+        _same_configuration(run, config)
+    return bool(runs.checkpoints(run))
+
+
+def _same_configuration(run: Path, config: AnyRunConfig, groups: tuple[str, ...] = ()) -> None:
+    """Raise `ConfigError` naming the first setting of these groups (of all, by default) in which the run on disk differs."""
+    schema = _schema_of(read_config_file(run / CONFIG_FILE))
+    if not isinstance(config, schema):
+        raise ConfigError(f"The run directory {run} holds a run of {schema.command}.", "Choose another --out.")
+    before = _flat(resolve(load_config(run / CONFIG_FILE, {}, [], schema)).model_dump(mode="json"))
+    after = _flat(config.model_dump(mode="json"))
+    for key in sorted(before.keys() | after.keys()):
+        if (not groups or key.split(".")[0] in groups) and before.get(key) != after.get(key):
+            raise ConfigError(
+                f"The run directory {run} exists and was trained with {key} = {before.get(key)}, not {after.get(key)}.",
+                f"Choose another --out, or go on with the run as it was: --resume {run}",
+            )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,105 @@
+"""From a command line to a finished run: settle the configuration and the directory, train, say where things are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vqkit.config import (
+    AnyRunConfig,
+    PretrainingRunConfig,
+    RunConfig,
+    dump_yaml,
+    load_config,
+)
+from vqkit.core import distributed
+from vqkit.core.atomic import write_text
+from vqkit.core.precision import choose_device
+from vqkit.data.opening import typed_as
+from vqkit.storage import runs
+from vqkit.training.resolving import resolve
+from vqkit.training.resuming import CONFIG_FILE, _continued, _may_continue
+from vqkit.training.tasks.pretraining import EMBEDDING
+from vqkit.training.trainer import Outcome, Trainer
+
+
+def train(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    assignments: Sequence[str],
+    out: Path | None,
+    resume: str,
+    schema: type[AnyRunConfig] = RunConfig,
+) -> Outcome:
+    """Train as the command line says; see `vqkit train-vqvae --help` for the arguments. `schema`: of what is trained.
+
+    Raises `ConfigError`, `DataError`, `CheckpointError` or `TrainingError` with what to do about it.
+    """
+    run: Path | None
+    continued = None if resume in ("auto", "never") else Path(resume)
+    if continued is not None:
+        config, run = _continued(continued, flags, assignments, out, schema)
+    else:
+        config, run = resolve(load_config(file, flags, assignments, schema)), out
+    with distributed.process_group(choose_device(config.training.device)):
+        return _train_together(config, run, resume)
+
+
+def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outcome:
+    """Train in each of the processes that there are; the first one writes and speaks."""
+    console = Console(stderr=True, quiet=not distributed.is_main())
+    directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.subject.name, config.data.name))))
+    going_on = _may_continue(directory, config, resume)
+    trainer = Trainer.from_config(config, directory, going_on)
+    if distributed.is_main():
+        write_text(directory / CONFIG_FILE, dump_yaml(config))
+        runs.point(directory.parent / "latest", directory.name)
+    _announce(console, trainer, directory, going_on)
+    outcome = trainer.fit()
+    if distributed.is_main():
+        _report(console, outcome, config)
+    return outcome
+
+
+def _announce(console: Console, trainer: Trainer, run: Path, going_on: bool) -> None:
+    """What is about to be trained, in one line."""
+    spec = trainer.task.spec
+    parameters = sum(parameter.numel() for parameter in trainer.task.model.parameters())
+    verb = f"Going on from step {trainer.step} of" if going_on else "Training"
+    console.print(
+        f"{verb} {trainer.config.subject.name} ({parameters / 1e6:.2f} M parameters) on {spec.name}: {trainer.loader.size} images "
+        f"of {len(spec.components)} x {spec.height} x {spec.width}, {trainer.total_steps} steps, on {trainer.device}; into {run}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:
+    """Where things are, and what to type next."""
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.validation.items() if name != "loss")
+    lines = [
+        "",
+        f"Done: {outcome.steps} steps. Validation: {figures}",
+        f"  checkpoints, numbers, pictures: {outcome.run}/",
+        f"  curves:       tensorboard --logdir {outcome.run}/tensorboard",
+        *_what_next(outcome, config),
+    ]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _what_next(outcome: Outcome, config: AnyRunConfig) -> list[str]:
+    """The commands that use the run."""
+    if isinstance(config, PretrainingRunConfig):
+        use = f"vqkit train-vqvae --model {config.model.name} --init-encoder {outcome.run}"
+        return [f"  embedding:    {outcome.run / EMBEDDING}", f"  use it:       {use}"]
+    measure = f"  measure it:   vqkit evaluate --run {outcome.run}"
+    export = f"  use it:       vqkit data export {typed_as(config.data.model_dump())} --split test --num 4 --out sections"
+    kept = f"--keep {outcome.spec.components[0]}"
+    if isinstance(config, RunConfig):
+        return [measure, export, f"                vqkit inpaint sections --run {outcome.run} {kept}"]
+    if "observed" in config.condition.told:
+        return [measure, export, f"                vqkit inpaint sections --prior {outcome.run} {kept} --num-samples 8"]
+    return [measure, f"  use it:       vqkit sample --run {outcome.run} --num-samples 64"]

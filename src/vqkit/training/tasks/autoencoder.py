@@ -1,0 +1,164 @@
+"""Learning to reconstruct whole images from a part of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vqkit.config import MaskingConfig, NamedOptions
+from vqkit.core.distributed import world_size
+from vqkit.core.randomness import generator_for
+from vqkit.data.masking import mask_probability, sample_observed
+from vqkit.evaluation import metrics
+from vqkit.inference.postprocess import settle
+from vqkit.interfaces import Autoencoder, Batch, Learner, Reconstruction, StepOutput, Tokenizer
+from vqkit.interfaces.models import GenerativeAutoencoder
+from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
+from vqkit.interfaces.tasks import Moment, Task
+from vqkit.storage.checkpoints import write_model
+from vqkit.training.tasks.task import fixed_observed, share
+
+
+class AutoencoderTask(Task):
+    """Reconstruct whole images from a part of them.
+
+    The masked share of the samples grows with the epoch (see `MaskingConfig`); each sample's conditions are hidden with the
+    probability `masking.hide_conditions`, so that the model works with and without them.
+
+    `picture_losses` are added to the model's own. What trains discriminators is not part of the recorded `loss`.
+    """
+
+    model: Autoencoder
+    headline = (
+        "train/loss",
+        "train/perceptual",
+        "train/adversarial",
+        "train/discriminator",
+        "train/mask_p",
+        "train/perplexity",
+        "train/usage",
+        "val/loss",
+        "val/iou",
+        "val/iou_masked",
+        "val/psnr",
+        "val/psnr_masked",
+    )
+
+    def __init__(self, model: Autoencoder, masking: MaskingConfig, seed: int, picture_losses: Sequence[PictureLoss] = ()) -> None:
+        super().__init__()
+        self.model = model
+        self.picture_losses = nn.ModuleList(picture_losses)
+        # Sharp pictures differ more from the truth, pixel by pixel, than blurred ones: that error would choose an early checkpoint.
+        self.has_best = not picture_losses and not model.apart
+        self.spec = model.spec
+        self.masking = masking
+        self.seed = seed
+
+    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+        """See `Task.forward`."""
+        count, *size = batch.images.shape
+        shape = (count * world_size(), size[0], size[1], size[2])
+        generator = generator_for(self.seed, "masks", moment.step)
+        probability = mask_probability(self.masking, moment.epoch)
+        observed = share(sample_observed(shape, probability, self.masking, generator)).to(batch.images.device)
+        hidden = share(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
+        conditions = batch.conditions.masked_fill(hidden, float("nan"))
+        result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", moment.step))
+        added = self._judge(result, batch.images, moment)
+        losses = {**result.losses, **added.losses}
+        loss = torch.stack(list(losses.values())).sum()
+        own = {**result.own, **added.own}
+        scalars = {"loss": loss, **losses, **own, **result.monitors, **added.monitors}
+        scalars["mask_p"] = torch.full((), probability, device=batch.images.device)
+        counts = code_counts(self.model, result.codes) if isinstance(self.model, Tokenizer) else {}
+        # One backward pass trains all networks: no gradient of `own` reaches what `losses` train, and the other way round.
+        everything = torch.stack([loss, *own.values()]).sum()
+        return StepOutput(everything, {name: value.detach() for name, value in scalars.items()}, counts)
+
+    def _judge(self, result: Reconstruction, target: Tensor, moment: Moment) -> Added:
+        """What the losses on pictures add, each told of those before it. `target` float [B, C, H, W]."""
+        total = Added({}, {}, {})
+        distance = result.losses["recon"]
+        for picture_loss in self.picture_losses:
+            added = picture_loss(Pictures(self.model.mean(result.logits), target, distance, moment.epoch))
+            distance = torch.stack([distance, *added.losses.values()]).sum()
+            total = Added(*({**before, **new} for before, new in zip(total, added, strict=True)))
+        return total
+
+    def learners(self) -> list[Learner]:
+        """See `Task.learners`: the model, what learns apart in it, and the networks of the losses on pictures."""
+        apart = self.model.apart
+        losses = cast("Iterable[PictureLoss]", self.picture_losses)
+        rest = Learner(self.model, without=tuple(learner.network for learner in apart))
+        return [rest, *apart, *(learner for picture_loss in losses for learner in picture_loss.learners())]
+
+    def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
+        """Sums over a validation batch, float64 []: each image seen whole, and, where training masks, with a fixed part hidden.
+
+        `first` is the position of the batch's first image in the split, so that its holes are always the same.
+        Conditions are unknown, as they mostly are when something is to be filled in.
+        """
+        unknown = torch.full_like(batch.conditions, float("nan"))
+        views = {"": torch.ones_like(batch.images, dtype=torch.bool)}
+        if self.masking.max > 0:
+            views["_masked"] = fixed_observed(batch.images, self.masking, self.seed, first)
+        sums = {"count": torch.tensor(float(len(batch.images)), dtype=torch.float64)}
+        for name, observed in views.items():
+            result = self.model(batch.images, observed, unknown)
+            mean = self.model.mean(result.logits)
+            judged = ~observed if name else observed
+            sums[f"recon{name}"] = result.losses["recon"].double() * len(batch.images)
+            sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * len(batch.images)
+            sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, judged).double().sum()
+            if self.model.spec.value_kind == "binary":
+                final = settle(mean, batch.images, ~judged, self.model.spec) / 255
+                sums[f"iou{name}"] = metrics.mean_iou(final, batch.images, judged).double().sum()
+        return sums
+
+    def _held_out_loss(self, result: Reconstruction, batch: Batch, observed: Tensor, first: int) -> Tensor:
+        """What decides which checkpoint is best, a scalar: how far reconstructions are from the images.
+
+        For a model that is a distribution over images, all that it minimises: without what its latents cost, the checkpoint that
+        overfits most would win. Its objective is a mean over draws, which here belong to the batch's place in the split.
+        """
+        if not isinstance(self.model, GenerativeAutoencoder):
+            return result.losses["recon"]
+        unknown = torch.full_like(batch.conditions, float("nan"))
+        drawn = self.model(batch.images, observed, unknown, generator_for(self.seed, "validation draws", first))
+        return torch.stack(list(drawn.losses.values())).sum()
+
+    def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
+        """See `Task.validation_row`."""
+        row = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
+        for name in [name for name in row if name.startswith("mse")]:
+            row[name.replace("mse", "psnr")] = -10 * math.log10(max(row[name], 1e-10))
+        return {"loss": row.pop("loss") + row.pop("loss_masked", 0.0), **row}
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """Rows of pictures, float [B, C, H, W]: the originals, their reconstructions, what is given and what is filled in."""
+        unknown = torch.full_like(batch.conditions, float("nan"))
+        whole = torch.ones_like(batch.images, dtype=torch.bool)
+        part = fixed_observed(batch.images, self.masking, self.seed, 0)
+        filled = torch.where(part, batch.images, self.model.reconstruct(batch.images, part, unknown))
+        return {
+            "orig": batch.images,
+            "recon": self.model.reconstruct(batch.images, whole, unknown),
+            "given": batch.images * part,
+            "inpaint": filled,
+        }
+
+    def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
+        """See `Task.write`."""
+        write_model(path, self.model, data, tensors)
+
+
+def code_counts(model: Tokenizer, codes: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """How often each code was chosen, int64 [K] for each level by name."""
+    levels = zip(model.level_names, codes, model.cardinalities, strict=True)
+    return {name: torch.bincount(indices.flatten(), minlength=size) for name, indices, size in levels}

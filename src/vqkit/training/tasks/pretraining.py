@@ -1,0 +1,152 @@
+"""Learning an encoder by itself, from two views of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqkit.config import NamedOptions, ViewsConfig
+from vqkit.core.distributed import world_size
+from vqkit.core.randomness import generator_for
+from vqkit.data.loading import all_batches
+from vqkit.data.subsets import some_images
+from vqkit.interfaces import Batch, EncoderPart, Learner, Split, StepOutput
+from vqkit.interfaces.methods import Method, View
+from vqkit.interfaces.tasks import Moment, Task
+from vqkit.pretraining import probes
+from vqkit.pretraining.embedding import draw_embedding, write_embedding
+from vqkit.pretraining.method import look
+from vqkit.pretraining.views import Draws, draw, view
+from vqkit.storage.checkpoints import write_encoder
+from vqkit.training.tasks.task import share
+
+EMBEDDING = "embedding.png"
+"""The picture of the features, in the run directory."""
+_TRAINING_IMAGES, _HELD_OUT_IMAGES, _AT_ONCE = 2000, 1000, 100
+"""Images whose features are compared when a run is validated, and how many go through the encoder together."""
+
+
+class Features(NamedTuple):
+    """Features float32 [N, F] of whole images on the processor, with their conditions float32 [N, D] and labels int64 [N]."""
+
+    features: Tensor
+    conditions: Tensor
+    labels: Tensor
+
+
+class SelfSupervisedTask(Task):
+    """Give two views of an image features that a method finds alike.
+
+    No loss says which checkpoint is best: what features are good for is seen in what those of whole, unchanged images foretell,
+    which is recorded.
+    """
+
+    model: EncoderPart
+    headline = ("train/loss", "val/agreement", "val/deviation", "val/neighbour_accuracy", "val/linear_accuracy", "val/r2")
+    has_best = False
+
+    def __init__(
+        self, model: EncoderPart, origin: NamedOptions, method: Method, views: ViewsConfig, splits: tuple[Split, Split], seed: int
+    ) -> None:
+        """`origin`: the model whose encoder `model` is, as it is registered; `splits`: training and validation images."""
+        super().__init__()
+        self.model = model
+        self.method = method
+        self.origin = origin
+        self.views = views
+        self.spec = splits[0].spec
+        self.seed = seed
+        self._splits = splits
+
+    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+        """See `Task.forward`."""
+        count, components, height, width = batch.images.shape
+        shape = count * world_size(), components, height, width
+        drawn = (
+            draw(shape, self.views, generator_for(self.seed, name, moment.step), masked)
+            for name, masked in (("first view", 0.0), ("second view", moment.progress * self.views.masked))
+        )
+        first, second = (self._view(batch.images, Draws(*map(share, each))) for each in drawn)
+        judgement = self.method(self.model, first, second, moment.progress)
+        scalars = {"loss": judgement.loss, **judgement.monitors}
+        return StepOutput(judgement.loss, {name: value.detach() for name, value in scalars.items()}, {})
+
+    def learners(self) -> list[Learner]:
+        """See `Task.learners`: the encoder, and those networks of the method that are not running means."""
+        return [*super().learners(), Learner(self.method)]
+
+    def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
+        """See `Task.validate`: cosines of the features of two views of each image, which are always the same views."""
+        one, other = (F.normalize(look(self.model, each), dim=1) for each in self._fixed_views(batch.images, first))
+        agreement = (one * other).sum(dim=1)
+        return {"count": torch.tensor(float(len(agreement)), dtype=torch.float64), "agreement": agreement.double().sum()}
+
+    def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
+        """See `Task.validation_row`: `agreement`, the mean cosine."""
+        return {"agreement": sums["agreement"] / sums["count"]}
+
+    def figures(self) -> dict[str, float]:
+        """See `Task.figures`: what features of held-out images tell; see `vqkit.pretraining.probes`.
+
+        `deviation` of the features; with classes `neighbour_accuracy` and `linear_accuracy`; with conditions `r2_<name>` of each
+        one and their mean `r2`.
+        """
+        train, held_out = (self._features(*each) for each in zip(self._splits, (_TRAINING_IMAGES, _HELD_OUT_IMAGES), strict=True))
+        figures = {"deviation": probes.feature_deviation(held_out.features)}
+        known, judged = train.labels >= 0, held_out.labels >= 0
+        if known.any() and judged.any():
+            given = train.features[known], train.labels[known], held_out.features[judged], held_out.labels[judged]
+            figures["neighbour_accuracy"] = probes.neighbour_accuracy(*given)
+            figures["linear_accuracy"] = probes.linear_accuracy(*given)
+        found: list[float] = []
+        for column, name in enumerate(self.spec.condition_names):
+            values = train.conditions[:, column], held_out.conditions[:, column]
+            explained = probes.determination(train.features, values[0], held_out.features, values[1])
+            if explained is not None:
+                found.append(explained)
+                figures[f"r2_{name}"] = explained
+        return {**figures, **({"r2": sum(found) / len(found)} if found else {})}
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Task.pictures`: the images, and what the encoder is shown of two views of each; what is hidden is empty."""
+        first, second = (each.images * each.observed for each in self._fixed_views(batch.images, 0))
+        return {"orig": batch.images, "view_1": first, "view_2": second}
+
+    @torch.no_grad()
+    def finish(self, run: Path) -> None:
+        """See `Task.finish`: the embedding of held-out images, as a picture."""
+        held_out = self._features(self._splits[1], _HELD_OUT_IMAGES)
+        write_embedding(draw_embedding(*held_out, self.spec), run / EMBEDDING)
+
+    def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
+        """See `Task.write`."""
+        write_encoder(path, self.model, self.origin, self.spec, data, tensors)
+
+    def _view(self, images: Tensor, draws: Draws) -> View:
+        return view(images, draws, self.spec)
+
+    def _fixed_views(self, images: Tensor, first: int) -> tuple[View, View]:
+        """Two views of each image by its number alone; `first`: that of the first image."""
+        views = []
+        for name, masked in (("first fixed view", 0.0), ("second fixed view", self.views.masked)):
+            numbers = range(first, first + len(images))
+            shape = (1, images.shape[1], images.shape[2], images.shape[3])
+            drawn = [draw(shape, self.views, generator_for(self.seed, name, number), masked) for number in numbers]
+            views.append(self._view(images, Draws(*map(torch.cat, zip(*drawn, strict=True)))))
+        return views[0], views[1]
+
+    def _features(self, split: Split, limit: int) -> Features:
+        """Features of images from all over a split; every process computes the same."""
+        device = next(self.model.parameters()).device
+        found: list[Features] = []
+        for batch in all_batches(some_images(split, limit), _AT_ONCE):
+            images = batch.to(device).images
+            features = look(self.model, View(images, torch.ones_like(images, dtype=torch.bool)))
+            found.append(Features(features.cpu(), batch.conditions, batch.labels))
+        return Features(*map(torch.cat, zip(*found, strict=True)))

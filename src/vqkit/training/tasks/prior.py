@@ -1,0 +1,168 @@
+"""Learning the distribution of a frozen tokenizer's codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqkit.config import ConditionConfig, NamedOptions
+from vqkit.core.distributed import rank, world_size
+from vqkit.core.randomness import generator_for
+from vqkit.data.masking import sample_observed
+from vqkit.errors import CheckpointError
+from vqkit.inference.conditioning import conditioning_for, observed_maps
+from vqkit.interfaces import Batch, Conditioning, Prior, StepOutput, Tokenizer
+from vqkit.interfaces.priors import Sampling
+from vqkit.interfaces.tasks import Moment, Task
+from vqkit.storage.checkpoints import Loaded, write_prior
+from vqkit.training.tasks.task import fixed_observed, share
+
+_OVERFITTING = 1.02
+"""Held-out loss, as a multiple of the best one before, from which on a run is said to overfit."""
+
+
+class PriorTask(Task):
+    """Predict each code from the earlier ones and from what is told.
+
+    Of the samples, `condition.drop` get the null condition; of the single metadata values, `condition.hide_values` are unknown; a
+    prior that completes images sees a new random part of each, `condition.kind` and `condition.keep` say which.
+
+    The tokenizer is no part of this module: nothing trains it, moves it to training mode, or saves it.
+    """
+
+    model: Prior
+    headline = ("train/loss", "val/nats", "val/bits_per_image", "val/unigram_nats")
+
+    def __init__(
+        self,
+        prior: Prior,
+        tokenizer: Loaded,
+        condition: ConditionConfig,
+        unigram_nats: Mapping[str, float],
+        seed: int,
+        learned_before: Sequence[str] = (),
+    ) -> None:
+        """`unigram_nats`: what a code of each level costs if only the codes' frequencies are known; `learned_before`: the levels
+        that the prior's weights know already.
+        """
+        super().__init__()
+        if not isinstance(tokenizer.model, Tokenizer):
+            raise CheckpointError(f"The model in {tokenizer.path} has no codes.", "Use a run of a VQ model, such as vqvae.")
+        self.model = prior
+        self.spec = tokenizer.model.spec
+        self.loaded = tokenizer
+        self.condition = condition
+        self.unigram_nats = unigram_nats
+        self.learned_levels = tuple(
+            name for name in prior.spec.level_names if name in learned_before or name in prior.trained_levels
+        )
+        self.seed = seed
+        self._warned = False
+
+    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+        """See `Task.forward`."""
+        images = batch.images
+        shape = (len(images) * world_size(), *images.shape[1:])
+        generator = generator_for(self.seed, "conditions", moment.step)
+        hidden = share(torch.rand(shape[0], batch.conditions.shape[1], generator=generator) < self.condition.hide_values)
+        dropped = share(torch.rand(shape[0], generator=generator) < self.condition.drop)
+        observed = share(sample_observed(shape, 1.0, self.condition, generator)) if self.model.spec.observed_channels else None
+        conditions = batch.conditions.masked_fill(hidden.to(images.device), torch.nan)
+        told = self._told(batch._replace(conditions=conditions), observed)._replace(dropped=dropped.to(images.device))
+        # Dropout draws from the global generator: it is set for this step, and put back, so that a resumed run draws the same.
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(generator_for(self.seed, "dropout", moment.step, rank()).initial_seed())
+            losses = self.model.loss_function(*batch.codes, conditioning=told)
+        scalars = {"loss" if name == "total_loss" else f"nats_{name}": value.detach() for name, value in losses.items()}
+        return StepOutput(losses["total_loss"], scalars, {})
+
+    def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
+        """See `Task.validate`: all that is known is told, and the part that is seen of an image is always the same."""
+        observed = None
+        if self.model.spec.observed_channels:
+            observed = fixed_observed(batch.images, self.condition, self.seed, first)
+        levels = self.model(batch.codes, self._told(batch, observed))
+        sums = {"count": torch.tensor(float(len(batch.labels)), dtype=torch.float64)}
+        names = zip(self.model.spec.level_names, levels, strict=True)
+        return {**sums, **{f"nats_{name}": level.double().sum() for name, level in names if name in self.learned_levels}}
+
+    def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
+        """See `Task.validation_row`: nats a code and bits an image, beside the entropies of simpler models.
+
+        Over the levels that have learned; `loss` over those that learn now.
+        """
+        spec = self.model.spec
+        levels = zip(spec.level_names, spec.shapes, spec.cardinalities, strict=True)
+        known = [(name, height * width, size) for name, (height, width), size in levels if name in self.learned_levels]
+        positions = {name: count for name, count, _ in known}
+        nats = {name: sums[f"nats_{name}"] / sums["count"] / count for name, count in positions.items()}
+        now = {name: positions[name] for name in self.model.trained_levels}
+        row = {"loss": _mean(nats, now), "nats": _mean(nats, positions)}
+        row["bits_per_image"] = row["nats"] * sum(positions.values()) / math.log(2)
+        row["unigram_nats"] = _mean(self.unigram_nats, positions)
+        row["uniform_nats"] = _mean({name: math.log(size) for name, _, size in known}, positions)
+        if len(spec.level_names) > 1:
+            row |= {f"nats_{name}": value for name, value in nats.items()}
+            row |= {f"unigram_nats_{name}": self.unigram_nats[name] for name in nats}
+        return row
+
+    def remark(self, figures: Mapping[str, float], best: float) -> str | None:
+        """Say once when the held-out loss has turned while the training loss goes on falling."""
+        held_out, training = figures.get("val/loss", 0.0), figures.get("train/loss", 0.0)
+        if self._warned or held_out <= _OVERFITTING * best or training >= held_out:
+            return None
+        self._warned = True
+        return (
+            f"Note: the prior overfits: {held_out:.3f} nats a code on held-out images after {best:.3f} before, {training:.3f} on "
+            "those it learns from. The best checkpoint is kept. More data, --set prior.dropout=0.2 or fewer epochs help."
+        )
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Task.pictures`: new images under the null condition, and what is drawn when all is told."""
+        count = len(batch.labels)
+        sampling = Sampling(seed=self.seed)
+        rows = {"reconstruction": self._decode(batch.codes)}
+        if self.learned_levels != self.model.spec.level_names:
+            return rows  # the others would be noise
+        rows["samples"] = self._decode(self.model.sample(count, sampling=sampling))
+        if not self.model.spec.is_conditional:
+            return rows
+        observed = None
+        if self.model.spec.observed_channels:
+            observed = fixed_observed(batch.images, self.condition, self.seed, 0)
+            rows["given"] = batch.images * observed
+        rows["told"] = self._decode(self.model.sample(count, self._told(batch, observed), sampling))
+        return rows
+
+    def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
+        """See `Task.write`. Raises `CheckpointError` if the tokenizer is not what it was."""
+        write_prior(path, self.model, data, self.loaded, tensors, self.learned_levels)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The frozen tokenizer."""
+        assert isinstance(self.loaded.model, Tokenizer)
+        return self.loaded.model
+
+    def _told(self, batch: Batch, observed: Tensor | None) -> Conditioning:
+        """What the prior is told of a batch, nothing dropped."""
+        maps: tuple[Tensor, ...] = ()
+        if observed is not None:
+            maps = observed_maps(self.tokenizer, batch.images, observed.to(batch.images.device))
+        return conditioning_for(self.model.spec, batch.conditions, batch.labels, maps)
+
+    def _decode(self, codes: tuple[Tensor, ...]) -> Tensor:
+        """Pictures of codes, without metadata: what the prior makes of it alone is to be seen."""
+        unknown = torch.full((len(codes[0]), len(self.spec.conditions)), torch.nan, device=codes[0].device)
+        return self.tokenizer.decode(codes, unknown)
+
+
+def _mean(values: Mapping[str, float], positions: Mapping[str, int]) -> float:
+    """The mean over all positions of the levels in `positions`, of values by level."""
+    return sum(values[name] * count for name, count in positions.items()) / sum(positions.values())

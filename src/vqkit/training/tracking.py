@@ -1,0 +1,155 @@
+"""What a run records of itself: running means, metrics.jsonl, TensorBoard and pictures.
+
+Means are summed on the device and fetched only when a row is written, so that recording never makes the device wait.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqkit.core.atomic import write_text
+from vqkit.core.distributed import all_reduce, is_main
+from vqkit.evaluation import metrics
+
+
+class RunningMeans:
+    """Sums of named scalars and of named code histograms, over the steps since the last `reset`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor] = {}
+        self._steps = 0
+
+    def add(self, scalars: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> None:
+        """Take in one step's scalars (float, []) and histograms (int64, [K])."""
+        self._steps += 1
+        for store, values in ((self._sums, scalars), (self._counts, counts)):
+            for name, value in values.items():
+                store[name] = store[name] + value.detach() if name in store else value.detach().clone()
+
+    def means(self) -> dict[str, float]:
+        """The mean of each scalar over the steps and the processes. Every process must call it."""
+        if not self._sums:
+            return {}
+        names = sorted(self._sums)
+        sums = torch.stack([self._sums[name].double() for name in names])
+        totals = torch.cat([sums, sums.new_full((1,), self._steps)])
+        all_reduce(totals)
+        values = totals.tolist()
+        return {name: value / values[-1] for name, value in zip(names, values[:-1], strict=True)}
+
+    def code_use(self) -> dict[str, float]:
+        """Perplexity and usage of each histogram over the steps and the processes. Every process must call it."""
+        result: dict[str, float] = {}
+        for name, total in self.histograms().items():
+            suffix = "" if len(self._counts) == 1 else f"_{name}"
+            result[f"perplexity{suffix}"] = float(metrics.perplexity(total))
+            result[f"usage{suffix}"] = float(metrics.usage(total))
+        return result
+
+    def histograms(self) -> dict[str, Tensor]:
+        """The histograms, int64 [K] each, summed over the processes. Every process must call it."""
+        totals = {name: self._counts[name].clone() for name in sorted(self._counts)}
+        all_reduce(*totals.values())
+        return totals
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._sums.clear()
+        self._counts.clear()
+        self._steps = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs, as named tensors."""
+        tensors = {f"sum.{name}": value for name, value in self._sums.items()}
+        tensors |= {f"count.{name}": value for name, value in self._counts.items()}
+        return {**tensors, "steps": torch.tensor(self._steps)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self._sums = {name.removeprefix("sum."): value for name, value in state.items() if name.startswith("sum.")}
+        self._counts = {name.removeprefix("count."): value for name, value in state.items() if name.startswith("count.")}
+        self._steps = int(state["steps"])
+
+
+class Recorder:
+    """Writes rows to metrics.jsonl and TensorBoard, and pictures to both; only rank 0 does.
+
+    A resumed run drops what was recorded after the step it continues from.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        self._run = run
+        self._file = run / "metrics.jsonl"
+        self._board: Any = None
+        if not is_main():
+            return
+        if self._file.is_file():
+            kept = [line for line in self._file.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            write_text(self._file, "".join(f"{line}\n" for line in kept))
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def row(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Append one row; a value that is not a number is written as null."""
+        if self._board is None:
+            return
+        content = {"step": step, "epoch": round(epoch, 4)} | {
+            name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()
+        }
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(content) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def histogram(self, step: int, name: str, counts: Tensor) -> None:
+        """How often each code was chosen, counts int64 [K]."""
+        if self._board is None:
+            return
+        used = counts.double().cpu().numpy()
+        edges = torch.arange(len(used) + 1).double().numpy()
+        codes = edges[:-1]
+        self._board.add_histogram_raw(
+            f"codes/{name}",
+            min=0.0,
+            max=float(len(used)),
+            num=float(used.sum()),
+            sum=float((codes * used).sum()),
+            sum_squares=float((codes * codes * used).sum()),
+            bucket_limits=edges[1:].tolist(),
+            bucket_counts=used.tolist(),
+            global_step=step,
+        )
+
+    def pictures(self, step: int, epoch: int, rows: Mapping[str, Tensor], scale: int) -> None:
+        """Save named rows of pictures, uint8 [B, 3, H, W], as images/epoch_NNNN_<name>.png and on the board."""
+        if self._board is None:
+            return
+        from vqkit.image_io.pictures import grid, save_picture
+
+        for name, pictures in rows.items():
+            sheet = grid(pictures, columns=8, scale=scale)
+            save_picture(sheet, self._run / "images" / f"epoch_{epoch:04d}_{name}.png")
+            pixels = torch.frombuffer(bytearray(sheet.convert("RGB").tobytes()), dtype=torch.uint8)
+            self._board.add_image(name, pixels.view(sheet.height, sheet.width, 3).numpy(), step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush the board."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of a row; a line cut short by a crash counts as later than everything."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

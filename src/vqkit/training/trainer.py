@@ -1,0 +1,345 @@
+"""The one training loop. It sums, steps, records and saves; it knows no loss.
+
+A run is a function of its configuration: every draw is keyed by the step, the data order by the epoch, so a run that was
+killed and resumed from its checkpoint ends bit for bit where it would have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vqkit.config import DEFAULT_EPOCHS, AnyRunConfig
+from vqkit.core import distributed
+from vqkit.core.atomic import directory_atomically, write_text
+from vqkit.core.precision import autocast, choose_device
+from vqkit.core.randomness import generator_for
+from vqkit.data.loading import TrainingLoader, evaluation_batches
+from vqkit.errors import CheckpointError, Interrupted, TrainingError
+from vqkit.image_io.pictures import composite
+from vqkit.interfaces import DataSpec, Split
+from vqkit.interfaces.tasks import Moment, Task
+from vqkit.storage import runs
+from vqkit.storage.checkpoints import read_tensors, write_tensors
+from vqkit.training.building import build
+from vqkit.training.optimization import (
+    GuardedStep,
+    WeightMean,
+    build_optimizer,
+    learning_rate,
+    load_optimizer,
+    optimizer_tensors,
+    set_learning_rate,
+)
+from vqkit.training.progress import TrainingProgress
+from vqkit.training.tracking import Recorder, RunningMeans
+
+
+class Outcome(NamedTuple):
+    """What a finished run has to show: its directory, what it was trained on, its steps, its last validation figures."""
+
+    run: Path
+    spec: DataSpec
+    steps: int
+    validation: dict[str, float]
+
+
+class Trainer:
+    """Trains one task on one data set into one run directory."""
+
+    def __init__(self, config: AnyRunConfig, run: Path, task: Task, train: Split, validation: Split, device: torch.device) -> None:
+        settings = config.training
+        self.config, self.run, self.task, self.device = config, run, task, device
+        self.validation = validation
+        self.loader = TrainingLoader(train, settings.batch_size, settings.seed, settings.workers)
+        self.augment = train.augment
+        self.total_steps = settings.steps or (settings.epochs or DEFAULT_EPOCHS) * self.loader.steps_per_epoch
+        learners = task.learners()
+        self.optimizer = build_optimizer(learners, settings)
+        self.guarded_step = GuardedStep(self.optimizer, learners, settings.clip_norm, device)
+        self.weight_mean = WeightMean(task.model, settings.weight_ema)
+        self.recent, self.whole_epoch = RunningMeans(), RunningMeans()
+        self.step = 0
+        self.best = float("inf")
+        self.last_validation: dict[str, float] = {}
+        self._asked_to_stop = False
+
+    @classmethod
+    def from_config(cls, config: AnyRunConfig, run: Path, resume: bool) -> Trainer:
+        """Build data, model and task, and continue from the run's newest checkpoint if `resume`."""
+        device = distributed.local_device(choose_device(config.training.device))
+        trainer = cls(config, run, *build(config, device), device)
+        if resume:
+            trainer.load(runs.checkpoints(run)[-1])
+        return trainer
+
+    def fit(self) -> Outcome:
+        """Train to the end.
+
+        Raises `Interrupted` after a signal, with a checkpoint saved, and `TrainingError` when the loss is lost.
+        """
+        forward = self._prepare_forward()
+        recorder = Recorder(self.run, self.step)
+        settings = self.config.training
+        try:
+            with self._stop_on_signals(), TrainingProgress(self.total_steps, self.step, settings.batch_size) as progress:
+                while self.step < self.total_steps:
+                    epoch, start = divmod(self.step, self.loader.steps_per_epoch)
+                    for batch in self.loader.epoch(epoch, start):
+                        self._train_step(forward, batch.to(self.device))
+                        progress.advance()
+                        if self.step % settings.log_every == 0:
+                            self._log(recorder, progress)
+                        if self.step == self.total_steps or self.step % self.loader.steps_per_epoch == 0:
+                            break
+                        self._stop_if_asked()
+                        if self.step % settings.checkpoint_every == 0:
+                            self.save()
+                    self._finish_epoch(recorder, progress)
+                    self._stop_if_asked()
+        finally:
+            recorder.close()
+        self._finish_run()
+        return Outcome(self.run, self.task.spec, self.step, self.last_validation)
+
+    def _prepare_forward(self) -> Any:
+        """The task, its model compiled if asked for, wrapped for several processes."""
+        forward: Any = self.task
+        if self.config.training.compile:
+            from torch._functorch import config as compiler
+
+            # A balanced loss asks for gradients before the backward pass: compiled code must not reuse what both need.
+            compiler.donated_buffer = False
+            self.task.model.compile()
+        if distributed.world_size() > 1:
+            # The codebooks are already equal on all processes: their statistics are summed in every step.
+            devices = [self.device.index] if self.device.type == "cuda" else None
+            forward = torch.nn.parallel.DistributedDataParallel(self.task, device_ids=devices, broadcast_buffers=False)
+        return forward
+
+    def _train_step(self, forward: Any, batch: Any) -> None:
+        """One optimizer step on one batch, which is on the device."""
+        settings = self.config.training
+        self.task.train()
+        images = self.augment(batch.images, self._generator("augmentation"))
+        set_learning_rate(self.optimizer, learning_rate(settings, self.step, self.total_steps))
+        with autocast(settings.precision, self.device):
+            output = forward(batch._replace(images=images), self._moment())
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        norm = self.guarded_step()
+        self.step += 1
+        self.weight_mean.update(self.step)
+        self.recent.add({**output.scalars, "gradient_norm": norm}, {})
+        self.whole_epoch.add(output.scalars, output.counts)
+        if self.device.type == "cpu":  # elsewhere looking would make the device wait: see `_log`
+            self._stop_if_lost()
+
+    def _moment(self) -> Moment:
+        return Moment(self.step, self.step / self.loader.steps_per_epoch, self.step / self.total_steps)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return generator_for(self.config.training.seed, purpose, self.step, distributed.rank())
+
+    def _log(self, recorder: Recorder, progress: TrainingProgress) -> None:
+        """A row of the means since the last one."""
+        self._stop_if_lost()
+        means = self.recent.means()
+        row = {f"train/{name}": value for name, value in means.items()}
+        row["train/bad_steps"] = float(self.guarded_step.bad)
+        row["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
+        row["images_per_second"] = progress.rate()
+        recorder.row(self.step, self.step / self.loader.steps_per_epoch, row)
+        progress.note(f"loss {means['loss']:.4f}  recon {means['recon']:.4f}" if "recon" in means else f"loss {means['loss']:.4f}")
+        self.recent.reset()
+
+    def _finish_epoch(self, recorder: Recorder, progress: TrainingProgress) -> None:
+        """Validate, draw and save as often as asked, and always at the end of the run."""
+        settings = self.config.training
+        last = self.step == self.total_steps
+        number = -(-self.step // self.loader.steps_per_epoch)
+        row = {f"train/{name}": value for name, value in {**self.whole_epoch.means(), **self.whole_epoch.code_use()}.items()}
+        for name, counts in self.whole_epoch.histograms().items():
+            recorder.histogram(self.step, name, counts)
+        validated = last or number % settings.validate_every == 0
+        if validated:
+            self.last_validation = self._validate()
+            row |= {f"val/{name}": value for name, value in self.last_validation.items()}
+        recorder.row(self.step, self.step / self.loader.steps_per_epoch, row)
+        if last or number == 1 or number % settings.picture_every == 0:
+            self._draw(recorder, number)
+        progress.line(_summary(number, self.step, row, self.task.headline))
+        remark = self.task.remark(row, self.best) if validated else None
+        if remark is not None:
+            progress.line(remark)
+        self.whole_epoch.reset()
+        if validated or self.step % settings.checkpoint_every == 0:
+            improved = validated and self.task.has_best and self.last_validation["loss"] < self.best
+            self.best = self.last_validation["loss"] if improved else self.best
+            self.save(best=improved)
+        progress.restart_clock()
+
+    def _validate(self) -> dict[str, float]:
+        """Figures over the validation split, summed over the processes."""
+        self.task.eval()
+        totals: dict[str, Tensor] = {}
+        size = self.config.training.batch_size
+        with torch.inference_mode(), self._mean_weights(), autocast(self.config.training.precision, self.device):
+            first = distributed.share(len(self.validation)).start
+            for batch in evaluation_batches(self.validation, size):
+                for name, value in self.task.validate(batch.to(self.device), first).items():
+                    totals[name] = totals.get(name, 0) + value.to(self.device)
+                first += len(batch.images)
+            figures = self.task.figures()
+        names = sorted(totals)
+        stacked = torch.stack([totals[name].clone() for name in names])
+        distributed.all_reduce(stacked)
+        return {**self.task.validation_row(dict(zip(names, stacked.tolist(), strict=True))), **figures}
+
+    def _draw(self, recorder: Recorder, epoch: int) -> None:
+        """Originals, reconstructions and inpaintings of the first validation images."""
+        if not distributed.is_main():
+            return
+        self.task.eval()
+        batch = self.validation.batch(torch.arange(min(16, len(self.validation)))).to(self.device)
+        with self._mean_weights(), autocast(self.config.training.precision, self.device):
+            rows = self.task.pictures(batch)
+        spec = self.task.spec
+        scale = max(1, round(128 / spec.height))
+        recorder.pictures(self.step, epoch, {name: composite(images.float().cpu(), spec) for name, images in rows.items()}, scale)
+
+    def _finish_run(self) -> None:
+        """Let the task write what it shows at the end."""
+        if not distributed.is_main():
+            return
+        self.task.eval()
+        with self._mean_weights(), autocast(self.config.training.precision, self.device):
+            self.task.finish(self.run)
+
+    @contextmanager
+    def _mean_weights(self) -> Iterator[None]:
+        """Use the running mean of the weights, where one is kept."""
+        self.weight_mean.swap()
+        try:
+            yield
+        finally:
+            self.weight_mean.swap()
+
+    def _stop_if_lost(self) -> None:
+        """Give up after many bad steps in a row."""
+        bad = int(self.guarded_step.bad_in_row)
+        if bad >= self.config.training.max_bad_steps:
+            raise TrainingError(
+                f"The gradient was not finite in the last {bad} steps (up to step {self.step}); they were skipped.",
+                "The last checkpoint is good. Try a smaller --lr or --precision fp32.",
+            )
+
+    @contextmanager
+    def _stop_on_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask the loop to stop after its step; a second one stops at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self._asked_to_stop:
+                raise KeyboardInterrupt
+            self._asked_to_stop = True
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: whoever owns it handles signals
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop_if_asked(self) -> None:
+        """Save and leave if any process was asked to stop; all processes agree on the step."""
+        asked = torch.tensor(float(self._asked_to_stop), device=self.device)
+        distributed.all_reduce(asked)
+        if asked:
+            self.save()
+            words = (
+                f"Stopped at step {self.step}; everything is saved.\nGo on with: vqkit {self.config.command} --resume {self.run}"
+            )
+            raise Interrupted(words if distributed.is_main() else "")
+
+    def save(self, best: bool = False) -> None:
+        """Write a checkpoint of this step, point `latest` (and `best`) to it, and remove those no longer needed."""
+        generators = distributed.gather(torch.get_rng_state())
+        if distributed.is_main():
+            target = runs.checkpoint_directory(self.run, self.step)
+            with directory_atomically(target) as directory:
+                averaged = dict(self.weight_mean.mean)
+                self.task.write(directory / runs.MODEL_FILE, self.config.data, averaged)
+                write_tensors(
+                    directory / "training.safetensors", self._state_tensors(generators), {"format": 1, "kind": "training"}
+                )
+                write_text(directory / "training.json", json.dumps({"step": self.step, "best": self.best, "version": 1}))
+            name = str(target.relative_to(self.run))
+            runs.point(self.run / "latest", name)
+            if best:
+                runs.point(self.run / "best", name)
+            self._prune()
+        distributed.barrier()
+
+    def _state_tensors(self, generators: list[Tensor]) -> dict[str, Tensor]:
+        """What a resumed run needs beside the model, by name."""
+        tensors = {f"rng.{rank}": state for rank, state in enumerate(generators)}
+        tensors |= {f"task.{name}": value for name, value in self.task.state_dict().items() if not name.startswith("model.")}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
+        if self.weight_mean.mean:
+            tensors |= {f"weights.{name}": value for name, value in self.task.model.named_parameters()}
+        for prefix, means in (("recent", self.recent), ("epoch", self.whole_epoch)):
+            tensors |= {f"{prefix}.{name}": value for name, value in means.state().items()}
+        return {**tensors, "bad": self.guarded_step.bad, "bad_in_row": self.guarded_step.bad_in_row}
+
+    def load(self, checkpoint: Path) -> None:
+        """Continue from a checkpoint of a run with this configuration. Raises `CheckpointError` when a file of it is broken."""
+        model, _ = read_tensors(checkpoint / runs.MODEL_FILE, self.device)
+        tensors, _ = read_tensors(checkpoint / "training.safetensors", self.device)
+        try:
+            progress = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise CheckpointError(
+                f"{checkpoint / 'training.json'} is missing or broken.", "Remove that checkpoint and resume again."
+            ) from None
+        trained = {f"model.{name}": value for name, value in {**model, **_under(tensors, "weights")}.items()}
+        self.task.load_state_dict({**trained, **_under(tensors, "task")})
+        self.weight_mean.load({name: model[name] for name in self.weight_mean.mean})
+        load_optimizer(self.optimizer, _under(tensors, "optimizer"))
+        self.recent.load(_under(tensors, "recent"))
+        self.whole_epoch.load(_under(tensors, "epoch"))
+        self.guarded_step.bad.copy_(tensors["bad"])
+        self.guarded_step.bad_in_row.copy_(tensors["bad_in_row"])
+        own = tensors.get(f"rng.{distributed.rank()}")
+        if own is not None:
+            torch.set_rng_state(own.cpu())
+        self.step, self.best = progress["step"], progress["best"]
+
+    def _prune(self) -> None:
+        """Keep the newest checkpoints and the best one."""
+        import shutil
+
+        best = runs.pointed(self.run / "best")
+        for old in runs.checkpoints(self.run)[: -self.config.training.keep_checkpoints]:
+            if str(old.relative_to(self.run)) != best:
+                shutil.rmtree(old)
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _summary(epoch: int, step: int, row: dict[str, float], names: tuple[str, ...]) -> str:
+    """One line about an epoch."""
+    figures = "  ".join(f"{name.removeprefix('train/')} {row[name]:.4g}" for name in names if name in row)
+    return f"epoch {epoch}  step {step}  {figures}"

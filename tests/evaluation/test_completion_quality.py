@@ -1,0 +1,138 @@
+"""Figures of completions against plain loops over images, completions and pairs of them."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from painting import COLOUR, SHAPES, Counting, pipeline, sections
+from vqkit.evaluation.autoencoder import Scenario, scenarios
+from vqkit.evaluation.completion_quality import IMAGES_AT_ONCE, figures, judge, measure_completions
+from vqkit.evaluation.prior import silent
+from vqkit.inference.conditioning import code_spec
+from vqkit.inference.sampler import Sampler
+from vqkit.interfaces import Batch
+from vqkit.interfaces.priors import Sampling
+
+
+def iou(first: Tensor, second: Tensor) -> float:
+    either = int((first | second).sum())
+    return int((first & second).sum()) / either if either else 1.0
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randint(256, shape, generator=torch.Generator().manual_seed(len(shape))).to(torch.uint8)
+
+
+def keeping(*positions: int) -> Scenario:
+    return Scenario("keep some", positions)
+
+
+def test_shapes_are_judged_where_they_were_missing() -> None:
+    images, answers = sections(4), sections(4 * 3, seed=1).unflatten(0, (4, 3))
+    one_pass = sections(4, seed=2)
+    observed = torch.zeros(4, 3, 8, 12, dtype=torch.bool)
+    observed[:, 0] = True
+    observed[:, :, :3] = True
+    judged = judge(answers, one_pass, images, observed, SHAPES)
+    assert bool(judged.completions[..., 0].isnan().all())
+    for image in range(4):
+        for component in (1, 2):
+            truth, given = images[image, component, 3:] > 0, answers[image, :, component, 3:] > 0
+            expected = [iou(answer, truth) for answer in given]
+            assert judged.completions[image, :, component].tolist() == pytest.approx(expected)
+            assert float(judged.one_pass[image, component]) == pytest.approx(iou(one_pass[image, component, 3:] > 0, truth))
+            apart = [1 - iou(first, second) for first, second in combinations(given, 2)]
+            assert float(judged.diversity[image, component]) == pytest.approx(sum(apart) / 3)
+
+
+def test_intensities_are_judged_in_decibels() -> None:
+    images, answers, one_pass = noise(2, 3, 8, 8), noise(2, 4, 3, 8, 8), noise(2, 3, 8, 8).flip(0)
+    observed = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
+    observed[:, :, :, :5] = True
+    judged = judge(answers, one_pass, images, observed, COLOUR)
+    for image in range(2):
+        for component in range(3):
+            inside = answers[image, :, component, :, 5:].double() / 255
+            truth = images[image, component, :, 5:].double() / 255
+            expected = [-10 * math.log10(float((answer - truth).square().mean())) for answer in inside]
+            assert judged.completions[image, :, component].tolist() == pytest.approx(expected)
+            apart = [float((first - second).square().mean()) for first, second in combinations(inside, 2)]
+            assert float(judged.diversity[image, component]) == pytest.approx(sum(apart) / 6)
+
+
+def test_equal_completions_are_not_diverse_and_empty_shapes_agree() -> None:
+    images = sections(2)
+    answers = torch.zeros(2, 3, 3, 8, 12, dtype=torch.uint8)
+    answers[:, :, 1] = 255
+    observed = torch.zeros(2, 3, 8, 12, dtype=torch.bool)
+    assert judge(answers, images, images, observed, SHAPES).diversity.tolist() == [[0, 0, 0]] * 2
+
+
+def test_the_best_of_each_component_and_the_best_of_all_together() -> None:
+    judged = judge(sections(2)[:, None], sections(2), sections(2), torch.zeros(2, 3, 8, 12, dtype=torch.bool), SHAPES)
+    values = torch.tensor([[[0.9, 0.1, 0.0], [0.5, 0.6, 0.0]], [[0.4, 0.2, 0.0], [0.2, 0.8, 0.0]]]).double()
+    values[..., 2] = torch.nan
+    result = figures(keeping(2), judged._replace(completions=values, one_pass=values[:, 1]), SHAPES)
+    assert result.best.components == pytest.approx({"carcass": 0.65, "belt": 0.7})
+    assert result.best.mean == pytest.approx(0.675)
+    assert result.best_together.components == pytest.approx({"carcass": 0.35, "belt": 0.7})
+    assert result.likeliest.components == pytest.approx({"carcass": 0.65, "belt": 0.15})
+    assert result.mean.components == pytest.approx({"carcass": 0.5, "belt": 0.425})
+    assert result.one_pass.components == pytest.approx({"carcass": 0.35, "belt": 0.7})
+    assert (result.keep, result.missing, result.figure) == (("tread",), ("carcass", "belt"), "iou")
+
+
+def sampler(sharpness: float, *kinds: str) -> Sampler:
+    pipe = pipeline(SHAPES)
+    return Sampler(Counting(code_spec(pipe.tokenizer, kinds), sharpness).eval(), pipe, Path("runs/prior/model.safetensors"))
+
+
+def batch(count: int) -> Batch:
+    return Batch(sections(count), torch.full((count, 1), torch.nan), torch.full((count,), -1))
+
+
+def test_a_prior_that_is_sure_gives_what_its_tokenizer_gives() -> None:
+    scenario = scenarios(SHAPES, [["carcass"]])[1]
+    result = measure_completions(sampler(50.0, "observed"), scenario, batch(3), 4, Sampling(), silent)
+    assert (result.images, result.samples, result.name) == (3, 4, "keep carcass")
+    assert result.best == result.mean == result.likeliest == result.best_together == result.one_pass
+    assert result.diversity is not None
+    assert result.diversity.mean == 0
+
+
+def test_a_prior_that_is_not_sure_gives_several_answers() -> None:
+    scenario = scenarios(SHAPES, [["carcass"]])[1]
+    result = measure_completions(sampler(0.05, "observed"), scenario, batch(3), 4, Sampling(), silent)
+    assert result.diversity is not None
+    assert result.diversity.mean > 0.1
+    assert result.best.mean >= result.best_together.mean > result.mean.mean
+    single = measure_completions(sampler(0.05, "observed"), scenario, batch(3), 1, Sampling(), silent)
+    assert single.diversity is None
+    assert single.best == single.mean == single.likeliest
+
+
+def test_images_are_completed_alike_whatever_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = scenarios(SHAPES, None, "boxes")[-1]
+    prior = sampler(0.05, "observed")
+    together = measure_completions(prior, scenario, batch(5), 3, Sampling(), silent)
+    assert IMAGES_AT_ONCE > 5
+    monkeypatch.setattr("vqkit.evaluation.completion_quality.IMAGES_AT_ONCE", 2)
+    assert measure_completions(prior, scenario, batch(5), 3, Sampling(), silent) == together
+
+
+def test_known_conditions_are_told_only_to_a_prior_that_was_trained_with_them() -> None:
+    scenario = scenarios(SHAPES, [["carcass"]])[1]
+    told = batch(2)._replace(conditions=torch.tensor([[80.0], [90.0]]))
+    knows = measure_completions(sampler(50.0, "observed", "metadata"), scenario, told, 2, Sampling(), silent)
+    # The decoder paints everything 0.8 or 0.9: the first component that is missing claims all that the kept one leaves.
+    truth = sections(2) > 0
+    expected = [iou(~image[0], image[1]) for image in truth]
+    assert knows.likeliest.components["belt"] == pytest.approx(sum(expected) / 2)
+    ignores = measure_completions(sampler(50.0, "observed"), scenario, told, 2, Sampling(), silent)
+    assert ignores == measure_completions(sampler(50.0, "observed"), scenario, batch(2), 2, Sampling(), silent)

@@ -1,0 +1,203 @@
+"""The evaluation of a whole prior on small tyre data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from painting import Counting, pipeline
+from vqkit.config import NamedOptions
+from vqkit.data.opening import open_dataset
+from vqkit.data.subsets import mixed
+from vqkit.errors import ConfigError, DataError
+from vqkit.evaluation.prior import COMPLETED_IMAGES, PriorEvaluation, evaluate_prior
+from vqkit.evaluation.shape_statistics import connected_parts
+from vqkit.inference.conditioning import code_spec
+from vqkit.inference.sampler import Sampler
+from vqkit.interfaces import DataSpec
+from vqkit.interfaces.priors import Sampling
+
+TYRES = NamedOptions(name="tyre", num_train=20, num_val=2, num_test=11)
+DATASET = open_dataset(TYRES)
+
+
+def sampler(*kinds: str, sharpness: float = 0.1, data: NamedOptions | None = TYRES) -> Sampler:
+    pipe = pipeline(DATASET.spec)
+    prior = Counting(code_spec(pipe.tokenizer, kinds), sharpness).eval()
+    return Sampler(prior, pipe, Path("runs/prior/model.safetensors"), data=data)
+
+
+def measure(chosen: Sampler, **settings: Any) -> PriorEvaluation:
+    return evaluate_prior(chosen, **{"num_samples": 6, "completions": 2, **settings})
+
+
+BEYOND = pytest.mark.filterwarnings("ignore:height_px 41 is outside")
+"""Of 20 training sections none is as low as one of the held-out ones."""
+
+
+@BEYOND
+def test_a_prior_told_metadata_is_measured_in_every_way_that_it_can_be_used() -> None:
+    result = measure(sampler("metadata"))
+    assert (result.prior, result.told, result.images, result.split) == ("Counting", ("metadata",), 11, "test")
+    assert result.data["num_test"] == 11
+    assert [rate.name for rate in result.rates] == ["conditions told", "nothing told"]
+    assert result.uniform.nats_per_code == pytest.approx(math.log(16))
+    assert result.completions == ()
+    assert result.samples is not None
+    names = ["held-out images", "reconstructions", "samples", "samples, conditions told"]
+    assert [row.name for row in result.samples.plausibility if "itself" not in row.name] == names
+    assert [each.name for each in result.samples.contents] == ["training images", *names[2:]]
+    held_out = result.samples.plausibility[0]
+    assert (held_out.images, held_out.free_of_overlap, held_out.overlap) == (6, 1, 0)
+
+
+@BEYOND
+def test_adherence_is_to_the_conditions_of_held_out_images() -> None:
+    result = measure(sampler("metadata"))
+    asked = DATASET.split("test").batch(mixed(11, 6)).conditions
+    # Told a width, the decoder paints every pixel of every component: what is measured is always the whole picture.
+    assert result.samples is not None
+    for column, each in enumerate(result.samples.adherence):
+        assert each.condition == ("width_px", "height_px")[column]
+        assert each.images == 6
+        assert each.mean_absolute_error == each.bias == pytest.approx(float((64 - asked[:, column]).mean()))
+
+
+def test_training_images_say_what_is_usual_and_how_often_codes_occur() -> None:
+    result = measure(sampler(), completions=0)
+    images = DATASET.split("train").batch(torch.arange(20)).images
+    assert result.samples is not None
+    training = result.samples.contents[0]
+    assert list(training.values.values()) == pytest.approx((images / 255).mean(dim=(0, 2, 3)).tolist(), rel=1e-5)
+    parts = connected_parts(images > 0)
+    for column, shares in enumerate(training.parts.values()):
+        assert shares == [float((parts[:, column] == number).double().mean()) for number in range(len(shares))]
+    counts, held_out = (
+        torch.bincount(
+            pipeline(DATASET.spec).encode(DATASET.split(name).batch(torch.arange(size)).images)[0].flatten(), minlength=16
+        )
+        for name, size in (("train", 20), ("test", 11))
+    )
+    nats = -((counts + 1).double() / (counts + 1).sum()).log()
+    assert result.unigram.nats_per_code == pytest.approx(float((held_out * nats).sum() / held_out.sum()))
+
+
+def test_a_prior_that_sees_parts_completes_them() -> None:
+    result = measure(sampler("observed"), keeps=[["group_nc"], ["group_nc", "tpc"]], limit=3)
+    assert [rate.name for rate in result.rates] == ["keep group_nc", "keep group_nc,tpc", "nothing told"]
+    assert [(each.name, each.images, each.samples) for each in result.completions] == [
+        ("keep group_nc", 3, 2),
+        ("keep group_nc,tpc", 3, 2),
+    ]
+    assert result.completions[1].missing == ("group_km", "bt", "fpu")
+    assert result.samples is not None
+    assert result.samples.adherence == ()
+
+
+def test_without_a_limit_only_some_images_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert COMPLETED_IMAGES > 4
+    monkeypatch.setattr("vqkit.evaluation.prior.COMPLETED_IMAGES", 4)
+    result = measure(sampler("observed"), keeps=[["bt"]], completions=1, num_samples=0)
+    assert (result.images, result.completions[0].images) == (11, 4)
+    limited = measure(sampler("observed"), keeps=[["bt"]], completions=1, num_samples=0, limit=6)
+    assert (limited.images, limited.completions[0].images) == (6, 6)
+
+
+@pytest.mark.filterwarnings("ignore:height_px 41 is outside")
+def test_conditions_beside_a_part_are_told_only_if_that_is_asked_for() -> None:
+    chosen = sampler("observed", "metadata", sharpness=50.0)
+    hidden, told = (measure(chosen, keeps=[["bt"]], limit=2, use_conditions=use) for use in (False, True))
+    assert (hidden.conditions, told.conditions) == (False, True)
+    assert hidden.completions[0].likeliest != told.completions[0].likeliest
+    assert hidden.distortion != told.distortion
+    assert told.samples is not None
+    assert [each.name for each in told.samples.contents] == ["training images", "samples"]
+
+
+def test_nothing_is_drawn_that_is_not_asked_for() -> None:
+    result = measure(sampler("observed"), keeps=[["bt"]], num_samples=0, completions=0)
+    assert (result.samples, result.completions) == (None, ())
+
+
+def test_everything_is_json_and_the_same_again_whatever_the_batch_size() -> None:
+    chosen = sampler("observed")
+    first, second = (measure(chosen, keeps=[["bt"]], limit=5, batch_size=size).to_json() for size in (2, 64))
+    assert json.loads(json.dumps(first, allow_nan=False))["sampling"]["seed"] == 0
+    assert first["samples"] == second["samples"]
+    assert first["completions"] == second["completions"]
+    assert first["rates"][0]["bits_per_image"] == pytest.approx(second["rates"][0]["bits_per_image"])
+
+
+def test_the_settings_of_drawing_are_used_and_recorded() -> None:
+    cold = Sampling(temperature=0.01, seed=3)
+    result = measure(sampler("observed"), keeps=[["bt"]], limit=2, sampling=cold)
+    assert result.sampling == cold
+    assert result.completions[0].diversity is not None
+    assert result.completions[0].diversity.mean == 0
+    one, other, again = (measure(sampler(), sampling=Sampling(seed=seed), limit=2).samples for seed in (0, 1, 0))
+    assert one == again
+    assert one != other
+
+
+def test_progress_is_told_of_everything_that_takes_time() -> None:
+    told: list[tuple[str, int]] = []
+    done: dict[str, float] = {}
+
+    @contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
+        told.append((what, total))
+        yield lambda count: done.update({what: done.get(what, 0) + count})
+
+    measure(sampler("observed"), keeps=[["bt"]], limit=3, progress=progress)
+    assert told == [("measured", 3), ("encoded (training images)", 20), ("drawn (samples)", 6), ("completed (keep bt)", 6)]
+    assert done == pytest.approx(dict(told))
+
+
+def test_keep_sets_are_refused_by_a_prior_that_sees_no_parts() -> None:
+    with pytest.raises(ConfigError, match=r"never saw a part.*--condition observed"):
+        measure(sampler("metadata"), keeps=[["bt"]])
+    with pytest.raises(ConfigError, match=r"never saw a part"):
+        measure(sampler(), holes="boxes")
+
+
+def test_data_and_splits_are_checked() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'test'"):
+        measure(sampler(), split="tests")
+    with pytest.raises(DataError, match=r"does not name the data.*--data"):
+        measure(sampler(data=None))
+    assert measure(sampler(data=None), data=TYRES, num_samples=0).images == 11
+    other = Sampler(Counting(code_spec(pipeline(TALL).tokenizer, ())), pipeline(TALL), Path("runs/prior"), data=TYRES)
+    with pytest.raises(DataError, match=r"64 x 32 .*128 x 32"):
+        measure(other)
+
+
+TALL = DataSpec("tall", DATASET.spec.components, 128, 32, "binary")
+
+
+def test_classes_of_another_data_set_are_unknown(tmp_path: Path) -> None:
+    images, labels = np.zeros((6, 8, 8), dtype=np.uint8), np.array([0, 1, 2, 0, 1, 2])
+    images[:, ::2] = 90
+    np.savez(tmp_path / "digits.npz", train_images=images, train_labels=labels)
+    spec = open_dataset(str(tmp_path / "digits.npz")).spec
+    assert len(spec.classes) == 3
+    own, foreign = spec, DataSpec(spec.name, spec.components, 8, 8, spec.value_kind, classes=("x", "y"))
+    rates = {}
+    for name, each in (("own", own), ("foreign", foreign)):
+        pipe = pipeline(each)
+        chosen = Sampler(Counting(code_spec(pipe.tokenizer, ("class",)), 1.0).eval(), pipe, Path("runs/prior"))
+        result = measure(chosen, data=str(tmp_path / "digits.npz"), split="train", num_samples=4)
+        rates[name] = result.rates[0].nats_per_code
+        assert result.samples is not None
+        assert result.samples.plausibility == ()
+        assert [sample.name for sample in result.samples.contents[1:]] == ["samples", "samples, conditions told"]
+        assert result.samples.contents[0].values == pytest.approx({spec.components[0]: 90 / 255 / 2}, rel=1e-5)
+    assert rates["foreign"] == pytest.approx(math.log(16))
+    assert rates["own"] != pytest.approx(rates["foreign"], rel=0.01)

@@ -1,0 +1,141 @@
+"""Several answers to one hole as files, with a prior whose answers are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from painting import COLOUR, SHAPES, sampler, sections
+from vqkit.errors import ConfigError, DataError
+from vqkit.image_io.pictures import composite, image_files, rows_figure, save_picture
+from vqkit.image_io.reading import Entry, Request, find_items
+from vqkit.inference import completions as completing
+from vqkit.inference.completions import Completed, answer_names, complete_items, figure
+from vqkit.inference.inpaint import views
+from vqkit.interfaces import DataSpec
+from vqkit.interfaces.priors import Sampling
+
+IMAGES = sections(3)
+BELT = torch.zeros(3, 8, 12, dtype=torch.bool)
+BELT[1] = True
+KEEP_BELT = Request(("belt",))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for number, image in enumerate(IMAGES):
+        for path, picture in image_files(image, f"s{number}", tmp_path / "in", SHAPES).items():
+            save_picture(picture, path)
+    return tmp_path / "in"
+
+
+def complete(
+    source: Path, out: Path, count: int, request: Request = KEEP_BELT, spec: DataSpec = SHAPES
+) -> tuple[list[Completed], list[str]]:
+    skipped: list[str] = []
+    items = find_items(source, spec, exclude=out)
+    ready = sampler("observed", spec=spec)
+    drawn = complete_items(ready, items, out, request, lambda path, reason: skipped.append(reason), count, None, Sampling(seed=2))
+    return list(drawn), skipped
+
+
+def pixels(path: Path) -> torch.Tensor:
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image))
+
+
+def test_answers_are_written_the_most_likely_first(source: Path, tmp_path: Path) -> None:
+    completed, skipped = complete(source, tmp_path / "out", 3)
+    assert [result.name for result in completed] == ["s0", "s1", "s2"] and not skipped
+    expected = sampler("observed").complete(IMAGES, BELT.expand(3, -1, -1, -1), 3, sampling=Sampling(seed=2))
+    for row, result in enumerate(completed):
+        assert list(result.nats) == [f"s{row}_1", f"s{row}_2", f"s{row}_3"]
+        assert list(result.nats.values()) == expected.nats[row].tolist() == sorted(result.nats.values())
+        for answer, name in enumerate(result.nats):
+            written = torch.stack([pixels(tmp_path / "out" / part / f"{name}_{part}.png") for part in SHAPES.components])
+            assert torch.equal(written, expected.images[row, answer]) and torch.equal(written[1], IMAGES[row, 1])
+        uncertainty = (expected.uncertainty[row].amax(dim=0) * 255).round()
+        assert torch.equal(pixels(tmp_path / "out" / "uncertainty" / f"s{row}.png"), uncertainty.to(torch.uint8))
+        assert result.figure == tmp_path / "out" / "completions" / f"s{row}.png" and result.figure.is_file()
+
+
+def test_blocks_of_answers_do_not_show(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete(source, tmp_path / "whole", 3)
+    monkeypatch.setattr(completing, "_BLOCK", 4)
+    complete(source, tmp_path / "parts", 3)
+    files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.png"))
+    assert len(files) == 3 * (3 * 4 + 2)
+    assert all((tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes() for file in files)
+
+
+def test_the_figure_shows_what_was_given_the_answers_and_the_truth() -> None:
+    everything = torch.ones(3, 8, 12, dtype=torch.bool)
+    whole, part = Entry("x", IMAGES[0], everything, BELT), Entry("x", IMAGES[0] * BELT, BELT, BELT)
+    answers, nats = torch.stack([IMAGES[1], IMAGES[2]]), torch.tensor([1.26, 20.0])
+    uncertainty = torch.arange(96, dtype=torch.uint8).view(8, 12)
+    shown = [views(IMAGES[0], BELT, SHAPES)[:1], composite(answers, SHAPES), uncertainty.expand(1, 3, 8, 12)]
+    titles = ["given", "1.3 nats", "20.0 nats", "uncertainty"]
+    assert (
+        figure(part, answers, nats, uncertainty, SHAPES).tobytes() == rows_figure([("", torch.cat(shown))], titles=titles).tobytes()
+    )
+    shown.append(composite(IMAGES[:1], SHAPES))
+    expected = rows_figure([("", torch.cat(shown))], titles=[*titles, "truth"])
+    assert figure(whole, answers, nats, uncertainty, SHAPES).tobytes() == expected.tobytes()
+
+
+def test_a_figure_of_many_answers_shows_the_first() -> None:
+    entry = Entry("x", IMAGES[0] * BELT, BELT, BELT)
+    flat = torch.zeros(8, 12, dtype=torch.uint8)
+    few, many = (figure(entry, IMAGES[:1].repeat(count, 1, 1, 1), torch.ones(count), flat, SHAPES) for count in (8, 30))
+    assert few.tobytes() == many.tobytes()
+
+
+def test_names_sort() -> None:
+    assert answer_names("x", 3) == ["x_1", "x_2", "x_3"]
+    assert answer_names("x", 10) == sorted(answer_names("x", 10)) and answer_names("x", 10)[0] == "x_01"
+
+
+def test_the_record_names_the_prior_and_the_likelihoods(source: Path, tmp_path: Path) -> None:
+    completed, _ = complete(source, tmp_path / "out", 2)
+    completing.write_record(sampler("observed"), completed, Sampling(seed=2), tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "completions.json").read_text())
+    assert content["sampling"]["seed"] == 2 and content["tokenizer_digest"] == "d" * 64
+    assert content["images"] == [{"name": result.name, "nats": result.nats} for result in completed]
+
+
+def test_colours_outside_the_hole_are_kept_to_the_bit(tmp_path: Path) -> None:
+    photo = torch.randint(256, (8, 8, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    Image.fromarray(photo.numpy()).save(tmp_path / "x.png")
+    hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    hole[..., 2:6, 3:7] = True
+    complete(tmp_path / "x.png", tmp_path / "out", 4, Request(hole=hole), COLOUR)
+    answers = [pixels(tmp_path / "out" / f"x_{number}.png") for number in range(1, 5)]
+    assert all(torch.equal(answer[~hole[0, 0]], photo[~hole[0, 0]]) for answer in answers)
+    assert len({str(answer.tolist()) for answer in answers}) == 4
+    assert bool((pixels(tmp_path / "out" / "uncertainty" / "x.png")[~hole[0, 0]] == 0).all())
+
+
+def test_bad_pictures_are_skipped(source: Path, tmp_path: Path) -> None:
+    (source / "belt" / "s1_belt.png").write_bytes(b"broken")
+    completed, skipped = complete(source, tmp_path / "out", 2)
+    assert [result.name for result in completed] == ["s0", "s2"] and len(skipped) == 1 and "s1_belt.png" in skipped[0]
+
+
+def test_inputs_are_never_replaced(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="in holds the images that are to be filled in"):
+        complete(source, source, 2)
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "x_1.png")
+    with pytest.raises(DataError, match=r"would replace the input .*x_1.png"):
+        complete(tmp_path, tmp_path, 2, Request(("r",)), COLOUR)
+    assert pixels(tmp_path / "x_1.png").unique().tolist() == [9]
+
+
+def test_no_answers_are_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="0 completions were asked for"):
+        complete(source, tmp_path / "out", 0)

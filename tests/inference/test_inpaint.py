@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from painting import COLOUR, SHAPES, STAINS, pipeline, sections
+from vqkit.errors import DataError
+from vqkit.image_io.pictures import composite, image_files, save_picture, to_pil
+from vqkit.image_io.reading import Request, find_items
+from vqkit.inference.inpaint import Written, batched, hatching, inpaint_items
+from vqkit.interfaces import DataSpec
+
+IMAGES = sections(5)
+
+
+def export(directory: Path) -> Path:
+    for number, image in enumerate(IMAGES):
+        for path, picture in image_files(image, f"s{number}", directory, SHAPES).items():
+            save_picture(picture, path)
+    return directory
+
+
+def fill(
+    source: Path, out: Path, request: Request, spec: DataSpec = SHAPES, batch_size: int = 2
+) -> tuple[list[Written], list[str]]:
+    skipped: list[str] = []
+    items = find_items(source, spec, exclude=out)
+    written = inpaint_items(pipeline(spec), items, out, request, lambda path, reason: skipped.append(reason), batch_size=batch_size)
+    return list(written), skipped
+
+
+def pixels(path: Path) -> torch.Tensor:
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image))
+
+
+def test_a_directory_is_filled_in_as_the_model_does(tmp_path: Path) -> None:
+    source, out = export(tmp_path / "in"), tmp_path / "out"
+    written, skipped = fill(source, out, Request(("belt",)))
+    assert [result.name for result in written] == ["s0", "s1", "s2", "s3", "s4"] and not skipped
+    expected = pipeline(SHAPES).inpaint(IMAGES, keep=["belt"])
+    for number, image in enumerate(expected):
+        for name, values in zip(SHAPES.components, image, strict=True):
+            assert torch.equal(pixels(out / name / f"s{number}_{name}.png"), values)
+        shown = pixels(out / "composite" / f"s{number}.png").permute(2, 0, 1)
+        assert torch.equal(shown, composite(image[None], SHAPES)[0])
+    every = {path for path in out.rglob("*") if path.is_file()}
+    assert every == {path for result in written for path in result.files}
+    assert all(result.figure == out / "before_after" / f"{result.name}.png" for result in written)
+
+
+def test_kept_greys_are_kept_to_the_bit(tmp_path: Path) -> None:
+    soft = torch.randint(256, (8, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    to_pil(soft).save(tmp_path / "x_belt.png")
+    fill(tmp_path / "x_belt.png", tmp_path / "out", Request())
+    assert torch.equal(pixels(tmp_path / "out" / "belt" / "x_belt.png"), soft)
+    filled = torch.stack([pixels(tmp_path / "out" / name / f"x_{name}.png") for name in ("carcass", "tread")])
+    assert set(filled.unique().tolist()) <= {0, 255}
+    assert not bool(((filled > 0) & (soft >= 128)).any())
+
+
+def test_outside_the_hole_colours_are_kept_to_the_bit(tmp_path: Path) -> None:
+    photo = torch.randint(256, (8, 8, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    Image.fromarray(photo.numpy()).save(tmp_path / "x.bmp")
+    hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    hole[..., 2:6, 3:7] = True
+    (result,), _ = fill(tmp_path / "x.bmp", tmp_path / "out", Request(hole=hole), COLOUR)
+    filled = pixels(tmp_path / "out" / "x.png")
+    assert torch.equal(filled[~hole[0, 0]], photo[~hole[0, 0]])
+    assert not torch.equal(filled, photo)
+    assert result.files == (tmp_path / "out" / "x.png", tmp_path / "out" / "before_after" / "x.png")
+
+
+def test_channels_are_shown_one_by_one_only_where_they_miss_different_pixels(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (9, 99, 199)).save(tmp_path / "x.png")
+    hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    hole[..., 2:6, 3:7] = True
+    widths = []
+    for request in (Request(hole=hole), Request(("r",), hole)):
+        (result,), _ = fill(tmp_path / "x.png", tmp_path / str(len(widths)), request, COLOUR)
+        with Image.open(result.figure) as figure:
+            widths.append(figure.width)
+    assert widths[1] - widths[0] == 3 * (128 + 8)
+
+
+def test_transparent_pixels_are_filled_in_without_being_asked(tmp_path: Path) -> None:
+    photo = torch.full((8, 8, 4), 200, dtype=torch.uint8)
+    photo[:4, :, 3] = 0
+    Image.fromarray(photo.numpy()).save(tmp_path / "x.png")
+    fill(tmp_path / "x.png", tmp_path / "out", Request(), COLOUR)
+    filled = pixels(tmp_path / "out" / "x.png")
+    assert (filled[4:] == 200).all() and not (filled[:4] == 200).all()
+
+
+def test_missing_component_files_are_filled_in_and_whole_images_skipped(tmp_path: Path) -> None:
+    source, out = export(tmp_path / "in"), tmp_path / "out"
+    (source / "belt" / "s1_belt.png").unlink()
+    written, skipped = fill(source, out, Request())
+    assert [result.name for result in written] == ["s1"]
+    assert len(skipped) == 4 and "nothing to fill in" in skipped[0]
+    for name in ("carcass", "tread"):
+        assert (out / name / f"s1_{name}.png").read_bytes()
+        assert torch.equal(pixels(out / name / f"s1_{name}.png"), pixels(source / name / f"s1_{name}.png"))
+
+
+def test_what_was_written_can_be_read_again(tmp_path: Path) -> None:
+    fill(export(tmp_path / "in"), tmp_path / "out", Request(("belt", "tread")))
+    again, skipped = fill(tmp_path / "out", tmp_path / "again", Request(("belt",)))
+    assert len(again) == 5 and not skipped
+
+
+def test_inputs_are_never_replaced(tmp_path: Path) -> None:
+    source = export(tmp_path / "in")
+    before = {path: path.read_bytes() for path in source.rglob("*.png")}
+    for given in (source, source / "belt" / "s0_belt.png"):
+        with pytest.raises(DataError, match="in holds the images that are to be filled in"):
+            fill(given, source, Request(("belt",)))
+    photo = tmp_path / "photos" / "x.png"
+    save_picture(Image.new("RGB", (8, 8), (9, 9, 9)), photo)
+    with pytest.raises(DataError, match=r"would replace the input .*x.png"):
+        fill(photo, photo.parent, Request(("r",)), COLOUR)
+    assert {path: path.read_bytes() for path in source.rglob("*.png")} == before
+    assert pixels(photo).unique().tolist() == [9]
+
+
+def test_the_figure_shows_what_was_given_what_came_out_and_the_truth(tmp_path: Path) -> None:
+    source = export(tmp_path / "in")
+    ((result, *_), _) = fill(source, tmp_path / "whole", Request(("belt",)))
+    (alone,), _ = fill(source / "belt" / "s0_belt.png", tmp_path / "alone", Request())
+    whole, part = pixels(result.figure), pixels(alone.figure)
+    assert whole.shape[0] > part.shape[0] and whole.shape[1] == part.shape[1], "the truth is a further row"
+    grey = torch.tensor([200, 232], dtype=torch.uint8)
+    assert bool((part[..., :1] == grey).all(dim=-1).logical_or((part == 200).all(dim=-1)).any()), "what is missing is hatched"
+
+
+def test_hatching_is_striped() -> None:
+    stripes = hatching(6, 6)
+    assert stripes.shape == (1, 6, 6) and stripes.unique().tolist() == [200, 232]
+
+
+def test_components_that_overlap_and_many_of_them(tmp_path: Path) -> None:
+    spec = DataSpec("bands", tuple(f"band{number}" for number in range(10)), 8, 8, "intensity")
+    np.save(tmp_path / "x.npy", np.full((2, 10, 8, 8), 77, np.uint8))
+    written, _ = fill(tmp_path / "x.npy", tmp_path / "out", Request(("band3",)), spec)
+    assert [result.name for result in written] == ["x_00000", "x_00001"] and len(written[0].files) == 12
+    assert pixels(written[0].figure).shape[1] < 400
+    np.save(tmp_path / "y.npy", np.full((4, 8, 8), 0.5, np.float32))
+    fill(tmp_path / "y.npy", tmp_path / "out", Request(("dna",)), STAINS)
+    assert pixels(tmp_path / "out" / "dna" / "y_dna.png").unique().tolist() == [128]
+
+
+def test_bad_pictures_are_skipped_and_one_alone_is_refused(tmp_path: Path) -> None:
+    source = export(tmp_path / "in")
+    (source / "belt" / "s3_belt.png").write_bytes(b"broken")
+    written, skipped = fill(source, tmp_path / "out", Request(("belt",)))
+    assert [result.name for result in written] == ["s0", "s1", "s2", "s4"]
+    assert len(skipped) == 1 and "s3_belt.png cannot be read" in skipped[0]
+    with pytest.raises(DataError, match=r"s3_belt.png cannot be read"):
+        fill(source / "belt" / "s3_belt.png", tmp_path / "out", Request())
+
+
+def test_batched() -> None:
+    assert list(batched(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(batched([], 2)) == []
