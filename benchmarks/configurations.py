@@ -29,11 +29,11 @@ from vqkit.config import RunConfig, load_config
 from vqkit.core.precision import autocast, choose_device
 from vqkit.image_io.values import channel_names
 from vqkit.interfaces import Batch, DataSpec
-from vqkit.interfaces.tasks import Moment
+from vqkit.interfaces.tasks import TrainingState
 from vqkit.registry import MODELS
 from vqkit.training.optimization import GuardedStep, build_optimizer
 from vqkit.training.tasks.autoencoder import AutoencoderTask
-from vqkit.training.tasks.task import settle_holes
+from vqkit.training.tasks.task import resolve_mask_kind
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPECS = {
@@ -70,15 +70,15 @@ def measure(file: Path, batch_size: int | None, steps: int) -> dict[str, Any]:
     torch.manual_seed(0)
     model = MODELS.build(config.model.name, config.model.options, spec)
     model.to(device, memory_format=torch.channels_last)
-    task = AutoencoderTask(model, settle_holes(config.masking, spec), 0).train()
-    optimizer = build_optimizer(task.learners(), config.training)
-    step = GuardedStep(optimizer, task.learners(), config.training.clip_norm, device)
+    task = AutoencoderTask(model, resolve_mask_kind(config.masking, spec), 0).train()
+    optimizer = build_optimizer(task.optimizer_groups(), config.training)
+    step = GuardedStep(optimizer, task.optimizer_groups(), config.training.clip_norm, device)
     batch = Batch(images, torch.full((count, 0), torch.nan, device=device), torch.full((count,), -1, device=device))
     seconds = []
     for number in range(steps + 2):
         start = time.perf_counter()
         with autocast(config.training.precision, device):
-            output = task(batch, Moment(number, 100.0))
+            output = task(batch, TrainingState(number, 100.0))
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         step()

@@ -52,7 +52,7 @@ def contenders(codes: int) -> dict[str, dict[str, Any]]:
         "simvq": {"name": "simvq", **book},
         "fsq": {"name": "fsq", "levels": FSQ_LEVELS[codes]},
         "lfq": {"name": "lfq", "num_codes": codes},
-        "residual": {"name": "residual", "depth": parts, "inner": {**inner, "dim": DIM}},
+        "residual": {"name": "residual", "num_quantizers": parts, "inner": {**inner, "dim": DIM}},
         "grouped": {"name": "grouped", "groups": parts, "inner": {**inner, "dim": DIM // parts}},
     }
 
@@ -62,7 +62,7 @@ def train(settings: dict[str, Any], data: Path, steps: int, run: Path) -> float:
     start = time.perf_counter()
     vqkit(
         *("train-vqvae", "--model", "vqvae", "--data", str(data), "--steps", str(steps), "--out", str(run)),
-        *("--set", "masking.max=0", "--set", f"model.quantizer={json.dumps(settings)}"),
+        *("--set", "masking.max_probability=0", "--set", f"model.quantizer={json.dumps(settings)}"),
     )
     return time.perf_counter() - start
 

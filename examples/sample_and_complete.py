@@ -32,7 +32,7 @@ def train_prior(told: str) -> Path:
     settings = {
         "prior": {"name": "pixelcnn", "channels": 32, "layers": 4},
         "tokenizer": {"run": str(run)},
-        "condition": {"told": [told]},
+        "conditioning": {"condition_on": [told]},
         "training": {"steps": steps, "learning_rate": 2e-3},
     }
     return train(None, settings, [], Path(f"runs/example-prior-{told}"), "auto", PriorRunConfig).run

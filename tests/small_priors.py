@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec
-from vqkit.interfaces.priors import Method, Sampling
+from vqkit.interfaces.priors import Sampling, SamplingMethod
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
 from vqkit.priors.hierarchical import HierarchicalPixelCNN
 from vqkit.priors.sampling import gumbel_noise
@@ -28,7 +28,7 @@ LEVELS = {name: 2 if name == "hierarchical" else 1 for name in SMALL}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in SMALL), ("pixelcnn", {"attention": 2})]
 """Names with options beside `SMALL`: every prior, and what is built differently."""
 
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[SamplingMethod, ...] = get_args(SamplingMethod)
 
 TOLD = ("none", "metadata", "class", "observed", "metadata+observed")
 """What a prior may be told."""

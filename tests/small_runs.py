@@ -29,4 +29,4 @@ def tiny(**training: Any) -> dict[str, Any]:
 def tiny_prior(tokenizer: Path, *told: str, **training: Any) -> dict[str, Any]:
     """The tiny prior's configuration for a tokenizer, told these conditions, with other training settings."""
     settings = {**TINY_PRIOR["training"], **training}
-    return {**TINY_PRIOR, "tokenizer": {"run": str(tokenizer)}, "condition": {"told": list(told)}, "training": settings}
+    return {**TINY_PRIOR, "tokenizer": {"run": str(tokenizer)}, "conditioning": {"condition_on": list(told)}, "training": settings}

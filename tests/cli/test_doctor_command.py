@@ -28,7 +28,7 @@ def run(*arguments: object) -> Result:
 def installed(monkeypatch: pytest.MonkeyPatch, **verdicts: Verdict) -> None:
     """An installation with these findings."""
     checks = [Check(name, lambda verdict=verdict: verdict) for name, verdict in verdicts.items()]
-    monkeypatch.setattr(built_in, "examination", lambda device: checks)
+    monkeypatch.setattr(built_in, "build_checks", lambda device: checks)
 
 
 def test_a_line_for_each_check_and_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,7 +208,7 @@ def test_codebook_stats_writes_pictures_and_says_where(tiny_run: Path, tmp_path:
 
 def test_codebook_stats_of_several_levels_shows_each_alone(tiny_run: Path, tmp_path: Path) -> None:
     whole = load_model(tiny_run)
-    quantizer = {"name": "residual", "depth": 2, "inner": {"name": "ema", "num_codes": 8, "dim": 4}}
+    quantizer = {"name": "residual", "num_quantizers": 2, "inner": {"name": "ema", "num_codes": 8, "dim": 4}}
     options = {"hidden": 8, "inner": 4, "blocks": 0, "attention": False, "quantizer": quantizer}
     write_model(tmp_path / "model.safetensors", MODELS.build("vqvae", options, whole.model.spec).eval(), whole.data)
     command = ("codebook-stats", "--run", tmp_path, "--limit", 8, "--out", tmp_path / "book")

@@ -145,7 +145,7 @@ def test_several_answers_as_typed() -> None:
     observed[:, 1] = True
     expected = sampler("observed").complete(IMAGES[1:2], observed, 3, sampling=Sampling(seed=4))
     (image,) = json.loads(Path("inpainted/completions.json").read_text())["images"]
-    assert list(image["nats"].values()) == expected.nats[0].tolist()
+    assert list(image["nll"].values()) == expected.nll[0].tolist()
 
 
 def test_answers_for_a_directory_told_how_to_draw() -> None:

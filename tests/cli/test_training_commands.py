@@ -48,7 +48,7 @@ def test_what_is_not_typed_is_left_to_the_configuration(monkeypatch: pytest.Monk
 def test_the_options_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     masks = ("--mask-max", "0.5", "--mask-warmup", "2", "--mask-keep", "one")
     flags = received(monkeypatch, "train-vqvae", "--model", "vqvae2", "--data", "mnist", *masks)[1]
-    masking = {"max": 0.5, "warmup_epochs": 2.0, "keep": "one"}
+    masking = {"max_probability": 0.5, "warmup_epochs": 2.0, "keep": "one"}
     assert flags == {"model": {"name": "vqvae2"}, "data": {"name": "mnist"}, "masking": masking}
 
 
@@ -61,7 +61,7 @@ def test_the_options_of_a_prior(monkeypatch: pytest.MonkeyPatch, typed: str, tol
         "prior": {"name": "transformer"},
         "tokenizer": {"run": "runs/a"},
         "data": {"name": "mnist"},
-        "condition": {"told": told},
+        "conditioning": {"condition_on": told},
         "training": {"picture_every": 2},
     }
 

@@ -106,14 +106,14 @@ class TestFiles:
     def test_what_is_written_is_read_back(self, tmp_path: Path) -> None:
         config = RunConfig(
             model=NamedOptions(name="vqvae", hidden=64, quantizer={"name": "ema", "decay": 0.95}),
-            masking=MaskingConfig(max=0.3, keep="one"),
+            masking=MaskingConfig(max_probability=0.3, keep="one"),
             training=TrainingConfig(steps=10, learning_rate=1e-5, betas=(0.5, 0.9)),
         )
         assert load_config(written(tmp_path, dump_yaml(config)), {}, []) == config
 
     def test_defaults_are_written_out(self) -> None:
         content = yaml.safe_load(dump_yaml(RunConfig()))
-        assert content["masking"]["max"] == 0.7
+        assert content["masking"]["max_probability"] == 0.7
         assert content["training"]["batch_size"] == 64
 
 
@@ -146,9 +146,12 @@ class TestOverrides:
 
 class TestMerge:
     def test_groups_merge_and_leave_the_originals_alone(self) -> None:
-        base = {"training": {"seed": 1, "batch_size": 8}, "masking": {"max": 0.5}}
-        assert merge(base, {"training": {"seed": 2}}) == {"training": {"seed": 2, "batch_size": 8}, "masking": {"max": 0.5}}
-        assert base == {"training": {"seed": 1, "batch_size": 8}, "masking": {"max": 0.5}}
+        base = {"training": {"seed": 1, "batch_size": 8}, "masking": {"max_probability": 0.5}}
+        assert merge(base, {"training": {"seed": 2}}) == {
+            "training": {"seed": 2, "batch_size": 8},
+            "masking": {"max_probability": 0.5},
+        }
+        assert base == {"training": {"seed": 1, "batch_size": 8}, "masking": {"max_probability": 0.5}}
 
     def test_another_name_replaces_the_group(self) -> None:
         assert merge({"model": {"name": "vqvae", "hidden": 64}}, {"model": {"name": "vae"}}) == {"model": {"name": "vae"}}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vqkit.core import memory
-from vqkit.core.memory import fitting, free_bytes, in_batches
+from vqkit.core.memory import free_bytes, map_batches, max_batch_size
 
 CPU = torch.device("cpu")
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(("each", "count"), [(10, 50), (400, 1), (10**6, 1), (7, 71), (1, 100), (0, 100)])
 def test_half_of_what_is_free_is_filled(each: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
-    assert fitting(each, CPU, most=100) == count
+    assert max_batch_size(each, CPU, most=100) == count
 
 
 def test_the_system_says_what_is_free() -> None:
@@ -50,20 +50,20 @@ ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPU
 
 def test_batches_follow_each_other() -> None:
     work = Work(10, ERRORS[0])
-    assert in_batches(7, 3, work, smaller=False) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert map_batches(7, 3, work, smaller=False) == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["gpu", "processor"])
 def test_what_was_too_much_is_halved_until_it_fits_and_stays_so(error: RuntimeError) -> None:
     work = Work(3, error)
-    assert [number for batch in in_batches(20, 16, work, smaller=True) for number in batch] == list(range(20))
+    assert [number for batch in map_batches(20, 16, work, smaller=True) for number in batch] == list(range(20))
     assert work.tried == [16, 8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_what_is_too_much_alone_is_an_error() -> None:
     work = Work(0, ERRORS[0])
     with pytest.raises(torch.OutOfMemoryError):
-        in_batches(3, 2, work, smaller=True)
+        map_batches(3, 2, work, smaller=True)
     assert work.tried == [2, 1]
 
 
@@ -71,5 +71,5 @@ def test_what_is_too_much_alone_is_an_error() -> None:
 def test_nothing_else_is_tried_again(smaller: bool, error: RuntimeError) -> None:
     work = Work(3, error)
     with pytest.raises(RuntimeError) as caught:
-        in_batches(20, 16, work, smaller=smaller)
+        map_batches(20, 16, work, smaller=smaller)
     assert caught.value is error and work.tried == [16]

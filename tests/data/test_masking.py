@@ -30,11 +30,11 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 class TestSchedule:
     def test_the_masked_share_grows_linearly_and_then_stays(self) -> None:
-        config = MaskingConfig(max=0.8, warmup_epochs=20)
+        config = MaskingConfig(max_probability=0.8, warmup_epochs=20)
         assert [mask_probability(config, epoch) for epoch in (0, 5, 10, 20, 300)] == pytest.approx([0, 0.2, 0.4, 0.8, 0.8])
 
     def test_without_warm_up_it_is_whole_from_the_start(self) -> None:
-        assert mask_probability(MaskingConfig(max=0.7, warmup_epochs=0), 0) == 0.7
+        assert mask_probability(MaskingConfig(max_probability=0.7, warmup_epochs=0), 0) == 0.7
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_nothing_is_hidden_at_probability_zero(self, kind: str) -> None:

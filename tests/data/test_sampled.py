@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqkit.data.arrays import ArrayDataset
 from vqkit.data.loading import TrainingLoader
-from vqkit.data.subsets import choose_split, mixed
+from vqkit.data.subsets import choose_split, shuffled_indices
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Split
 
@@ -75,7 +75,7 @@ def test_validation_images_are_a_random_share_of_sorted_ones(path: Path) -> None
 
 def test_a_limit_takes_images_of_every_class(path: Path) -> None:
     everything = dataset(path).split("test")
-    limited, chosen = choose_split(dataset(path), "test", 12), mixed(len(everything), 12)
+    limited, chosen = choose_split(dataset(path), "test", 12), shuffled_indices(len(everything), 12)
     assert set(limited.batch(torch.arange(12)).labels.tolist()) == {0, 1, 2, 3}
     assert limited.names(torch.arange(12)) == everything.names(chosen)
     assert torch.equal(whole(limited)[1], whole(everything)[chosen[1]])

@@ -13,7 +13,7 @@ import torch
 
 from vqkit.core.precision import autocast
 from vqkit.doctor import machine, records
-from vqkit.doctor.checks import Check, Finding, Verdict, carry_out, failed, is_healthy, ok, skipped, warning
+from vqkit.doctor.checks import Check, Finding, Verdict, failed, is_healthy, ok, run_checks, skipped, warning
 from vqkit.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ def raising(error: Exception) -> Callable[[], Verdict]:
 
 
 def found(function: Callable[[], Verdict]) -> Finding:
-    (finding,) = carry_out([Check("it", function)])
+    (finding,) = run_checks([Check("it", function)])
     return finding
 
 
@@ -57,10 +57,10 @@ def test_what_needs_a_failed_check_is_skipped() -> None:
         return ok("")
 
     checks = [Check("one", lambda: ok("fine"), True), Check("two", lambda: failed("broken"), True), Check("three", third)]
-    statuses = [(finding.status, finding.found) for finding in carry_out(checks)]
+    statuses = [(finding.status, finding.found) for finding in run_checks(checks)]
     assert statuses == [("ok", "fine"), ("failed", "broken"), ("skipped", "not possible while 'two' fails")]
     assert called == []
-    assert [finding.status for finding in carry_out([checks[1]._replace(essential=False), checks[2]])] == ["failed", "ok"]
+    assert [finding.status for finding in run_checks([checks[1]._replace(essential=False), checks[2]])] == ["failed", "ok"]
 
 
 def test_only_failures_are_unhealthy() -> None:
@@ -134,7 +134,7 @@ def test_losses_must_be_numbers(tmp_path: Path) -> None:
 
 
 def test_steps_that_were_left_out_are_a_warning(tmp_path: Path) -> None:
-    verdict = records.losses(metrics(tmp_path, {"train/bad_steps": 0}, {"train/bad_steps": 3}))
+    verdict = records.losses(metrics(tmp_path, {"train/skipped_steps": 0}, {"train/skipped_steps": 3}))
     assert verdict.status == "warning"
     assert "but 3 training steps were left out" in verdict.found
 

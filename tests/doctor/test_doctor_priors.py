@@ -120,8 +120,8 @@ class Deaf(Around):
 class Indifferent(Around):
     """Nothing can be learned from its losses."""
 
-    def nats(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
-        return tuple(0 * level for level in super().nats(codes, conditioning))
+    def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
+        return tuple(0 * level for level in super().nll(codes, conditioning))
 
 
 def sound(name: str = "pixelcnn", told: str = "metadata", shape: tuple[int, int] = (5, 3)) -> Given:

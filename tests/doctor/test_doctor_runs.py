@@ -13,7 +13,7 @@ from torch import Tensor
 from small_priors import SMALL
 from vqkit.config import NamedOptions, Settings
 from vqkit.doctor import built_in, priors, trained
-from vqkit.doctor.checks import Finding, carry_out
+from vqkit.doctor.checks import Finding, run_checks
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.inference.conditioning import code_spec
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior, Tokenizer
@@ -27,8 +27,8 @@ OF_A_PRIOR += ["guidance", "seeds", "frozen tokenizer", "likelihood"]
 
 
 def examined(run: Path, tokenizer: Path | None = None) -> dict[str, Finding]:
-    checks = trained.examination(str(run), str(tokenizer) if tokenizer else None, CPU)
-    return {finding.name: finding for finding in carry_out(checks)}
+    checks = trained.build_checks(str(run), str(tokenizer) if tokenizer else None, CPU)
+    return {finding.name: finding for finding in run_checks(checks)}
 
 
 def statuses(findings: dict[str, Finding]) -> dict[str, str]:
@@ -124,12 +124,12 @@ def test_without_the_data_random_shapes_are_used(run: Path) -> None:
 
 def test_what_is_no_model_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no run at nowhere"):
-        trained.examination("nowhere", None, CPU)
+        trained.build_checks("nowhere", None, CPU)
     training = locate(run).parent / "training.safetensors"
     with pytest.raises(CheckpointError, match="holds training, not a model or a prior"):
-        trained.examination(str(training), None, CPU)
+        trained.build_checks(str(training), None, CPU)
     with pytest.raises(ConfigError, match="is no prior, so that it has no tokenizer"):
-        trained.examination(str(run), str(run), CPU)
+        trained.build_checks(str(run), str(run), CPU)
 
 
 def test_an_untrained_prior_fails_by_its_likelihood_alone(prior_run: Path) -> None:
@@ -142,7 +142,7 @@ def test_an_untrained_prior_fails_by_its_likelihood_alone(prior_run: Path) -> No
 
 def test_a_prior_that_knows_the_codes_passes(prior_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Half of what the frequencies alone would cost.
-    monkeypatch.setattr("vqkit.priors.pixelcnn.PixelCNN.nats", lambda self, codes, told: (torch.full(codes[0].shape, 0.5),))
+    monkeypatch.setattr("vqkit.priors.pixelcnn.PixelCNN.nll", lambda self, codes, told: (torch.full(codes[0].shape, 0.5),))
     verdict = examined(prior_run)["likelihood"]
     assert verdict.status == "ok"
     assert verdict.found.startswith("0.500 nats a code on held-out images; unigram entropy ")
@@ -193,7 +193,7 @@ class AtOnce(Prior):
         super().__init__(Settings(), spec)
         self.bias = torch.nn.Parameter(torch.zeros(spec.cardinalities[0]))
 
-    def nats(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
+    def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
         return (-self.bias.log_softmax(0)[codes[0]],)
 
     def sample(self, *_: Any, **__: Any) -> Codes:
@@ -203,7 +203,7 @@ class AtOnce(Prior):
 def test_a_prior_that_is_no_sequence_is_only_asked_what_it_can_answer(prior_run: Path) -> None:
     run = trained.PriorRun(prior_run, None, CPU)
     run.loaded = run.loaded._replace(prior=AtOnce(run.loaded.prior.spec))
-    found = statuses({finding.name: finding for finding in carry_out(run.checks())})
+    found = statuses({finding.name: finding for finding in run_checks(run.checks())})
     assert [name for name, status in found.items() if status == "skipped"] == [
         *("losses", "overfitting", "causality", "cached logits", "cached draws", "guidance", "seeds"),
     ]
@@ -211,7 +211,7 @@ def test_a_prior_that_is_no_sequence_is_only_asked_what_it_can_answer(prior_run:
 
 
 def test_every_registered_part_is_examined() -> None:
-    names = [check.name for check in built_in.examination(CPU)]
+    names = [check.name for check in built_in.build_checks(CPU)]
     assert {"packages", "arithmetic", "threads", "bfloat16", "torchvision", "disk"} <= set(names)
     assert {"ema: nearest code", "gradient: nearest code", "vqvae: round trip", "vqvae: saved and loaded"} <= set(names)
     of_a_prior = ("causality", "cached logits", "cached draws", "guidance", "seeds", "frozen tokenizer", "saved and loaded")
@@ -222,8 +222,8 @@ def test_every_registered_part_is_examined() -> None:
 
 def test_this_installation_is_sound() -> None:
     # The slowest ones are tried on smaller priors in the tests of the checks themselves.
-    chosen = [check for check in built_in.examination(CPU) if not check.name.endswith("cached draws")]
-    assert {finding.name: finding.found for finding in carry_out(chosen) if finding.status not in ("ok", "warning")} == {}
+    chosen = [check for check in built_in.build_checks(CPU) if not check.name.endswith("cached draws")]
+    assert {finding.name: finding.found for finding in run_checks(chosen) if finding.status not in ("ok", "warning")} == {}
 
 
 def test_a_broken_part_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,8 +231,8 @@ def test_a_broken_part_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None
         "vqkit.priors.transformer.Transformer.logits",
         lambda self, level, codes, told: torch.nn.functional.one_hot(codes[0], 512).permute(0, 3, 1, 2).float(),
     )
-    checks = [check for check in built_in.examination(CPU) if check.name == "transformer: causality"]
-    (finding,) = carry_out(checks)
+    checks = [check for check in built_in.build_checks(CPU) if check.name == "transformer: causality"]
+    (finding,) = run_checks(checks)
     assert finding.status == "failed"
     assert finding.found.endswith("the prior sees ahead")
 
@@ -244,8 +244,8 @@ def test_a_finer_level_that_is_told_something_else_is_found_where_there_is_one(m
         "stepper",
         lambda self, level, coarser, told: sound(self, level, tuple(map(torch.zeros_like, coarser)), told),
     )
-    checks = [check for check in built_in.examination(CPU) if check.name.startswith("hierarchical") and "logits" in check.name]
-    found = statuses({finding.name: finding for finding in carry_out(checks)})
+    checks = [check for check in built_in.build_checks(CPU) if check.name.startswith("hierarchical") and "logits" in check.name]
+    found = statuses({finding.name: finding for finding in run_checks(checks)})
     assert found == {"hierarchical: cached logits": "ok", "hierarchical on vqvae2: cached logits": "failed"}
 
 

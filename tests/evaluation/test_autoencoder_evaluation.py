@@ -180,16 +180,16 @@ def test_holes_are_judged_inside_alone() -> None:
 def test_the_limit_takes_images_from_all_over_the_split() -> None:
     result = evaluate(shade(), batch_size=4, limit=6)
     assert result.images == 6
-    chosen = subsets.mixed(21, 6)
+    chosen = subsets.shuffled_indices(21, 6)
     assert result.variance == pytest.approx(float(split_images()[chosen].double().var(unbiased=False)))
 
 
 def test_mixed_positions_are_all_over_and_always_the_same() -> None:
-    whole = subsets.mixed(1000, 1000)
+    whole = subsets.shuffled_indices(1000, 1000)
     assert torch.equal(whole.sort().values, torch.arange(1000))
-    assert torch.equal(subsets.mixed(1000, 40), whole[:40])
+    assert torch.equal(subsets.shuffled_indices(1000, 40), whole[:40])
     assert set((whole[:40] // 100).tolist()) == set(range(10)), "of each tenth of a sorted set some"
-    assert torch.equal(subsets.mixed(3, 8), subsets.mixed(3, 3)[torch.arange(8) % 3])
+    assert torch.equal(subsets.shuffled_indices(3, 8), subsets.shuffled_indices(3, 3)[torch.arange(8) % 3])
 
 
 def test_conditions_are_unknown_unless_told() -> None:

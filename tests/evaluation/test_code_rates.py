@@ -14,7 +14,7 @@ from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.errors import ConfigError
 from vqkit.evaluation.autoencoder import evaluate, scenarios
-from vqkit.evaluation.code_rates import RateMeter, Telling, tell, tellings, uniform_rate, unigram_rate
+from vqkit.evaluation.code_rates import ConditioningCase, RateMeter, conditioning_cases, tell, uniform_rate, unigram_rate
 from vqkit.evaluation.held_out import numbered_batches
 from vqkit.inference.conditioning import code_spec
 from vqkit.inference.sampler import Sampler
@@ -35,7 +35,7 @@ def sampler(*kinds: str) -> Sampler:
 def measured(
     chosen: Sampler, keeps: list[list[str]] | None = None, holes: str | None = None, batch_size: int = 4, conditions: bool = False
 ) -> RateMeter:
-    meter = RateMeter(chosen, tellings(chosen.prior.spec, chosen.spec, keeps, holes, conditions), conditions)
+    meter = RateMeter(chosen, conditioning_cases(chosen.prior.spec, chosen.spec, keeps, holes, conditions), conditions)
     for first, batch in numbered_batches(TEST, batch_size):
         meter.add(first, batch.to(torch.device("cpu")))
     return meter
@@ -63,7 +63,7 @@ def counting_nats(codes: Tensor, first: Tensor) -> float:
 def test_a_prior_told_nothing_but_the_null_condition_is_as_the_model_says() -> None:
     (nothing,) = measured(sampler()).rates()
     assert nothing.name == "nothing told"
-    assert nothing.nats_per_code == pytest.approx(math.log(16))
+    assert nothing.nll_per_code == pytest.approx(math.log(16))
     assert nothing.bits_per_image == pytest.approx(16 * 8 * 4)
     assert nothing.bits_per_pixel == pytest.approx(16 * 8 * 4 / (64 * 32))
     assert nothing.levels == {"blocks": pytest.approx(math.log(16))}
@@ -74,8 +74,8 @@ def test_a_prior_told_metadata_gets_the_true_ones() -> None:
     width = TEST.batch(torch.arange(11)).conditions[:, 0]
     assert (told.name, nothing.name) == ("conditions told", "nothing told")
     expected = counting_nats(codes_of(torch.ones_like(images()).bool()), (width * 0.15).round())
-    assert told.nats_per_code == pytest.approx(expected, rel=1e-5)
-    assert nothing.nats_per_code == pytest.approx(math.log(16))
+    assert told.nll_per_code == pytest.approx(expected, rel=1e-5)
+    assert nothing.nll_per_code == pytest.approx(math.log(16))
 
 
 def test_a_prior_that_sees_parts_is_shown_each_of_them() -> None:
@@ -85,17 +85,17 @@ def test_a_prior_that_sees_parts_is_shown_each_of_them() -> None:
         observed = torch.zeros_like(images()).bool()
         observed[:, keep] = True
         apart = -0.1 * (torch.arange(16) - codes_of(observed)[..., None]).double() ** 2
-        nats = -apart.log_softmax(-1).gather(-1, codes[..., None])
-        assert rate.nats_per_code == pytest.approx(float(nats.mean()), rel=1e-5)
+        nll = -apart.log_softmax(-1).gather(-1, codes[..., None])
+        assert rate.nll_per_code == pytest.approx(float(nll.mean()), rel=1e-5)
     assert (kept.name, other.name) == ("keep group_nc", "keep bt,tpc")
-    assert kept.nats_per_code != pytest.approx(other.nats_per_code, rel=1e-2)
+    assert kept.nll_per_code != pytest.approx(other.nll_per_code, rel=1e-2)
 
 
 def test_beside_a_part_conditions_are_told_or_not() -> None:
     chosen = sampler("observed", "metadata")
     batch = TEST.batch(torch.arange(3)).to(torch.device("cpu"))
     scenario = scenarios(TEST.spec, [["bt"]])[1]
-    told, hidden = (tell(chosen, Telling("keep bt", conditions, scenario), 0, batch) for conditions in (True, False))
+    told, hidden = (tell(chosen, ConditioningCase("keep bt", conditions, scenario), 0, batch) for conditions in (True, False))
     assert torch.equal(told.values, batch.conditions)
     assert bool(hidden.values.isnan().all())
     assert torch.equal(told.observed[0], hidden.observed[0])
@@ -106,7 +106,7 @@ def test_the_batch_size_changes_no_rate() -> None:
     chosen = sampler("observed")
     few, many = (measured(chosen, holes="boxes", batch_size=size).rates() for size in (3, 64))
     for one, other in zip(few, many, strict=True):
-        assert one.nats_per_code == pytest.approx(other.nats_per_code)
+        assert one.nll_per_code == pytest.approx(other.nll_per_code)
     assert few[-2].name == "boxes missing"
 
 
@@ -130,7 +130,7 @@ def test_levels_count_by_their_number_of_codes() -> None:
     uniform = uniform_rate(TWO_LEVELS, DATA)
     assert uniform.levels == pytest.approx({"top": math.log(4), "bottom": math.log(16)})
     assert uniform.bits_per_image == pytest.approx(2 * 2 + 8 * 4)
-    assert uniform.nats_per_code == pytest.approx((2 * math.log(4) + 8 * math.log(16)) / 10)
+    assert uniform.nll_per_code == pytest.approx((2 * math.log(4) + 8 * math.log(16)) / 10)
     assert uniform.bits_per_pixel == pytest.approx(36 / 64)
 
 
@@ -143,10 +143,10 @@ def test_unigram_is_the_cost_of_held_out_codes_by_smoothed_training_frequencies(
 
 
 def test_what_a_prior_can_be_told() -> None:
-    told = [telling.name for telling in tellings(sampler("observed").prior.spec, TEST.spec, None, None, False)]
+    told = [case.name for case in conditioning_cases(sampler("observed").prior.spec, TEST.spec, None, None, False)]
     assert told[:2] == ["keep group_nc", "keep group_km"]
     assert told[-2:] == ["all but tpc", "nothing told"]
     with pytest.raises(ConfigError, match="Did you mean 'tpc'"):
-        tellings(sampler("observed").prior.spec, TEST.spec, [["tcp"]], None, False)
-    both = tellings(sampler("observed", "metadata").prior.spec, TEST.spec, [["tpc"]], None, True)
-    assert [telling.conditions for telling in both] == [True, False]
+        conditioning_cases(sampler("observed").prior.spec, TEST.spec, [["tcp"]], None, False)
+    both = conditioning_cases(sampler("observed", "metadata").prior.spec, TEST.spec, [["tpc"]], None, True)
+    assert [case.conditions for case in both] == [True, False]

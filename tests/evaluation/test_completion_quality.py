@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from painting import COLOUR, SHAPES, Counting, pipeline, sections
-from vqkit.evaluation.autoencoder import Scenario, scenarios
+from vqkit.evaluation.autoencoder import MaskScenario, scenarios
 from vqkit.evaluation.completion_quality import IMAGES_AT_ONCE, figures, judge, measure_completions
 from vqkit.evaluation.prior import silent
 from vqkit.inference.conditioning import code_spec
@@ -29,8 +29,8 @@ def noise(*shape: int) -> Tensor:
     return torch.randint(256, shape, generator=torch.Generator().manual_seed(len(shape))).to(torch.uint8)
 
 
-def keeping(*positions: int) -> Scenario:
-    return Scenario("keep some", positions)
+def keeping(*positions: int) -> MaskScenario:
+    return MaskScenario("keep some", positions)
 
 
 def test_shapes_are_judged_where_they_were_missing() -> None:

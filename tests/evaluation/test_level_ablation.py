@@ -16,7 +16,7 @@ from vqkit.registry import MODELS
 
 SPEC = DataSpec("photos", ("r", "g", "b"), 16, 32, "intensity")
 CPU = torch.device("cpu")
-RESIDUAL = {"name": "residual", "depth": 3, "inner": {"name": "ema", "num_codes": 16, "dim": 4}}
+RESIDUAL = {"name": "residual", "num_quantizers": 3, "inner": {"name": "ema", "num_codes": 16, "dim": 4}}
 QUANTIZERS: dict[str, dict[str, Any]] = {
     "ema": {"name": "ema", "num_codes": 16, "dim": 4},
     "fsq": {"name": "fsq", "levels": [4, 4]},

@@ -16,7 +16,7 @@ import torch
 from painting import Counting, pipeline
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
-from vqkit.data.subsets import mixed
+from vqkit.data.subsets import shuffled_indices
 from vqkit.errors import ConfigError, DataError
 from vqkit.evaluation.prior import COMPLETED_IMAGES, PriorEvaluation, evaluate_prior
 from vqkit.evaluation.shape_statistics import connected_parts
@@ -49,7 +49,7 @@ def test_a_prior_told_metadata_is_measured_in_every_way_that_it_can_be_used() ->
     assert (result.prior, result.told, result.images, result.split) == ("Counting", ("metadata",), 11, "test")
     assert result.data["num_test"] == 11
     assert [rate.name for rate in result.rates] == ["conditions told", "nothing told"]
-    assert result.uniform.nats_per_code == pytest.approx(math.log(16))
+    assert result.uniform.nll_per_code == pytest.approx(math.log(16))
     assert result.completions == ()
     assert result.samples is not None
     names = ["held-out images", "reconstructions", "samples", "samples, conditions told"]
@@ -62,7 +62,7 @@ def test_a_prior_told_metadata_is_measured_in_every_way_that_it_can_be_used() ->
 @BEYOND
 def test_adherence_is_to_the_conditions_of_held_out_images() -> None:
     result = measure(sampler("metadata"))
-    asked = DATASET.split("test").batch(mixed(11, 6)).conditions
+    asked = DATASET.split("test").batch(shuffled_indices(11, 6)).conditions
     # Told a width, the decoder paints every pixel of every component: what is measured is always the whole picture.
     assert result.samples is not None
     for column, each in enumerate(result.samples.adherence):
@@ -86,8 +86,8 @@ def test_training_images_say_what_is_usual_and_how_often_codes_occur() -> None:
         )
         for name, size in (("train", 20), ("test", 11))
     )
-    nats = -((counts + 1).double() / (counts + 1).sum()).log()
-    assert result.unigram.nats_per_code == pytest.approx(float((held_out * nats).sum() / held_out.sum()))
+    nll = -((counts + 1).double() / (counts + 1).sum()).log()
+    assert result.unigram.nll_per_code == pytest.approx(float((held_out * nll).sum() / held_out.sum()))
 
 
 def test_a_prior_that_sees_parts_completes_them() -> None:
@@ -194,7 +194,7 @@ def test_classes_of_another_data_set_are_unknown(tmp_path: Path) -> None:
         pipe = pipeline(each)
         chosen = Sampler(Counting(code_spec(pipe.tokenizer, ("class",)), 1.0).eval(), pipe, Path("runs/prior"))
         result = measure(chosen, data=str(tmp_path / "digits.npz"), split="train", num_samples=4)
-        rates[name] = result.rates[0].nats_per_code
+        rates[name] = result.rates[0].nll_per_code
         assert result.samples is not None
         assert result.samples.plausibility == ()
         assert [sample.name for sample in result.samples.contents[1:]] == ["samples", "samples, conditions told"]

@@ -54,9 +54,9 @@ def test_answers_are_written_the_most_likely_first(source: Path, tmp_path: Path)
     assert [result.name for result in completed] == ["s0", "s1", "s2"] and not skipped
     expected = sampler("observed").complete(IMAGES, BELT.expand(3, -1, -1, -1), 3, sampling=Sampling(seed=2))
     for row, result in enumerate(completed):
-        assert list(result.nats) == [f"s{row}_1", f"s{row}_2", f"s{row}_3"]
-        assert list(result.nats.values()) == expected.nats[row].tolist() == sorted(result.nats.values())
-        for answer, name in enumerate(result.nats):
+        assert list(result.nll) == [f"s{row}_1", f"s{row}_2", f"s{row}_3"]
+        assert list(result.nll.values()) == expected.nll[row].tolist() == sorted(result.nll.values())
+        for answer, name in enumerate(result.nll):
             written = torch.stack([pixels(tmp_path / "out" / part / f"{name}_{part}.png") for part in SHAPES.components])
             assert torch.equal(written, expected.images[row, answer]) and torch.equal(written[1], IMAGES[row, 1])
         uncertainty = (expected.uncertainty[row].amax(dim=0) * 255).round()
@@ -76,16 +76,16 @@ def test_blocks_of_answers_do_not_show(source: Path, tmp_path: Path, monkeypatch
 def test_the_figure_shows_what_was_given_the_answers_and_the_truth() -> None:
     everything = torch.ones(3, 8, 12, dtype=torch.bool)
     whole, part = Entry("x", IMAGES[0], everything, BELT), Entry("x", IMAGES[0] * BELT, BELT, BELT)
-    answers, nats = torch.stack([IMAGES[1], IMAGES[2]]), torch.tensor([1.26, 20.0])
+    answers, nll = torch.stack([IMAGES[1], IMAGES[2]]), torch.tensor([1.26, 20.0])
     uncertainty = torch.arange(96, dtype=torch.uint8).view(8, 12)
     shown = [views(IMAGES[0], BELT, SHAPES)[:1], composite(answers, SHAPES), uncertainty.expand(1, 3, 8, 12)]
     titles = ["given", "1.3 nats", "20.0 nats", "uncertainty"]
     assert (
-        figure(part, answers, nats, uncertainty, SHAPES).tobytes() == rows_figure([("", torch.cat(shown))], titles=titles).tobytes()
+        figure(part, answers, nll, uncertainty, SHAPES).tobytes() == rows_figure([("", torch.cat(shown))], titles=titles).tobytes()
     )
     shown.append(composite(IMAGES[:1], SHAPES))
     expected = rows_figure([("", torch.cat(shown))], titles=[*titles, "truth"])
-    assert figure(whole, answers, nats, uncertainty, SHAPES).tobytes() == expected.tobytes()
+    assert figure(whole, answers, nll, uncertainty, SHAPES).tobytes() == expected.tobytes()
 
 
 def test_a_figure_of_many_answers_shows_the_first() -> None:
@@ -105,7 +105,7 @@ def test_the_record_names_the_prior_and_the_likelihoods(source: Path, tmp_path: 
     completing.write_record(sampler("observed"), completed, Sampling(seed=2), tmp_path / "out")
     content = json.loads((tmp_path / "out" / "completions.json").read_text())
     assert content["sampling"]["seed"] == 2 and content["tokenizer_digest"] == "d" * 64
-    assert content["images"] == [{"name": result.name, "nats": result.nats} for result in completed]
+    assert content["images"] == [{"name": result.name, "nll": result.nll} for result in completed]
 
 
 def test_colours_outside_the_hole_are_kept_to_the_bit(tmp_path: Path) -> None:

@@ -85,11 +85,11 @@ def test_samples_do_not_depend_on_batches_nor_on_the_method(other: dict[str, Any
 def test_batches_are_as_large_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def fitting(bytes_each: int, device: torch.device, most: int) -> int:
+    def max_batch_size(bytes_each: int, device: torch.device, most: int) -> int:
         asked.append(bytes_each)
         return 4
 
-    monkeypatch.setattr(module, "fitting", fitting)
+    monkeypatch.setattr(module, "max_batch_size", max_batch_size)
     ready = sampler("metadata")
     ready.sample(9, {"width_px": 40})
     ready.sample(1, {"width_px": 40}, sampling=Sampling(guidance_scale=2))
@@ -174,7 +174,7 @@ def test_completions_keep_what_is_kept_and_are_ranked() -> None:
     assert drawn.images.shape == (3, 5, 3, 8, 12) and drawn.codes[0].shape == (3, 5, 2, 3)
     for answers in drawn.images.unbind(dim=1):
         assert torch.equal(answers[observed], images[observed])
-    assert bool((drawn.nats.diff(dim=1) >= 0).all()) and float(drawn.nats.diff(dim=1).max()) > 0.01
+    assert bool((drawn.nll.diff(dim=1) >= 0).all()) and float(drawn.nll.diff(dim=1).max()) > 0.01
     # Each answer is what its own codes say, and as unlikely as the prior says.
     seen = pipeline(SHAPES).encode(images, observed=observed)[0].flatten(1)
     for image, rank in ((0, 0), (2, 4)):
@@ -183,8 +183,8 @@ def test_completions_keep_what_is_kept_and_are_ranked() -> None:
         assert torch.equal(drawn.images[image, rank], settle(expected, images[image, None], SEEN, SHAPES)[0])
         apart = torch.arange(16) - seen[image, :, None]
         likely = (-0.05 * apart**2).log_softmax(dim=-1)
-        nats = -likely.gather(1, codes.flatten()[:, None]).sum()
-        assert float(drawn.nats[image, rank]) == pytest.approx(float(nats), abs=1e-4)
+        nll = -likely.gather(1, codes.flatten()[:, None]).sum()
+        assert float(drawn.nll[image, rank]) == pytest.approx(float(nll), abs=1e-4)
 
 
 def test_uncertainty_is_one_where_half_of_the_answers_have_a_shape() -> None:
@@ -203,7 +203,7 @@ def test_completions_do_not_depend_on_batches_nor_on_other_images() -> None:
     drawn = ready.complete(images, observed, 3, told)
     again = ready.complete(images, observed, 3, told, batch_size=4)
     later = ready.complete(images[3:], observed[3:], 3, {"width_px": [40.0, 50]}, first=3)
-    assert torch.equal(drawn.images, again.images) and torch.equal(drawn.nats, again.nats)
+    assert torch.equal(drawn.images, again.images) and torch.equal(drawn.nll, again.nll)
     assert torch.equal(drawn.images[3:], later.images)
 
 

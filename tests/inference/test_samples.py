@@ -11,7 +11,7 @@ import torch
 from painting import COLOUR, SHAPES, sampler, sections
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
-from vqkit.data.subsets import mixed
+from vqkit.data.subsets import shuffled_indices
 from vqkit.data.tables import write_table
 from vqkit.errors import DataError
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_picture
@@ -138,7 +138,7 @@ def test_colour_pictures_have_no_table(tmp_path: Path) -> None:
 def test_conditions_of_the_test_set_over_and_over(tmp_path: Path) -> None:
     conditions, labels, name = known_of_test_set(with_test_set(tmp_path / "sections"), 5)
     widths = torch.as_tensor(conditions["width_px"])
-    assert widths.tolist() == torch.tensor([10, 20, 30])[mixed(3, 5)].tolist()
+    assert widths.tolist() == torch.tensor([10, 20, 30])[shuffled_indices(3, 5)].tolist()
     assert set(conditions) == {"width_px"} and widths[3:].tolist() == widths[:2].tolist()
     assert labels is None and name == "sections"
 

@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vqkit.config import LossConfig, MaskingConfig, TrainingConfig
 from vqkit.core.distributed import world_size
 from vqkit.interfaces import Batch, DataSpec
-from vqkit.interfaces.tasks import Moment
+from vqkit.interfaces.tasks import TrainingState
 from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight
@@ -40,12 +40,12 @@ def batch(step: int, part: slice = slice(None)) -> Batch:
 def trained(steps: int, part: slice = slice(None)) -> dict[str, Tensor]:
     """State of the task and recorded scalars after a few steps on a part of every batch."""
     task = adversarial_task()
-    optimizer = build_optimizer(task.learners(), TrainingConfig(learning_rate=1e-2))
-    step = GuardedStep(optimizer, task.learners(), clip_norm=1.0, device=torch.device("cpu"))
+    optimizer = build_optimizer(task.optimizer_groups(), TrainingConfig(learning_rate=1e-2))
+    step = GuardedStep(optimizer, task.optimizer_groups(), clip_norm=1.0, device=torch.device("cpu"))
     forward = DistributedDataParallel(task) if world_size() > 1 else task
     recorded: dict[str, Tensor] = {}
     for number in range(steps):
-        output = forward(batch(number, part), Moment(number, 1.0))
+        output = forward(batch(number, part), TrainingState(number, 1.0))
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         recorded[f"norm{number}"] = step()

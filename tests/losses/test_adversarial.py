@@ -19,9 +19,9 @@ from small_runs import tiny
 from vqkit.cli.train import train_vqvae
 from vqkit.config import LossConfig, RunConfig, TrainingConfig, parse_yaml
 from vqkit.errors import ConfigError, Interrupted
-from vqkit.interfaces import Learner
+from vqkit.interfaces import OptimizerGroup
 from vqkit.interfaces.picture_losses import Pictures
-from vqkit.interfaces.tasks import Moment
+from vqkit.interfaces.tasks import TrainingState
 from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight, unbalanced
@@ -55,7 +55,7 @@ def test_the_losses_are_those_of_the_paper() -> None:
     added = loss(Pictures(scale * expected, target, distance, 0.0))
 
     hinge = F.relu(1 - discriminator(target)).mean() / 2 + F.relu(1 + discriminator(expected)).mean() / 2
-    torch.testing.assert_close(added.own["discriminator"], hinge)
+    torch.testing.assert_close(added.adversarial_losses["discriminator"], hinge)
     other = torch.ones(1, requires_grad=True)
     plain = -discriminator(other * expected).mean()
     (push,) = torch.autograd.grad(plain, other)
@@ -79,13 +79,13 @@ def test_gradients_land_only_where_they_belong() -> None:
         )
 
     assert reached(added.losses["adversarial"]) == (True, False)
-    assert reached(added.own["discriminator"]) == (False, True)
+    assert reached(added.adversarial_losses["discriminator"]) == (False, True)
     assert reached(result.losses["recon"]) == (True, False)
 
 
 def test_the_model_is_told_after_a_while_and_the_discriminator_learns_before() -> None:
-    task = adversarial_task(adversarial_after_epochs=2)
-    before, after = task(batch(0), Moment(5, 1.99)), task(batch(0), Moment(5, 2.0))
+    task = adversarial_task(discriminator_start_epoch=2)
+    before, after = task(batch(0), TrainingState(5, 1.99)), task(batch(0), TrainingState(5, 2.0))
     assert before.scalars["adversarial"] == before.scalars["adaptive_weight"] == 0
     assert after.scalars["adversarial"] != 0
     assert before.scalars["discriminator"] == after.scalars["discriminator"] > 0
@@ -94,7 +94,7 @@ def test_the_model_is_told_after_a_while_and_the_discriminator_learns_before() -
 
 
 def test_the_recorded_loss_is_the_models() -> None:
-    output = adversarial_task()(batch(0), Moment(0, 0))
+    output = adversarial_task()(batch(0), TrainingState(0, 0))
     scalars = output.scalars
     model = sum(scalars[name] for name in ("recon", "vq", "commit", "adversarial"))
     torch.testing.assert_close(scalars["loss"], model)
@@ -121,7 +121,7 @@ def test_the_balance_takes_in_every_loss_before_the_adversarial_one() -> None:
     settings = LossConfig(adversarial=1.0)
     first, second = (Doubled(settings, PatchDiscriminator(2, (16, 24), 8), unbalanced) for _ in range(2))
     task = AutoencoderTask(task.model, task.masking, 0, [first, second])
-    scalars = task(batch(0), Moment(0, 0)).scalars
+    scalars = task(batch(0), TrainingState(0, 0)).scalars
     torch.testing.assert_close(seen[0], scalars["recon"])
     assert seen[1] != seen[0]
 
@@ -153,13 +153,13 @@ def test_a_judgement_sees_a_patch(size: int, seen: int) -> None:
 
 def test_each_network_is_clipped_by_itself_and_has_its_own_rate() -> None:
     networks = [torch.nn.Linear(2, 1, bias=False) for _ in range(2)]
-    learners = [Learner(networks[0]), Learner(networks[1], rate=0.25)]
-    optimizer = build_optimizer(learners, TrainingConfig(learning_rate=0.5))
+    optimizer_groups = [OptimizerGroup(networks[0]), OptimizerGroup(networks[1], lr_scale=0.25)]
+    optimizer = build_optimizer(optimizer_groups, TrainingConfig(learning_rate=0.5))
     set_learning_rate(optimizer, 0.1)
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.025]
     networks[0].weight.grad, networks[1].weight.grad = torch.tensor([[30.0, 40.0]]), torch.tensor([[0.3, 0.4]])
     before = [network.weight.detach().clone() for network in networks]
-    norm = GuardedStep(optimizer, learners, 1.0, torch.device("cpu"))()
+    norm = GuardedStep(optimizer, optimizer_groups, 1.0, torch.device("cpu"))()
     assert float(norm) == 50
     torch.testing.assert_close(networks[0].weight.grad, torch.tensor([[0.6, 0.8]]))
     torch.testing.assert_close(networks[1].weight.grad, torch.tensor([[0.3, 0.4]]))  # 0.5 is short enough
@@ -168,13 +168,13 @@ def test_each_network_is_clipped_by_itself_and_has_its_own_rate() -> None:
 
     networks[1].weight.grad = torch.tensor([[float("nan"), 1.0]])
     before = [network.weight.detach().clone() for network in networks]
-    step = GuardedStep(optimizer, learners, 1.0, torch.device("cpu"))
+    step = GuardedStep(optimizer, optimizer_groups, 1.0, torch.device("cpu"))
     step()
-    assert int(step.bad) == 1
+    assert int(step.skipped) == 1
     assert all(torch.equal(network.weight, start) for network, start in zip(networks, before, strict=True))
 
 
-ADVERSARIAL = {"adversarial": 0.1, "adversarial_after_epochs": 1.0, "discriminator_channels": 8}
+ADVERSARIAL = {"adversarial": 0.1, "discriminator_start_epoch": 1.0, "discriminator_channels": 8}
 
 
 def settings(**training: Any) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def test_a_run_is_not_continued_with_other_losses(run: Path) -> None:
 def test_the_seed_draws_the_discriminator(tmp_path: Path) -> None:
     def drawn(seed: int) -> Tensor:
         config = resolve(RunConfig.model_validate(settings(seed=seed)))
-        return next(iter(Trainer.from_config(config, tmp_path, resume=False).task.learners()[1].parameters()))
+        return next(iter(Trainer.from_config(config, tmp_path, resume=False).task.optimizer_groups()[1].parameters()))
 
     torch.manual_seed(1)
     first = drawn(0)
@@ -282,9 +282,9 @@ def test_the_last_weight_makes_the_logits() -> None:
 @pytest.mark.parametrize(
     ("loss", "note"),
     [
-        ({"discriminator_rate": 0.2}, r"loss\.discriminator_rate has no effect while loss\.adversarial is 0"),
+        ({"discriminator_lr_scale": 0.2}, r"loss\.discriminator_lr_scale has no effect while loss\.adversarial is 0"),
         ({"perceptual_weights": "vgg.safetensors"}, r"loss\.perceptual_weights has no effect while loss\.perceptual is 0"),
-        ({"adversarial": 0.1, "adversarial_after_epochs": 20.0}, "20 epochs end before loss.adversarial_after_epochs = 20"),
+        ({"adversarial": 0.1, "discriminator_start_epoch": 20.0}, "20 epochs end before loss.discriminator_start_epoch = 20"),
     ],
 )
 def test_settings_without_effect_are_noted(loss: dict[str, Any], note: str) -> None:

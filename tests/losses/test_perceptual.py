@@ -176,7 +176,7 @@ def test_a_run_uses_and_records_it_and_saves_nothing_of_it(file: Path, tmp_path:
     data = {"name": "arrays", "path": str(photographs(tmp_path))}
     config = settings(data, perceptual=0.5, perceptual_weights=str(file), adversarial=0.1, discriminator_channels=8)
     trainer = Trainer.from_config(resolve(RunConfig.model_validate(config)), tmp_path / "run", resume=False)
-    before = trainer.task.learners()
+    before = trainer.task.optimizer_groups()
     assert len(before) == 2  # model and discriminator
     train(None, config, [], tmp_path / "run", "auto")
     text = (tmp_path / "run" / "metrics.jsonl").read_text()

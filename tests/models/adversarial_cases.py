@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vqkit.config import MaskingConfig, TrainingConfig
 from vqkit.core.distributed import world_size
 from vqkit.interfaces import Batch
-from vqkit.interfaces.tasks import Moment
+from vqkit.interfaces.tasks import TrainingState
 from vqkit.training.optimization import GuardedStep, build_optimizer
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 
@@ -31,12 +31,12 @@ def batch(step: int, part: slice = slice(None)) -> Batch:
 def trained(name: str, steps: int, part: slice = slice(None)) -> dict[str, Tensor]:
     """Parameters and recorded scalars after a few steps on a part of every batch."""
     task = task_of(name)
-    optimizer = build_optimizer(task.learners(), TrainingConfig(learning_rate=1e-3))
-    step = GuardedStep(optimizer, task.learners(), clip_norm=1.0, device=torch.device("cpu"))
+    optimizer = build_optimizer(task.optimizer_groups(), TrainingConfig(learning_rate=1e-3))
+    step = GuardedStep(optimizer, task.optimizer_groups(), clip_norm=1.0, device=torch.device("cpu"))
     forward = DistributedDataParallel(task) if world_size() > 1 else task
     recorded: dict[str, Tensor] = {}
     for number in range(steps):
-        output = forward(batch(number, part), Moment(number, 1.0))
+        output = forward(batch(number, part), TrainingState(number, 1.0))
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         step()

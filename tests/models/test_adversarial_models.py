@@ -55,7 +55,7 @@ def test_every_loss_trains_what_it_should_and_nothing_else(name: str) -> None:
     data = spec(kind="intensity")
     model = small(name, data)
     result = model(*inputs(data), seeded())
-    scalars = {**result.losses, **result.own}
+    scalars = {**result.losses, **result.adversarial_losses}
     assert scalars.keys() == REACHED[name].keys()
     parameters = dict(model.named_parameters())
     assert {label.split(".")[0] for label in parameters} <= {part for parts in GROUPS.values() for part in parts}
@@ -96,7 +96,9 @@ def test_the_losses_of_the_vae_gan_by_hand() -> None:
         model.discriminator(each + 0.05 * directions[:, number]) - model.discriminator(each)
         for number, each in enumerate((images, made[:3], made[3:]))
     ]
-    torch.testing.assert_close(result.own["discriminator"], told / 2 + 0.7 / 2 * (torch.cat(risen) / 0.05).square().mean())
+    torch.testing.assert_close(
+        result.adversarial_losses["discriminator"], told / 2 + 0.7 / 2 * (torch.cat(risen) / 0.05).square().mean()
+    )
 
 
 def test_the_penalty_is_the_mean_square_of_the_slopes() -> None:
@@ -152,12 +154,12 @@ def test_an_encoder_that_is_sure_of_one_dimension_asks_for_that_one() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_has_one_learner_at_its_own_rate(name: str) -> None:
-    task = task_of(name, discriminator_rate=0.25)
-    learners = task.learners()
-    counted = [id(parameter) for learner in learners for parameter in learner.parameters()]
+    task = task_of(name, discriminator_lr_scale=0.25)
+    optimizer_groups = task.optimizer_groups()
+    counted = [id(parameter) for group in optimizer_groups for parameter in group.parameters()]
     assert len(counted) == len(set(counted)) == len(list(task.model.parameters()))
-    assert [learner.network for learner in learners] == [task.model, *(learner.network for learner in task.model.apart)]
-    optimizer = build_optimizer(learners, TrainingConfig(learning_rate=1.0))
+    assert [group.network for group in optimizer_groups] == [task.model, *(group.network for group in task.model.adversaries)]
+    optimizer = build_optimizer(optimizer_groups, TrainingConfig(learning_rate=1.0))
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     for label, parameter in task.model.named_parameters():
         assert rates[id(parameter)] == {"discriminator": 0.25, "generator": 0.1}.get(label.split(".")[0], 1.0), label

@@ -35,7 +35,7 @@ def exact(model: VariationalModel, images: Tensor, conditions: Tensor) -> Tensor
     logits = model.logits(grid.view(-1, 1, 1, 1), conditions[:1].expand(len(grid), -1))
     log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(grid.double()) + math.log(16 / 2000)
     each = [likelihoods.log_probability(model.likelihood, logits, image.expand_as(logits), model.width) for image in images]
-    return torch.stack([(log_prior + nats).logsumexp(dim=0) for nats in each])
+    return torch.stack([(log_prior + nll).logsumexp(dim=0) for nll in each])
 
 
 @pytest.mark.parametrize("kind", ["binary", "intensity"])

@@ -46,7 +46,7 @@ def test_a_step_in_bfloat16_is_finite_and_reaches_every_parameter(name: str, opt
     with torch.autocast("cpu", torch.bfloat16):
         result = model(images, observed, conditions, seeded())
         assert model.reconstruct(images, observed, conditions).dtype == torch.float32
-    loss = torch.stack([*result.losses.values(), *result.own.values()]).sum()
+    loss = torch.stack([*result.losses.values(), *result.adversarial_losses.values()]).sum()
     loss.backward()
     assert bool(loss.isfinite())
     for label, parameter in model.named_parameters():

@@ -86,10 +86,10 @@ def test_the_loss_is_the_log_probability_of_an_image_by_its_size() -> None:
     images = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(0)).round()
     logits = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(1))
     for kind, width in (("bernoulli", None), ("logistic", torch.tensor([-1.0, -2.0]))):
-        nats = likelihoods.log_probability(kind, logits, images, width)  # type: ignore[arg-type]
-        assert nats.shape == (3,) and nats.dtype == torch.float64
+        nll = likelihoods.log_probability(kind, logits, images, width)  # type: ignore[arg-type]
+        assert nll.shape == (3,) and nll.dtype == torch.float64
         distance = likelihoods.distance(kind, logits, images, width)  # type: ignore[arg-type]
-        assert float(nats.mean() / -40) == pytest.approx(float(distance), rel=1e-5)
+        assert float(nll.mean() / -40) == pytest.approx(float(distance), rel=1e-5)
 
 
 def test_a_set_pixel_under_bernoulli() -> None:

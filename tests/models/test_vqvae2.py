@@ -262,7 +262,7 @@ def test_codebooks_of_the_levels_learn_apart() -> None:
 
 def test_several_codes_a_position_are_as_many_levels() -> None:
     data = spec()
-    model = tiny(data, quantizer={"name": "residual", "depth": 2, "inner": {"num_codes": 16, "dim": 8}})
+    model = tiny(data, quantizer={"name": "residual", "num_quantizers": 2, "inner": {"num_codes": 16, "dim": 8}})
     images, observed, conditions = inputs(data)
     assert model.level_names == ("top_1", "top_2", "bottom_1", "bottom_2")
     assert model.code_shapes == ((4, 2), (4, 2), (8, 4), (8, 4))
@@ -275,7 +275,7 @@ def test_several_codes_a_position_are_as_many_levels() -> None:
     assert not torch.equal(model.decode(swapped, conditions), model.decode(codes, conditions))
 
 
-@pytest.mark.parametrize("quantizer", ["ema", {"name": "residual", "depth": 2}])
+@pytest.mark.parametrize("quantizer", ["ema", {"name": "residual", "num_quantizers": 2}])
 def test_a_prior_is_told_what_is_seen_on_the_grid_of_each_level(quantizer: object) -> None:
     data = spec()
     model = tiny(data, quantizer=quantizer)

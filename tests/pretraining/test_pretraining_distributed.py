@@ -15,7 +15,7 @@ from vqkit.config import NamedOptions, ViewsConfig
 from vqkit.core.distributed import world_size
 from vqkit.data.splits import ArraySplit
 from vqkit.interfaces import Batch, DataSpec
-from vqkit.interfaces.tasks import Moment
+from vqkit.interfaces.tasks import TrainingState
 from vqkit.registry import METHODS, MODELS
 from vqkit.training.tasks.pretraining import SelfSupervisedTask
 
@@ -45,11 +45,11 @@ def trained(part: slice = slice(None)) -> dict[str, Tensor]:
     recorded: dict[str, Tensor] = {}
     for name in NAMES:
         task = task_of(name)
-        learning = [parameter for learner in task.learners() for parameter in learner.parameters()]
+        learning = [parameter for group in task.optimizer_groups() for parameter in group.parameters()]
         optimizer = torch.optim.SGD(learning, lr=1e-3)
         forward = DistributedDataParallel(task) if world_size() > 1 else task
         for number in range(3):
-            output = forward(batch(number, part), Moment(number, 1.0, number / 3))
+            output = forward(batch(number, part), TrainingState(number, 1.0, number / 3))
             optimizer.zero_grad(set_to_none=True)
             output.loss.backward()
             recorded[f"{name}.loss{number}"] = output.scalars["loss"]

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.interfaces import DataSpec, EncoderPart
-from vqkit.interfaces.methods import Method, View
+from vqkit.interfaces.methods import PretrainingMethod, View
 from vqkit.pretraining.barlow_twins import BarlowTwins, correlation_losses
 from vqkit.pretraining.byol import BYOL, BYOLOptions, distances, momentum_at
-from vqkit.pretraining.method import Head
+from vqkit.pretraining.method import Projector
 from vqkit.pretraining.simclr import SimCLR, similarities
 from vqkit.registry import METHODS, MODELS
 
@@ -38,9 +38,9 @@ def views(count: int = 4) -> tuple[View, View]:
     return View(images[0], torch.ones_like(images[0], dtype=torch.bool)), View(images[1], images[1] > 0.3)
 
 
-def built(name: str, part: EncoderPart, **settings: object) -> Method:
+def built(name: str, part: EncoderPart, **settings: object) -> PretrainingMethod:
     torch.manual_seed(1)
-    method: Method = METHODS.build(name, {**HEADS, **settings}, part)
+    method: PretrainingMethod = METHODS.build(name, {**HEADS, **settings}, part)
     return method
 
 
@@ -97,7 +97,7 @@ def test_the_gradient_of_nt_xent_is_its_slope() -> None:
 
 def test_a_head_looks_at_what_differs_in_a_batch() -> None:
     torch.manual_seed(0)
-    head, features = Head(5, 16, 4), rows(12, 5, 6).float()
+    head, features = Projector(5, 16, 4), rows(12, 5, 6).float()
     # Features that are nearly the same for all images are told apart as well as others: this keeps BYOL from collapse.
     torch.testing.assert_close(head(100 + 0.1 * features), head(10 * features), atol=2e-2, rtol=0)
     assert not any("running" in name for name in head.state_dict())

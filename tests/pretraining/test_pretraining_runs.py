@@ -180,7 +180,7 @@ def test_the_newest_model_is_never_an_encoder(encoder_run: Path, tiny_run: Path,
     for source in (tiny_run, encoder_run):
         (tmp_path / source.name).symlink_to(source)
     for newest in ("tiny", "byol"):
-        runs.point(tmp_path / "latest", newest)
+        runs.write_pointer(tmp_path / "latest", newest)
         assert runs.locate(None, root=tmp_path).is_relative_to(tmp_path / "tiny")
     with pytest.raises(CheckpointError, match="holds an encoder, not a model"):
         load_model(encoder_run)

@@ -9,7 +9,7 @@ import torch
 from test_pretraining_distributed import task_of
 
 from vqkit.interfaces import Batch
-from vqkit.interfaces.tasks import Moment
+from vqkit.interfaces.tasks import TrainingState
 from vqkit.pretraining.views import Draws, draw
 
 
@@ -25,6 +25,6 @@ def test_the_second_view_hides_more_and_more_and_the_first_nothing(monkeypatch: 
     monkeypatch.setattr("vqkit.training.tasks.pretraining.draw", note)
     images = torch.rand(400, 2, 16, 24)
     for progress in (0.0, 1.0):
-        task(Batch(images, torch.empty(400, 0), torch.full((400,), -1)), Moment(0, 0.0, progress))
+        task(Batch(images, torch.empty(400, 0), torch.full((400,), -1)), TrainingState(0, 0.0, progress))
     assert shown[:3] == [1.0, 1.0, 1.0]
     assert shown[3] == pytest.approx(1 - task.views.masked, abs=0.1)

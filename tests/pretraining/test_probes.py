@@ -28,9 +28,9 @@ def test_the_deviation_of_features_knows_collapse() -> None:
 def test_what_is_linear_is_foretold_and_noise_is_not() -> None:
     train, held_out = 3 + 10 * features(400, 0), 3 + 10 * features(200, 1)
     slope = torch.tensor([1.0, -2, 0, 4, 0.5])
-    found = probes.determination(train, train @ slope + 7, held_out, held_out @ slope + 7)
+    found = probes.r2_score(train, train @ slope + 7, held_out, held_out @ slope + 7)
     assert found == pytest.approx(1, abs=1e-4)
-    noise = probes.determination(train, features(400, 2)[:, 0], held_out, features(200, 3)[:, 0])
+    noise = probes.r2_score(train, features(400, 2)[:, 0], held_out, features(200, 3)[:, 0])
     assert noise == pytest.approx(0, abs=0.1)
 
 
@@ -49,15 +49,15 @@ def test_unknown_values_are_left_out() -> None:
     train, held_out = features(100, 0), features(50, 1)
     values, truth = train[:, 0].clone(), held_out[:, 0].clone()
     values[::2], truth[::3] = torch.nan, torch.nan
-    assert probes.determination(train, values, held_out, truth) == pytest.approx(1, abs=1e-4)
-    assert probes.determination(train, torch.full((100,), torch.nan), held_out, truth) is None
-    assert probes.determination(train, values, held_out, torch.full((50,), 2.0)) is None
+    assert probes.r2_score(train, values, held_out, truth) == pytest.approx(1, abs=1e-4)
+    assert probes.r2_score(train, torch.full((100,), torch.nan), held_out, truth) is None
+    assert probes.r2_score(train, values, held_out, torch.full((50,), 2.0)) is None
 
 
 def test_a_feature_that_never_changes_does_no_harm() -> None:
     train = features(100, 0)
     train[:, 1] = 4.0
-    assert probes.determination(train, train[:, 0], train, train[:, 0]) == pytest.approx(1, abs=1e-4)
+    assert probes.r2_score(train, train[:, 0], train, train[:, 0]) == pytest.approx(1, abs=1e-4)
 
 
 def test_classes_are_known_by_their_neighbours_and_by_a_line() -> None:

@@ -22,13 +22,15 @@ from small_priors import (
     something,
 )
 from vqkit.interfaces import Conditioning
-from vqkit.interfaces.priors import Method, Sampling
+from vqkit.interfaces.priors import Sampling, SamplingMethod
 from vqkit.priors.sampling import choose, guide
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SMALL)
-def test_guidance_one_never_computes_the_unconditional_pass(name: str, method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guidance_one_never_computes_the_unconditional_pass(
+    name: str, method: SamplingMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = small_spec("metadata", levels=LEVELS[name])
     prior, told = small_prior(name, spec), something(spec, 4)
     expected = prior.sample(4, told, Sampling(method=method))

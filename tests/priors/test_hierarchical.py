@@ -139,8 +139,8 @@ def test_only_the_trained_levels_learn(trained: tuple[str, ...]) -> None:
     assert set(losses) == {"total_loss", *trained}
     for name in trained:
         torch.testing.assert_close(losses[name], everything[name])
-    nats = [level for level, name in zip(prior.nats(codes, told), spec.level_names, strict=True) if name in trained]
-    torch.testing.assert_close(losses["total_loss"], torch.cat([level.flatten() for level in nats]).mean())
+    nll = [level for level, name in zip(prior.nll(codes, told), spec.level_names, strict=True) if name in trained]
+    torch.testing.assert_close(losses["total_loss"], torch.cat([level.flatten() for level in nll]).mean())
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     optimizer = torch.optim.AdamW(prior.parameters(), 1e-2, weight_decay=0.1)
     losses["total_loss"].backward()

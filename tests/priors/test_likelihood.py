@@ -11,7 +11,7 @@ from torch import Tensor
 
 from small_priors import LEVELS, SMALL, random_codes, same_codes, small_prior, small_spec, something
 from vqkit.interfaces import Codes, CodeSpec, Conditioning
-from vqkit.interfaces.priors import Method, Sampling
+from vqkit.interfaces.priors import Sampling, SamplingMethod
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.registry import PRIORS
 
@@ -33,8 +33,8 @@ def numbers(codes: Codes) -> Tensor:
 def probabilities(prior: AutoregressivePrior, told: Conditioning) -> Tensor:
     """The probability float64 [N] of everything in `every_code`, all told the same."""
     codes = every_code(prior.spec)
-    levels = prior.nats(codes, told.map(lambda tensor: tensor.expand(len(codes[0]), *tensor.shape[1:])))
-    return torch.cat([-nats.double().flatten(1) for nats in levels], dim=1).sum(dim=1).exp()
+    levels = prior.nll(codes, told.map(lambda tensor: tensor.expand(len(codes[0]), *tensor.shape[1:])))
+    return torch.cat([-nll.double().flatten(1) for nll in levels], dim=1).sum(dim=1).exp()
 
 
 @pytest.mark.parametrize("told", ["none", "metadata", "observed"])
@@ -48,7 +48,7 @@ def test_probabilities_of_all_grids_sum_to_one(name: str, told: str) -> None:
 
 @pytest.mark.parametrize("method", ["cached", "fixed-point"])
 @pytest.mark.parametrize("name", SMALL)
-def test_samples_are_as_frequent_as_they_are_probable(name: str, method: Method) -> None:
+def test_samples_are_as_frequent_as_they_are_probable(name: str, method: SamplingMethod) -> None:
     spec, count = small_spec("class", (2, 2), codes=3, levels=LEVELS[name]), 4000
     prior, told = small_prior(name, spec), something(spec, 1)
     expected = count * probabilities(prior, told)
@@ -73,17 +73,17 @@ def test_the_loss_is_the_mean_of_the_nats(name: str, told: str) -> None:
     prior, given, codes = small_prior(name, spec), something(spec, 6), random_codes(spec, 6)
     losses = prior.loss_function(*codes, conditioning=given)
     assert set(losses) == {"total_loss", *spec.level_names}
-    levels = prior.nats(codes, given)
-    for level, (nats, name_of_level) in enumerate(zip(levels, spec.level_names, strict=True)):
-        assert nats.shape == (6, *spec.shapes[level])
-        assert nats.dtype == torch.float32
-        torch.testing.assert_close(losses[name_of_level], nats.mean())
+    levels = prior.nll(codes, given)
+    for level, (nll, name_of_level) in enumerate(zip(levels, spec.level_names, strict=True)):
+        assert nll.shape == (6, *spec.shapes[level])
+        assert nll.dtype == torch.float32
+        torch.testing.assert_close(losses[name_of_level], nll.mean())
         by_hand = -prior.logits(level, codes, given).log_softmax(dim=1).gather(1, codes[level][:, None])[:, 0]
-        torch.testing.assert_close(nats, by_hand)
-    torch.testing.assert_close(losses["total_loss"], torch.cat([nats.flatten() for nats in levels]).mean())
+        torch.testing.assert_close(nll, by_hand)
+    torch.testing.assert_close(losses["total_loss"], torch.cat([nll.flatten() for nll in levels]).mean())
     unconditional = prior.loss_function(*codes)["total_loss"]
-    untold = prior.nats(codes, Conditioning.nothing(6, spec))
-    torch.testing.assert_close(unconditional, torch.cat([nats.flatten() for nats in untold]).mean())
+    untold = prior.nll(codes, Conditioning.nothing(6, spec))
+    torch.testing.assert_close(unconditional, torch.cat([nll.flatten() for nll in untold]).mean())
 
 
 @pytest.mark.parametrize("name", SMALL)

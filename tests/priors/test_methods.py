@@ -27,7 +27,7 @@ from small_priors import (
     something,
 )
 from vqkit.interfaces import Codes, Conditioning
-from vqkit.interfaces.priors import Method, Sampling
+from vqkit.interfaces.priors import Sampling, SamplingMethod
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.priors.sampling import choose
 
@@ -93,7 +93,7 @@ def test_every_method_draws_the_same_codes_on_real_grids(name: str, shape: tuple
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SMALL)
-def test_the_batch_size_changes_nothing(name: str, method: Method) -> None:
+def test_the_batch_size_changes_nothing(name: str, method: SamplingMethod) -> None:
     spec = small_spec("metadata", levels=LEVELS[name])
     prior, told = small_prior(name, spec), something(spec, 7)
     sampling = Sampling(method=method, guidance_scale=2.0)
@@ -120,7 +120,7 @@ def test_seeds_decide(name: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SMALL)
-def test_progress_adds_up_to_one(name: str, method: Method) -> None:
+def test_progress_adds_up_to_one(name: str, method: SamplingMethod) -> None:
     shares: list[float] = []
     small_prior(name, small_spec(levels=LEVELS[name])).sample(2, sampling=Sampling(method=method), advance=shares.append)
     assert sum(shares) == pytest.approx(1)

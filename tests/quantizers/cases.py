@@ -19,7 +19,7 @@ class Case(NamedTuple):
 
     name: str
     settings: dict[str, Any]
-    depth: int = 1
+    num_quantizers: int = 1
     trains: str = ""
 
 
@@ -33,16 +33,18 @@ CASES = {
     "simvq-cosine": Case("simvq", {**SMALL, "distance": "cosine"}, trains="parameters"),
     "fsq": Case("fsq", {"levels": [5, 4, 3, 8, 3, 4]}),
     "lfq": Case("lfq", {"num_codes": 64}, trains="features"),
-    "residual": Case("residual", {"depth": 3, "inner": SMALL}, depth=3),
-    "residual-one": Case("residual", {"depth": 1, "inner": SMALL}),
+    "residual": Case("residual", {"num_quantizers": 3, "inner": SMALL}, num_quantizers=3),
+    "residual-one": Case("residual", {"num_quantizers": 1, "inner": SMALL}),
     "residual-gradient": Case(
-        "residual", {"depth": 2, "gradient_estimator": "rotation", "inner": {"name": "gradient", **SMALL}}, 2, "parameters"
+        "residual", {"num_quantizers": 2, "gradient_estimator": "rotation", "inner": {"name": "gradient", **SMALL}}, 2, "parameters"
     ),
-    "residual-simvq": Case("residual", {"depth": 2, "inner": {"name": "simvq", **SMALL}}, 2, "parameters"),
-    "grouped": Case("grouped", {"groups": 2, "inner": HALF}, depth=2),
+    "residual-simvq": Case("residual", {"num_quantizers": 2, "inner": {"name": "simvq", **SMALL}}, 2, "parameters"),
+    "grouped": Case("grouped", {"groups": 2, "inner": HALF}, num_quantizers=2),
     "grouped-one": Case("grouped", {"groups": 1, "inner": SMALL}),
-    "grouped-fsq": Case("grouped", {"groups": 2, "inner": {"name": "fsq", "levels": [5, 4, 3]}}, depth=2),
-    "grouped-residual": Case("grouped", {"groups": 2, "inner": {"name": "residual", "depth": 3, "inner": HALF}}, depth=6),
+    "grouped-fsq": Case("grouped", {"groups": 2, "inner": {"name": "fsq", "levels": [5, 4, 3]}}, num_quantizers=2),
+    "grouped-residual": Case(
+        "grouped", {"groups": 2, "inner": {"name": "residual", "num_quantizers": 3, "inner": HALF}}, num_quantizers=6
+    ),
 }
 FIXED = ("fsq", "lfq", "grouped-fsq")
 

@@ -36,15 +36,15 @@ INNER = {"num_codes": 16, "dim": 4, "kmeans_iterations": 2}
 
 
 def test_each_depth_quantises_what_the_ones_before_left_over() -> None:
-    quantizer = build("residual", depth=3, inner=INNER)
+    quantizer = build("residual", num_quantizers=3, inner=INNER)
     quantizer(batch(0))
     features = batch(1)
     inner = members(quantizer)
     output = quantizer(features)
     residual, total, commitment = features, torch.zeros_like(features), torch.zeros(())
-    for depth, each in enumerate(inner):
+    for num_quantizers, each in enumerate(inner):
         indices = each.encode(residual)
-        assert torch.equal(output.indices[:, depth], indices)
+        assert torch.equal(output.indices[:, num_quantizers], indices)
         chosen = each.decode(indices)
         commitment = commitment + (residual - chosen).square().mean()
         residual, total = residual - chosen, total + chosen
@@ -53,7 +53,7 @@ def test_each_depth_quantises_what_the_ones_before_left_over() -> None:
 
 
 def test_every_depth_comes_closer() -> None:
-    quantizer = build("residual", depth=4, inner=INNER)
+    quantizer = build("residual", num_quantizers=4, inner=INNER)
     features = batch(0, 16, 4, 8, 8)
     indices = quantizer(features).indices
     for _ in range(3):
@@ -62,15 +62,15 @@ def test_every_depth_comes_closer() -> None:
     indices = quantizer.encode(features)
     errors = []
     total = torch.zeros_like(features)
-    for depth, inner in enumerate(members(quantizer)):
-        total = total + inner.decode(indices[:, depth])
+    for num_quantizers, inner in enumerate(members(quantizer)):
+        total = total + inner.decode(indices[:, num_quantizers])
         errors.append(float((features - total).square().mean()))
     assert all(after < 0.7 * before for before, after in pairwise(errors))
 
 
 @pytest.mark.parametrize("name", ["ema", "gradient"])
 def test_the_gradients_of_a_residual_pass_once(name: str) -> None:
-    quantizer = build("residual", depth=3, inner={"name": name, **INNER})
+    quantizer = build("residual", num_quantizers=3, inner={"name": name, **INNER})
     quantizer(batch(0))
     quantizer.eval()
     features, probe = batch(1).requires_grad_(), batch(2)
@@ -79,14 +79,14 @@ def test_the_gradients_of_a_residual_pass_once(name: str) -> None:
     assert torch.equal(value, probe)
     (commitment,) = torch.autograd.grad(output.commitment_loss, features)
     expected, residual = torch.zeros_like(features), features.detach()
-    for depth, inner in enumerate(members(quantizer)):
-        residual = residual - inner.decode(output.indices[:, depth])
+    for num_quantizers, inner in enumerate(members(quantizer)):
+        residual = residual - inner.decode(output.indices[:, num_quantizers])
         expected = expected + 2 / residual.numel() * residual
     torch.testing.assert_close(commitment, expected)
 
 
 def test_a_residual_of_depth_one_is_its_codebook() -> None:
-    quantizer = build("residual", depth=1, inner=INNER)
+    quantizer = build("residual", num_quantizers=1, inner=INNER)
     inner = members(quantizer)[0]
     for step in range(3):
         whole, alone = quantizer(batch(step)), inner(batch(step))
@@ -96,7 +96,7 @@ def test_a_residual_of_depth_one_is_its_codebook() -> None:
 
 
 def test_depths_have_codebooks_and_seeds_of_their_own() -> None:
-    first, second = members(build("residual", depth=2, inner=INNER))
+    first, second = members(build("residual", num_quantizers=2, inner=INNER))
     assert int(first.seed) != int(second.seed)  # type: ignore[call-overload]
     assert not torch.equal(first.codes, second.codes)  # type: ignore[arg-type]
 
@@ -116,7 +116,7 @@ def test_each_group_of_channels_has_its_own_quantizer() -> None:
 
 
 def test_groups_of_residuals_stand_one_after_the_other() -> None:
-    quantizer = build("grouped", groups=2, inner={"name": "residual", "depth": 3, "inner": {"num_codes": 8, "dim": 2}})
+    quantizer = build("grouped", groups=2, inner={"name": "residual", "num_quantizers": 3, "inner": {"num_codes": 8, "dim": 2}})
     quantizer(batch(0))
     quantizer.eval()
     indices = quantizer.encode(batch(1))
@@ -126,7 +126,7 @@ def test_groups_of_residuals_stand_one_after_the_other() -> None:
 
 
 def test_counts_go_to_the_codebook_that_they_are_of() -> None:
-    quantizer = build("residual", depth=2, inner=INNER)
+    quantizer = build("residual", num_quantizers=2, inner=INNER)
     quantizer(batch(0))
     before = members(quantizer)
     counts = torch.ones(2, 16, dtype=torch.int64)
@@ -139,7 +139,7 @@ def test_counts_go_to_the_codebook_that_they_are_of() -> None:
 
 
 def test_a_tokenizer_gives_each_quantizer_the_counts_of_all_its_levels() -> None:
-    single, several = QUANTIZERS.build("ema", INNER), build("residual", depth=2, inner=INNER)
+    single, several = QUANTIZERS.build("ema", INNER), build("residual", num_quantizers=2, inner=INNER)
     single(batch(0))
     several(batch(0))
     tokenizer = SimpleNamespace(quantizers=(single, several, several))
@@ -160,7 +160,7 @@ def test_a_tokenizer_gives_each_quantizer_the_counts_of_all_its_levels() -> None
         ({"inner": {"distance": "cosine"}}, "use distance: euclidean"),
         ({"inner": {"gradient_estimator": "rotation"}}, "set gradient_estimator of the residual quantizer itself"),
         ({"inner": {"num_codes": 1}}, "quantizer 'ema', num_codes"),
-        ({"depth": 0}, "depth"),
+        ({"num_quantizers": 0}, "num_quantizers"),
         ({"num_codes": 512}, "no setting 'num_codes'"),
     ],
 )

@@ -43,15 +43,15 @@ def test_encode_then_decode_equals_the_forward_value_exactly(case: str, training
 @EVERY
 def test_indices_have_the_promised_shape_and_range(case: str) -> None:
     quantizer = started(case)
-    depth = CASES[case].depth
-    assert quantizer.depth == depth
+    num_quantizers = CASES[case].num_quantizers
+    assert quantizer.num_quantizers == num_quantizers
     assert quantizer.dim == 6
     indices = quantizer.encode(batch(7, 50, 6, 7, 2))
-    assert indices.shape == ((50, 7, 2) if depth == 1 else (50, depth, 7, 2))
+    assert indices.shape == ((50, 7, 2) if num_quantizers == 1 else (50, num_quantizers, 7, 2))
     assert indices.dtype == torch.int64
     assert int(indices.min()) >= 0
     assert int(indices.max()) < quantizer.num_codes
-    levels = indices.unbind(1) if depth > 1 else [indices]
+    levels = indices.unbind(1) if num_quantizers > 1 else [indices]
     assert all(len(level.unique()) > 0.5 * min(quantizer.num_codes, 64) for level in levels), "nearly all codes occur"
 
 
@@ -137,14 +137,14 @@ def test_a_feature_that_is_not_a_number_shows_in_what_is_given_back(case: str) -
 @pytest.mark.parametrize("case", [case for case in CASES if case not in FIXED])
 def test_unused_codes_move_beside_used_ones(case: str) -> None:
     quantizer = started(case)
-    depth, num_codes = quantizer.depth, quantizer.num_codes
-    counts = torch.zeros(depth, num_codes, dtype=torch.int64)
+    num_quantizers, num_codes = quantizer.num_quantizers, quantizer.num_codes
+    counts = torch.zeros(num_quantizers, num_codes, dtype=torch.int64)
     counts[:, 2], counts[:, 5] = 1000, 1
     codebooks = [module for module in quantizer.modules() if isinstance(module, LookupQuantizer)]
     before = [codebook.codebook().detach().clone() for codebook in codebooks]
-    reset = quantizer.reset_unused_codes(counts if depth > 1 else counts[0], torch.Generator().manual_seed(0))
-    assert reset == depth * (num_codes - 2)
-    assert len(codebooks) == depth
+    reset = quantizer.reset_unused_codes(counts if num_quantizers > 1 else counts[0], torch.Generator().manual_seed(0))
+    assert reset == num_quantizers * (num_codes - 2)
+    assert len(codebooks) == num_quantizers
     for codebook, codes in zip(codebooks, before, strict=True):
         now = codebook.codebook().detach()
         torch.testing.assert_close(now[[2, 5]], codes[[2, 5]])
@@ -156,9 +156,9 @@ def test_unused_codes_move_beside_used_ones(case: str) -> None:
 @pytest.mark.parametrize("case", FIXED)
 def test_fixed_codes_cannot_be_reset(case: str) -> None:
     quantizer = build(case)
-    counts = torch.zeros(quantizer.depth, quantizer.num_codes, dtype=torch.int64)
+    counts = torch.zeros(quantizer.num_quantizers, quantizer.num_codes, dtype=torch.int64)
     with pytest.raises(ConfigError, match="fixed and cannot be reset"):
-        quantizer.reset_unused_codes(counts if quantizer.depth > 1 else counts[0], torch.Generator())
+        quantizer.reset_unused_codes(counts if quantizer.num_quantizers > 1 else counts[0], torch.Generator())
 
 
 @pytest.mark.parametrize("case", ["ema-cosine", "gradient-cosine", "simvq", "fsq", "lfq", "residual", "grouped"])
@@ -190,7 +190,7 @@ LARGE: dict[str, dict[str, Any]] = {
     "simvq": {"num_codes": MANY, "dim": 4},
     "fsq": {"levels": [16, 16, 16, 16]},
     "lfq": {"num_codes": MANY},
-    "residual": {"depth": 2, "inner": {"num_codes": MANY, "dim": 4, "kmeans_iterations": 0}},
+    "residual": {"num_quantizers": 2, "inner": {"num_codes": MANY, "dim": 4, "kmeans_iterations": 0}},
     "grouped": {"groups": 2, "inner": {"name": "lfq", "num_codes": MANY}},
 }
 

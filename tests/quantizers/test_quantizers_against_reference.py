@@ -128,13 +128,15 @@ def test_lfq(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_residual_in_groups() -> None:
     torch.manual_seed(0)
-    groups, depth = 2, 3
+    groups, num_quantizers = 2, 3
     reference: Any = vector_quantize_pytorch.GroupedResidualVQ(
-        dim=groups * DIM, groups=groups, num_quantizers=depth, codebook_size=CODES, decay=0.9, eps=1e-3, commitment_weight=1.0,
+        dim=groups * DIM, groups=groups, num_quantizers=num_quantizers, codebook_size=CODES, decay=0.9, eps=1e-3, commitment_weight=1.0,
         rotation_trick=False,
     )  # fmt: skip
     inner = {"num_codes": CODES, "dim": DIM, "decay": 0.9, "epsilon": 1e-3, "restart_every": 0}
-    ours = QUANTIZERS.build("grouped", {"groups": groups, "inner": {"name": "residual", "depth": depth, "inner": inner}})
+    ours = QUANTIZERS.build(
+        "grouped", {"groups": groups, "inner": {"name": "residual", "num_quantizers": num_quantizers, "inner": inner}}
+    )
     codebooks = [each for each in ours.modules() if isinstance(each, LookupQuantizer)]
     layers = [layer for residual in reference.rvqs for layer in residual.layers]
     for codebook, layer in zip(codebooks, layers, strict=True):
@@ -146,7 +148,7 @@ def test_residual_in_groups() -> None:
         mine, theirs = features.clone().requires_grad_(), features.clone().requires_grad_()
         quantized, indices, losses = reference(theirs.flatten(2).mT)
         output = ours(mine)
-        assert torch.equal(output.indices, indices.permute(1, 0, 3, 2).reshape(4, groups * depth, 6, 5))
+        assert torch.equal(output.indices, indices.permute(1, 0, 3, 2).reshape(4, groups * num_quantizers, 6, 5))
         torch.testing.assert_close(output.features.flatten(2).mT, quantized)
         # Losses are summed over depths and averaged over groups.
         torch.testing.assert_close(output.commitment_loss, losses.sum() / groups)
@@ -156,6 +158,6 @@ def test_residual_in_groups() -> None:
         # The reference lets the decoder's gradient pass once for each depth, we let it pass once.
         (value,) = torch.autograd.grad(output.features, mine, probe)
         (thrice,) = torch.autograd.grad(quantized, theirs, probe.flatten(2).mT)
-        torch.testing.assert_close(depth * value, thrice)
+        torch.testing.assert_close(num_quantizers * value, thrice)
         for codebook, layer in zip(codebooks, layers, strict=True):
             torch.testing.assert_close(codebook.codebook(), layer._codebook.embed[0])

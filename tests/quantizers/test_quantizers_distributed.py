@@ -33,7 +33,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient-cosine": ("gradient", {**CODEBOOK, "distance": "cosine"}),
     "simvq": ("simvq", {"num_codes": 24, "dim": 4}),
     "lfq": ("lfq", {"num_codes": 16, "temperature": 5.0}),
-    "residual": ("residual", {"depth": 2, "inner": CODEBOOK}),
+    "residual": ("residual", {"num_quantizers": 2, "inner": CODEBOOK}),
     "grouped": ("grouped", {"groups": 2, "inner": {**CODEBOOK, "name": "gradient", "dim": 2}}),
 }
 

@@ -76,7 +76,7 @@ def test_tensors_that_do_not_fit_are_refused(copy: Path) -> None:
 
 
 def test_what_a_run_may_be(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    best = tiny_run / str(runs.pointed(tiny_run / "best")) / "model.safetensors"
+    best = tiny_run / str(runs.read_pointer(tiny_run / "best")) / "model.safetensors"
     assert locate(tiny_run) == best
     assert locate(tiny_run.parent / "latest") == best
     assert locate(best.parent) == best

@@ -9,10 +9,10 @@ from small_runs import TINY
 from vqkit.config import MaskingConfig
 from vqkit.core.randomness import generator_for
 from vqkit.interfaces import Autoencoder, Batch, ConditionSpec, DataSpec, Reconstruction
-from vqkit.interfaces.tasks import Moment
+from vqkit.interfaces.tasks import TrainingState
 from vqkit.registry import MODELS
 from vqkit.training.tasks.autoencoder import AutoencoderTask
-from vqkit.training.tasks.task import fixed_observed, settle_holes
+from vqkit.training.tasks.task import fixed_observed, resolve_mask_kind
 
 SPEC = DataSpec("toy", ("a", "b", "c"), 16, 8, "binary", conditions=(ConditionSpec("w", 0, 1, 0.5, 0.3),))
 
@@ -50,17 +50,17 @@ class Spy(torch.nn.Module):
         return result
 
 
-def shown(moment: Moment, **masking: object) -> Spy:
+def shown(state: TrainingState, **masking: object) -> Spy:
     subject = task(**masking)
     spy = Spy(subject.model)
     subject.model = spy  # type: ignore[assignment]
-    subject(batch(), moment)
+    subject(batch(), state)
     return spy
 
 
 def test_the_masked_share_grows_to_its_maximum() -> None:
     def share(epoch: float) -> float:
-        observed = shown(Moment(3, epoch), max=0.7, warmup_epochs=20).observed
+        observed = shown(TrainingState(3, epoch), max_probability=0.7, warmup_epochs=20).observed
         return float((~observed.all(dim=3).all(dim=2)).any(dim=1).float().mean())
 
     assert share(0) == 0
@@ -70,17 +70,17 @@ def test_the_masked_share_grows_to_its_maximum() -> None:
 
 
 def test_conditions_are_hidden_from_some() -> None:
-    assert abs(float(shown(Moment(3, 30), hide_conditions=0.25).conditions.isnan().float().mean()) - 0.25) < 0.07
-    assert not shown(Moment(3, 30), hide_conditions=0).conditions.isnan().any()
+    assert abs(float(shown(TrainingState(3, 30), hide_conditions=0.25).conditions.isnan().float().mean()) - 0.25) < 0.07
+    assert not shown(TrainingState(3, 30), hide_conditions=0).conditions.isnan().any()
 
 
 def test_steps_differ_and_the_same_step_is_the_same() -> None:
-    assert torch.equal(shown(Moment(3, 30)).observed, shown(Moment(3, 30)).observed)
-    assert not torch.equal(shown(Moment(3, 30)).observed, shown(Moment(4, 30)).observed)
+    assert torch.equal(shown(TrainingState(3, 30)).observed, shown(TrainingState(3, 30)).observed)
+    assert not torch.equal(shown(TrainingState(3, 30)).observed, shown(TrainingState(4, 30)).observed)
 
 
 def test_the_loss_is_the_sum_of_its_parts_and_codes_are_counted() -> None:
-    output = task()(batch(20), Moment(0, 0))
+    output = task()(batch(20), TrainingState(0, 0))
     parts = sum(output.scalars[name] for name in ("recon", "vq", "commit"))
     torch.testing.assert_close(output.loss.detach(), parts)
     assert output.counts["codes"].sum() == 20 * 4 * 2
@@ -129,7 +129,7 @@ def test_a_model_without_a_prior_is_judged_by_its_errors() -> None:
 
 
 def test_a_model_that_is_never_masked_is_not_judged_by_holes() -> None:
-    subject = task(max=0).eval()
+    subject = task(max_probability=0).eval()
     with torch.no_grad():
         sums = subject.validate(batch(4), 0)
     row = subject.validation_row({name: float(value) for name, value in sums.items()})
@@ -148,6 +148,6 @@ def test_something_is_always_hidden_when_filling_in_is_judged() -> None:
 
 def test_automatic_masking_hides_components_or_boxes() -> None:
     one = DataSpec("grey", ("grey",), 16, 8, "intensity")
-    assert settle_holes(MaskingConfig(), SPEC).kind == "components"
-    assert settle_holes(MaskingConfig(), one).kind == "boxes"
-    assert settle_holes(MaskingConfig(kind="half"), SPEC).kind == "half"
+    assert resolve_mask_kind(MaskingConfig(), SPEC).kind == "components"
+    assert resolve_mask_kind(MaskingConfig(), one).kind == "boxes"
+    assert resolve_mask_kind(MaskingConfig(kind="half"), SPEC).kind == "half"

@@ -51,14 +51,14 @@ def test_a_run_leaves_what_it_should(tiny_run: Path, tiny_prior_run: Path) -> No
     assert config["tokenizer"]["digest"] == load_model(tiny_run).digest
     images = {path.name for path in (tiny_prior_run / "images").iterdir()}
     assert {"epoch_0001_samples.png", "epoch_0001_told.png", "epoch_0004_samples.png"} <= images
-    row = next(row for row in rows(tiny_prior_run) if "val/nats" in row)
-    assert row["val/bits_per_image"] == pytest.approx(row["val/nats"] * 128 / math.log(2), rel=1e-4)
+    row = next(row for row in rows(tiny_prior_run) if "val/nll" in row)
+    assert row["val/bits_per_image"] == pytest.approx(row["val/nll"] * 128 / math.log(2), rel=1e-4)
     assert row["val/uniform_nats"] == pytest.approx(math.log(32), rel=1e-4)
-    assert 0 < row["val/unigram_nats"] < row["val/uniform_nats"] + 0.1
+    assert 0 < row["val/unigram_nll"] < row["val/uniform_nats"] + 0.1
 
 
 def test_it_learns(tiny_prior_run: Path) -> None:
-    figures = [row["val/nats"] for row in rows(tiny_prior_run) if "val/nats" in row]
+    figures = [row["val/nll"] for row in rows(tiny_prior_run) if "val/nll" in row]
     assert figures[-1] < 0.8 * figures[0]
 
 
@@ -160,7 +160,7 @@ def test_kept_codes_of_other_pictures_by_the_same_names_are_not_believed(
 
 @pytest.mark.parametrize(
     ("told", "message"),
-    [(("class",), "has no classes to train with"), (("metadata", "nonsense"), "condition.told")],
+    [(("class",), "has no classes to train with"), (("metadata", "nonsense"), "conditioning.condition_on")],
 )
 def test_conditions_that_the_data_do_not_have_are_refused(
     tiny_run: Path, tmp_path: Path, told: tuple[str, ...], message: str
@@ -204,12 +204,12 @@ def test_data_of_another_size_are_refused(tiny_run: Path, tmp_path: Path) -> Non
 
 def test_an_overfitting_prior_is_told_of_once(tiny_run: Path, tmp_path: Path) -> None:
     task = Trainer.from_config(config(tiny_run), tmp_path / "run", resume=False).task
-    assert task.remark({"val/loss": 2.0, "train/loss": 1.9}, best=float("inf")) is None
-    assert task.remark({"val/loss": 2.01, "train/loss": 1.5}, best=2.0) is None
+    assert task.epoch_message({"val/loss": 2.0, "train/loss": 1.9}, best=float("inf")) is None
+    assert task.epoch_message({"val/loss": 2.01, "train/loss": 1.5}, best=2.0) is None
     assert "overfits: 2.200 nats a code on held-out images after 2.000" in str(
-        task.remark({"val/loss": 2.2, "train/loss": 1.2}, best=2.0)
+        task.epoch_message({"val/loss": 2.2, "train/loss": 1.2}, best=2.0)
     )
-    assert task.remark({"val/loss": 2.3, "train/loss": 1.1}, best=2.0) is None
+    assert task.epoch_message({"val/loss": 2.3, "train/loss": 1.1}, best=2.0) is None
 
 
 def test_what_is_hidden_from_a_completing_prior_changes_with_the_step(tiny_run: Path, tmp_path: Path) -> None:

@@ -59,11 +59,11 @@ def of_level(run: Path, level: int) -> dict[str, torch.Tensor]:
 
 def test_a_level_alone_is_measured_alone(top: Path) -> None:
     row = last_row(top)
-    assert {"val/nats_top", "val/unigram_nats_top"} <= row.keys()
+    assert {"val/nll_top", "val/unigram_nll_top"} <= row.keys()
     assert not any("bottom" in name for name in row)
-    assert row["val/loss"] == row["val/nats"] == row["val/nats_top"]
+    assert row["val/loss"] == row["val/nll"] == row["val/nll_top"]
     assert row["val/uniform_nats"] == pytest.approx(math.log(32), rel=1e-4)
-    assert row["val/bits_per_image"] == pytest.approx(row["val/nats"] * 8 * 4 / math.log(2), rel=1e-4)
+    assert row["val/bits_per_image"] == pytest.approx(row["val/nll"] * 8 * 4 / math.log(2), rel=1e-4)
     assert {path.stem for path in (top / "images").iterdir()} == {"epoch_0001_reconstruction", "epoch_0002_reconstruction"}
 
 
@@ -81,18 +81,18 @@ def test_the_next_level_leaves_the_first_as_it_was(top: Path, tokenizer: Path, t
     assert all(torch.equal(value, of_level(top, 0)[name]) for name, value in of_level(run, 0).items())
     assert not all(torch.equal(value, of_level(top, 1)[name]) for name, value in of_level(run, 1).items())
     row = last_row(run)
-    assert row["val/nats_top"] == pytest.approx(last_row(top)["val/nats_top"], rel=1e-5)
-    assert row["val/loss"] == row["val/nats_bottom"]
-    assert row["val/nats"] == pytest.approx((32 * row["val/nats_top"] + 128 * row["val/nats_bottom"]) / 160, rel=1e-4)
-    assert row["val/unigram_nats"] == pytest.approx(
-        (32 * row["val/unigram_nats_top"] + 128 * row["val/unigram_nats_bottom"]) / 160, rel=1e-4
+    assert row["val/nll_top"] == pytest.approx(last_row(top)["val/nll_top"], rel=1e-5)
+    assert row["val/loss"] == row["val/nll_bottom"]
+    assert row["val/nll"] == pytest.approx((32 * row["val/nll_top"] + 128 * row["val/nll_bottom"]) / 160, rel=1e-4)
+    assert row["val/unigram_nll"] == pytest.approx(
+        (32 * row["val/unigram_nll_top"] + 128 * row["val/unigram_nll_bottom"]) / 160, rel=1e-4
     )
     assert load_sampler(run).sample(2).images.shape == (2, 5, 64, 32)
 
 
 def test_together_all_levels_learn_and_each_has_its_figures(tokenizer: Path, tmp_path: Path) -> None:
     run = train_levels(tmp_path / "together", settings(tokenizer))
-    assert {"val/nats_top", "val/nats_bottom", "val/unigram_nats_top", "val/unigram_nats_bottom"} <= last_row(run).keys()
+    assert {"val/nll_top", "val/nll_bottom", "val/unigram_nll_top", "val/unigram_nll_bottom"} <= last_row(run).keys()
     assert load_prior(run).learned_levels == ("top", "bottom")
 
 
@@ -121,7 +121,7 @@ def test_wrong_starts_and_levels_are_refused(top: Path, tokenizer: Path, tiny_ru
     assert "has prior.channels = [8], not [16]" in message
     message, _ = refused("third", **settings(tiny_run, start_from=str(top)))
     assert "is another one" in message
-    message, hint = refused("fourth", **settings(None, start_from=str(top), condition={"told": ["metadata"]}))
+    message, hint = refused("fourth", **settings(None, start_from=str(top), conditioning={"condition_on": ["metadata"]}))
     assert message.endswith("is told nothing, not metadata.")
     assert hint.startswith("Give --condition none")
     message, hint = refused(

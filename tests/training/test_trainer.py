@@ -41,8 +41,8 @@ def test_a_run_leaves_what_it_should(tiny_run: Path) -> None:
     config = yaml.safe_load((tiny_run / "run.yaml").read_text())
     assert config["model"]["quantizer"]["decay"] == 0.99  # defaults are filled in
     assert config["data"]["num_train"] == 96
-    assert runs.pointed(tiny_run.parent / "latest") == "tiny"
-    assert (tiny_run / str(runs.pointed(tiny_run / "best")) / "model.safetensors").is_file()
+    assert runs.read_pointer(tiny_run.parent / "latest") == "tiny"
+    assert (tiny_run / str(runs.read_pointer(tiny_run / "best")) / "model.safetensors").is_file()
     assert [path.name for path in runs.checkpoints(tiny_run)][-1] == "step-00000020"
     assert len(runs.checkpoints(tiny_run)) <= 3
     images = {path.name for path in (tiny_run / "images").iterdir()}
@@ -135,10 +135,10 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
     """Make the images of these steps not a number, at the start of the step."""
     forward = AutoencoderTask.forward
 
-    def poison(self: AutoencoderTask, batch: Any, moment: Any) -> StepOutput:
-        if moment.step in bad:
+    def poison(self: AutoencoderTask, batch: Any, state: Any) -> StepOutput:
+        if state.step in bad:
             batch = batch._replace(images=batch.images * float("nan"))
-        return forward(self, batch, moment)
+        return forward(self, batch, state)
 
     monkeypatch.setattr(AutoencoderTask, "forward", poison)
 
@@ -146,7 +146,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
 def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poisoned(monkeypatch, {7, 8})
     train(None, tiny(), [], tmp_path / "run", "auto")
-    assert [row["train/bad_steps"] for row in rows(tmp_path / "run") if "train/bad_steps" in row][-1] == 2
+    assert [row["train/skipped_steps"] for row in rows(tmp_path / "run") if "train/skipped_steps" in row][-1] == 2
     tensors = load_model(tmp_path / "run").model.state_dict().values()
     assert all(tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point())
 
@@ -154,7 +154,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path: Path, monkey
 def test_many_steps_that_are_not_finite_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poisoned(monkeypatch, set(range(8, 20)))
     with pytest.raises(TrainingError, match="last 4 steps") as error:
-        train(None, tiny(max_bad_steps=4), [], tmp_path / "run", "auto")
+        train(None, tiny(max_skipped_steps=4), [], tmp_path / "run", "auto")
     assert "--lr" in error.value.hint
     assert load_model(tmp_path / "run").path.is_file()
 

@@ -36,23 +36,23 @@ def doctor(
 
     from vqkit.core.precision import choose_device
     from vqkit.doctor import built_in, trained
-    from vqkit.doctor.checks import carry_out, is_healthy
+    from vqkit.doctor.checks import is_healthy, run_checks
     from vqkit.errors import ConfigError
 
     if run is None and tokenizer is not None:
         raise ConfigError("--tokenizer belongs to a prior, and there is no --run.", "Name the prior's run with --run.")
     chosen = choose_device(device)
-    checks = built_in.examination(chosen) if run is None else trained.examination(run, tokenizer, chosen)
+    checks = built_in.build_checks(chosen) if run is None else trained.build_checks(run, tokenizer, chosen)
     findings: list[Finding] = []
     if as_json:
-        findings += carry_out(checks)
+        findings += run_checks(checks)
         typer.echo(json.dumps(_content(run, findings), indent=2))
     else:
         from rich.console import Console
 
         console = Console()
         width = max(len(check.name) for check in checks)
-        for finding in carry_out(checks):
+        for finding in run_checks(checks):
             findings.append(finding)
             console.print(_line(finding, width), soft_wrap=True)
         typer.echo(_summary(findings))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from vqkit.evaluation.autoencoder import CodeBits, Evaluation, Figures
+    from vqkit.evaluation.autoencoder import CodeBits, Evaluation, ScenarioMetrics
     from vqkit.evaluation.bounds import Bounds
 
 _WIDEST = 8
@@ -111,5 +111,5 @@ def model_comparison(evaluations: Sequence[Evaluation]) -> Table:
     return table
 
 
-def _headline(part: Figures, figure: str) -> float:
+def _headline(part: ScenarioMetrics, figure: str) -> float:
     return part.mean_iou if figure == "IoU" and part.mean_iou is not None else part.psnr

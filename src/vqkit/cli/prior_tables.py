@@ -47,7 +47,7 @@ def prior_comparison(evaluations: Sequence[PriorEvaluation]) -> Table:
     table.columns[0].overflow = "fold"
     for evaluation in evaluations:
         rate, distortion = evaluation.rates[-1], evaluation.distortion
-        cells = [f"{rate.nats_per_code:.3f}", f"{rate.bits_per_image:.1f}", f"{rate.bits_per_pixel:.4f}"]
+        cells = [f"{rate.nll_per_code:.3f}", f"{rate.bits_per_image:.1f}", f"{rate.bits_per_pixel:.4f}"]
         cells += [f"{distortion.psnr:.2f}", f"{distortion.ssim:.4f}"]
         table.add_row(evaluation.run, *cells, *([f"{distortion.mean_iou:.4f}"] if shapes else []))
     return table
@@ -59,7 +59,7 @@ def _rates(evaluation: PriorEvaluation) -> Table:
     table = _table("what is known", "nats/code", "bits/image", "bits/pixel", *(f"nats/code {name}" for name in levels))
     *told, nothing = evaluation.rates
     for rate in (evaluation.uniform, evaluation.unigram, nothing, *told):
-        cells = [f"{rate.nats_per_code:.3f}", f"{rate.bits_per_image:.1f}", f"{rate.bits_per_pixel:.4f}"]
+        cells = [f"{rate.nll_per_code:.3f}", f"{rate.bits_per_image:.1f}", f"{rate.bits_per_pixel:.4f}"]
         table.add_row(rate.name, *cells, *(f"{rate.levels[name]:.3f}" for name in levels))
     return table
 

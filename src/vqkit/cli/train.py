@@ -67,7 +67,7 @@ def train_vqvae(
     flags: dict[str, Any] = {
         "model": {"name": model},
         "data": data_settings(data),
-        "masking": {"max": mask_max, "warmup_epochs": mask_warmup, "keep": mask_keep},
+        "masking": {"max_probability": mask_max, "warmup_epochs": mask_warmup, "keep": mask_keep},
         "encoder": {"start_from": init_encoder, "freeze": freeze_encoder},
         "training": training,
     }

@@ -75,7 +75,7 @@ def train_prior(
         "prior": {"name": prior},
         "tokenizer": {"run": tokenizer},
         "data": data_settings(data),
-        "condition": {"told": told},
+        "conditioning": {"condition_on": told},
         "levels": {"learn": None if level is None else _names(level), "start_from": start_from},
         "training": {**training, "picture_every": sample_every},
     }

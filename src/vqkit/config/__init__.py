@@ -9,7 +9,7 @@ from __future__ import annotations
 from vqkit.config.files import apply_override, dump_yaml, load_config, merge, parse_yaml, read_config_file
 from vqkit.config.groups import (
     DEFAULT_EPOCHS,
-    ConditionConfig,
+    ConditioningConfig,
     EncoderConfig,
     HolesConfig,
     LevelsConfig,
@@ -27,7 +27,7 @@ from vqkit.config.settings import NamedOptions, Settings, describe_validation_er
 __all__ = [
     "DEFAULT_EPOCHS",
     "AnyRunConfig",
-    "ConditionConfig",
+    "ConditioningConfig",
     "EncoderConfig",
     "HolesConfig",
     "LevelsConfig",

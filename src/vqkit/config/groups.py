@@ -33,15 +33,15 @@ class HolesConfig(Settings):
 class MaskingConfig(HolesConfig):
     """What is hidden from the model during training."""
 
-    max: float = Field(0.7, ge=0, le=1, description="Share of the samples that are masked once the warm-up is over.")
-    warmup_epochs: float = Field(20, ge=0, description="Epochs over which that share grows linearly from 0 to `max`.")
+    max_probability: float = Field(0.7, ge=0, le=1, description="Share of the samples that are masked once the warm-up is over.")
+    warmup_epochs: float = Field(20, ge=0, description="Epochs over which that share grows linearly from 0 to `max_probability`.")
     hide_conditions: float = Field(0.5, ge=0, le=1, description="Share of the samples whose conditions are hidden from the model.")
 
 
-class ConditionConfig(HolesConfig):
+class ConditioningConfig(HolesConfig):
     """What a prior is told. `kind` and `keep`: what is hidden of the image that it sees a part of."""
 
-    told: tuple[Literal["metadata", "class", "observed"], ...] = Field(
+    condition_on: tuple[Literal["metadata", "class", "observed"], ...] = Field(
         (), description="Any of metadata, class, and observed: a part of the image that is to be completed. Empty: nothing."
     )
     drop: float = Field(
@@ -99,14 +99,14 @@ class LossConfig(Settings):
         description="A .safetensors file of VGG-16's features; by default torchvision's weights, downloaded at their first use.",
     )
     adversarial: float = Field(0.0, ge=0, description="Weight of what a patch discriminator makes of the pictures; 0: none.")
-    adversarial_after_epochs: float = Field(
+    discriminator_start_epoch: float = Field(
         0.0, ge=0, description="Epochs after which the model is told what the discriminator thinks; that learns from the start."
     )
     adaptive: bool = Field(True, description="Balance the adversarial loss so that it pulls as hard as the reconstruction loss.")
     discriminator_channels: int = Field(
         64, ge=8, multiple_of=8, description="Channels of the discriminator's first layer; a multiple of 8."
     )
-    discriminator_rate: float = Field(
+    discriminator_lr_scale: float = Field(
         0.5, gt=0, description="Learning rate of the discriminator, as a share of the model's at each step."
     )
 
@@ -114,7 +114,7 @@ class LossConfig(Settings):
         """Settings that were changed although the loss that they belong to has no weight."""
         belonging = {
             "perceptual": ("perceptual_weights",),
-            "adversarial": ("adversarial_after_epochs", "adaptive", "discriminator_channels", "discriminator_rate"),
+            "adversarial": ("discriminator_start_epoch", "adaptive", "discriminator_channels", "discriminator_lr_scale"),
         }
         idle = (name for loss, names in belonging.items() if not getattr(self, loss) for name in names)
         return [name for name in idle if getattr(self, name) != type(self).model_fields[name].default]
@@ -137,9 +137,7 @@ class TrainingConfig(Settings):
     batch_size: int = Field(64, ge=1, description="Images a step, over all processes together.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
     warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate grows linearly from 0.")
-    final_learning_rate: float = Field(
-        0.01, ge=0, le=1, description="Learning rate at the end of the cosine, as a share of the peak."
-    )
+    final_lr_scale: float = Field(0.01, ge=0, le=1, description="Learning rate at the end of the cosine, as a share of the peak.")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
     betas: tuple[Decay, Decay] = Field((0.9, 0.99), description="Decay rates of AdamW's two running means.")
     clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
@@ -161,7 +159,7 @@ class TrainingConfig(Settings):
     )
     checkpoint_every: int = Field(1000, ge=1, description="Steps between two checkpoints; the last step always has one.")
     keep_checkpoints: int = Field(2, ge=1, description="Checkpoints kept beside the best one.")
-    max_bad_steps: int = Field(10, ge=1, description="Steps in a row with a loss that is not a number before the run stops.")
+    max_skipped_steps: int = Field(10, ge=1, description="Steps in a row with a loss that is not a number before the run stops.")
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:

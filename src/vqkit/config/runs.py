@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from vqkit.config.groups import (
-    ConditionConfig,
+    ConditioningConfig,
     EncoderConfig,
     LevelsConfig,
     LossConfig,
@@ -47,7 +47,7 @@ class PriorRunConfig(Settings):
     levels: LevelsConfig = LevelsConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     data: NamedOptions = NamedOptions(name="tokenizer")
-    condition: ConditionConfig = ConditionConfig()
+    conditioning: ConditioningConfig = ConditioningConfig()
     training: PriorTrainingConfig = PriorTrainingConfig()
 
     @property

@@ -27,7 +27,7 @@ def free_bytes(device: torch.device) -> int:
         return _UNKNOWN
 
 
-def fitting(bytes_each: int, device: torch.device, most: int) -> int:
+def max_batch_size(bytes_each: int, device: torch.device, most: int) -> int:
     """How many things of `bytes_each` fit on the device: at least one, at most `most`."""
     return max(1, min(most, int(free_bytes(device) * _SHARE) // max(1, bytes_each)))
 
@@ -37,7 +37,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def in_batches(count: int, size: int, work: Callable[[int, int], Result], smaller: bool) -> list[Result]:
+def map_batches(count: int, size: int, work: Callable[[int, int], Result], smaller: bool) -> list[Result]:
     """The results of `work(start, stop)` over 0 ... `count`, `size` at a time.
 
     `smaller`: whether to go on with half the size where memory does not suffice. Raises what `work` raises.

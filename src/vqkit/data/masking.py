@@ -20,8 +20,8 @@ BOX_SIDE = (0.15, 0.35)
 def mask_probability(config: MaskingConfig, epoch: float) -> float:
     """Share of masked samples at a (fractional) epoch: linear from 0 to `max` over the warm-up."""
     if config.warmup_epochs == 0:
-        return config.max
-    return config.max * min(1.0, epoch / config.warmup_epochs)
+        return config.max_probability
+    return config.max_probability * min(1.0, epoch / config.warmup_epochs)
 
 
 def sample_observed(

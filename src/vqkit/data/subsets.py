@@ -11,15 +11,15 @@ from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
 
 
 def choose_split(dataset: ImageDataset, split: str, limit: int | None = None) -> Split:
-    """The images of a split, or `limit` of them (see `mixed`). Raises `ConfigError` for an unknown split."""
+    """The images of a split, or `limit` of them (see `shuffled_indices`). Raises `ConfigError` for an unknown split."""
     if split not in SPLITS:
         raise ConfigError(f"There is no split '{split}'.", did_you_mean(split, SPLITS))
     return some_images(dataset.split(next(name for name in SPLITS if name == split)), limit)
 
 
 def some_images(images: Split, limit: int | None) -> Split:
-    """A split, or `limit` images of it (see `mixed`)."""
-    return images if limit is None or limit >= len(images) else SomeImages(images, mixed(len(images), limit))
+    """A split, or `limit` images of it (see `shuffled_indices`)."""
+    return images if limit is None or limit >= len(images) else SomeImages(images, shuffled_indices(len(images), limit))
 
 
 def check_data(given: DataSpec, expected: DataSpec) -> None:
@@ -45,12 +45,12 @@ def align_conditions(batch: Batch, given: DataSpec, expected: DataSpec) -> Batch
     return batch._replace(conditions=torch.stack(rows, dim=1) if rows else batch.conditions[:, :0])
 
 
-def spread(count: int, most: int) -> Tensor:
+def evenly_spaced(count: int, most: int) -> Tensor:
     """Up to `most` positions, spread evenly over `count`: int64."""
     return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()
 
 
-def mixed(total: int, count: int) -> Tensor:
+def shuffled_indices(total: int, count: int) -> Tensor:
     """`count` positions from all over `total` images, int64 [count], always the same; over and over where there are fewer images.
 
     Not the first ones: pictures often come sorted by class. A smaller count gives the beginning of a larger one.

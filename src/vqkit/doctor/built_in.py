@@ -46,7 +46,7 @@ IMAGES = 16
 SAMPLES = 3
 
 
-def examination(device: torch.device) -> list[Check]:
+def build_checks(device: torch.device) -> list[Check]:
     """The checks of the machine, and of every quantizer, model and prior of the registry."""
     checks = [
         Check("packages", machine.packages),

@@ -55,7 +55,7 @@ def skipped(found: str) -> Verdict:
     return Verdict("skipped", found)
 
 
-def carry_out(checks: Sequence[Check]) -> Iterator[Finding]:
+def run_checks(checks: Sequence[Check]) -> Iterator[Finding]:
     """The finding of each check in turn, as soon as it is known."""
     lost = ""
     for check in checks:

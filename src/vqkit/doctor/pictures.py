@@ -19,7 +19,7 @@ from vqkit.errors import VQKitError
 from vqkit.evaluation.held_out import open_split
 from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.storage.checkpoints import Loaded
-from vqkit.training.tasks.task import fixed_observed, settle_holes
+from vqkit.training.tasks.task import fixed_observed, resolve_mask_kind
 
 MOST_IMAGES = 1000
 """Images of a split that are looked at, for what needs many."""
@@ -66,4 +66,4 @@ def random_images(spec: DataSpec, count: int) -> Tensor:
 
 def hidden_part(images: Tensor, spec: DataSpec) -> Tensor:
     """What is known of each image [B, C, H, W] when a part of it is hidden as in training: bool [B, C, H, W]."""
-    return fixed_observed(images, settle_holes(HolesConfig(), spec), 0, 0)
+    return fixed_observed(images, resolve_mask_kind(HolesConfig(), spec), 0, 0)

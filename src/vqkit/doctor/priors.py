@@ -12,18 +12,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.config import ConditionConfig
+from vqkit.config import ConditioningConfig
 from vqkit.doctor.checks import Verdict, failed, ok, skipped, warning
 from vqkit.doctor.pictures import hidden_part
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
 from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer
-from vqkit.interfaces.priors import Method, Sampling
-from vqkit.interfaces.tasks import Moment
+from vqkit.interfaces.priors import Sampling, SamplingMethod
+from vqkit.interfaces.tasks import TrainingState
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.priors.sampling import choose, guide, gumbel_noise
 from vqkit.storage.checkpoints import Loaded, digest
 from vqkit.training.tasks.prior import PriorTask
-from vqkit.training.tasks.task import settle_holes
+from vqkit.training.tasks.task import resolve_mask_kind
 
 TOLERANCE = 1e-5
 """Largest difference between logits that should be the same, as a share of the largest of them (at least 1): float32 rounding."""
@@ -106,7 +106,7 @@ def cached_logits(given: Given) -> Verdict:
     return ok(f"cached logits are those of a full pass within {worst:.0e}")
 
 
-def same_draws(given: Given, methods: tuple[Method, ...]) -> Verdict:
+def same_draws(given: Given, methods: tuple[SamplingMethod, ...]) -> Verdict:
     """Whether each of the methods draws what cached sampling draws, with guidance as well where the prior is told anything."""
     count = len(given.codes[0])
     for scale in (1.0, STRONG) if given.prior.spec.is_conditional else (1.0,):
@@ -171,10 +171,10 @@ def guidance(given: Given) -> Verdict:
 def frozen_tokenizer(prior: Prior, tokenizer: Loaded, batch: Batch) -> Verdict:
     """Whether a training step of the prior, on a copy of it, leaves the tokenizer as it was. `batch` as for `with_codes`."""
     before = digest(tokenizer.model.state_dict())
-    kinds = ConditionConfig(told=condition_kinds(prior.spec))
-    task = PriorTask(copy.deepcopy(prior), tokenizer, settle_holes(kinds, tokenizer.model.spec), {}, SEED).train()
+    kinds = ConditioningConfig(condition_on=condition_kinds(prior.spec))
+    task = PriorTask(copy.deepcopy(prior), tokenizer, resolve_mask_kind(kinds, tokenizer.model.spec), {}, SEED).train()
     optimizer = torch.optim.AdamW([*task.parameters()], lr=1e-3, weight_decay=0)
-    loss = task(with_codes(task.tokenizer, batch), Moment(0, 0.0)).loss
+    loss = task(with_codes(task.tokenizer, batch), TrainingState(0, 0.0)).loss
     loss.backward()
     optimizer.step()
     after = digest(tokenizer.model.state_dict())
@@ -189,10 +189,10 @@ def frozen_tokenizer(prior: Prior, tokenizer: Loaded, batch: Batch) -> Verdict:
     return ok(f"a training step moves the prior and leaves the tokenizer {before[:12]} as it was")
 
 
-def likelihood(nats: float, unigram: float, uniform: float) -> Verdict:
+def likelihood(nll: float, unigram: float, uniform: float) -> Verdict:
     """Whether held-out codes are more probable under the prior than under their own frequencies; all in nats a code."""
-    found = f"{nats:.3f} nats a code on held-out images; unigram entropy {unigram:.3f}, uniform {uniform:.3f}"
-    return ok(found) if nats < unigram else failed(f"{found}: the prior knows less than the codes' frequencies")
+    found = f"{nll:.3f} nats a code on held-out images; unigram entropy {unigram:.3f}, uniform {uniform:.3f}"
+    return ok(found) if nll < unigram else failed(f"{found}: the prior knows less than the codes' frequencies")
 
 
 def _moved_by(given: Given, level: int, positions: Tensor) -> tuple[Tensor, float]:

@@ -24,7 +24,7 @@ def losses(run: Path) -> Verdict:
         lost = [name for name, value in row.items() if value is None or not math.isfinite(value)]
         if lost:
             return failed(f"{', '.join(lost)} at step {row['step']:g} is no finite number. Train again with a lower --lr.")
-    bad = int(max(row.get("train/bad_steps", 0) for row in rows))
+    bad = int(max(row.get("train/skipped_steps", 0) for row in rows))
     if bad:
         return warning(f"{len(rows)} rows are finite, but {bad} training steps were left out because their gradient was not")
     return ok(f"all figures of {len(rows)} rows are finite, to step {rows[-1]['step']:g}")

@@ -32,7 +32,7 @@ JUDGED = 64
 AT_ONCE = 16
 
 
-def examination(run: str, tokenizer: str | None, device: torch.device) -> list[Check]:
+def build_checks(run: str, tokenizer: str | None, device: torch.device) -> list[Check]:
     """The checks of a run. `tokenizer`: where the tokenizer of a prior is now, if it was moved.
 
     Raises `CheckpointError` when there is no such run, or it is of neither kind, and `ConfigError` for a tokenizer of a model.
@@ -163,13 +163,13 @@ class PriorRun:
     def _of_a_sequence(self, check: Callable[[priors.Given], Verdict]) -> Callable[[], Verdict]:
         """A check of priors that go through the grid code by code; others are not asked."""
 
-        def carry_out() -> Verdict:
+        def run_checks() -> Verdict:
             prior = self.loaded.prior
             if not isinstance(prior, AutoregressivePrior):
                 return skipped(f"the prior {self.loaded.header['name']} does not go through the grid code by code")
             return check(priors.Given(prior, self.few.codes, priors.all_told(prior.spec, tokenizer_of(self.tokenizer), self.few)))
 
-        return carry_out
+        return run_checks
 
     def _batch(self, count: int) -> Batch:
         return priors.with_codes(tokenizer_of(self.tokenizer), self.images.batch(count).to(self.device))
@@ -193,12 +193,12 @@ class PriorRun:
         total = 0.0
         for start in range(0, len(batch.images), AT_ONCE):
             part = itemgetter(slice(start, start + AT_ONCE))
-            levels = prior.nats(tuple(map(part, batch.codes)), told.map(part))
+            levels = prior.nll(tuple(map(part, batch.codes)), told.map(part))
             total += sum(float(level.double().sum()) for level in levels)
         counts = tuple(map(code_histogram, batch.codes, spec.cardinalities))
-        nats = total / sum(level.numel() for level in batch.codes)
-        unigram = unigram_rate(counts, counts, spec, data).nats_per_code
-        return priors.likelihood(nats, unigram, uniform_rate(spec, data).nats_per_code)
+        nll = total / sum(level.numel() for level in batch.codes)
+        unigram = unigram_rate(counts, counts, spec, data).nll_per_code
+        return priors.likelihood(nll, unigram, uniform_rate(spec, data).nll_per_code)
 
 
 _NO_CODES = skipped("the model has no codes")

@@ -38,7 +38,7 @@ MOST_KEEP_SETS = 6
 """Components up to which each is also kept alone by default; with more, each is only left out."""
 
 
-class Scenario(NamedTuple):
+class MaskScenario(NamedTuple):
     """What a model is given: the components at the positions `keep`, outside of `holes` of a kind if there are any."""
 
     name: str
@@ -52,7 +52,7 @@ class Scenario(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Figures:
+class ScenarioMetrics:
     """Errors in one scenario, on what was missing (on everything where nothing was).
 
     `mse` over all pixels; `psnr` (decibels), `ssim`, `iou` and `dice` of each image, averaged over images. `iou` and `dice` by
@@ -119,8 +119,8 @@ class Evaluation:
     split: str
     images: int
     conditions: bool
-    full: Figures
-    parts: tuple[Figures, ...]
+    full: ScenarioMetrics
+    parts: tuple[ScenarioMetrics, ...]
     variance: float
     relative_error: float | None
     levels: tuple[LevelUse, ...]
@@ -199,7 +199,7 @@ class _Measurement:
     def __init__(
         self,
         model: Autoencoder,
-        chosen: Sequence[Scenario],
+        chosen: Sequence[MaskScenario],
         use_conditions: bool,
         distances: FeatureDistances,
         device: torch.device,
@@ -257,7 +257,7 @@ class _Measurement:
         codes = self.model.encode(images, observed)
         return codes, self.model.decode(codes, conditions)
 
-    def figures(self) -> list[Figures]:
+    def figures(self) -> list[ScenarioMetrics]:
         """Of each scenario, over all processes."""
         results = zip(self.scenarios, self.meters, strict=True)
         return [_figures(scenario, meter.result(), self.model.spec) for scenario, meter in results]
@@ -277,7 +277,7 @@ class _Measurement:
         return float(rate)
 
 
-def scenarios(spec: DataSpec, keeps: Sequence[Sequence[str]] | None = None, holes: str | None = None) -> list[Scenario]:
+def scenarios(spec: DataSpec, keeps: Sequence[Sequence[str]] | None = None, holes: str | None = None) -> list[MaskScenario]:
     """Full input first, then every keep-set, then holes.
 
     `keeps`: keep-sets by component names, none where it is empty; by default each component alone and all but each (with more
@@ -287,18 +287,18 @@ def scenarios(spec: DataSpec, keeps: Sequence[Sequence[str]] | None = None, hole
     """
     count = len(spec.components)
     everything = tuple(range(count))
-    chosen = [Scenario("full input", everything)]
+    chosen = [MaskScenario("full input", everything)]
     if keeps is not None:
         sets = [_keep_set(spec, names) for names in keeps]
     else:
         alone = [(position,) for position in everything] if 1 < count <= MOST_KEEP_SETS else []
         without = [everything[:position] + everything[position + 1 :] for position in everything]
         sets = alone + (without if count > 2 and not spec.is_colour else [])
-    chosen += [Scenario(_name(spec, positions), positions) for positions in dict.fromkeys(sets)]
+    chosen += [MaskScenario(_name(spec, positions), positions) for positions in dict.fromkeys(sets)]
     if holes is None:
         holes = "none" if keeps or not (spec.is_colour or count == 1) else "boxes"
     if holes != "none":
-        chosen.append(Scenario(f"{holes} missing", everything, _hole_kind(holes)))
+        chosen.append(MaskScenario(f"{holes} missing", everything, _hole_kind(holes)))
     return chosen
 
 
@@ -360,7 +360,7 @@ def _hole_kind(name: str) -> HoleKind:
     raise ConfigError(f"There is no kind of holes '{name}'.", did_you_mean(name, (*HOLE_KINDS, "none")))
 
 
-def _figures(scenario: Scenario, errors: Errors, spec: DataSpec) -> Figures:
+def _figures(scenario: MaskScenario, errors: Errors, spec: DataSpec) -> ScenarioMetrics:
     """Errors with the names of components. What was never judged (a component that was kept) is left out."""
     keep = tuple(spec.components[position] for position in scenario.keep)
     missing = tuple(name for name in spec.components if name not in keep)
@@ -369,7 +369,7 @@ def _figures(scenario: Scenario, errors: Errors, spec: DataSpec) -> Figures:
         for values in (errors.iou or (math.nan,) * len(spec.components), errors.dice or (math.nan,) * len(spec.components))
     )
     means = [sum(values.values()) / len(values) if values else None for values in (iou, dice)]
-    return Figures(scenario.name, keep, missing, scenario.holes, errors.mse, errors.psnr, errors.ssim, iou, dice, *means)
+    return ScenarioMetrics(scenario.name, keep, missing, scenario.holes, errors.mse, errors.psnr, errors.ssim, iou, dice, *means)
 
 
 def _finish(device: torch.device) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.evaluation.autoencoder import Scenario, scenarios
+from vqkit.evaluation.autoencoder import MaskScenario, scenarios
 from vqkit.evaluation.metrics import ErrorMeter, code_histogram
 from vqkit.inference.conditioning import conditioning_for, observed_maps
 from vqkit.inference.postprocess import settle
@@ -26,12 +26,12 @@ from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, DataSpec
 class Rate:
     """What the codes of an image cost on average.
 
-    `nats_per_code` over the codes of all levels; `bits_per_image` for all codes of an image; `bits_per_pixel`: that divided by
+    `nll_per_code` over the codes of all levels; `bits_per_image` for all codes of an image; `bits_per_pixel`: that divided by
     height x width, whatever the number of components; `levels`: nats a code of each level.
     """
 
     name: str
-    nats_per_code: float
+    nll_per_code: float
     bits_per_image: float
     bits_per_pixel: float
     levels: dict[str, float]
@@ -51,17 +51,17 @@ class Distortion:
     mean_iou: float | None
 
 
-class Telling(NamedTuple):
+class ConditioningCase(NamedTuple):
     """What a prior is told of an image: its metadata and class or not, and the part of it that a scenario leaves, or none."""
 
     name: str
     conditions: bool = False
-    scenario: Scenario | None = None
+    scenario: MaskScenario | None = None
 
 
-def tellings(
+def conditioning_cases(
     spec: CodeSpec, data: DataSpec, keeps: Sequence[Sequence[str]] | None, holes: str | None, use_conditions: bool
-) -> list[Telling]:
+) -> list[ConditioningCase]:
     """All that a prior can be told that is worth measuring; nothing comes last.
 
     A prior that sees parts of images: a telling for each scenario of `evaluation.autoencoder.scenarios`, with metadata and class if
@@ -69,21 +69,21 @@ def tellings(
     """
     if spec.observed_channels:
         parts = scenarios(data, keeps, holes)[1:]
-        told = [Telling(part.name, use_conditions, part) for part in parts]
+        told = [ConditioningCase(part.name, use_conditions, part) for part in parts]
     else:
-        told = [Telling("conditions told", conditions=True)] if spec.is_conditional else []
-    return [*told, Telling("nothing told")]
+        told = [ConditioningCase("conditions told", conditions=True)] if spec.is_conditional else []
+    return [*told, ConditioningCase("nothing told")]
 
 
 class RateMeter:
     """Everything that is summed while held-out images go through a tokenizer and a prior."""
 
-    def __init__(self, sampler: Sampler, told: Sequence[Telling], use_conditions: bool) -> None:
+    def __init__(self, sampler: Sampler, told: Sequence[ConditioningCase], use_conditions: bool) -> None:
         self._sampler, self._told, self._use_conditions = sampler, told, use_conditions
         spec, device = sampler.spec, sampler.device
         self._binary = spec.value_kind == "binary"
         self._errors = ErrorMeter(len(spec.components), self._binary, device)
-        self._nats = torch.zeros(len(told), len(sampler.prior.spec.shapes), dtype=torch.float64, device=device)
+        self._nll = torch.zeros(len(told), len(sampler.prior.spec.shapes), dtype=torch.float64, device=device)
         self._images = 0
         self.counts = tuple(torch.zeros(size, dtype=torch.int64, device=device) for size in sampler.prior.spec.cardinalities)
 
@@ -96,9 +96,9 @@ class RateMeter:
         self._add_errors(tokenizer.decode(codes, conditions), images)
         for counts, level in zip(self.counts, codes, strict=True):
             counts += code_histogram(level, len(counts))
-        for sums, telling in zip(self._nats, self._told, strict=True):
-            nats = self._sampler.prior.nats(codes, tell(self._sampler, telling, first, batch))
-            sums += torch.stack([level.double().sum() for level in nats])
+        for sums, case in zip(self._nll, self._told, strict=True):
+            nll = self._sampler.prior.nll(codes, tell(self._sampler, case, first, batch))
+            sums += torch.stack([level.double().sum() for level in nll])
         self._images += len(images)
 
     def _add_errors(self, expected: Tensor, images: Tensor) -> None:
@@ -109,9 +109,9 @@ class RateMeter:
     def rates(self) -> list[Rate]:
         """The mean cost for each telling."""
         spec = self._sampler.prior.spec
-        codes = self._nats.new_tensor([self._images * height * width for height, width in spec.shapes])
-        means = (self._nats / codes).tolist()
-        return [rate(telling.name, each, spec, self._sampler.spec) for telling, each in zip(self._told, means, strict=True)]
+        codes = self._nll.new_tensor([self._images * height * width for height, width in spec.shapes])
+        means = (self._nll / codes).tolist()
+        return [rate(case.name, each, spec, self._sampler.spec) for case, each in zip(self._told, means, strict=True)]
 
     def distortion(self) -> Distortion:
         """The mean errors of the reconstructions."""
@@ -121,19 +121,19 @@ class RateMeter:
         return Distortion(errors.mse, errors.psnr, errors.ssim, iou, mean)
 
 
-def tell(sampler: Sampler, telling: Telling, first: int, batch: Batch) -> Conditioning:
+def tell(sampler: Sampler, case: ConditioningCase, first: int, batch: Batch) -> Conditioning:
     """What a prior is told of a batch on the device, whose first image is number `first` of its split."""
     spec, images = sampler.prior.spec, batch.images
-    if telling.scenario is None:
-        if not telling.conditions:
+    if case.scenario is None:
+        if not case.conditions:
             return Conditioning.nothing(len(images), spec, images.device)
         told = conditioning_for(spec, batch.conditions, batch.labels)
         return told._replace(dropped=told.values.isnan().all(dim=1) & (told.labels < 0))
     count, components, height, width = images.shape
-    observed = telling.scenario.observed(first, (count, components, height, width)).to(images.device)
+    observed = case.scenario.observed(first, (count, components, height, width)).to(images.device)
     maps = observed_maps(sampler.pipeline.tokenizer, images, observed)
     unknown = torch.full_like(batch.conditions, torch.nan), torch.full_like(batch.labels, -1)
-    return conditioning_for(spec, *((batch.conditions, batch.labels) if telling.conditions else unknown), maps)
+    return conditioning_for(spec, *((batch.conditions, batch.labels) if case.conditions else unknown), maps)
 
 
 def uniform_rate(spec: CodeSpec, data: DataSpec) -> Rate:
@@ -155,10 +155,10 @@ def unigram_rate(training: Codes, held_out: Codes, spec: CodeSpec, data: DataSpe
     return rate("unigram", levels, spec, data)
 
 
-def rate(name: str, nats: Sequence[float], spec: CodeSpec, data: DataSpec) -> Rate:
+def rate(name: str, nll: Sequence[float], spec: CodeSpec, data: DataSpec) -> Rate:
     """A rate from the mean nats a code of each level."""
     sizes = [height * width for height, width in spec.shapes]
-    total = sum(size * each for size, each in zip(sizes, nats, strict=True))
+    total = sum(size * each for size, each in zip(sizes, nll, strict=True))
     bits = total / math.log(2)
-    levels = dict(zip(spec.level_names, nats, strict=True))
+    levels = dict(zip(spec.level_names, nll, strict=True))
     return Rate(name, total / sum(sizes), bits, bits / (data.height * data.width), levels)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.evaluation.autoencoder import HoleKind, Scenario
+from vqkit.evaluation.autoencoder import HoleKind, MaskScenario
 from vqkit.evaluation.metrics import overlap, peak_signal_to_noise
 from vqkit.inference.postprocess import settle
 from vqkit.inference.sampler import Sampler
@@ -73,7 +73,7 @@ class Judged(NamedTuple):
 
 def measure_completions(
     sampler: Sampler,
-    scenario: Scenario,
+    scenario: MaskScenario,
     given: Batch,
     count: int,
     sampling: Sampling,
@@ -139,7 +139,7 @@ def value_diversity(values: Tensor, judged: Tensor) -> Tensor:
     return ((spread * judged).flatten(2).sum(2) / pixels).masked_fill(pixels == 0, torch.nan)
 
 
-def figures(scenario: Scenario, judged: Judged, spec: DataSpec) -> CompletionFigures:
+def figures(scenario: MaskScenario, judged: Judged, spec: DataSpec) -> CompletionFigures:
     """Averages over images, with the names of components."""
     each = judged.completions
     together = each.nanmean(dim=2, keepdim=True).nan_to_num(0).argmax(dim=1, keepdim=True)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqkit.data.subsets import spread
+from vqkit.data.subsets import evenly_spaced
 from vqkit.evaluation.held_out import Progress, silent
 from vqkit.evaluation.metrics import mean_squared_error, peak_signal_to_noise
 from vqkit.image_io.pictures import composite, rows_figure
@@ -72,7 +72,7 @@ def level_shares(
     `levels`: codes int [N, h, w] of the images of the split; `silences`: see `silent_parts`.
     """
     choices = speaking(model.level_names)
-    chosen = spread(len(images), IMAGES_MEASURED)
+    chosen = evenly_spaced(len(images), IMAGES_MEASURED)
     sums = dict.fromkeys(choices, 0.0)
     with progress(len(chosen)) as advance:
         for positions in torch.split(chosen, batch_size):
@@ -94,7 +94,7 @@ def draw_levels_alone(
     model: CodingModel, images: Split, levels: Codes, silences: Sequence[Tensor], device: torch.device
 ) -> Image.Image:
     """A figure of a few images of the split: as they are, decoded from all levels, and from each level alone."""
-    chosen = spread(len(images), _IMAGES_DRAWN)
+    chosen = evenly_spaced(len(images), _IMAGES_DRAWN)
     parts = model.parts(_indices([level[chosen] for level in levels], device))
     rows = [("original", composite(images.batch(chosen).images, model.spec))]
     for name, speaks in speaking(model.level_names).items():

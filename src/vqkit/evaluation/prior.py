@@ -18,9 +18,9 @@ from torch import Tensor
 from vqkit.config import NamedOptions
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset, resolve_data
-from vqkit.data.subsets import align_conditions, check_data, choose_split, mixed
+from vqkit.data.subsets import align_conditions, check_data, choose_split, shuffled_indices
 from vqkit.errors import DataError
-from vqkit.evaluation.code_rates import Distortion, Rate, RateMeter, tellings, uniform_rate, unigram_rate
+from vqkit.evaluation.code_rates import Distortion, Rate, RateMeter, conditioning_cases, uniform_rate, unigram_rate
 from vqkit.evaluation.codebook_usage import encode_images
 from vqkit.evaluation.completion_quality import CompletionFigures, measure_completions
 from vqkit.evaluation.held_out import numbered_batches
@@ -143,7 +143,7 @@ def evaluate_prior(
     sampler = run if isinstance(run, Sampler) else load_sampler(run, tokenizer, device)
     if keeps or holes:
         sampler.check_completes()
-    told = tellings(sampler.prior.spec, sampler.spec, keeps, holes, use_conditions)
+    told = conditioning_cases(sampler.prior.spec, sampler.spec, keeps, holes, use_conditions)
     named = _data(data, sampler)
     held_out = _open(named, sampler.spec, split, limit)
     meter = RateMeter(sampler, told, use_conditions)
@@ -156,7 +156,7 @@ def evaluate_prior(
         given = _some_images(held_out, sampler, limit or COMPLETED_IMAGES)
         if not use_conditions:
             given = given._replace(conditions=torch.full_like(given.conditions, torch.nan))
-        seen = [telling.scenario for telling in told if telling.scenario is not None]
+        seen = [case.scenario for case in told if case.scenario is not None]
         completed = [measure_completions(sampler, part, given, completions, sampling, progress) for part in seen]
     return PriorEvaluation(
         run=str(sampler.path),
@@ -201,7 +201,7 @@ def _aligned(batch: Batch, held_out: HeldOut, sampler: Sampler) -> Batch:
 
 def _some_images(held_out: HeldOut, sampler: Sampler, count: int) -> Batch:
     """`count` held-out images from all over the split, or all if they are fewer, as uint8."""
-    batch = held_out.images.batch(mixed(len(held_out.images), min(count, len(held_out.images))))
+    batch = held_out.images.batch(shuffled_indices(len(held_out.images), min(count, len(held_out.images))))
     return _aligned(batch, held_out, sampler)
 
 

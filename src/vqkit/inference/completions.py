@@ -41,7 +41,7 @@ class Completed(NamedTuple):
     """What came of one image: its name, those of its answers with their nats, the most likely first, and the figure."""
 
     name: str
-    nats: dict[str, float]
+    nll: dict[str, float]
     figure: Path
 
 
@@ -69,7 +69,7 @@ def complete_items(
         observed = torch.stack([entry.observed for entry in batch])
         drawn = sampler.complete(images, observed, num_samples, conditions, sampling, batch_size, advance, first)
         first += len(batch)
-        for entry, answers, nats, uncertainty in zip(batch, *drawn[:3], strict=True):
+        for entry, answers, nll, uncertainty in zip(batch, *drawn[:3], strict=True):
             names = answer_names(entry.name, num_samples)
             pictures: dict[Path, Image.Image] = {}
             for name, image in zip(names, answers, strict=True):
@@ -77,10 +77,10 @@ def complete_items(
             map_ = (uncertainty.amax(dim=0) * 255).round().to(torch.uint8)
             pictures[out / UNCERTAINTY / f"{entry.name}.png"] = to_pil(map_)
             path = out / FIGURE / f"{entry.name}.png"
-            pictures[path] = figure(entry, answers, nats, map_, sampler.spec)
+            pictures[path] = figure(entry, answers, nll, map_, sampler.spec)
             refuse_inputs(pictures, inputs, out)
             save_pictures(pictures)
-            yield Completed(entry.name, dict(zip(names, nats.tolist(), strict=True)), path)
+            yield Completed(entry.name, dict(zip(names, nll.tolist(), strict=True)), path)
 
 
 def answer_names(name: str, count: int) -> list[str]:
@@ -88,14 +88,14 @@ def answer_names(name: str, count: int) -> list[str]:
     return [f"{name}_{number:0{len(str(count))}d}" for number in range(1, count + 1)]
 
 
-def figure(entry: Entry, answers: Tensor, nats: Tensor, uncertainty: Tensor, spec: DataSpec) -> Image.Image:
+def figure(entry: Entry, answers: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec) -> Image.Image:
     """What was given (hatched where nothing was), the first answers uint8 [K, C, H, W], where they differ, and the truth if known.
 
-    `nats` float32 [K] of the answers; `uncertainty` uint8 [H, W].
+    `nll` float32 [K] of the answers; `uncertainty` uint8 [H, W].
     """
     shown = answers[:MOST_SHOWN]
     pictures = [views(entry.image, entry.observed, spec)[:1], composite(shown, spec), uncertainty.expand(1, 3, -1, -1)]
-    titles = ["given", *(f"{value:.1f} nats" for value in nats[: len(shown)].tolist()), "uncertainty"]
+    titles = ["given", *(f"{value:.1f} nats" for value in nll[: len(shown)].tolist()), "uncertainty"]
     if bool(entry.present.all()):
         pictures.append(composite(entry.image[None], spec))
         titles.append("truth")
@@ -104,5 +104,5 @@ def figure(entry: Entry, answers: Tensor, nats: Tensor, uncertainty: Tensor, spe
 
 def write_record(sampler: Sampler, completed: Sequence[Completed], sampling: Sampling, out: Path) -> None:
     """Write `completions.json`."""
-    images = [{"name": each.name, "nats": each.nats} for each in completed]
+    images = [{"name": each.name, "nll": each.nll} for each in completed]
     write_text(out / RECORD, json.dumps({**sampler.origin(sampling), "images": images}, indent=1) + "\n")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vqkit.config import NamedOptions
-from vqkit.core.memory import in_batches
+from vqkit.core.memory import map_batches
 from vqkit.core.precision import choose_device
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, condition_rows
@@ -101,7 +101,7 @@ class ModelSampler:
                 advance(stop - start)
             return images.cpu().clone()
 
-        expected = torch.cat(in_batches(num_samples, batch_size or BATCH_SIZE, draw, smaller=batch_size is None))
+        expected = torch.cat(map_batches(num_samples, batch_size or BATCH_SIZE, draw, smaller=batch_size is None))
         blank = torch.zeros(expected.shape, dtype=torch.uint8)
         final = settle(expected, blank, blank.bool(), self.spec)
         return Samples((), expected, final, rows, torch.full((num_samples,), -1))

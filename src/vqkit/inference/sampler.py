@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vqkit.config import NamedOptions
-from vqkit.core.memory import fitting, in_batches
+from vqkit.core.memory import map_batches, max_batch_size
 from vqkit.core.precision import choose_device
 from vqkit.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from vqkit.image_io.observing import as_observed
@@ -55,13 +55,13 @@ class Samples(NamedTuple):
 class Completions(NamedTuple):
     """K whole images for each of B partly seen ones, the most likely first.
 
-    `images` uint8 [B, K, C, H, W], equal to the given ones where these were observed; `nats` float32 [B, K]: negative
+    `images` uint8 [B, K, C, H, W], equal to the given ones where these were observed; `nll` float32 [B, K]: negative
     log-likelihood of their codes, ascending; `uncertainty` float32 [B, C, H, W] in [0, 1]: standard deviation over the K images,
     twice, so that a shape that is there in half of them has 1; 0 where observed. `codes`: each level int64 [B, K, h, w].
     """
 
     images: Tensor
-    nats: Tensor
+    nll: Tensor
     uncertainty: Tensor
     codes: Codes
 
@@ -193,10 +193,10 @@ class Sampler:
         rows = self._rows(conditions, len(images))
         told = self._told_by(images, observed, rows)
         codes = self._draw(told, num_samples, first * num_samples, sampling, batch_size, advance)
-        nats = self._nats(codes, told, num_samples, sampling, batch_size)
+        nll = self._nll(codes, told, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
         given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
-        return _ranked(settle(expected, given, known, self.spec), nats, codes, observed)
+        return _ranked(settle(expected, given, known, self.spec), nll, codes, observed)
 
     def check_completes(self) -> None:
         """Raise `ConfigError` unless the prior was trained to see a part of an image."""
@@ -274,20 +274,20 @@ class Sampler:
             return tuple(level.cpu() for level in codes)
 
         size = batch_size or self._fitting(sampling)
-        parts = in_batches(len(told.labels) * each, size, draw, smaller=batch_size is None)
+        parts = map_batches(len(told.labels) * each, size, draw, smaller=batch_size is None)
         return tuple(torch.cat(level) for level in zip(*parts, strict=True))
 
-    def _nats(self, codes: Codes, told: Conditioning, each: int, sampling: Sampling, batch_size: int | None) -> Tensor:
+    def _nll(self, codes: Codes, told: Conditioning, each: int, sampling: Sampling, batch_size: int | None) -> Tensor:
         """Negative log-likelihood float32 [rows * each] of codes drawn by `_draw`, over all levels and positions, on the CPU."""
 
         def measure(start: int, stop: int) -> Tensor:
             given = tuple(level[start:stop].to(self.device) for level in codes)
             with torch.inference_mode():
-                levels = self.prior.nats(given, self._repeated(told, each, start, stop))
+                levels = self.prior.nll(given, self._repeated(told, each, start, stop))
             return torch.stack([level.flatten(1).sum(dim=1) for level in levels]).sum(dim=0).cpu().clone()
 
         size = batch_size or self._fitting(sampling)
-        return torch.cat(in_batches(len(codes[0]), size, measure, smaller=batch_size is None))
+        return torch.cat(map_batches(len(codes[0]), size, measure, smaller=batch_size is None))
 
     def _repeated(self, told: Conditioning, each: int, start: int, stop: int) -> Conditioning:
         """Rows `start` to `stop` of `told` with every row `each` times, on the device."""
@@ -303,7 +303,7 @@ class Sampler:
         # built-in priors were measured to hold, by any method.
         numbers = sum(height * width * (outputs // 4 + 10 * codes) for (height, width), codes in levels)
         passes = 1 if sampling.guidance_scale == 1 else 2
-        return fitting(4 * numbers * passes, self.device, MOST_AT_ONCE[self.device.type])
+        return max_batch_size(4 * numbers * passes, self.device, MOST_AT_ONCE[self.device.type])
 
     def _decode(self, codes: Codes, rows: Tensor) -> Tensor:
         return self.pipeline.decode(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
@@ -320,9 +320,9 @@ def warn_beyond(conditions: Sequence[ConditionSpec], rows: Tensor, subject: str)
             )
 
 
-def _ranked(filled: Tensor, nats: Tensor, codes: Codes, observed: Tensor) -> Completions:
+def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor) -> Completions:
     """The completions [B * K, ...] of B images, the most likely first, with what they agree on."""
-    nats, order = nats.view(len(observed), -1).sort(dim=1, stable=True)
+    nll, order = nll.view(len(observed), -1).sort(dim=1, stable=True)
 
     def ranked(tensor: Tensor) -> Tensor:
         each = tensor.reshape(*order.shape, *tensor.shape[1:])
@@ -330,7 +330,7 @@ def _ranked(filled: Tensor, nats: Tensor, codes: Codes, observed: Tensor) -> Com
 
     images = ranked(filled)
     uncertainty = (images.float() / 255).std(dim=1, unbiased=False) * 2 * ~observed
-    return Completions(images, nats, uncertainty, tuple(map(ranked, codes)))
+    return Completions(images, nll, uncertainty, tuple(map(ranked, codes)))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vqkit.core.atomic import write_atomically, write_text
 from vqkit.data.opening import open_dataset
-from vqkit.data.subsets import align_conditions, mixed
+from vqkit.data.subsets import align_conditions, shuffled_indices
 from vqkit.data.tables import TABLE, write_table
 from vqkit.errors import DataError
 from vqkit.image_io.pictures import BACKGROUND, composite, image_files, rows_figure, save_pictures
@@ -101,7 +101,7 @@ def known_of_test_set(sampler: AnySampler, count: int) -> tuple[dict[str, float 
             f"The conditions of the test set cannot be had: {error.message}",
             "Name what to draw with --cond or --class, or use --mode unconditional.",
         ) from None
-    batch = align_conditions(split.batch(mixed(len(split), count)), split.spec, sampler.spec)
+    batch = align_conditions(split.batch(shuffled_indices(len(split), count)), split.spec, sampler.spec)
     columns = zip(sampler.spec.condition_names, batch.conditions.T, strict=True)
     conditions: dict[str, float | Tensor] = dict(columns) if trained.conditions else {}
     return conditions, batch.labels if trained.classes else None, split.spec.name

@@ -1,7 +1,7 @@
 """The contracts between the rooms of vqkit. Read this first.
 
 `data`: what an image is, data sets and their batches. `models`: autoencoders, tokenizers and quantizers. `priors`: models of codes.
-`steps`: what a training step gives back and what it trains. All of their names can be imported from here.
+`tasks`: what is trained, and what a training step gives back. All of their names can be imported from here.
 
 Shapes, everywhere: B images, C components (or colour channels), H x W pixels, D condition values or code dimensions,
 K codes, h x w the grid of codes. `observed` is True where a pixel is known.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from vqkit.interfaces.data import SPLITS, Batch, Codes, ConditionSpec, DataSpec, ImageDataset, Split, SplitName, check_images
 from vqkit.interfaces.models import Autoencoder, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
-from vqkit.interfaces.tasks import Learner, StepOutput
+from vqkit.interfaces.tasks import OptimizerGroup, StepOutput
 
 __all__ = [
     "SPLITS",
@@ -25,7 +25,7 @@ __all__ = [
     "DataSpec",
     "EncoderPart",
     "ImageDataset",
-    "Learner",
+    "OptimizerGroup",
     "Prior",
     "Quantized",
     "Quantizer",

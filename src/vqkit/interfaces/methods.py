@@ -18,14 +18,14 @@ class View(NamedTuple):
     observed: Tensor
 
 
-class Judgement(NamedTuple):
+class LossOutput(NamedTuple):
     """`loss`: the float32 scalar to minimise, of which the mean over the processes counts; `monitors`: scalars to be recorded."""
 
     loss: Tensor
     monitors: dict[str, Tensor]
 
 
-class Method(nn.Module, ABC):
+class PretrainingMethod(nn.Module, ABC):
     """How an encoder learns from two views of each image. The networks of a method serve its training only.
 
     It is built for an encoder, which is no part of it.
@@ -34,5 +34,5 @@ class Method(nn.Module, ABC):
     Options: ClassVar[type[BaseModel]]
 
     @abstractmethod
-    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
+    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> LossOutput:
         """Judge an encoder by two views of the same images, in a training step; `progress`: share of the run that is done."""

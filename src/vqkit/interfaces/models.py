@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces.data import Codes, DataSpec
-from vqkit.interfaces.tasks import Learner
+from vqkit.interfaces.tasks import OptimizerGroup
 
 if TYPE_CHECKING:
     from vqkit.models.likelihoods import Likelihood
@@ -27,7 +27,7 @@ class Quantized(NamedTuple):
     """What a quantizer makes of features.
 
     `features` [B, D, h, w]: the chosen codes, with a gradient path to the input; `indices` int64 [B, h, w], or
-    [B, depth, h, w] from a quantizer with several codes a position; `codebook_loss` pulls codes to features, or is whatever else
+    [B, num_quantizers, h, w] from a quantizer with several codes a position; `codebook_loss` pulls codes to features, or is whatever else
     the quantizer adds to the training loss, weighted by itself (zero for codebooks that learn by running means or not at all);
     `commitment_loss` pulls features to codes, unweighted; both are float32 scalars.
     """
@@ -42,15 +42,15 @@ class Quantizer(nn.Module, ABC):
     """Replaces each feature vector by one of finitely many codes. Always float32, whatever the surrounding precision.
 
     `num_codes`: K, of each of the codes of a position; `dim`: D, the channels of the features; `commitment_weight`: the weight
-    of the commitment loss in the training loss; `depth`: codes a position. Indices are int64 [B, h, w] where `depth` is 1, else
-    [B, depth, h, w].
+    of the commitment loss in the training loss; `num_quantizers`: codes a position. Indices are int64 [B, h, w] where `num_quantizers` is 1, else
+    [B, num_quantizers, h, w].
     """
 
     Options: ClassVar[type[BaseModel]]
     num_codes: int
     dim: int
     commitment_weight: float
-    depth: int = 1
+    num_quantizers: int = 1
 
     @abstractmethod
     def forward(self, features: Tensor) -> Quantized:
@@ -67,7 +67,7 @@ class Quantizer(nn.Module, ABC):
     def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
         """Move codes that were never chosen onto much used ones, slightly apart; returns how many.
 
-        `counts` int64 [K], or [depth, K] where `depth` is not 1: how often each code was chosen over a data set.
+        `counts` int64 [K], or [num_quantizers, K] where `num_quantizers` is not 1: how often each code was chosen over a data set.
         Raises `ConfigError` where codes are fixed, as they are unless a subclass says otherwise.
         """
         raise ConfigError(
@@ -82,14 +82,14 @@ class Reconstruction(NamedTuple):
     `logits` [B, C, H, W]: parameters of the likelihood of each pixel (see `Autoencoder.mean`);
     `losses`: named scalars to minimise, already weighted, whose sum is the training loss;
     `monitors`: named scalars only to be recorded; `codes`: what was chosen, empty for continuous models;
-    `own`: named scalars that train what learns against the rest of the model (see `Autoencoder.apart`), and nothing else.
+    `adversarial_losses`: named scalars that train what learns against the rest of the model (see `Autoencoder.adversaries`), and nothing else.
     """
 
     logits: Tensor
     losses: dict[str, Tensor]
     monitors: dict[str, Tensor]
     codes: Codes
-    own: Mapping[str, Tensor] = MappingProxyType({})
+    adversarial_losses: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class EncoderPart(nn.Module, ABC):
@@ -133,7 +133,7 @@ class Autoencoder(nn.Module, ABC):
         """The expected image, float32 [B, C, H, W] in [0, 1], under the likelihood with these logits."""
 
     @property
-    def apart(self) -> tuple[Learner, ...]:
+    def adversaries(self) -> tuple[OptimizerGroup, ...]:
         """Networks inside the model that learn by themselves, such as a discriminator: clipped alone, at a rate of their own."""
         return ()
 
@@ -208,9 +208,9 @@ class Tokenizer(Autoencoder):
         moved, level = 0, 0
         while level < len(counts):
             quantizer = self.quantizers[level]
-            own = counts[level : level + quantizer.depth]
-            moved += quantizer.reset_unused_codes(own[0] if quantizer.depth == 1 else torch.stack(own), generator)
-            level += quantizer.depth
+            own = counts[level : level + quantizer.num_quantizers]
+            moved += quantizer.reset_unused_codes(own[0] if quantizer.num_quantizers == 1 else torch.stack(own), generator)
+            level += quantizer.num_quantizers
         return moved
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from vqkit.interfaces.tasks import Learner
+from vqkit.interfaces.tasks import OptimizerGroup
 
 
 class Pictures(NamedTuple):
@@ -27,12 +27,12 @@ class Pictures(NamedTuple):
 class Added(NamedTuple):
     """What a loss adds to a training step.
 
-    `losses`: named scalars for the model to minimise, already weighted; `own`: named scalars that train the loss's own networks,
+    `losses`: named scalars for the model to minimise, already weighted; `adversarial_losses`: named scalars that train the loss's own networks,
     and through which no gradient reaches the model; `monitors`: named scalars only to be recorded.
     """
 
     losses: dict[str, Tensor]
-    own: dict[str, Tensor]
+    adversarial_losses: dict[str, Tensor]
     monitors: dict[str, Tensor]
 
 
@@ -43,6 +43,6 @@ class PictureLoss(nn.Module, ABC):
     def forward(self, pictures: Pictures) -> Added:
         """What this loss makes of the pictures of a step."""
 
-    def learners(self) -> list[Learner]:
+    def optimizer_groups(self) -> list[OptimizerGroup]:
         """The networks of its own that are trained. None, unless a subclass has some."""
         return []

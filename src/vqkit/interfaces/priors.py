@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError, did_you_mean
 from vqkit.interfaces.data import Codes, ConditionSpec
 
-Method = Literal["cached", "fixed-point", "naive"]
+SamplingMethod = Literal["cached", "fixed-point", "naive"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Sampling:
     top_p: float | None = None
     guidance_scale: float = 1.0
     seed: int = 0
-    method: Method = "cached"
+    method: SamplingMethod = "cached"
 
     def __post_init__(self) -> None:
         if isinstance(self.temperature, list):  # as good as a tuple, but for comparing and hashing
@@ -59,8 +59,8 @@ class Sampling:
                 f"The guidance scale is {self.guidance_scale:g}; it must be 0 or more.",
                 "1 is no guidance; 2 follows conditions more.",
             )
-        if self.method not in get_args(Method):
-            raise ConfigError(f"There is no sampling method '{self.method}'.", f"Known: {', '.join(get_args(Method))}.")
+        if self.method not in get_args(SamplingMethod):
+            raise ConfigError(f"There is no sampling method '{self.method}'.", f"Known: {', '.join(get_args(SamplingMethod))}.")
 
     def by_level(self, levels: Sequence[str]) -> tuple[Sampling, ...]:
         """For each of the named levels, coarse first, the same with that level's temperature.
@@ -185,7 +185,7 @@ class Prior(nn.Module, ABC):
             )
 
     @abstractmethod
-    def nats(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
+    def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
         """Negative log-likelihood of each code in nats, float32 [B, h, w] for each level; with a gradient in training."""
 
     @abstractmethod
@@ -204,8 +204,8 @@ class Prior(nn.Module, ABC):
         """
 
     def forward(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
-        """`nats`, as what is compiled and what hooks see."""
-        return self.nats(codes, conditioning)
+        """`nll`, as what is compiled and what hooks see."""
+        return self.nll(codes, conditioning)
 
     def loss_function(self, *codes: Tensor, conditioning: Conditioning | None = None) -> dict[str, Tensor]:
         """`total_loss`, the mean negative log-likelihood of a code in nats, and the same for each level by its name."""

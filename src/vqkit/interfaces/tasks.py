@@ -27,23 +27,23 @@ class StepOutput(NamedTuple):
     counts: dict[str, Tensor]
 
 
-class Learner(NamedTuple):
-    """A network that learns: at `rate` times the learning rate of the schedule, and with its gradient clipped by itself.
+class OptimizerGroup(NamedTuple):
+    """A network that learns: at `lr_scale` times the learning rate of the schedule, and with its gradient clipped by itself.
 
-    `without`: parts of the network that are learners of their own.
+    `exclude`: parts of the network that are learners of their own.
     """
 
     network: nn.Module
-    rate: float = 1.0
-    without: tuple[nn.Module, ...] = ()
+    lr_scale: float = 1.0
+    exclude: tuple[nn.Module, ...] = ()
 
     def parameters(self) -> list[nn.Parameter]:
         """What of it learns."""
-        others = {id(parameter) for part in self.without for parameter in part.parameters()}
+        others = {id(parameter) for part in self.exclude for parameter in part.parameters()}
         return [each for each in self.network.parameters() if each.requires_grad and id(each) not in others]
 
 
-class Moment(NamedTuple):
+class TrainingState(NamedTuple):
     """Where a run is: optimizer steps done, epochs done as a fraction, and the share of the run that is done."""
 
     step: int
@@ -54,22 +54,22 @@ class Moment(NamedTuple):
 class Task(nn.Module, ABC):
     """A network and what is to be learned of it.
 
-    `model` is what is trained, averaged and saved; `spec` describes the pictures that `pictures` gives; `headline` names the
+    `model` is what is trained, averaged and saved; `spec` describes the pictures that `pictures` gives; `progress_metrics` names the
     figures of metrics.jsonl that are shown after an epoch; `has_best`: whether the validation loss says which checkpoint is the
     best one. What a task has beside its model is kept for a resumed run only.
     """
 
     model: nn.Module
     spec: DataSpec
-    headline: tuple[str, ...]
+    progress_metrics: tuple[str, ...]
     has_best: bool = True
 
-    def learners(self) -> list[Learner]:
+    def optimizer_groups(self) -> list[OptimizerGroup]:
         """The networks that are trained: the model, and after it those that only serve its training."""
-        return [Learner(self.model)]
+        return [OptimizerGroup(self.model)]
 
     @abstractmethod
-    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+    def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """One training step's loss. `batch` is on the device, images float [B, C, H, W] in [0, 1]."""
 
     @abstractmethod
@@ -80,12 +80,12 @@ class Task(nn.Module, ABC):
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
         """Figures of a validation pass from its sums. `loss` is what the best checkpoint has least of."""
 
-    def figures(self) -> dict[str, float]:
+    def extra_metrics(self) -> dict[str, float]:
         """Further figures of a validation pass, which are not sums over its images; the same on all processes."""
         return {}
 
     @abstractmethod
-    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+    def log_images(self, batch: Batch) -> dict[str, Tensor]:
         """Named rows of pictures of a validation batch, float [B, C, H, W]."""
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Task(nn.Module, ABC):
         """Write what a finished run shows beside its figures and pictures into its directory. Nothing, by default."""
         del run
 
-    def remark(self, figures: Mapping[str, float], best: float) -> str | None:
+    def epoch_message(self, figures: Mapping[str, float], best: float) -> str | None:
         """What to tell the user about an epoch's figures, if anything. `best` is the smallest validation loss before it."""
         del figures, best
         return None

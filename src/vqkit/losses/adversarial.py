@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.config import LossConfig
-from vqkit.interfaces import Learner
+from vqkit.interfaces import OptimizerGroup
 from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.layers.frozen import frozen
 
@@ -35,7 +35,7 @@ class AdversarialLoss(PictureLoss):
     def forward(self, pictures: Pictures) -> Added:
         """See `PictureLoss.forward`. Monitors: adaptive_weight, what `balance` gave; 0 before the loss counts."""
         own = {"discriminator": self._discriminator_loss(pictures.target, pictures.expected.detach())}
-        if pictures.epoch < self._settings.adversarial_after_epochs:
+        if pictures.epoch < self._settings.discriminator_start_epoch:
             nothing = torch.zeros_like(pictures.distance)
             return Added({"adversarial": nothing}, own, {"adaptive_weight": nothing})
         # Frozen: what the model gains by deceiving the discriminator must not teach that to be deceived.
@@ -48,6 +48,6 @@ class AdversarialLoss(PictureLoss):
         of_real, of_made = self.discriminator(torch.cat([real, made])).chunk(2)
         return (F.relu(1 - of_real).mean() + F.relu(1 + of_made).mean()) / 2
 
-    def learners(self) -> list[Learner]:
+    def optimizer_groups(self) -> list[OptimizerGroup]:
         """The discriminator."""
-        return [Learner(self.discriminator, self._settings.discriminator_rate)]
+        return [OptimizerGroup(self.discriminator, self._settings.discriminator_lr_scale)]

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
-from vqkit.interfaces import DataSpec, Learner, Reconstruction
+from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction
 from vqkit.layers.frozen import frozen
 from vqkit.models import likelihoods
 from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
@@ -88,9 +88,11 @@ class AdversarialVAE(VAE):
         self.discriminator = build_discriminator(options, spec)
 
     @property
-    def apart(self) -> tuple[Learner, ...]:
-        """See `Autoencoder.apart`: the generator and the discriminator."""
-        return Learner(self.generator, self.options.generator_rate), Learner(self.discriminator, self.options.discriminator_rate)
+    def adversaries(self) -> tuple[OptimizerGroup, ...]:
+        """See `Autoencoder.adversaries`: the generator and the discriminator."""
+        return OptimizerGroup(self.generator, self.options.generator_rate), OptimizerGroup(
+            self.discriminator, self.options.discriminator_lr_scale
+        )
 
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
@@ -112,7 +114,7 @@ class AdversarialVAE(VAE):
         return result._replace(
             logits=self._fill(drawn.latents.detach(), conditions),
             losses={**result.losses, **losses},
-            own={
+            adversarial_losses={
                 "discriminator": discriminator_loss(self.discriminator, images, made, self.options.discriminator_penalty, generator)
             },
         )

@@ -30,7 +30,7 @@ class AdversaryOptions(LatentOptions):
     discriminator_channels: int = Field(
         32, ge=8, multiple_of=8, description="Channels of the discriminator's first layer; a multiple of 8."
     )
-    discriminator_rate: float = Field(
+    discriminator_lr_scale: float = Field(
         0.1, gt=0, description="Learning rate of the discriminator, as a share of the model's at each step."
     )
     discriminator_penalty: float = Field(1.0, ge=0, description="Weight of the penalty on steep judgements; 0: none.")

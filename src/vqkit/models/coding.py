@@ -3,7 +3,7 @@
 Such a model looks at the observed part of an image on one or more grids, quantises what it finds there, the coarsest grid first,
 and makes the whole image of the codes of all of them. `vqkit.models.vqvae` has one grid, `vqkit.models.vqvae2` several.
 
-Each grid is one level of codes. A quantizer of several codes a position (`Quantizer.depth`) makes as many levels of its grid, one
+Each grid is one level of codes. A quantizer of several codes a position (`Quantizer.num_quantizers`) makes as many levels of its grid, one
 after the other, so that a prior can model each given those before it.
 
 Shapes: B images, C components, H x W pixels, D code dimensions, h x w a code grid.
@@ -142,7 +142,9 @@ class CodingModel(Tokenizer):
     def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         """See `Tokenizer.features`. The levels of one grid, of a quantizer of several codes a position, are given the same."""
         given, _ = self._quantise(images, observed, whole=False)
-        return tuple(each for each, quantizer in zip(given, self.grid_quantizers, strict=True) for _ in range(quantizer.depth))
+        return tuple(
+            each for each, quantizer in zip(given, self.grid_quantizers, strict=True) for _ in range(quantizer.num_quantizers)
+        )
 
     def encode(self, images: Tensor, observed: Tensor) -> Codes:
         """See `Tokenizer.encode`."""
@@ -154,7 +156,7 @@ class CodingModel(Tokenizer):
         levels = iter(codes)
         quantized: list[Tensor] = []
         for quantizer in self.grid_quantizers:
-            indices = [next(levels) for _ in range(quantizer.depth)]
+            indices = [next(levels) for _ in range(quantizer.num_quantizers)]
             quantized.append(quantizer.decode(join_depth(indices)))
         return self.mean(self.logits(quantized, conditions))
 
@@ -167,7 +169,7 @@ class CodingModel(Tokenizer):
         levels = iter(codes)
         parts: list[Tensor] = []
         for quantizer in self.grid_quantizers:
-            indices = [next(levels) for _ in range(quantizer.depth)]
+            indices = [next(levels) for _ in range(quantizer.num_quantizers)]
             nothing = [torch.zeros_like(level) for level in indices]
             for position, level in enumerate(indices):
                 vectors = quantizer.decode(join_depth([*nothing[:position], level, *nothing[position + 1 :]]))
@@ -177,7 +179,7 @@ class CodingModel(Tokenizer):
     def decode_parts(self, parts: Sequence[Tensor], conditions: Tensor) -> Tensor:
         """Expected images [B, C, H, W] of what each level adds, or of anything in its place: `decode` for the `parts` of codes."""
         levels = iter(parts)
-        quantized = [torch.stack([next(levels) for _ in range(each.depth)]).sum(0) for each in self.grid_quantizers]
+        quantized = [torch.stack([next(levels) for _ in range(each.num_quantizers)]).sum(0) for each in self.grid_quantizers]
         return self.mean(self.logits(quantized, conditions))
 
     def silence(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -207,14 +209,20 @@ class CodingModel(Tokenizer):
         """The grids' names; numbered from 1 where a quantizer gives several codes a position."""
         names: list[str] = []
         for name, quantizer in zip(self.grids, self.grid_quantizers, strict=True):
-            names += [name] if quantizer.depth == 1 else [f"{name}_{number}" for number in range(1, quantizer.depth + 1)]
+            names += (
+                [name]
+                if quantizer.num_quantizers == 1
+                else [f"{name}_{number}" for number in range(1, quantizer.num_quantizers + 1)]
+            )
         return tuple(names)
 
     @property
     def code_shapes(self) -> tuple[tuple[int, int], ...]:
         """(h, w) of each level."""
         return tuple(
-            grid for grid, quantizer in zip(self.grids.values(), self.grid_quantizers, strict=True) for _ in range(quantizer.depth)
+            grid
+            for grid, quantizer in zip(self.grids.values(), self.grid_quantizers, strict=True)
+            for _ in range(quantizer.num_quantizers)
         )
 
     @property
@@ -225,7 +233,7 @@ class CodingModel(Tokenizer):
     @property
     def quantizers(self) -> tuple[Quantizer, ...]:
         """The quantizer of each level; one of several codes a position stands there for each of its levels."""
-        return tuple(quantizer for quantizer in self.grid_quantizers for _ in range(quantizer.depth))
+        return tuple(quantizer for quantizer in self.grid_quantizers for _ in range(quantizer.num_quantizers))
 
 
 class Encoder(nn.Module):
@@ -343,7 +351,7 @@ def check_size(spec: DataSpec, stride: int, called: str, otherwise: str) -> None
 
 
 def split_depth(indices: Tensor) -> list[Tensor]:
-    """A quantizer's indices [B, h, w], or [B, depth, h, w], as levels [B, h, w]."""
+    """A quantizer's indices [B, h, w], or [B, num_quantizers, h, w], as levels [B, h, w]."""
     return [indices] if indices.ndim == 3 else list(indices.unbind(dim=1))
 
 

@@ -22,7 +22,8 @@ class Gaussian(NamedTuple):
     def of(cls, parameters: Tensor) -> Gaussian:
         """Of a network's output [B, 2 L, ...] in any precision: L means, then L log-variances."""
         mean, log_variance = parameters.float().chunk(2, dim=1)
-        return cls(mean, log_variance.clamp(-_WIDEST, _WIDEST))
+        # In memory of its own: a product with half of a larger tensor may round differently from one with a copy of it.
+        return cls(mean.contiguous(), log_variance.clamp(-_WIDEST, _WIDEST))
 
     def double(self) -> Gaussian:
         """The same in float64."""

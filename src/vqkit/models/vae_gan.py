@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from vqkit.interfaces import DataSpec, Learner, Reconstruction
+from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction
 from vqkit.layers.frozen import frozen
 from vqkit.models import likelihoods
 from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
@@ -47,9 +47,9 @@ class VAEGAN(VAE):
         self.discriminator = build_discriminator(options, spec)
 
     @property
-    def apart(self) -> tuple[Learner, ...]:
-        """See `Autoencoder.apart`: the discriminator."""
-        return (Learner(self.discriminator, self.options.discriminator_rate),)
+    def adversaries(self) -> tuple[OptimizerGroup, ...]:
+        """See `Autoencoder.adversaries`: the discriminator."""
+        return (OptimizerGroup(self.discriminator, self.options.discriminator_lr_scale),)
 
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
@@ -61,7 +61,7 @@ class VAEGAN(VAE):
         made = self._make(torch.cat([drawn.latents.detach(), new]), torch.cat([conditions, conditions]))
         adversarial = self.options.adversarial * F.softplus(-frozen(self.discriminator, made)).mean()
         own = {"discriminator": discriminator_loss(self.discriminator, images, made, self.options.discriminator_penalty, generator)}
-        return result._replace(losses={**result.losses, "adversarial": adversarial}, own=own)
+        return result._replace(losses={**result.losses, "adversarial": adversarial}, adversarial_losses=own)
 
     def _make(self, latents: Tensor, conditions: Tensor) -> Tensor:
         """Expected images [B, C, H, W]; how wide the likelihood is does not learn from the game."""

@@ -161,7 +161,7 @@ class VQVAE2(CodingModel):
 
     def silence(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """See `CodingModel.silence`; zeros for the fine levels, if training silenced them so and they have one code a position."""
-        known = self.options.coarse_only > 0 and all(quantizer.depth == 1 for quantizer in self.grid_quantizers)
+        known = self.options.coarse_only > 0 and all(quantizer.num_quantizers == 1 for quantizer in self.grid_quantizers)
         return tuple(torch.zeros_like(mean) if known and level else mean for level, mean in enumerate(means))
 
     @torch.no_grad()

@@ -19,8 +19,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.interfaces import EncoderPart
-from vqkit.interfaces.methods import Judgement, Method, View
-from vqkit.pretraining.method import Head, ProjectorOptions, look_everywhere
+from vqkit.interfaces.methods import LossOutput, PretrainingMethod, View
+from vqkit.pretraining.method import Projector, ProjectorOptions, gathered_features
 from vqkit.registry import METHODS
 
 _LEAST_VARIANCE = 1e-8
@@ -34,7 +34,7 @@ class BarlowTwinsOptions(ProjectorOptions):
 
 
 @METHODS.register("barlow-twins", "two views agree in every dimension of a projection, and the dimensions are uncorrelated")
-class BarlowTwins(Method):
+class BarlowTwins(PretrainingMethod):
     """The method of this module; see there for the diagram."""
 
     Options = BarlowTwinsOptions
@@ -42,15 +42,15 @@ class BarlowTwins(Method):
     def __init__(self, options: BarlowTwinsOptions, encoder: EncoderPart) -> None:
         super().__init__()
         self._weight = options.redundancy_weight
-        self.projector = Head(encoder.channels, options.hidden, options.dim)
+        self.projector = Projector(encoder.channels, options.hidden, options.dim)
 
-    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
-        """See `Method.forward`. Monitors: invariance and redundancy, the two sums divided by P, unweighted."""
+    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> LossOutput:
+        """See `PretrainingMethod.forward`. Monitors: invariance and redundancy, the two sums divided by P, unweighted."""
         del progress
-        one, other = (self.projector(rows) for rows in look_everywhere(encoder, first, second))
+        one, other = (self.projector(rows) for rows in gathered_features(encoder, first, second))
         invariance, redundancy = correlation_losses(one, other)
         loss = invariance + self._weight * redundancy
-        return Judgement(loss, {"invariance": invariance, "redundancy": redundancy})
+        return LossOutput(loss, {"invariance": invariance, "redundancy": redundancy})
 
 
 def correlation_losses(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

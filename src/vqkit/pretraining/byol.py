@@ -21,8 +21,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vqkit.interfaces import EncoderPart
-from vqkit.interfaces.methods import Judgement, Method, View
-from vqkit.pretraining.method import Head, ProjectorOptions, look_everywhere
+from vqkit.interfaces.methods import LossOutput, PretrainingMethod, View
+from vqkit.pretraining.method import Projector, ProjectorOptions, gathered_features
 from vqkit.registry import METHODS
 
 
@@ -33,7 +33,7 @@ class BYOLOptions(ProjectorOptions):
 
 
 @METHODS.register("byol", "one view predicts what a running mean of the network makes of the other; no other images are needed")
-class BYOL(Method):
+class BYOL(PretrainingMethod):
     """The method of this module; see there for the diagram."""
 
     Options = BYOLOptions
@@ -41,20 +41,20 @@ class BYOL(Method):
     def __init__(self, options: BYOLOptions, encoder: EncoderPart) -> None:
         super().__init__()
         self._momentum = options.momentum
-        self.projector = Head(encoder.channels, options.hidden, options.dim)
-        self.predictor = Head(options.dim, options.hidden, options.dim)
+        self.projector = Projector(encoder.channels, options.hidden, options.dim)
+        self.predictor = Projector(options.dim, options.hidden, options.dim)
         self.target_encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
 
-    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
-        """See `Method.forward`. Monitors: momentum."""
+    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> LossOutput:
+        """See `PretrainingMethod.forward`. Monitors: momentum."""
         momentum = momentum_at(self._momentum, progress)
         self._follow(encoder, momentum)
-        predictions = [self.predictor(self.projector(rows)) for rows in look_everywhere(encoder, first, second)]
+        predictions = [self.predictor(self.projector(rows)) for rows in gathered_features(encoder, first, second)]
         with torch.no_grad():
-            targets = [self.target_projector(rows) for rows in look_everywhere(self.target_encoder, second, first)]
+            targets = [self.target_projector(rows) for rows in gathered_features(self.target_encoder, second, first)]
         loss = torch.stack([distances(*pair).mean() for pair in zip(predictions, targets, strict=True)]).sum()
-        return Judgement(loss, {"momentum": loss.new_tensor(momentum)})
+        return LossOutput(loss, {"momentum": loss.new_tensor(momentum)})
 
     @torch.no_grad()
     def _follow(self, encoder: EncoderPart, momentum: float) -> None:

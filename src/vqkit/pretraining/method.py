@@ -21,7 +21,7 @@ class ProjectorOptions(Settings):
     dim: int = Field(128, ge=2, description="Dimensions of a projection, in which views are compared.")
 
 
-class Head(nn.Module):
+class Projector(nn.Module):
     """A network with one hidden layer, of a view of the images of all processes: float32 [N, inputs] to [N, outputs].
 
     Normalised over the batch, as in the papers: with layer normalisation in its place, BYOL on tyre sections made all images alike
@@ -50,7 +50,7 @@ def look(encoder: nn.Module, *views: View) -> Tensor:
     return features.float().mean(dim=(2, 3))
 
 
-def look_everywhere(encoder: nn.Module, first: View, second: View) -> tuple[Tensor, Tensor]:
+def gathered_features(encoder: nn.Module, first: View, second: View) -> tuple[Tensor, Tensor]:
     """The features of both views of the images of all processes: float32 [N, F] each, the same in every process.
 
     What follows is small, so that every process computes all of it: a batch's statistics and comparisons are then those of the

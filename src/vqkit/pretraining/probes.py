@@ -41,7 +41,7 @@ def linear_accuracy(features: Tensor, labels: Tensor, held_out: Tensor, held_out
     return float((ridge(features, wanted, held_out).argmax(dim=1) == held_out_labels).double().mean())
 
 
-def determination(features: Tensor, values: Tensor, held_out: Tensor, held_out_values: Tensor) -> float | None:
+def r2_score(features: Tensor, values: Tensor, held_out: Tensor, held_out_values: Tensor) -> float | None:
     """R^2 of held-out values [M] that a `ridge` regression on training values [N] foretells: 1 at best, 0 for their mean.
 
     Values may be NaN; None where fewer than two held-out values are known, or all are equal.

@@ -20,8 +20,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.interfaces import EncoderPart
-from vqkit.interfaces.methods import Judgement, Method, View
-from vqkit.pretraining.method import Head, ProjectorOptions, look_everywhere
+from vqkit.interfaces.methods import LossOutput, PretrainingMethod, View
+from vqkit.pretraining.method import Projector, ProjectorOptions, gathered_features
 from vqkit.registry import METHODS
 
 
@@ -34,7 +34,7 @@ class SimCLROptions(ProjectorOptions):
 
 
 @METHODS.register("simclr", "the other view of an image is found among the views of all images of a batch")
-class SimCLR(Method):
+class SimCLR(PretrainingMethod):
     """The method of this module; see there for the diagram."""
 
     Options = SimCLROptions
@@ -42,15 +42,15 @@ class SimCLR(Method):
     def __init__(self, options: SimCLROptions, encoder: EncoderPart) -> None:
         super().__init__()
         self._temperature = options.temperature
-        self.projector = Head(encoder.channels, options.hidden, options.dim)
+        self.projector = Projector(encoder.channels, options.hidden, options.dim)
 
-    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> Judgement:
-        """See `Method.forward`. Monitors: found, the share of views whose other view is the nearest of all."""
+    def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> LossOutput:
+        """See `PretrainingMethod.forward`. Monitors: found, the share of views whose other view is the nearest of all."""
         del progress
-        one, other = (self.projector(rows) for rows in look_everywhere(encoder, first, second))
+        one, other = (self.projector(rows) for rows in gathered_features(encoder, first, second))
         logits, partners = similarities(one, other, self._temperature)
         found = (logits.argmax(dim=1) == partners).float().mean()
-        return Judgement(F.cross_entropy(logits, partners), {"found": found})
+        return LossOutput(F.cross_entropy(logits, partners), {"found": found})
 
 
 def similarities(one: Tensor, other: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -53,15 +53,15 @@ class AutoregressivePrior(Prior):
     def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
         """What draws a level code by code. `coarser` are the levels before it. Gives the logits of `logits`."""
 
-    def nats(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
-        """See `Prior.nats`."""
-        return tuple(self.level_nats(level, codes, conditioning) for level in range(len(codes)))
+    def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
+        """See `Prior.nll`."""
+        return tuple(self.level_nll(level, codes, conditioning) for level in range(len(codes)))
 
-    def level_nats(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
-        """The `nats` of one level, float32 [B, h, w]; `codes`: this level and the coarser ones, at least."""
+    def level_nll(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
+        """The `nll` of one level, float32 [B, h, w]; `codes`: this level and the coarser ones, at least."""
         logits = self.logits(level, codes[: level + 1], conditioning).movedim(1, -1)  # rows of codes are faster than planes
-        nats = F.cross_entropy(logits.flatten(0, 2).float(), codes[level].flatten(), reduction="none")
-        return nats.view(codes[level].shape)
+        nll = F.cross_entropy(logits.flatten(0, 2).float(), codes[level].flatten(), reduction="none")
+        return nll.view(codes[level].shape)
 
     def sample(
         self,

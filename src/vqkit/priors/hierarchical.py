@@ -150,9 +150,9 @@ class HierarchicalPixelCNN(AutoregressivePrior):
         """See `Prior.loss_function`; of the `trained_levels` alone. Give the codes of all levels, the coarsest first."""
         given = conditioning or Conditioning.nothing(len(codes[0]), self.spec, codes[0].device)
         learned = [level for level, name in enumerate(self.spec.level_names) if name in self.trained_levels]
-        levels = {self.spec.level_names[level]: self.level_nats(level, codes, given) for level in learned}
-        total = torch.cat([nats.flatten() for nats in levels.values()]).mean()
-        return {"total_loss": total, **{name: nats.mean() for name, nats in levels.items()}}
+        levels = {self.spec.level_names[level]: self.level_nll(level, codes, given) for level in learned}
+        total = torch.cat([nll.flatten() for nll in levels.values()]).mean()
+        return {"total_loss": total, **{name: nll.mean() for name, nll in levels.items()}}
 
     def sample(
         self,

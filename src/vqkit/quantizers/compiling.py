@@ -8,10 +8,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def never_compiled(method: Method) -> Method:
+def never_compiled(method: Function) -> Function:
     """Leave a method out of `torch.compile`: one that counts on the host, for which every step would be compiled anew.
 
     `torch.compiler.disable` costs seconds when it is imported, which nobody should pay who does not compile.
@@ -20,8 +20,8 @@ def never_compiled(method: Method) -> Method:
     @functools.wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
         if torch.compiler.is_compiling():
-            disable: Callable[[Method], Method] = torch.compiler.disable
+            disable: Callable[[Function], Function] = torch.compiler.disable
             return disable(method)(*arguments, **keywords)
         return method(*arguments, **keywords)
 
-    return cast(Method, call)
+    return cast(Function, call)

@@ -13,13 +13,13 @@ from vqkit.registry import QUANTIZERS
 
 
 class CompositeQuantizer(Quantizer):
-    """Several quantizers with equal settings, whose indices stand one after the other: int64 [B, depth, h, w]."""
+    """Several quantizers with equal settings, whose indices stand one after the other: int64 [B, num_quantizers, h, w]."""
 
     def __init__(self, choice: NamedOptions, count: int) -> None:
         super().__init__()
         inner: list[Quantizer] = [QUANTIZERS.build(choice.name, choice.options) for _ in range(count)]
         self.inner = nn.ModuleList(inner)
-        self.depth = count * inner[0].depth
+        self.num_quantizers = count * inner[0].num_quantizers
         self.num_codes = inner[0].num_codes
         self.commitment_weight = inner[0].commitment_weight
 
@@ -28,16 +28,16 @@ class CompositeQuantizer(Quantizer):
         return sum(inner.reset_unused_codes(part, generator) for inner, part in self._parts(counts, 0))
 
     def _parts(self, tensor: Tensor, dim: int) -> list[tuple[Quantizer, Tensor]]:
-        """Each inner quantizer, and its own part of a tensor whose dimension `dim` is `depth`, missing where that is 1."""
-        parts = (tensor.unsqueeze(dim) if self.depth == 1 else tensor).chunk(len(self.inner), dim)
-        single = self.depth == len(self.inner)
+        """Each inner quantizer, and its own part of a tensor whose dimension `dim` is `num_quantizers`, missing where that is 1."""
+        parts = (tensor.unsqueeze(dim) if self.num_quantizers == 1 else tensor).chunk(len(self.inner), dim)
+        single = self.num_quantizers == len(self.inner)
         return [(inner, part.squeeze(dim) if single else part) for inner, part in zip(self._members(), parts, strict=True)]
 
     def _joined(self, indices: list[Tensor]) -> Tensor:
-        """The inner quantizers' indices as one tensor int64 [B, depth, h, w], or [B, h, w] where `depth` is 1."""
-        if self.depth == 1:
+        """The inner quantizers' indices as one tensor int64 [B, num_quantizers, h, w], or [B, h, w] where `num_quantizers` is 1."""
+        if self.num_quantizers == 1:
             return indices[0]
-        return torch.stack(indices, 1) if self.depth == len(self.inner) else torch.cat(indices, 1)
+        return torch.stack(indices, 1) if self.num_quantizers == len(self.inner) else torch.cat(indices, 1)
 
     def _members(self) -> list[Quantizer]:
         """The inner quantizers, as what they are."""

@@ -20,7 +20,7 @@ from vqkit.registry import QUANTIZERS
 class ResidualOptions(Settings):
     """Settings of residual quantization."""
 
-    depth: int = Field(4, ge=1, le=64, description="Codes a position; K ** depth sums of them.")
+    num_quantizers: int = Field(4, ge=1, le=64, description="Codes a position; K ** num_quantizers sums of them.")
     gradient_estimator: GradientEstimator = "straight-through"
     inner: QuantizerChoice = Field(
         NamedOptions(name="ema"), validate_default=True, description="The codebook of each depth: its name and settings."
@@ -42,14 +42,14 @@ class ResidualOptions(Settings):
 class ResidualVQ(CompositeQuantizer):
     """Depth d quantises what depths 0 to d - 1 left over: `r_0 = z`, `q_d = Q_d(r_d)`, `r_{d+1} = r_d - q_d`, value `sum_d q_d`.
 
-    Indices are int64 [B, depth, h, w], coarsest first. Losses are the sums of those of all depths. Their gradients, and that of
+    Indices are int64 [B, num_quantizers, h, w], coarsest first. Losses are the sums of those of all depths. Their gradients, and that of
     the value, pass to the features once, as if quantisation as a whole were one step; earlier codes are constants to later ones.
     """
 
     Options = ResidualOptions
 
     def __init__(self, options: ResidualOptions) -> None:
-        super().__init__(options.inner, options.depth)
+        super().__init__(options.inner, options.num_quantizers)
         self.options = options
         self.dim = self._members()[0].dim
         self._pass = rotate if options.gradient_estimator == "rotation" else pass_through

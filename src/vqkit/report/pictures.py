@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqkit.evaluation.autoencoder import Scenario, scenarios
+from vqkit.evaluation.autoencoder import MaskScenario, scenarios
 from vqkit.evaluation.held_out import open_split
 from vqkit.image_io.pictures import composite, grid
 from vqkit.inference.model_sampler import ModelSampler
@@ -50,7 +50,7 @@ class Pictures:
         self.galleries: list[Gallery] = []
         self.samples: dict[str, Tensor] = {}
         self._images: Tensor | None = None
-        self._scenarios: list[Scenario] = []
+        self._scenarios: list[MaskScenario] = []
 
     def add(self, label: str, loaded: Loaded, device: torch.device) -> None:
         """Let a model, which is on the device, fill in the images and draw some. Raises `DataError` where they cannot be read."""
@@ -72,7 +72,7 @@ class Pictures:
         spec = loaded.model.spec
         split = open_split(loaded, None, "test", COUNT)
         self._images = split.batch(torch.arange(len(split))).images
-        kinds: dict[str, Scenario] = {}
+        kinds: dict[str, MaskScenario] = {}
         for scenario in scenarios(spec, **hidden_parts(spec))[1:]:
             kinds.setdefault(scenario.holes or "components", scenario)
         self._scenarios = list(kinds.values())
@@ -107,6 +107,6 @@ def strips(rows: Mapping[str, Tensor]) -> dict[str, str]:
     return {label: data_uri(grid(pictures, columns=len(pictures))) for label, pictures in rows.items()}
 
 
-def _observed(scenario: Scenario, images: Tensor) -> Tensor:
+def _observed(scenario: MaskScenario, images: Tensor) -> Tensor:
     count, channels, height, width = images.shape
     return scenario.observed(0, (count, channels, height, width))

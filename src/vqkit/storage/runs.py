@@ -36,12 +36,12 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(path for path in (run / "checkpoints").glob("step-*") if (path / MODEL_FILE).is_file())
 
 
-def point(file: Path, target: str) -> None:
+def write_pointer(file: Path, target: str) -> None:
     """Make the text file name a target."""
     write_text(file, target + "\n")
 
 
-def pointed(file: Path) -> str | None:
+def read_pointer(file: Path) -> str | None:
     """What the text file names, or None when there is no such file."""
     try:
         return file.read_text(encoding="utf-8").strip() or None
@@ -60,7 +60,7 @@ def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Pa
         return _newest(kind, root)
     path = Path(run)
     if path.is_file() and path.suffix != ".safetensors":
-        target = pointed(path)
+        target = read_pointer(path)
         path = path.parent / target if target else path
     if not path.exists() and (root / path).exists():
         path = root / path
@@ -82,7 +82,7 @@ def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Pa
 def _checkpoint_of(run: Path) -> Path | None:
     """The best checkpoint of a run, else its latest, else its newest."""
     for name in ("best", "latest"):
-        target = pointed(run / name)
+        target = read_pointer(run / name)
         if target and (run / target / MODEL_FILE).is_file():
             return run / target / MODEL_FILE
     every = checkpoints(run)
@@ -91,7 +91,7 @@ def _checkpoint_of(run: Path) -> Path | None:
 
 def _newest(kind: str, root: Path) -> Path:
     """The newest run of a kind: the one `latest` names if it fits, else by modification time."""
-    named = pointed(root / "latest")
+    named = read_pointer(root / "latest")
     candidates = ([root / named] if named else []) + _all_runs(root)
     for run in candidates:
         found = _checkpoint_of(run)

@@ -31,7 +31,7 @@ from vqkit.training.code_cache import coded_split
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 from vqkit.training.tasks.pretraining import SelfSupervisedTask
 from vqkit.training.tasks.prior import PriorTask
-from vqkit.training.tasks.task import settle_holes
+from vqkit.training.tasks.task import resolve_mask_kind
 
 
 class Built(NamedTuple):
@@ -56,7 +56,7 @@ def _autoencoder(config: RunConfig, device: torch.device) -> Built:
         _start_from_encoder(config.encoder, model)
     model.to(device, memory_format=torch.channels_last)
     losses = _picture_losses(config, model, device)
-    task = AutoencoderTask(model, settle_holes(config.masking, dataset.spec), config.training.seed, losses)
+    task = AutoencoderTask(model, resolve_mask_kind(config.masking, dataset.spec), config.training.seed, losses)
     return Built(task, dataset.split("train"), dataset.split("val"))
 
 
@@ -86,7 +86,7 @@ def _pretraining(config: PretrainingRunConfig, device: torch.device) -> Built:
     for network in (encoder, method):
         network.to(device, memory_format=torch.channels_last)
     splits = dataset.split("train"), dataset.split("val")
-    views = settle_holes(config.views, dataset.spec)
+    views = resolve_mask_kind(config.views, dataset.spec)
     return Built(SelfSupervisedTask(encoder, config.model, method, views, splits, config.training.seed), *splits)
 
 
@@ -109,7 +109,7 @@ def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device)
 
 def _check_no_discriminator(name: str, model: Autoencoder) -> None:
     """Raise `ConfigError` for a model that plays against a discriminator already."""
-    if model.apart:
+    if model.adversaries:
         raise ConfigError(
             f"loss.adversarial adds a discriminator, and the model '{name}' has one of its own.",
             "Leave loss.adversarial at 0, or add it to another model, such as vae.",
@@ -121,7 +121,7 @@ def _prior(config: PriorRunConfig, device: torch.device) -> Built:
     pipeline = Pipeline(loaded, device)
     dataset = open_dataset(config.data)
     check_data(dataset.spec, pipeline.spec)
-    spec = code_spec(pipeline.tokenizer, config.condition.told)
+    spec = code_spec(pipeline.tokenizer, config.conditioning.condition_on)
     prior = _initialised(PRIORS, config.prior, config.training.seed, spec)
     learned = _start_from(config.levels.start_from, prior) if config.levels.start_from else ()
     prior.trained_levels = config.levels.learn or spec.level_names
@@ -131,7 +131,7 @@ def _prior(config: PriorRunConfig, device: torch.device) -> Built:
     train, validation = (
         coded_split(pipeline, dataset.split(name), config.data, name, with_images=seen) for name in ("train", "val")
     )
-    condition = settle_holes(config.condition, pipeline.spec)
+    condition = resolve_mask_kind(config.conditioning, pipeline.spec)
     counts, held_out = (tuple(map(code_histogram, split.codes, spec.cardinalities)) for split in (train, validation))
     unigram = unigram_rate(counts, held_out, spec, pipeline.spec).levels
     return Built(PriorTask(prior, loaded, condition, unigram, config.training.seed, learned), train, validation)

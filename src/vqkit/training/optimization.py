@@ -10,30 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.config import TrainingConfig
-from vqkit.interfaces import Learner
+from vqkit.interfaces import OptimizerGroup
 
 
 def learning_rate(config: TrainingConfig, step: int, total_steps: int) -> float:
-    """Learning rate of a step (0-based): linear warm-up to the peak, then half a cosine down to `final_learning_rate` of it."""
+    """Learning rate of a step (0-based): linear warm-up to the peak, then half a cosine down to `final_lr_scale` of it."""
     warmup = min(config.warmup_steps, total_steps // 2)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, total_steps - warmup)
-    low = config.final_learning_rate
+    low = config.final_lr_scale
     return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def build_optimizer(learners: Sequence[Learner], config: TrainingConfig) -> torch.optim.AdamW:
+def build_optimizer(optimizer_groups: Sequence[OptimizerGroup], config: TrainingConfig) -> torch.optim.AdamW:
     """Fused AdamW; weights with two or more dimensions decay, biases and scales do not.
 
     One for all networks: its steps are those of an optimizer for each of them, because it treats every parameter by itself.
     """
     groups: list[dict[str, Any]] = []
-    for learner in learners:
-        trainable = learner.parameters()
+    for group in optimizer_groups:
+        trainable = group.parameters()
         groups += [
-            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay, "rate": learner.rate},
-            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0, "rate": learner.rate},
+            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay, "rate": group.lr_scale},
+            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0, "rate": group.lr_scale},
         ]
     groups = [group for group in groups if group["params"]]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
@@ -68,15 +68,17 @@ class GuardedStep:
     """Clip the gradient of each network and step, or do nothing when a gradient is not finite.
 
     The decision is taken on the device (the fused optimizer skips when `found_inf` is 1), so nothing waits for it.
-    `bad` counts the skipped steps, `bad_in_row` those since the last good one: int64 [].
+    `skipped` counts the skipped steps, `skipped_in_row` those since the last good one: int64 [].
     """
 
-    def __init__(self, optimizer: torch.optim.AdamW, learners: Sequence[Learner], clip_norm: float, device: torch.device) -> None:
+    def __init__(
+        self, optimizer: torch.optim.AdamW, optimizer_groups: Sequence[OptimizerGroup], clip_norm: float, device: torch.device
+    ) -> None:
         self._optimizer = optimizer
-        self._networks = [learner.parameters() for learner in learners]
+        self._networks = [group.parameters() for group in optimizer_groups]
         self._clip_norm = clip_norm
-        self.bad = torch.zeros((), dtype=torch.int64, device=device)
-        self.bad_in_row = torch.zeros((), dtype=torch.int64, device=device)
+        self.skipped = torch.zeros((), dtype=torch.int64, device=device)
+        self.skipped_in_row = torch.zeros((), dtype=torch.int64, device=device)
 
     def __call__(self) -> Tensor:
         """Take the step; returns the norm of the first network's gradient before clipping, float32 []."""
@@ -85,13 +87,13 @@ class GuardedStep:
         self._optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
         self._optimizer.grad_scale = None  # type: ignore[attr-defined]
         self._optimizer.step()
-        self.bad += bad
-        self.bad_in_row += 1
-        self.bad_in_row *= bad
+        self.skipped += bad
+        self.skipped_in_row += 1
+        self.skipped_in_row *= bad
         return norms[0]
 
 
-class WeightMean:
+class ModelEMA:
     """An exponential running mean of the trainable weights, kept beside them for inference."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -44,8 +44,8 @@ def _resolve_parts(config: AnyRunConfig, epochs: int | None) -> dict[str, Any]:
 
 
 def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
-    if epochs is not None and config.masking.max > 0 and epochs < config.masking.warmup_epochs:
-        reached = config.masking.max * epochs / config.masking.warmup_epochs
+    if epochs is not None and config.masking.max_probability > 0 and epochs < config.masking.warmup_epochs:
+        reached = config.masking.max_probability * epochs / config.masking.warmup_epochs
         warnings.warn(
             f"{epochs} epochs end before masking.warmup_epochs = {config.masking.warmup_epochs:g}: "
             f"at most {reached:.2f} of the samples will be masked. Shorten it with --mask-warmup.",
@@ -82,9 +82,9 @@ def _warn_of_idle_losses(loss: LossConfig, epochs: int | None) -> None:
     for name in loss.without_effect():
         owner = "perceptual" if name.startswith("perceptual") else "adversarial"
         warnings.warn(f"loss.{name} has no effect while loss.{owner} is 0.", stacklevel=5)
-    if loss.adversarial and epochs is not None and epochs <= loss.adversarial_after_epochs:
+    if loss.adversarial and epochs is not None and epochs <= loss.discriminator_start_epoch:
         warnings.warn(
-            f"{epochs} epochs end before loss.adversarial_after_epochs = {loss.adversarial_after_epochs:g}: "
+            f"{epochs} epochs end before loss.discriminator_start_epoch = {loss.discriminator_start_epoch:g}: "
             "the model will never be told what the discriminator thinks.",
             stacklevel=5,
         )

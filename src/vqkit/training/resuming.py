@@ -22,7 +22,7 @@ from vqkit.training.resolving import resolve
 CONFIG_FILE = "run.yaml"
 
 
-_FIXED_GROUPS = ("model", "prior", "method", "encoder", "levels", "tokenizer", "data", "views", "condition", "loss")
+_FIXED_GROUPS = ("model", "prior", "method", "encoder", "levels", "tokenizer", "data", "views", "conditioning", "loss")
 """Groups of settings that may not change when a run goes on."""
 
 
@@ -55,7 +55,7 @@ def _schema_of(settings: Mapping[str, Any]) -> type[AnyRunConfig]:
 
 def _directory_of(run: Path) -> Path:
     """The run directory that `run` names: itself, one below runs/, or what a file such as runs/latest points to."""
-    target = runs.pointed(run) if run.is_file() else None
+    target = runs.read_pointer(run) if run.is_file() else None
     for candidate in (run.parent / target if target else run, runs.RUNS / run):
         if (candidate / CONFIG_FILE).is_file():
             return candidate

@@ -56,7 +56,7 @@ def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outc
     trainer = Trainer.from_config(config, directory, going_on)
     if distributed.is_main():
         write_text(directory / CONFIG_FILE, dump_yaml(config))
-        runs.point(directory.parent / "latest", directory.name)
+        runs.write_pointer(directory.parent / "latest", directory.name)
     _announce(console, trainer, directory, going_on)
     outcome = trainer.fit()
     if distributed.is_main():
@@ -100,6 +100,6 @@ def _what_next(outcome: Outcome, config: AnyRunConfig) -> list[str]:
     kept = f"--keep {outcome.spec.components[0]}"
     if isinstance(config, RunConfig):
         return [measure, export, f"                vqkit inpaint sections --run {outcome.run} {kept}"]
-    if "observed" in config.condition.told:
+    if "observed" in config.conditioning.condition_on:
         return [measure, export, f"                vqkit inpaint sections --prior {outcome.run} {kept} --num-samples 8"]
     return [measure, f"  use it:       vqkit sample --run {outcome.run} --num-samples 64"]

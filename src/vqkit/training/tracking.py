@@ -19,7 +19,7 @@ from vqkit.core.distributed import all_reduce, is_main
 from vqkit.evaluation import metrics
 
 
-class RunningMeans:
+class MetricAverages:
     """Sums of named scalars and of named code histograms, over the steps since the last `reset`."""
 
     def __init__(self) -> None:

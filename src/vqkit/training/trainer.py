@@ -26,13 +26,13 @@ from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
 from vqkit.image_io.pictures import composite
 from vqkit.interfaces import DataSpec, Split
-from vqkit.interfaces.tasks import Moment, Task
+from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import read_tensors, write_tensors
 from vqkit.training.building import build
 from vqkit.training.optimization import (
     GuardedStep,
-    WeightMean,
+    ModelEMA,
     build_optimizer,
     learning_rate,
     load_optimizer,
@@ -40,7 +40,7 @@ from vqkit.training.optimization import (
     set_learning_rate,
 )
 from vqkit.training.progress import TrainingProgress
-from vqkit.training.tracking import Recorder, RunningMeans
+from vqkit.training.tracking import MetricAverages, Recorder
 
 
 class Outcome(NamedTuple):
@@ -62,11 +62,11 @@ class Trainer:
         self.loader = TrainingLoader(train, settings.batch_size, settings.seed, settings.workers)
         self.augment = train.augment
         self.total_steps = settings.steps or (settings.epochs or DEFAULT_EPOCHS) * self.loader.steps_per_epoch
-        learners = task.learners()
-        self.optimizer = build_optimizer(learners, settings)
-        self.guarded_step = GuardedStep(self.optimizer, learners, settings.clip_norm, device)
-        self.weight_mean = WeightMean(task.model, settings.weight_ema)
-        self.recent, self.whole_epoch = RunningMeans(), RunningMeans()
+        optimizer_groups = task.optimizer_groups()
+        self.optimizer = build_optimizer(optimizer_groups, settings)
+        self.guarded_step = GuardedStep(self.optimizer, optimizer_groups, settings.clip_norm, device)
+        self.model_ema = ModelEMA(task.model, settings.weight_ema)
+        self.recent, self.whole_epoch = MetricAverages(), MetricAverages()
         self.step = 0
         self.best = float("inf")
         self.last_validation: dict[str, float] = {}
@@ -132,19 +132,19 @@ class Trainer:
         images = self.augment(batch.images, self._generator("augmentation"))
         set_learning_rate(self.optimizer, learning_rate(settings, self.step, self.total_steps))
         with autocast(settings.precision, self.device):
-            output = forward(batch._replace(images=images), self._moment())
+            output = forward(batch._replace(images=images), self._training_state())
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         norm = self.guarded_step()
         self.step += 1
-        self.weight_mean.update(self.step)
+        self.model_ema.update(self.step)
         self.recent.add({**output.scalars, "gradient_norm": norm}, {})
         self.whole_epoch.add(output.scalars, output.counts)
         if self.device.type == "cpu":  # elsewhere looking would make the device wait: see `_log`
             self._stop_if_lost()
 
-    def _moment(self) -> Moment:
-        return Moment(self.step, self.step / self.loader.steps_per_epoch, self.step / self.total_steps)
+    def _training_state(self) -> TrainingState:
+        return TrainingState(self.step, self.step / self.loader.steps_per_epoch, self.step / self.total_steps)
 
     def _generator(self, purpose: str) -> torch.Generator:
         return generator_for(self.config.training.seed, purpose, self.step, distributed.rank())
@@ -154,7 +154,7 @@ class Trainer:
         self._stop_if_lost()
         means = self.recent.means()
         row = {f"train/{name}": value for name, value in means.items()}
-        row["train/bad_steps"] = float(self.guarded_step.bad)
+        row["train/skipped_steps"] = float(self.guarded_step.skipped)
         row["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
         row["images_per_second"] = progress.rate()
         recorder.row(self.step, self.step / self.loader.steps_per_epoch, row)
@@ -176,10 +176,10 @@ class Trainer:
         recorder.row(self.step, self.step / self.loader.steps_per_epoch, row)
         if last or number == 1 or number % settings.picture_every == 0:
             self._draw(recorder, number)
-        progress.line(_summary(number, self.step, row, self.task.headline))
-        remark = self.task.remark(row, self.best) if validated else None
-        if remark is not None:
-            progress.line(remark)
+        progress.line(_summary(number, self.step, row, self.task.progress_metrics))
+        epoch_message = self.task.epoch_message(row, self.best) if validated else None
+        if epoch_message is not None:
+            progress.line(epoch_message)
         self.whole_epoch.reset()
         if validated or self.step % settings.checkpoint_every == 0:
             improved = validated and self.task.has_best and self.last_validation["loss"] < self.best
@@ -192,13 +192,13 @@ class Trainer:
         self.task.eval()
         totals: dict[str, Tensor] = {}
         size = self.config.training.batch_size
-        with torch.inference_mode(), self._mean_weights(), autocast(self.config.training.precision, self.device):
+        with torch.inference_mode(), self._ema_weights(), autocast(self.config.training.precision, self.device):
             first = distributed.share(len(self.validation)).start
             for batch in evaluation_batches(self.validation, size):
                 for name, value in self.task.validate(batch.to(self.device), first).items():
                     totals[name] = totals.get(name, 0) + value.to(self.device)
                 first += len(batch.images)
-            figures = self.task.figures()
+            figures = self.task.extra_metrics()
         names = sorted(totals)
         stacked = torch.stack([totals[name].clone() for name in names])
         distributed.all_reduce(stacked)
@@ -210,8 +210,8 @@ class Trainer:
             return
         self.task.eval()
         batch = self.validation.batch(torch.arange(min(16, len(self.validation)))).to(self.device)
-        with self._mean_weights(), autocast(self.config.training.precision, self.device):
-            rows = self.task.pictures(batch)
+        with self._ema_weights(), autocast(self.config.training.precision, self.device):
+            rows = self.task.log_images(batch)
         spec = self.task.spec
         scale = max(1, round(128 / spec.height))
         recorder.pictures(self.step, epoch, {name: composite(images.float().cpu(), spec) for name, images in rows.items()}, scale)
@@ -221,22 +221,22 @@ class Trainer:
         if not distributed.is_main():
             return
         self.task.eval()
-        with self._mean_weights(), autocast(self.config.training.precision, self.device):
+        with self._ema_weights(), autocast(self.config.training.precision, self.device):
             self.task.finish(self.run)
 
     @contextmanager
-    def _mean_weights(self) -> Iterator[None]:
+    def _ema_weights(self) -> Iterator[None]:
         """Use the running mean of the weights, where one is kept."""
-        self.weight_mean.swap()
+        self.model_ema.swap()
         try:
             yield
         finally:
-            self.weight_mean.swap()
+            self.model_ema.swap()
 
     def _stop_if_lost(self) -> None:
         """Give up after many bad steps in a row."""
-        bad = int(self.guarded_step.bad_in_row)
-        if bad >= self.config.training.max_bad_steps:
+        bad = int(self.guarded_step.skipped_in_row)
+        if bad >= self.config.training.max_skipped_steps:
             raise TrainingError(
                 f"The gradient was not finite in the last {bad} steps (up to step {self.step}); they were skipped.",
                 "The last checkpoint is good. Try a smaller --lr or --precision fp32.",
@@ -278,16 +278,16 @@ class Trainer:
         if distributed.is_main():
             target = runs.checkpoint_directory(self.run, self.step)
             with directory_atomically(target) as directory:
-                averaged = dict(self.weight_mean.mean)
+                averaged = dict(self.model_ema.mean)
                 self.task.write(directory / runs.MODEL_FILE, self.config.data, averaged)
                 write_tensors(
                     directory / "training.safetensors", self._state_tensors(generators), {"format": 1, "kind": "training"}
                 )
                 write_text(directory / "training.json", json.dumps({"step": self.step, "best": self.best, "version": 1}))
             name = str(target.relative_to(self.run))
-            runs.point(self.run / "latest", name)
+            runs.write_pointer(self.run / "latest", name)
             if best:
-                runs.point(self.run / "best", name)
+                runs.write_pointer(self.run / "best", name)
             self._prune()
         distributed.barrier()
 
@@ -296,11 +296,11 @@ class Trainer:
         tensors = {f"rng.{rank}": state for rank, state in enumerate(generators)}
         tensors |= {f"task.{name}": value for name, value in self.task.state_dict().items() if not name.startswith("model.")}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
-        if self.weight_mean.mean:
+        if self.model_ema.mean:
             tensors |= {f"weights.{name}": value for name, value in self.task.model.named_parameters()}
         for prefix, means in (("recent", self.recent), ("epoch", self.whole_epoch)):
             tensors |= {f"{prefix}.{name}": value for name, value in means.state().items()}
-        return {**tensors, "bad": self.guarded_step.bad, "bad_in_row": self.guarded_step.bad_in_row}
+        return {**tensors, "bad": self.guarded_step.skipped, "bad_in_row": self.guarded_step.skipped_in_row}
 
     def load(self, checkpoint: Path) -> None:
         """Continue from a checkpoint of a run with this configuration. Raises `CheckpointError` when a file of it is broken."""
@@ -314,12 +314,12 @@ class Trainer:
             ) from None
         trained = {f"model.{name}": value for name, value in {**model, **_under(tensors, "weights")}.items()}
         self.task.load_state_dict({**trained, **_under(tensors, "task")})
-        self.weight_mean.load({name: model[name] for name in self.weight_mean.mean})
+        self.model_ema.load({name: model[name] for name in self.model_ema.mean})
         load_optimizer(self.optimizer, _under(tensors, "optimizer"))
         self.recent.load(_under(tensors, "recent"))
         self.whole_epoch.load(_under(tensors, "epoch"))
-        self.guarded_step.bad.copy_(tensors["bad"])
-        self.guarded_step.bad_in_row.copy_(tensors["bad_in_row"])
+        self.guarded_step.skipped.copy_(tensors["bad"])
+        self.guarded_step.skipped_in_row.copy_(tensors["bad_in_row"])
         own = tensors.get(f"rng.{distributed.rank()}")
         if own is not None:
             torch.set_rng_state(own.cpu())
@@ -329,7 +329,7 @@ class Trainer:
         """Keep the newest checkpoints and the best one."""
         import shutil
 
-        best = runs.pointed(self.run / "best")
+        best = runs.read_pointer(self.run / "best")
         for old in runs.checkpoints(self.run)[: -self.config.training.keep_checkpoints]:
             if str(old.relative_to(self.run)) != best:
                 shutil.rmtree(old)

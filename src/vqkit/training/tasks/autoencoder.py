@@ -16,10 +16,10 @@ from vqkit.core.randomness import generator_for
 from vqkit.data.masking import mask_probability, sample_observed
 from vqkit.evaluation import metrics
 from vqkit.inference.postprocess import settle
-from vqkit.interfaces import Autoencoder, Batch, Learner, Reconstruction, StepOutput, Tokenizer
+from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, StepOutput, Tokenizer
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
-from vqkit.interfaces.tasks import Moment, Task
+from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage.checkpoints import write_model
 from vqkit.training.tasks.task import fixed_observed, share
 
@@ -34,7 +34,7 @@ class AutoencoderTask(Task):
     """
 
     model: Autoencoder
-    headline = (
+    progress_metrics = (
         "train/loss",
         "train/perceptual",
         "train/adversarial",
@@ -54,48 +54,48 @@ class AutoencoderTask(Task):
         self.model = model
         self.picture_losses = nn.ModuleList(picture_losses)
         # Sharp pictures differ more from the truth, pixel by pixel, than blurred ones: that error would choose an early checkpoint.
-        self.has_best = not picture_losses and not model.apart
+        self.has_best = not picture_losses and not model.adversaries
         self.spec = model.spec
         self.masking = masking
         self.seed = seed
 
-    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+    def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """See `Task.forward`."""
         count, *size = batch.images.shape
         shape = (count * world_size(), size[0], size[1], size[2])
-        generator = generator_for(self.seed, "masks", moment.step)
-        probability = mask_probability(self.masking, moment.epoch)
+        generator = generator_for(self.seed, "masks", state.step)
+        probability = mask_probability(self.masking, state.epoch)
         observed = share(sample_observed(shape, probability, self.masking, generator)).to(batch.images.device)
         hidden = share(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
         conditions = batch.conditions.masked_fill(hidden, float("nan"))
-        result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", moment.step))
-        added = self._judge(result, batch.images, moment)
+        result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", state.step))
+        added = self._judge(result, batch.images, state)
         losses = {**result.losses, **added.losses}
         loss = torch.stack(list(losses.values())).sum()
-        own = {**result.own, **added.own}
-        scalars = {"loss": loss, **losses, **own, **result.monitors, **added.monitors}
+        adversarial = {**result.adversarial_losses, **added.adversarial_losses}
+        scalars = {"loss": loss, **losses, **adversarial, **result.monitors, **added.monitors}
         scalars["mask_p"] = torch.full((), probability, device=batch.images.device)
         counts = code_counts(self.model, result.codes) if isinstance(self.model, Tokenizer) else {}
-        # One backward pass trains all networks: no gradient of `own` reaches what `losses` train, and the other way round.
-        everything = torch.stack([loss, *own.values()]).sum()
+        # One backward pass trains all networks: no gradient of `adversarial_losses` reaches what `losses` train, and the other way round.
+        everything = torch.stack([loss, *adversarial.values()]).sum()
         return StepOutput(everything, {name: value.detach() for name, value in scalars.items()}, counts)
 
-    def _judge(self, result: Reconstruction, target: Tensor, moment: Moment) -> Added:
+    def _judge(self, result: Reconstruction, target: Tensor, state: TrainingState) -> Added:
         """What the losses on pictures add, each told of those before it. `target` float [B, C, H, W]."""
         total = Added({}, {}, {})
         distance = result.losses["recon"]
         for picture_loss in self.picture_losses:
-            added = picture_loss(Pictures(self.model.mean(result.logits), target, distance, moment.epoch))
+            added = picture_loss(Pictures(self.model.mean(result.logits), target, distance, state.epoch))
             distance = torch.stack([distance, *added.losses.values()]).sum()
             total = Added(*({**before, **new} for before, new in zip(total, added, strict=True)))
         return total
 
-    def learners(self) -> list[Learner]:
-        """See `Task.learners`: the model, what learns apart in it, and the networks of the losses on pictures."""
-        apart = self.model.apart
+    def optimizer_groups(self) -> list[OptimizerGroup]:
+        """See `Task.optimizer_groups`: the model, what learns apart in it, and the networks of the losses on pictures."""
+        apart = self.model.adversaries
         losses = cast("Iterable[PictureLoss]", self.picture_losses)
-        rest = Learner(self.model, without=tuple(learner.network for learner in apart))
-        return [rest, *apart, *(learner for picture_loss in losses for learner in picture_loss.learners())]
+        rest = OptimizerGroup(self.model, exclude=tuple(group.network for group in apart))
+        return [rest, *apart, *(group for picture_loss in losses for group in picture_loss.optimizer_groups())]
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
         """Sums over a validation batch, float64 []: each image seen whole, and, where training masks, with a fixed part hidden.
@@ -105,7 +105,7 @@ class AutoencoderTask(Task):
         """
         unknown = torch.full_like(batch.conditions, float("nan"))
         views = {"": torch.ones_like(batch.images, dtype=torch.bool)}
-        if self.masking.max > 0:
+        if self.masking.max_probability > 0:
             views["_masked"] = fixed_observed(batch.images, self.masking, self.seed, first)
         sums = {"count": torch.tensor(float(len(batch.images)), dtype=torch.float64)}
         for name, observed in views.items():
@@ -140,7 +140,7 @@ class AutoencoderTask(Task):
         return {"loss": row.pop("loss") + row.pop("loss_masked", 0.0), **row}
 
     @torch.no_grad()
-    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+    def log_images(self, batch: Batch) -> dict[str, Tensor]:
         """Rows of pictures, float [B, C, H, W]: the originals, their reconstructions, what is given and what is filled in."""
         unknown = torch.full_like(batch.conditions, float("nan"))
         whole = torch.ones_like(batch.images, dtype=torch.bool)

@@ -15,9 +15,9 @@ from vqkit.core.distributed import world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import all_batches
 from vqkit.data.subsets import some_images
-from vqkit.interfaces import Batch, EncoderPart, Learner, Split, StepOutput
-from vqkit.interfaces.methods import Method, View
-from vqkit.interfaces.tasks import Moment, Task
+from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, Split, StepOutput
+from vqkit.interfaces.methods import PretrainingMethod, View
+from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.pretraining import probes
 from vqkit.pretraining.embedding import draw_embedding, write_embedding
 from vqkit.pretraining.method import look
@@ -47,11 +47,17 @@ class SelfSupervisedTask(Task):
     """
 
     model: EncoderPart
-    headline = ("train/loss", "val/agreement", "val/deviation", "val/neighbour_accuracy", "val/linear_accuracy", "val/r2")
+    progress_metrics = ("train/loss", "val/agreement", "val/deviation", "val/neighbour_accuracy", "val/linear_accuracy", "val/r2")
     has_best = False
 
     def __init__(
-        self, model: EncoderPart, origin: NamedOptions, method: Method, views: ViewsConfig, splits: tuple[Split, Split], seed: int
+        self,
+        model: EncoderPart,
+        origin: NamedOptions,
+        method: PretrainingMethod,
+        views: ViewsConfig,
+        splits: tuple[Split, Split],
+        seed: int,
     ) -> None:
         """`origin`: the model whose encoder `model` is, as it is registered; `splits`: training and validation images."""
         super().__init__()
@@ -63,22 +69,22 @@ class SelfSupervisedTask(Task):
         self.seed = seed
         self._splits = splits
 
-    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+    def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """See `Task.forward`."""
         count, components, height, width = batch.images.shape
         shape = count * world_size(), components, height, width
         drawn = (
-            draw(shape, self.views, generator_for(self.seed, name, moment.step), masked)
-            for name, masked in (("first view", 0.0), ("second view", moment.progress * self.views.masked))
+            draw(shape, self.views, generator_for(self.seed, name, state.step), masked)
+            for name, masked in (("first view", 0.0), ("second view", state.progress * self.views.masked))
         )
         first, second = (self._view(batch.images, Draws(*map(share, each))) for each in drawn)
-        judgement = self.method(self.model, first, second, moment.progress)
+        judgement = self.method(self.model, first, second, state.progress)
         scalars = {"loss": judgement.loss, **judgement.monitors}
         return StepOutput(judgement.loss, {name: value.detach() for name, value in scalars.items()}, {})
 
-    def learners(self) -> list[Learner]:
-        """See `Task.learners`: the encoder, and those networks of the method that are not running means."""
-        return [*super().learners(), Learner(self.method)]
+    def optimizer_groups(self) -> list[OptimizerGroup]:
+        """See `Task.optimizer_groups`: the encoder, and those networks of the method that are not running means."""
+        return [*super().optimizer_groups(), OptimizerGroup(self.method)]
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
         """See `Task.validate`: cosines of the features of two views of each image, which are always the same views."""
@@ -90,8 +96,8 @@ class SelfSupervisedTask(Task):
         """See `Task.validation_row`: `agreement`, the mean cosine."""
         return {"agreement": sums["agreement"] / sums["count"]}
 
-    def figures(self) -> dict[str, float]:
-        """See `Task.figures`: what features of held-out images tell; see `vqkit.pretraining.probes`.
+    def extra_metrics(self) -> dict[str, float]:
+        """See `Task.extra_metrics`: what features of held-out images tell; see `vqkit.pretraining.probes`.
 
         `deviation` of the features; with classes `neighbour_accuracy` and `linear_accuracy`; with conditions `r2_<name>` of each
         one and their mean `r2`.
@@ -106,15 +112,15 @@ class SelfSupervisedTask(Task):
         found: list[float] = []
         for column, name in enumerate(self.spec.condition_names):
             values = train.conditions[:, column], held_out.conditions[:, column]
-            explained = probes.determination(train.features, values[0], held_out.features, values[1])
+            explained = probes.r2_score(train.features, values[0], held_out.features, values[1])
             if explained is not None:
                 found.append(explained)
                 figures[f"r2_{name}"] = explained
         return {**figures, **({"r2": sum(found) / len(found)} if found else {})}
 
     @torch.no_grad()
-    def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Task.pictures`: the images, and what the encoder is shown of two views of each; what is hidden is empty."""
+    def log_images(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Task.log_images`: the images, and what the encoder is shown of two views of each; what is hidden is empty."""
         first, second = (each.images * each.observed for each in self._fixed_views(batch.images, 0))
         return {"orig": batch.images, "view_1": first, "view_2": second}
 

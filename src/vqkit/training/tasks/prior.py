@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqkit.config import ConditionConfig, NamedOptions
+from vqkit.config import ConditioningConfig, NamedOptions
 from vqkit.core.distributed import rank, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import sample_observed
@@ -17,7 +17,7 @@ from vqkit.errors import CheckpointError
 from vqkit.inference.conditioning import conditioning_for, observed_maps
 from vqkit.interfaces import Batch, Conditioning, Prior, StepOutput, Tokenizer
 from vqkit.interfaces.priors import Sampling
-from vqkit.interfaces.tasks import Moment, Task
+from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage.checkpoints import Loaded, write_prior
 from vqkit.training.tasks.task import fixed_observed, share
 
@@ -35,18 +35,18 @@ class PriorTask(Task):
     """
 
     model: Prior
-    headline = ("train/loss", "val/nats", "val/bits_per_image", "val/unigram_nats")
+    progress_metrics = ("train/loss", "val/nll", "val/bits_per_image", "val/unigram_nll")
 
     def __init__(
         self,
         prior: Prior,
         tokenizer: Loaded,
-        condition: ConditionConfig,
-        unigram_nats: Mapping[str, float],
+        condition: ConditioningConfig,
+        unigram_nll: Mapping[str, float],
         seed: int,
         learned_before: Sequence[str] = (),
     ) -> None:
-        """`unigram_nats`: what a code of each level costs if only the codes' frequencies are known; `learned_before`: the levels
+        """`unigram_nll`: what a code of each level costs if only the codes' frequencies are known; `learned_before`: the levels
         that the prior's weights know already.
         """
         super().__init__()
@@ -56,18 +56,18 @@ class PriorTask(Task):
         self.spec = tokenizer.model.spec
         self.loaded = tokenizer
         self.condition = condition
-        self.unigram_nats = unigram_nats
+        self.unigram_nll = unigram_nll
         self.learned_levels = tuple(
             name for name in prior.spec.level_names if name in learned_before or name in prior.trained_levels
         )
         self.seed = seed
         self._warned = False
 
-    def forward(self, batch: Batch, moment: Moment) -> StepOutput:
+    def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """See `Task.forward`."""
         images = batch.images
         shape = (len(images) * world_size(), *images.shape[1:])
-        generator = generator_for(self.seed, "conditions", moment.step)
+        generator = generator_for(self.seed, "conditions", state.step)
         hidden = share(torch.rand(shape[0], batch.conditions.shape[1], generator=generator) < self.condition.hide_values)
         dropped = share(torch.rand(shape[0], generator=generator) < self.condition.drop)
         observed = share(sample_observed(shape, 1.0, self.condition, generator)) if self.model.spec.observed_channels else None
@@ -76,9 +76,9 @@ class PriorTask(Task):
         # Dropout draws from the global generator: it is set for this step, and put back, so that a resumed run draws the same.
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(generator_for(self.seed, "dropout", moment.step, rank()).initial_seed())
+            torch.manual_seed(generator_for(self.seed, "dropout", state.step, rank()).initial_seed())
             losses = self.model.loss_function(*batch.codes, conditioning=told)
-        scalars = {"loss" if name == "total_loss" else f"nats_{name}": value.detach() for name, value in losses.items()}
+        scalars = {"loss" if name == "total_loss" else f"nll_{name}": value.detach() for name, value in losses.items()}
         return StepOutput(losses["total_loss"], scalars, {})
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ class PriorTask(Task):
         levels = self.model(batch.codes, self._told(batch, observed))
         sums = {"count": torch.tensor(float(len(batch.labels)), dtype=torch.float64)}
         names = zip(self.model.spec.level_names, levels, strict=True)
-        return {**sums, **{f"nats_{name}": level.double().sum() for name, level in names if name in self.learned_levels}}
+        return {**sums, **{f"nll_{name}": level.double().sum() for name, level in names if name in self.learned_levels}}
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
         """See `Task.validation_row`: nats a code and bits an image, beside the entropies of simpler models.
@@ -100,18 +100,18 @@ class PriorTask(Task):
         levels = zip(spec.level_names, spec.shapes, spec.cardinalities, strict=True)
         known = [(name, height * width, size) for name, (height, width), size in levels if name in self.learned_levels]
         positions = {name: count for name, count, _ in known}
-        nats = {name: sums[f"nats_{name}"] / sums["count"] / count for name, count in positions.items()}
+        nll = {name: sums[f"nll_{name}"] / sums["count"] / count for name, count in positions.items()}
         now = {name: positions[name] for name in self.model.trained_levels}
-        row = {"loss": _mean(nats, now), "nats": _mean(nats, positions)}
-        row["bits_per_image"] = row["nats"] * sum(positions.values()) / math.log(2)
-        row["unigram_nats"] = _mean(self.unigram_nats, positions)
+        row = {"loss": _mean(nll, now), "nll": _mean(nll, positions)}
+        row["bits_per_image"] = row["nll"] * sum(positions.values()) / math.log(2)
+        row["unigram_nll"] = _mean(self.unigram_nll, positions)
         row["uniform_nats"] = _mean({name: math.log(size) for name, _, size in known}, positions)
         if len(spec.level_names) > 1:
-            row |= {f"nats_{name}": value for name, value in nats.items()}
-            row |= {f"unigram_nats_{name}": self.unigram_nats[name] for name in nats}
+            row |= {f"nll_{name}": value for name, value in nll.items()}
+            row |= {f"unigram_nll_{name}": self.unigram_nll[name] for name in nll}
         return row
 
-    def remark(self, figures: Mapping[str, float], best: float) -> str | None:
+    def epoch_message(self, figures: Mapping[str, float], best: float) -> str | None:
         """Say once when the held-out loss has turned while the training loss goes on falling."""
         held_out, training = figures.get("val/loss", 0.0), figures.get("train/loss", 0.0)
         if self._warned or held_out <= _OVERFITTING * best or training >= held_out:
@@ -123,8 +123,8 @@ class PriorTask(Task):
         )
 
     @torch.no_grad()
-    def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Task.pictures`: new images under the null condition, and what is drawn when all is told."""
+    def log_images(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Task.log_images`: new images under the null condition, and what is drawn when all is told."""
         count = len(batch.labels)
         sampling = Sampling(seed=self.seed)
         rows = {"reconstruction": self._decode(batch.codes)}

@@ -31,7 +31,7 @@ def fixed_observed(images: Tensor, holes: HolesConfig, seed: int, first: int) ->
     return torch.cat(drawn).to(images.device)
 
 
-def settle_holes(holes: Holes, spec: DataSpec) -> Holes:
+def resolve_mask_kind(holes: Holes, spec: DataSpec) -> Holes:
     """The configuration with `kind: auto` settled: components where there are several, boxes where there is one."""
     if holes.kind != "auto":
         return holes
