@@ -130,7 +130,8 @@ def test_residual_in_groups() -> None:
     torch.manual_seed(0)
     groups, num_quantizers = 2, 3
     reference: Any = vector_quantize_pytorch.GroupedResidualVQ(
-        dim=groups * DIM, groups=groups, num_quantizers=num_quantizers, codebook_size=CODES, decay=0.9, eps=1e-3, commitment_weight=1.0,
+        dim=groups * DIM, groups=groups, num_quantizers=num_quantizers, codebook_size=CODES, decay=0.9, eps=1e-3,
+        commitment_weight=1.0,
         rotation_trick=False,
     )  # fmt: skip
     inner = {"num_codes": CODES, "dim": DIM, "decay": 0.9, "epsilon": 1e-3, "restart_every": 0}

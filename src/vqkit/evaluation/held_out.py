@@ -21,7 +21,8 @@ Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limit: int | None = None) -> Split:
-    """The images of a split of `data`, or of what the model was trained on; with a `limit`, so many of them (see `shuffled_indices`).
+    """The images of a split of `data`, or of what the model was trained on; with a `limit`, so many of them (see
+    `shuffled_indices`).
 
     Raises `ConfigError` for an unknown split and `DataError` for images that the model cannot take.
     """

@@ -27,7 +27,8 @@ class Quantized(NamedTuple):
     """What a quantizer makes of features.
 
     `features` [B, D, h, w]: the chosen codes, with a gradient path to the input; `indices` int64 [B, h, w], or
-    [B, num_quantizers, h, w] from a quantizer with several codes a position; `codebook_loss` pulls codes to features, or is whatever else
+    [B, num_quantizers, h, w] from a quantizer with several codes a position; `codebook_loss` pulls codes to features, or is
+    whatever else
     the quantizer adds to the training loss, weighted by itself (zero for codebooks that learn by running means or not at all);
     `commitment_loss` pulls features to codes, unweighted; both are float32 scalars.
     """
@@ -42,7 +43,8 @@ class Quantizer(nn.Module, ABC):
     """Replaces each feature vector by one of finitely many codes. Always float32, whatever the surrounding precision.
 
     `num_codes`: K, of each of the codes of a position; `dim`: D, the channels of the features; `commitment_weight`: the weight
-    of the commitment loss in the training loss; `num_quantizers`: codes a position. Indices are int64 [B, h, w] where `num_quantizers` is 1, else
+    of the commitment loss in the training loss; `num_quantizers`: codes a position. Indices are int64 [B, h, w] where
+    `num_quantizers` is 1, else
     [B, num_quantizers, h, w].
     """
 
@@ -82,7 +84,8 @@ class Reconstruction(NamedTuple):
     `logits` [B, C, H, W]: parameters of the likelihood of each pixel (see `Autoencoder.mean`);
     `losses`: named scalars to minimise, already weighted, whose sum is the training loss;
     `monitors`: named scalars only to be recorded; `codes`: what was chosen, empty for continuous models;
-    `adversarial_losses`: named scalars that train what learns against the rest of the model (see `Autoencoder.adversaries`), and nothing else.
+    `adversarial_losses`: named scalars that train what learns against the rest of the model (see `Autoencoder.adversaries`), and
+    nothing else.
     """
 
     logits: Tensor

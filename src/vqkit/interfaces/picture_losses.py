@@ -27,7 +27,8 @@ class Pictures(NamedTuple):
 class Added(NamedTuple):
     """What a loss adds to a training step.
 
-    `losses`: named scalars for the model to minimise, already weighted; `adversarial_losses`: named scalars that train the loss's own networks,
+    `losses`: named scalars for the model to minimise, already weighted; `adversarial_losses`: named scalars that train the loss's
+    own networks,
     and through which no gradient reaches the model; `monitors`: named scalars only to be recorded.
     """
 

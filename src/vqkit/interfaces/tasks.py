@@ -54,7 +54,8 @@ class TrainingState(NamedTuple):
 class Task(nn.Module, ABC):
     """A network and what is to be learned of it.
 
-    `model` is what is trained, averaged and saved; `spec` describes the pictures that `pictures` gives; `progress_metrics` names the
+    `model` is what is trained, averaged and saved; `spec` describes the pictures that `pictures` gives; `progress_metrics` names
+    the
     figures of metrics.jsonl that are shown after an epoch; `has_best`: whether the validation loss says which checkpoint is the
     best one. What a task has beside its model is kept for a resumed run only.
     """

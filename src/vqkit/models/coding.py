@@ -3,7 +3,8 @@
 Such a model looks at the observed part of an image on one or more grids, quantises what it finds there, the coarsest grid first,
 and makes the whole image of the codes of all of them. `vqkit.models.vqvae` has one grid, `vqkit.models.vqvae2` several.
 
-Each grid is one level of codes. A quantizer of several codes a position (`Quantizer.num_quantizers`) makes as many levels of its grid, one
+Each grid is one level of codes. A quantizer of several codes a position (`Quantizer.num_quantizers`) makes as many levels of its
+grid, one
 after the other, so that a prior can model each given those before it.
 
 Shapes: B images, C components, H x W pixels, D code dimensions, h x w a code grid.

@@ -27,7 +27,8 @@ class GroupedOptions(Settings):
 class GroupedVQ(CompositeQuantizer):
     """The features [B, D, h, w] are cut into groups along D; each group has a quantizer, and codes, of its own.
 
-    Indices are int64 [B, num_quantizers, h, w], group after group. Losses are the means of those of the groups: means over all D channels.
+    Indices are int64 [B, num_quantizers, h, w], group after group. Losses are the means of those of the groups: means over all D
+    channels.
     """
 
     Options = GroupedOptions

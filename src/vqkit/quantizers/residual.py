@@ -42,7 +42,8 @@ class ResidualOptions(Settings):
 class ResidualVQ(CompositeQuantizer):
     """Depth d quantises what depths 0 to d - 1 left over: `r_0 = z`, `q_d = Q_d(r_d)`, `r_{d+1} = r_d - q_d`, value `sum_d q_d`.
 
-    Indices are int64 [B, num_quantizers, h, w], coarsest first. Losses are the sums of those of all depths. Their gradients, and that of
+    Indices are int64 [B, num_quantizers, h, w], coarsest first. Losses are the sums of those of all depths. Their gradients, and
+    that of
     the value, pass to the features once, as if quantisation as a whole were one step; earlier codes are constants to later ones.
     """
 

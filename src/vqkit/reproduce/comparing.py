@@ -80,7 +80,8 @@ def _notes(preset: Preset, jobs: Sequence[Job], at_once: int) -> tuple[str, ...]
     seeds = "one seed" if len(preset.seeds) == 1 else f"{len(preset.seeds)} seeds"
     budget = (
         f"Every model was trained on {steps * training.batch_size:,} images ({steps:,} steps of "
-        f"{training.batch_size}) with {seeds}, by the same optimizer and with the same encoder and decoder; in {masking.max_probability:.0%} "
+        f"{training.batch_size}) with {seeds}, by the same optimizer and with the same encoder and decoder; in "
+        f"{masking.max_probability:.0%} "
         f"of them {masking.kind.replace('-', ' ')} were hidden."
     )
     notes = [preset.summary, budget]

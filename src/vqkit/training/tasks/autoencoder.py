@@ -76,7 +76,8 @@ class AutoencoderTask(Task):
         scalars = {"loss": loss, **losses, **adversarial, **result.monitors, **added.monitors}
         scalars["mask_p"] = torch.full((), probability, device=batch.images.device)
         counts = code_counts(self.model, result.codes) if isinstance(self.model, Tokenizer) else {}
-        # One backward pass trains all networks: no gradient of `adversarial_losses` reaches what `losses` train, and the other way round.
+        # One backward pass trains all networks: no gradient of `adversarial_losses` reaches what `losses` train, and the other
+        # way round.
         everything = torch.stack([loss, *adversarial.values()]).sum()
         return StepOutput(everything, {name: value.detach() for name, value in scalars.items()}, counts)
 
