@@ -61,9 +61,9 @@ def test_every_module_that_the_architecture_names_exists(name: str) -> None:
     assert any(module.endswith(f"/{name}") for module in MODULES)
 
 
-def test_the_architecture_names_every_room() -> None:
-    rooms = ARCHITECTURE.split("```")[1]
+def test_the_architecture_names_every_package() -> None:
+    packages = ARCHITECTURE.split("```")[1]
     places = {module.split("/")[1] + ("/" if module.count("/") > 1 else "") for module in MODULES}
-    assert "trainer.py" in places
+    assert "registry.py" in places
     assert "models/" in places
-    assert [place for place in sorted(places) if not re.search(rf"\b{re.escape(place)}", rooms)] == []
+    assert [place for place in sorted(places) if not re.search(rf"\b{re.escape(place)}", packages)] == []
