@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vqkit.core import distributed
+from vqkit.data import loading
 from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import ConfigError
@@ -102,6 +104,23 @@ def test_workers_read_the_same_batches_and_leave_the_global_generator_alone() ->
     assert streamed == seen(TrainingLoader(numbers(40), batch_size=8, seed=0, workers=0).epoch(1))
     assert streamed == seen(TrainingLoader(numbers(40, Streamed), batch_size=8, seed=0, workers=0).epoch(1))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("requested", "cores", "started"), [(2, 1, 1), (8, 3, 3), (2, 4, 2)])
+def test_no_more_workers_are_started_than_there_are_usable_cores(
+    monkeypatch: pytest.MonkeyPatch, requested: int, cores: int, started: int
+) -> None:
+    counts: list[int] = []
+
+    def record(*_: object, num_workers: int, **__: object) -> list[Batch]:
+        counts.append(num_workers)
+        return []
+
+    monkeypatch.setattr(loading, "DataLoader", record)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    list(TrainingLoader(numbers(40, Streamed), batch_size=8, seed=0, workers=requested).epoch(0))
+    list(evaluation_batches(numbers(40, Streamed), batch_size=8, workers=requested))
+    assert counts == [started, started]
 
 
 def test_evaluation_goes_through_the_split_in_order() -> None:

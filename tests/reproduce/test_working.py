@@ -156,7 +156,7 @@ def test_a_job_that_was_stopped_by_somebody_else_stops_the_others(tmp_path: Path
 
 
 def test_a_gpu_has_one_job_and_cores_have_one_each_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("vqkit.reproduce.working.usable_cpus", lambda: 4)
     monkeypatch.setattr("vqkit.core.memory.free_bytes", lambda device: 2**36)
     assert at_the_same_time(torch.device("cpu")) == 4
     assert at_the_same_time(torch.device("cuda")) == 1

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vqkit.core import distributed
+from vqkit.core.cpus import usable_cpus
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Batch, Split
@@ -22,8 +23,8 @@ class TrainingLoader:
     """Random batches of a split, epoch by epoch.
 
     `batch_size` counts the images of a step over all processes together; what is left over at the end of an epoch is dropped.
-    `workers` processes read splits that are not in memory. Raises `ConfigError` for a batch that is larger than the split, or
-    that the processes cannot share equally.
+    `workers` processes, at most one per usable core, read splits that are not in memory. Raises `ConfigError` for a batch that is
+    larger than the split, or that the processes cannot share equally.
     """
 
     def __init__(self, split: Split, batch_size: int, seed: int, workers: int) -> None:
@@ -71,7 +72,10 @@ def evaluation_batches(split: Split, batch_size: int, workers: int = 0) -> Itera
 
 
 def _read(split: Split, batches: Sequence[Tensor], workers: int) -> Iterator[Batch]:
-    """The images at each of the index tensors (int64 [B])."""
+    """The images at each of the index tensors (int64 [B]).
+
+    At most one worker per usable core: DataLoader warns of more, and they would only take time from each other.
+    """
     pin = torch.cuda.is_available()
     if split.in_memory or workers == 0:
         for indices in batches:
@@ -83,7 +87,7 @@ def _read(split: Split, batches: Sequence[Tensor], workers: int) -> Iterator[Bat
         _Indexed(split),
         batch_size=None,
         sampler=batches,
-        num_workers=workers,
+        num_workers=min(workers, usable_cpus()),
         pin_memory=pin,
         generator=torch.Generator(),
     )

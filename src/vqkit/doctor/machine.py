@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from vqkit.core.atomic import write_atomically
+from vqkit.core.cpus import usable_cpus
 from vqkit.core.precision import autocast, bf16_is_fast
 from vqkit.core.randomness import generator_for
 from vqkit.core.torchvision_import import import_torchvision
@@ -55,7 +55,7 @@ def arithmetic(device: torch.device) -> Verdict:
 def threads(count: int | None = None, cores: int | None = None) -> Verdict:
     """Whether torch uses no more threads than there are cores for this process."""
     count = torch.get_num_threads() if count is None else count
-    cores = _own_cores() if cores is None else cores
+    cores = usable_cpus() if cores is None else cores
     if count > cores:
         return warning(f"{count} threads on {cores} cores wait for each other. Set OMP_NUM_THREADS={cores}.")
     return ok(f"{count} of {cores} cores")
@@ -92,8 +92,3 @@ def _product_error(device: torch.device, precision: str) -> float:
     with torch.inference_mode(), autocast(precision, device):
         product = left.to(device) @ right.to(device)
     return float((product.double().cpu() - exact).abs().max() / exact.abs().max())
-
-
-def _own_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -18,6 +18,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from vqkit.core.cpus import usable_cpus
 from vqkit.errors import DataError
 from vqkit.image_io.reading import PICTURE_SUFFIXES, picture_pixels
 from vqkit.image_io.values import channel_axis, to_bytes
@@ -25,7 +26,7 @@ from vqkit.image_io.values import channel_axis, to_bytes
 ARRAY_SUFFIXES = frozenset({".npy"})
 ARRAY_ARCHIVE_SUFFIXES = frozenset({".npz", ".safetensors"})
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
-_THREADS = min(8, 2 * (os.cpu_count() or 1))
+_THREADS = min(8, 2 * usable_cpus())
 
 Content = TypeVar("Content")
 

@@ -7,13 +7,13 @@ OUT/index.html, results.csv, figures/   see vqkit.report.writing
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from vqkit.config import PretrainingRunConfig, RunConfig
+from vqkit.core.cpus import usable_cpus
 from vqkit.core.precision import choose_device
 from vqkit.errors import TrainingError
 from vqkit.evaluation.held_out import Progress, silent
@@ -54,7 +54,7 @@ def reproduce(
     console = Console(stderr=True)
     with working_alone(directory) as lock:
         at_once = min(at_once or at_the_same_time(chosen), len(jobs))
-        threads = None if at_once == 1 else max(1, (os.cpu_count() or 1) // at_once)
+        threads = None if at_once == 1 else max(1, usable_cpus() // at_once)
         failures = work(jobs, train or ProcessTrainer(directory / "logs", lock, threads), console, at_once)
         compared = [job for job in jobs if isinstance(job.config, RunConfig)]
         subjects = [Subject(job.name, job.seed, job.run, failures.get(job.run)) for job in compared]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,6 +14,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from vqkit.core.cpus import usable_cpus
 from vqkit.core.memory import max_batch_size
 from vqkit.errors import ConfigError, Interrupted, VQKitError
 from vqkit.reproduce.planning import Job, is_finished
@@ -35,7 +35,7 @@ def at_the_same_time(device: torch.device) -> int:
 
     Small networks gain little from a second core, and two of them gain all of it.
     """
-    return 1 if device.type == "cuda" else max_batch_size(_BYTES_EACH, device, os.cpu_count() or 1)
+    return 1 if device.type == "cuda" else max_batch_size(_BYTES_EACH, device, usable_cpus())
 
 
 def work(jobs: Sequence[Job], train: Train, console: Console, at_once: int = 1) -> dict[Path, str]:
