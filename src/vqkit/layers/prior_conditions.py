@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vqkit.interfaces import CodeSpec, Conditioning
 from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import PositionEmbedding, ResidualBlock
 
 
@@ -30,7 +31,7 @@ class PriorConditions(nn.Module):
         self.values = ConditionEmbedding(spec.conditions, width) if spec.conditions else None
         self.classes = nn.Embedding(len(spec.classes) + 1, width) if spec.classes else None
         levels = zip(spec.observed_channels, spec.shapes, strict=False)
-        self.maps = nn.ModuleList([MapEncoder(channels, width, shape) for channels, shape in levels])
+        self.maps = TypedModuleList([MapEncoder(channels, width, shape) for channels, shape in levels])
 
     def forward(self, conditioning: Conditioning, level: int = 0) -> Tensor:
         """Features [B, E, 1, 1], or [B, E, h, w] where the prior is told a map."""
@@ -53,7 +54,7 @@ class MapEncoder(nn.Module):
         self.position = PositionEmbedding(width, *shape)
         self.before = ResidualBlock(width, width)
         self.attention = SelfAttention(width)
-        self.after = nn.ModuleList([ResidualBlock(width, width) for _ in range(2)])
+        self.after = TypedModuleList([ResidualBlock(width, width) for _ in range(2)])
 
     def forward(self, observed: Tensor) -> Tensor:
         """[B, M, h, w] to [B, E, h, w]."""

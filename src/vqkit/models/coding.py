@@ -26,6 +26,7 @@ from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokeniz
 from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
 from vqkit.layers.encoder_input import observed_pixels
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, Upsample
 from vqkit.models import likelihoods
 from vqkit.quantizers.choice import QuantizerChoice
@@ -300,13 +301,13 @@ class Trunk(nn.Module):
     def __init__(self, options: NetworkOptions, attention: tuple[int, int] | None, conditions: int) -> None:
         super().__init__()
 
-        def blocks() -> list[nn.Module]:
+        def blocks() -> list[ResidualBlock]:
             return [ResidualBlock(options.hidden, options.inner, conditions) for _ in range(options.blocks)]
 
         mixing = [PositionEmbedding(options.hidden, *attention), SelfAttention(options.hidden)] if attention else []
-        self.before = nn.ModuleList(blocks())
+        self.before = TypedModuleList(blocks())
         self.mixing = nn.Sequential(*mixing)
-        self.after = nn.ModuleList(blocks())
+        self.after = TypedModuleList(blocks())
 
     def forward(self, hidden: Tensor, embedding: Tensor | None) -> Tensor:
         """[B, hidden, h, w] to [B, hidden, h, w]."""

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqkit.interfaces import EncoderPart
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.models.coding import Encoder, NetworkOptions, see
 
 
@@ -26,8 +27,8 @@ class EncoderChain(EncoderPart):
         self.channels = options.hidden
         self.settings = {"levels": len(encoders), "factor": factor}
         self.settings |= {name: getattr(options, name) for name in NetworkOptions.model_fields}
-        self.downs = nn.ModuleList(encoder.down for encoder in encoders)
-        self.trunks = nn.ModuleList(encoder.trunk for encoder in encoders)
+        self.downs = TypedModuleList(encoder.down for encoder in encoders)
+        self.trunks = TypedModuleList(encoder.trunk for encoder in encoders)
 
     def forward(self, images: Tensor, observed: Tensor) -> Tensor:
         """See `EncoderPart.forward`."""

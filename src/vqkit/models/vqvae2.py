@@ -24,7 +24,6 @@ Shapes: B images, C components, H x W pixels, D code dimensions, h x w a code gr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +31,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from vqkit.interfaces import DataSpec, Quantizer, check_images
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Upsample
 from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, check_size, see, widths
 from vqkit.models.encoder_part import EncoderChain
@@ -94,7 +94,7 @@ class VQVAE2(CodingModel):
         built: list[Quantizer] = [
             QUANTIZERS.build(options.quantizer.name, options.quantizer.options) for _ in range(options.levels)
         ]
-        self.level_quantizers = nn.ModuleList(built)
+        self.level_quantizers = TypedModuleList(built)
         dim = built[0].dim
         image = [2 * len(spec.components), *widths(options)]
         between = [options.hidden] * options.factor.bit_length()
@@ -102,10 +102,10 @@ class VQVAE2(CodingModel):
         # The finest encoder comes first: each one works on what the one before has made.
         encoders = [Encoder(options, image, None)]
         encoders += [Encoder(options, between, None) for _ in range(options.levels - 2)]
-        self.encoders = nn.ModuleList([*encoders, Encoder(options, between, coarsest)])
-        self.contexts = nn.ModuleList([Context(options, dim * level) for level in range(1, options.levels)])
+        self.encoders = TypedModuleList([*encoders, Encoder(options, between, coarsest)])
+        self.contexts = TypedModuleList([Context(options, dim * level) for level in range(1, options.levels)])
         joined = [options.hidden] + [2 * options.hidden] * (options.levels - 1)
-        self.projects = nn.ModuleList([nn.Conv2d(channels, dim, 1) for channels in joined])
+        self.projects = TypedModuleList([nn.Conv2d(channels, dim, 1) for channels in joined])
         self.decoder = Decoder(options, spec, dim * options.levels, self.likelihood)
 
     @property
@@ -119,12 +119,12 @@ class VQVAE2(CodingModel):
     @property
     def grid_quantizers(self) -> tuple[Quantizer, ...]:
         """A quantizer for each level."""
-        return cast("tuple[Quantizer, ...]", tuple(self.level_quantizers))
+        return tuple(self.level_quantizers)
 
     @property
     def encoder_part(self) -> EncoderChain:
         """See `Autoencoder.encoder_part`."""
-        return EncoderChain(self.options, cast("list[Encoder]", list(self.encoders)), self.options.factor)
+        return EncoderChain(self.options, list(self.encoders), self.options.factor)
 
     def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         """See `CodingModel.look`: features [B, hidden, h, w] of each level."""

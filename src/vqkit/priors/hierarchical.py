@@ -30,6 +30,7 @@ from vqkit.config import Settings, describe_validation_error
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Tokenizer
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import PositionEmbedding, ResidualBlock
 from vqkit.priors.autoregressive import Advance, AutoregressivePrior, Stepper
 from vqkit.priors.pixelcnn import PixelCNN, PixelCNNOptions, PixelCNNStepper
@@ -86,9 +87,9 @@ class CoarserCodes(nn.Module):
     def __init__(self, cardinalities: Sequence[int], shape: tuple[int, int], width: int, blocks: int) -> None:
         super().__init__()
         self.shape = shape
-        self.embeddings = nn.ModuleList([nn.Embedding(codes, width) for codes in cardinalities])
+        self.embeddings = TypedModuleList([nn.Embedding(codes, width) for codes in cardinalities])
         self.position = PositionEmbedding(width, *shape)
-        self.blocks = nn.ModuleList([ResidualBlock(width, width) for _ in range(blocks)])
+        self.blocks = TypedModuleList([ResidualBlock(width, width) for _ in range(blocks)])
 
     def forward(self, coarser: Codes) -> Tensor:
         """Codes [B, h', w'] of each coarser level to features [B, C, h, w]."""
@@ -120,8 +121,8 @@ class HierarchicalPixelCNN(AutoregressivePrior):
             if level:
                 blocks = _pick(options.blocks, level)
                 coarser.append(CoarserCodes(spec.cardinalities[:level], spec.shapes[level], own.channels, blocks))
-        self.networks: Sequence[PixelCNN] = nn.ModuleList(networks)  # type: ignore[assignment]
-        self.coarser = nn.ModuleList(coarser)
+        self.networks = TypedModuleList(networks)
+        self.coarser = TypedModuleList(coarser)
 
     def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
         """See `AutoregressivePrior.logits`."""

@@ -28,8 +28,7 @@ Shapes: B samples, C channels, E condition features, h x w the grid, r = kernel 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +39,7 @@ from vqkit.config import Settings
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning
 from vqkit.layers.attention import AttentionCache, CausalSelfAttention
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.prior_conditions import PriorConditions
 from vqkit.layers.residual import PositionEmbedding
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
@@ -131,7 +131,7 @@ class PixelCNN(AutoregressivePrior):
         told, dropout = spec.is_conditional or accompanied, options.dropout
         first = GatedLayer(channels + 1, channels, options.first_kernel, True, told, dropout)
         rest = [GatedLayer(channels, channels, options.kernel, False, told, dropout) for _ in range(options.layers - 1)]
-        self.layers: Sequence[GatedLayer] = nn.ModuleList([first, *rest])  # type: ignore[assignment]
+        self.layers = TypedModuleList([first, *rest])
         places = attention_places(options.layers, options.attention)
         self.attention = nn.ModuleDict({str(place): CausalSelfAttention(channels) for place in places})
         self.head = nn.Sequential(
@@ -187,11 +187,11 @@ class PixelCNNStepper(Stepper):
         self._first, *self._rest = (CachedLayer(layer, batch, self._width) for layer in prior.layers)
         self._attention: dict[int, tuple[CausalSelfAttention, AttentionCache]] = {}
         for number, module in prior.attention.items():
-            block = cast(CausalSelfAttention, module)
-            self._attention[int(number)] = block, block.new_cache(batch, height * self._width)
+            assert isinstance(module, CausalSelfAttention)
+            self._attention[int(number)] = module, module.new_cache(batch, height * self._width)
         self._places = (prior.position.rows + prior.position.columns).permute(1, 2, 0)
         self._told = None if told is None else told.permute(0, 2, 3, 1).expand(batch, height, self._width, -1)
-        self._head = [_matrix(cast(nn.Conv2d, layer)) for layer in (prior.head[1], prior.head[3])]
+        self._head = [_matrix(layer) for layer in prior.head if isinstance(layer, nn.Conv2d)]
         self._position = 0
 
     def step(self, previous: Tensor | None) -> Tensor:

@@ -13,8 +13,6 @@ Shapes: B samples, P = h * w positions, K codes, E = width.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -24,6 +22,7 @@ from vqkit.config import Settings
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning
 from vqkit.layers.attention import AttentionCache, CausalSelfAttention
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.prior_conditions import PriorConditions
 from vqkit.layers.residual import PositionEmbedding, zero
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
@@ -91,7 +90,7 @@ class Transformer(AutoregressivePrior):
         self.position = PositionEmbedding(width, *spec.shapes[0])
         self.conditions = PriorConditions(spec, width) if spec.is_conditional else None
         self.dropout = nn.Dropout(options.dropout)
-        self.blocks = nn.ModuleList([Block(width, options.head_width, options.dropout) for _ in range(options.layers)])
+        self.blocks = TypedModuleList([Block(width, options.head_width, options.dropout) for _ in range(options.layers)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, self.start)
         for parameter in (self.embedding.weight, self.position.rows, self.position.columns, self.head.weight):
@@ -125,7 +124,7 @@ class TransformerStepper(Stepper):
         self.prior = prior
         self.places = prior.places(conditioning)
         batch, positions = len(conditioning.dropped), self.places.shape[1]
-        self.blocks = cast("list[Block]", list(prior.blocks))
+        self.blocks = prior.blocks
         self.caches = [block.attention.new_cache(batch, positions) for block in self.blocks]
         self.first = torch.full((batch,), prior.start, device=self.places.device)
         self.position = 0

@@ -10,9 +10,10 @@ from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqkit.core import distributed
+from vqkit.layers.mirrored_buffer import MirroredBuffer
 from vqkit.quantizers.global_batch import GlobalBatch, draw_weighted
 from vqkit.quantizers.kmeans import assign, kmeans
 from vqkit.quantizers.lookup import LookupOptions, LookupQuantizer
@@ -57,11 +58,9 @@ class LearnedCodebook(LookupQuantizer):
         super().__init__(options)
         self.options = options
         self.register_buffer("recent", torch.zeros(self.num_codes))
-        self.register_buffer("initialised", torch.tensor(False))
-        self.register_buffer("updates", torch.tensor(0))
+        self._initialised = MirroredBuffer(self, "initialised", False)
+        self._updates = MirroredBuffer(self, "updates", 0)
         self.register_buffer("seed", torch.randint(2**63 - 1, ()))
-        self._mirror: tuple[bool, int] | None = None
-        self.register_load_state_dict_post_hook(_forget_mirror)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
@@ -90,29 +89,24 @@ class LearnedCodebook(LookupQuantizer):
     @torch.no_grad()
     def _start(self, rows: Tensor) -> None:
         """On the first training batch whose features are all finite: put the codes among them."""
-        initialised, updates = self._progress()
-        if initialised:
+        if self._initialised.read():
             return
         distributed.broadcast(self.seed)
-        generator = self._generator(updates)
+        generator = self._generator()
         centres, sizes = kmeans(rows, self.num_codes, self.options.kmeans_iterations, generator, on_sphere=self.on_sphere)
         if not bool(centres.isfinite().all()):
             return
         self._move(torch.ones_like(sizes, dtype=torch.bool), centres, sizes.clamp_min(1))
-        self.initialised.fill_(True)
-        self._mirror = True, updates
+        self._initialised.write(True)
 
     @torch.no_grad()
     def _update(self, rows: Tensor, indices: Tensor) -> None:
         """Everything that happens after a training batch was quantised."""
         self.recent += self._learn(rows, indices)
-        self.updates += 1
-        initialised, updates = self._progress()
-        updates += 1
-        self._mirror = initialised, updates
+        self._updates.write(self._updates.read() + 1)
         every = self.options.restart_every
-        if initialised and every and updates % every == 0:
-            self._restart_dead_codes(rows, indices, self._generator(updates))
+        if self._initialised.read() and every and self._updates.read() % every == 0:
+            self._restart_dead_codes(rows, indices, self._generator())
 
     def _restart_dead_codes(self, rows: Tensor, indices: Tensor, generator: torch.Generator) -> None:
         """Put each dead code on a row of a badly represented cell, and begin to count anew.
@@ -134,18 +128,6 @@ class LearnedCodebook(LookupQuantizer):
         self._move(moved, pool[within], torch.ones_like(self.recent))
         self.recent.mul_(~ripe)
 
-    def _generator(self, updates: int) -> torch.Generator:
+    def _generator(self) -> torch.Generator:
         """Random numbers that follow from the saved seed and the number of updates alone."""
-        return torch.Generator().manual_seed((int(self.seed) + updates * _GOLDEN_RATIO) % 2**63)
-
-    def _progress(self) -> tuple[bool, int]:
-        """`initialised` and `updates` on the host; read from the buffers only once, since that waits for a GPU."""
-        if self._mirror is None:
-            self._mirror = bool(self.initialised), int(self.updates)
-        return self._mirror
-
-
-def _forget_mirror(codebook: nn.Module, _: object) -> None:
-    """After loading a state, the buffers know better."""
-    assert isinstance(codebook, LearnedCodebook)
-    codebook._mirror = None
+        return torch.Generator().manual_seed((int(self.seed) + self._updates.read() * _GOLDEN_RATIO) % 2**63)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqkit.config import NamedOptions
 from vqkit.interfaces import Quantizer
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.registry import QUANTIZERS
 
 
@@ -18,7 +17,7 @@ class CompositeQuantizer(Quantizer):
     def __init__(self, choice: NamedOptions, count: int) -> None:
         super().__init__()
         inner: list[Quantizer] = [QUANTIZERS.build(choice.name, choice.options) for _ in range(count)]
-        self.inner = nn.ModuleList(inner)
+        self.inner = TypedModuleList(inner)
         self.num_quantizers = count * inner[0].num_quantizers
         self.num_codes = inner[0].num_codes
         self.commitment_weight = inner[0].commitment_weight
@@ -31,14 +30,10 @@ class CompositeQuantizer(Quantizer):
         """Each inner quantizer, and its own part of a tensor whose dimension `dim` is `num_quantizers`, missing where that is 1."""
         parts = (tensor.unsqueeze(dim) if self.num_quantizers == 1 else tensor).chunk(len(self.inner), dim)
         single = self.num_quantizers == len(self.inner)
-        return [(inner, part.squeeze(dim) if single else part) for inner, part in zip(self._members(), parts, strict=True)]
+        return [(inner, part.squeeze(dim) if single else part) for inner, part in zip(self.inner, parts, strict=True)]
 
     def _joined(self, indices: list[Tensor]) -> Tensor:
         """The inner quantizers' indices as one tensor int64 [B, num_quantizers, h, w], or [B, h, w] where `num_quantizers` is 1."""
         if self.num_quantizers == 1:
             return indices[0]
         return torch.stack(indices, 1) if self.num_quantizers == len(self.inner) else torch.cat(indices, 1)
-
-    def _members(self) -> list[Quantizer]:
-        """The inner quantizers, as what they are."""
-        return cast(list[Quantizer], list(self.inner))

@@ -36,11 +36,11 @@ class GroupedVQ(CompositeQuantizer):
     def __init__(self, options: GroupedOptions) -> None:
         super().__init__(options.inner, options.groups)
         self.options = options
-        self.dim = options.groups * self._members()[0].dim
+        self.dim = options.groups * self.inner[0].dim
 
     def forward(self, features: Tensor) -> Quantized:
         """See `Quantizer.forward`."""
-        groups = [inner(part) for inner, part in zip(self._members(), self._cut(features), strict=True)]
+        groups = [inner(part) for inner, part in zip(self.inner, self._cut(features), strict=True)]
         return Quantized(
             torch.cat([group.features for group in groups], 1),
             self._joined([group.indices for group in groups]),
@@ -50,7 +50,7 @@ class GroupedVQ(CompositeQuantizer):
 
     def encode(self, features: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
-        return self._joined([inner.encode(part) for inner, part in zip(self._members(), self._cut(features), strict=True)])
+        return self._joined([inner.encode(part) for inner, part in zip(self.inner, self._cut(features), strict=True)])
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""

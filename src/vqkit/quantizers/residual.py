@@ -52,7 +52,7 @@ class ResidualVQ(CompositeQuantizer):
     def __init__(self, options: ResidualOptions) -> None:
         super().__init__(options.inner, options.num_quantizers)
         self.options = options
-        self.dim = self._members()[0].dim
+        self.dim = self.inner[0].dim
         self._pass = rotate if options.gradient_estimator == "rotation" else pass_through
 
     def forward(self, features: Tensor) -> Quantized:
@@ -60,7 +60,7 @@ class ResidualVQ(CompositeQuantizer):
         residual = features.float()
         total = torch.zeros_like(residual)
         steps = []
-        for inner in self._members():
+        for inner in self.inner:
             steps.append(inner(residual))
             chosen = steps[-1].features.detach()
             residual = residual - chosen
@@ -76,7 +76,7 @@ class ResidualVQ(CompositeQuantizer):
         """See `Quantizer.encode`."""
         residual = features.detach().float()
         indices = []
-        for inner in self._members():
+        for inner in self.inner:
             indices.append(inner.encode(residual))
             residual = residual - inner.decode(indices[-1])
         return self._joined(indices)

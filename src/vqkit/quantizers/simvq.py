@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.core import distributed
+from vqkit.layers.mirrored_buffer import MirroredBuffer
 from vqkit.quantizers.lookup import LookupOptions, LookupQuantizer
 from vqkit.quantizers.sphere import unit
 from vqkit.quantizers.unused import beside_used_codes
@@ -32,10 +33,8 @@ class SimVQ(LookupQuantizer):
     def __init__(self, options: LookupOptions) -> None:
         super().__init__(options)
         self.register_buffer("basis", torch.randn(self.num_codes, self.dim) * self.dim**-0.5)
-        self.register_buffer("initialised", torch.tensor(False))
+        self._initialised = MirroredBuffer(self, "initialised", False)
         self.map = nn.Linear(self.dim, self.dim, bias=False)
-        self._started = False
-        self.register_load_state_dict_post_hook(_ask_again)  # type: ignore[no-untyped-call]
 
     def codebook(self) -> Tensor:
         """See `LookupQuantizer.codebook`."""
@@ -45,8 +44,7 @@ class SimVQ(LookupQuantizer):
     @torch.no_grad()
     def _start(self, rows: Tensor) -> None:
         """On the first training batch whose features are all finite: W = sqrt(D E[z z^T]), as the basis has E[c c^T] = I / D."""
-        if self._started or bool(self.initialised):  # the buffer is read until it is true, since that waits for a GPU
-            self._started = True
+        if self._initialised.read():
             return
         moments = torch.cat([rows.T @ rows, torch.full_like(rows[:1].T, len(rows))], dim=1)
         distributed.all_reduce(moments)
@@ -57,7 +55,7 @@ class SimVQ(LookupQuantizer):
         values, vectors = torch.linalg.eigh(self.dim * second.double())
         self.map.weight.copy_((vectors * values.clamp_min(0).sqrt()) @ vectors.T)
         distributed.broadcast(self.map.weight.detach())
-        self.initialised.fill_(True)
+        self._initialised.write(True)
 
     @torch.no_grad()
     def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
@@ -65,9 +63,3 @@ class SimVQ(LookupQuantizer):
         unused, basis = beside_used_codes(self.basis, counts, generator)
         self.basis.copy_(basis)
         return int(unused.sum())
-
-
-def _ask_again(quantizer: nn.Module, _: object) -> None:
-    """After loading a state, its own `initialised` counts."""
-    assert isinstance(quantizer, SimVQ)
-    quantizer._started = False

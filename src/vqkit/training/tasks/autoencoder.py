@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqkit.config import MaskingConfig, NamedOptions
 from vqkit.core.distributed import world_size
@@ -20,6 +19,7 @@ from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction,
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.interfaces.tasks import Task, TrainingState
+from vqkit.layers.module_list import TypedModuleList
 from vqkit.storage.checkpoints import write_model
 from vqkit.training.tasks.task import fixed_observed, share
 
@@ -52,7 +52,7 @@ class AutoencoderTask(Task):
     def __init__(self, model: Autoencoder, masking: MaskingConfig, seed: int, picture_losses: Sequence[PictureLoss] = ()) -> None:
         super().__init__()
         self.model = model
-        self.picture_losses = nn.ModuleList(picture_losses)
+        self.picture_losses = TypedModuleList(picture_losses)
         # Sharp pictures differ more from the truth, pixel by pixel, than blurred ones: that error would choose an early checkpoint.
         self.has_best = not picture_losses and not model.adversaries
         self.spec = model.spec
@@ -94,9 +94,8 @@ class AutoencoderTask(Task):
     def optimizer_groups(self) -> list[OptimizerGroup]:
         """See `Task.optimizer_groups`: the model, what learns apart in it, and the networks of the losses on pictures."""
         apart = self.model.adversaries
-        losses = cast("Iterable[PictureLoss]", self.picture_losses)
         rest = OptimizerGroup(self.model, exclude=tuple(group.network for group in apart))
-        return [rest, *apart, *(group for picture_loss in losses for group in picture_loss.optimizer_groups())]
+        return [rest, *apart, *(group for picture_loss in self.picture_losses for group in picture_loss.optimizer_groups())]
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
         """Sums over a validation batch, float64 []: each image seen whole, and, where training masks, with a fixed part hidden.
