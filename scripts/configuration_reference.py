@@ -95,9 +95,9 @@ def run_chapters(schema: type[BaseModel]) -> Iterator[str]:
     """The groups of a run's configuration."""
     for group, field in schema.model_fields.items():
         annotation = field.annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        if annotation is NamedOptions:
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            yield f"### {group}\n\n`{group}` (default: {default_words(field)}). {field.description}\n"
+        elif annotation is NamedOptions:
             default = default_words(field)
             yield f"### {group}\n\n`{group}.name` (default: {default}), and the settings that belong to it: see below.\n"
         else:

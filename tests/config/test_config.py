@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vqkit.config import (
+    SCHEMAS,
     MaskingConfig,
     NamedOptions,
+    PriorRunConfig,
     RunConfig,
     TrainingConfig,
     apply_override,
@@ -204,6 +206,26 @@ class TestLayers:
         assert (training.steps, training.epochs) == (None, 7)
 
 
+class TestKind:
+    def test_a_file_may_name_the_kind_of_its_run(self, tmp_path: Path) -> None:
+        assert load_config(written(tmp_path, "kind: prior\n"), {}, [], PriorRunConfig) == PriorRunConfig()
+
+    @pytest.mark.parametrize("text", ["kind: prior\n", "kind: prior\nprior: {name: pixelcnn}\n"])
+    def test_another_kind_than_the_commands_is_refused(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            load_config(written(tmp_path, text), {}, [])
+        assert caught.value.message == "The configuration has kind: prior, but vqkit train-vqvae trains runs of kind: model."
+        assert caught.value.hint == "Use it with: vqkit train-prior."
+
+    def test_a_kind_that_does_not_exist_is_answered_with_those_that_do(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"has kind: \['vae'\].*Known: model, prior, encoder"):
+            load_config(None, {}, ["kind=[vae]"])
+
+    def test_a_written_configuration_names_its_kind(self) -> None:
+        for kind, schema in SCHEMAS.items():
+            assert parse_yaml(dump_yaml(schema()), "run.yaml")["kind"] == kind
+
+
 class TestErrors:
     def test_epochs_and_steps_exclude_each_other(self) -> None:
         error = refused(flags={"training": {"epochs": 2, "steps": 3}})
@@ -217,7 +239,7 @@ class TestErrors:
     def test_an_unknown_group_is_answered_with_the_groups(self, tmp_path: Path) -> None:
         error = refused("trainig: {seed: 1}\n", folder=tmp_path)
         assert error.message == "The configuration has no setting 'trainig'."
-        assert error.hint == "Did you mean 'training'? Known here: model, data, masking, loss, encoder, training."
+        assert error.hint == "Did you mean 'training'? Known here: kind, model, data, masking, loss, encoder, training."
 
     @pytest.mark.parametrize(
         ("assignment", "complaint"),

@@ -28,8 +28,8 @@ from vqkit.losses.balance import AdaptiveWeight, unbalanced
 from vqkit.registry import MODELS
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import load_model
+from vqkit.training.kinds import resolve
 from vqkit.training.optimization import GuardedStep, build_optimizer, set_learning_rate
-from vqkit.training.resolving import resolve
 from vqkit.training.run import train
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 from vqkit.training.trainer import Trainer

@@ -21,7 +21,7 @@ from vqkit.losses.perceptual import PerceptualLoss
 from vqkit.losses.vgg import VGGFeatures, load_vgg
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import read_tensors
-from vqkit.training.resolving import resolve
+from vqkit.training.kinds import resolve
 from vqkit.training.run import train
 from vqkit.training.trainer import Trainer
 

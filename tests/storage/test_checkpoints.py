@@ -92,6 +92,36 @@ def test_what_a_run_may_be(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.M
         locate(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("kind: prior\nmodel: {name: vqvae}\n", "prior"),
+        ("kind: encoder\n", "encoder"),
+        ("model: {name: vqvae}\n# kind: prior\n", None),
+        ("kind: [prior]\n", None),
+        ("kind: nonsense\n", None),
+        ("kind: prior: [\n", None),
+        ("!!python/object/apply:os.getcwd []\n", None),
+    ],
+)
+def test_the_kind_of_a_run_is_what_its_settings_say(tmp_path: Path, text: str, kind: str | None) -> None:
+    assert runs.kind_of(tmp_path) is None
+    (tmp_path / "run.yaml").write_text(text)
+    assert runs.kind_of(tmp_path) == kind
+
+
+def test_the_newest_run_is_one_of_the_right_kind(tmp_path: Path, copy: Path) -> None:
+    for name, kind in (("a", "model"), ("b", "prior")):
+        directory = runs.checkpoint_directory(tmp_path / name, 1)
+        directory.mkdir(parents=True)
+        (directory / "model.safetensors").write_bytes(copy.read_bytes())
+        (tmp_path / name / "run.yaml").write_text(f"# prior: model:\nkind: {kind}\n")
+    assert locate(None, root=tmp_path).is_relative_to(tmp_path / "a")
+    assert locate(None, kind="prior", root=tmp_path).is_relative_to(tmp_path / "b")
+    with pytest.raises(CheckpointError, match=r"no trained encoder .* vqkit pretrain,"):
+        locate(None, kind="encoder", root=tmp_path)
+
+
 def test_without_best_the_newest_checkpoint_counts(tmp_path: Path, copy: Path) -> None:
     for step in (5, 20):
         directory = runs.checkpoint_directory(tmp_path / "run", step)

@@ -24,7 +24,7 @@ from vqkit.inference.pipeline import load
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import digest, load_model, load_prior, write_prior
 from vqkit.training.code_cache import coded_split
-from vqkit.training.resolving import resolve
+from vqkit.training.kinds import resolve
 from vqkit.training.run import train
 from vqkit.training.tasks.prior import PriorTask
 from vqkit.training.trainer import Trainer

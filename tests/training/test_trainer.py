@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_good(tmp_path: Path, monkeypatch
 
 def test_defaults_of_the_loop_come_from_the_configuration(tmp_path: Path) -> None:
     config = RunConfig.model_validate({**tiny(), "training": {"batch_size": 16, "epochs": 2, "precision": "fp32"}})
-    from vqkit.training.resolving import resolve
+    from vqkit.training.kinds import resolve
 
     trainer = Trainer.from_config(resolve(config), tmp_path / "run", resume=False)
     assert trainer.total_steps == 12

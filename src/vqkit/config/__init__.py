@@ -21,11 +21,12 @@ from vqkit.config.groups import (
     TrainingConfig,
     ViewsConfig,
 )
-from vqkit.config.runs import AnyRunConfig, PretrainingRunConfig, PriorRunConfig, RunConfig
+from vqkit.config.runs import SCHEMAS, AnyRunConfig, PretrainingRunConfig, PriorRunConfig, RunConfig
 from vqkit.config.settings import NamedOptions, Settings, describe_validation_error
 
 __all__ = [
     "DEFAULT_EPOCHS",
+    "SCHEMAS",
     "AnyRunConfig",
     "ConditioningConfig",
     "EncoderConfig",

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from vqkit.config.runs import RunConfig
+from vqkit.config.runs import SCHEMAS, RunConfig
 from vqkit.config.settings import NamedOptions, Settings, describe_validation_error
 from vqkit.errors import ConfigError
 
@@ -120,7 +120,19 @@ def load_config(
     settings = {group: value.model_dump() for group, value in defaults.items() if isinstance(value, NamedOptions)}
     for layer in (read_config_file(path) if path else {}, overrides, typed):
         settings = _merge_lengths(settings, layer)
+    _check_kind(settings.get("kind"), schema)
     try:
         return schema.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(*describe_validation_error(error, schema, "the configuration")) from None
+
+
+def _check_kind(kind: Any, schema: type[Settings]) -> None:
+    """Raise `ConfigError` when a configuration of one kind of run is given to the command of another."""
+    trained = next((name for name, each in SCHEMAS.items() if each is schema), None)
+    if kind is None or trained is None or kind == trained:
+        return
+    other = SCHEMAS.get(str(kind))
+    hint = f"Use it with: vqkit {other.command}." if other else f"Known: {', '.join(SCHEMAS)}."
+    command = SCHEMAS[trained].command
+    raise ConfigError(f"The configuration has kind: {kind}, but vqkit {command} trains runs of kind: {trained}.", hint)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from vqkit.config.groups import (
     ConditioningConfig,
@@ -18,11 +20,14 @@ from vqkit.config.groups import (
 )
 from vqkit.config.settings import NamedOptions, Settings
 
+_KIND = "What is trained: model, prior or encoder. It follows from the command and may be left out of a file."
+
 
 class RunConfig(Settings):
     """Everything that decides what a training run of an autoencoder does."""
 
     command: ClassVar[str] = "train-vqvae"
+    kind: Literal["model"] = Field("model", description=_KIND)
     model: NamedOptions = NamedOptions(name="vqvae")
     data: NamedOptions = NamedOptions(name="tyre")
     masking: MaskingConfig = MaskingConfig()
@@ -43,6 +48,7 @@ class PriorRunConfig(Settings):
     """
 
     command: ClassVar[str] = "train-prior"
+    kind: Literal["prior"] = Field("prior", description=_KIND)
     prior: NamedOptions = NamedOptions(name="pixelcnn")
     levels: LevelsConfig = LevelsConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -60,6 +66,7 @@ class PretrainingRunConfig(Settings):
     """Everything that decides what a training run of an encoder by itself does. `model`: the one whose encoder it is."""
 
     command: ClassVar[str] = "pretrain"
+    kind: Literal["encoder"] = Field("encoder", description=_KIND)
     method: NamedOptions = NamedOptions(name="barlow-twins")
     model: NamedOptions = NamedOptions(name="vqvae")
     data: NamedOptions = NamedOptions(name="tyre")
@@ -74,3 +81,8 @@ class PretrainingRunConfig(Settings):
 
 AnyRunConfig = RunConfig | PriorRunConfig | PretrainingRunConfig
 """The configuration of any training run."""
+
+SCHEMAS: dict[str, type[AnyRunConfig]] = {
+    str(schema.model_fields["kind"].default): schema for schema in (RunConfig, PriorRunConfig, PretrainingRunConfig)
+}
+"""The configuration of each kind of run, by the `kind` that run.yaml names."""

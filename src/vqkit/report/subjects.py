@@ -10,8 +10,8 @@ from vqkit.config import EncoderConfig, RunConfig, load_config
 from vqkit.data.opening import typed_as
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.storage.checkpoints import locate, read_header
-from vqkit.training.resolving import resolve
-from vqkit.training.resuming import CONFIG_FILE
+from vqkit.storage.runs import CONFIG_FILE
+from vqkit.training.kinds import resolve
 
 
 class Subject(NamedTuple):

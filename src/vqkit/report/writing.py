@@ -29,8 +29,7 @@ from vqkit.report.results import Result, failed_result, results_of, to_csv
 from vqkit.report.subjects import Subject, read_config
 from vqkit.report.summary import COST, INSIDE, QUALITY, WHOLE, Table, table
 from vqkit.storage.checkpoints import Loaded, load_model
-from vqkit.storage.runs import checkpoints
-from vqkit.training.resuming import CONFIG_FILE
+from vqkit.storage.runs import CONFIG_FILE, checkpoints
 
 _DOTS_AN_INCH = 110
 

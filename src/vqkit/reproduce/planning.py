@@ -13,8 +13,8 @@ from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import METHODS, MODELS
 from vqkit.reproduce.presets import Adaptation, Preset
 from vqkit.storage import runs
-from vqkit.training.resolving import resolve
-from vqkit.training.resuming import CONFIG_FILE
+from vqkit.storage.runs import CONFIG_FILE
+from vqkit.training.kinds import resolve
 
 Config = TypeVar("Config", RunConfig, PretrainingRunConfig)
 

@@ -1,6 +1,6 @@
 """Run directories: where they are, what is in them, and which one is meant.
 
-runs/<name>/run.yaml              the resolved configuration
+runs/<name>/run.yaml              the resolved configuration, with the kind of the run
 runs/<name>/metrics.jsonl         one row of numbers a line
 runs/<name>/checkpoints/step-00001000/{model,training}.safetensors, training.json
 runs/<name>/best, latest          text files naming a checkpoint
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vqkit.config import SCHEMAS, read_config_file
 from vqkit.core.atomic import write_text
-from vqkit.errors import CheckpointError
+from vqkit.errors import CheckpointError, ConfigError
 
 RUNS = Path("runs")
+CONFIG_FILE = "run.yaml"
 MODEL_FILE = "model.safetensors"
 
 
@@ -53,7 +55,7 @@ def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Pa
     """The `model.safetensors` that is meant.
 
     `run` is a run directory (its best checkpoint), a checkpoint directory, a `model.safetensors`, a file such as `runs/latest`
-    that names one of those, or None for the newest run of this `kind` (model or prior) below `root`.
+    that names one of those, or None for the newest run of this `kind` (model, prior or encoder) below `root`.
     Raises `CheckpointError` naming what was looked for when there is none.
     """
     if run is None:
@@ -95,17 +97,20 @@ def _newest(kind: str, root: Path) -> Path:
     candidates = ([root / named] if named else []) + _all_runs(root)
     for run in candidates:
         found = _checkpoint_of(run)
-        if found is not None and _kind_of(run) == kind:
+        if found is not None and kind_of(run) == kind:
             return found
-    command = "vqkit train-prior" if kind == "prior" else "vqkit train-vqvae"
-    raise CheckpointError(f"There is no trained {kind} in {root}/.", f"Train one with: {command}, or name one with --run.")
+    raise CheckpointError(
+        f"There is no trained {kind} in {root}/.", f"Train one with: vqkit {SCHEMAS[kind].command}, or name one with --run."
+    )
 
 
-def _kind_of(run: Path) -> str:
-    """By the group of settings that only a configuration of this kind has."""
-    content = (run / "run.yaml").read_text(encoding="utf-8") if (run / "run.yaml").is_file() else ""
-    groups = {"prior": "prior", "method": "encoder"}
-    return next((kind for group, kind in groups.items() if f"\n{group}:" in f"\n{content}"), "model")
+def kind_of(run: Path) -> str | None:
+    """The kind of a run, by its run.yaml: model, prior or encoder; None when that file is missing, broken or says no such kind."""
+    try:
+        kind = read_config_file(run / CONFIG_FILE).get("kind")
+    except ConfigError:
+        return None
+    return kind if isinstance(kind, str) and kind in SCHEMAS else None
 
 
 def _all_runs(root: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vqkit.config import AnyRunConfig, EncoderConfig, NamedOptions, PretrainingRunConfig, PriorRunConfig, RunConfig
+from vqkit.config import EncoderConfig, NamedOptions, PretrainingRunConfig, PriorRunConfig, RunConfig
 from vqkit.core.randomness import generator_for
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import check_data
@@ -42,14 +42,8 @@ class Built(NamedTuple):
     validation: Split
 
 
-def build(config: AnyRunConfig, device: torch.device) -> Built:
-    """What a (resolved) configuration describes. Raises `ConfigError`, `DataError` or `CheckpointError`."""
-    if isinstance(config, PretrainingRunConfig):
-        return _pretraining(config, device)
-    return _prior(config, device) if isinstance(config, PriorRunConfig) else _autoencoder(config, device)
-
-
-def _autoencoder(config: RunConfig, device: torch.device) -> Built:
+def build_autoencoder(config: RunConfig, device: torch.device) -> Built:
+    """Data, model and task of an autoencoder's run. Raises `ConfigError`, `DataError` or `CheckpointError`."""
     dataset = open_dataset(config.data)
     model = _initialised(MODELS, config.model, config.training.seed, dataset.spec)
     if config.encoder.start_from is not None:
@@ -79,7 +73,8 @@ def _start_from_encoder(settings: EncoderConfig, model: Autoencoder) -> None:
     part.requires_grad_(not settings.freeze)
 
 
-def _pretraining(config: PretrainingRunConfig, device: torch.device) -> Built:
+def build_pretraining(config: PretrainingRunConfig, device: torch.device) -> Built:
+    """Data, encoder and task of a pretraining run. Raises `ConfigError` or `DataError`."""
     dataset = open_dataset(config.data)
     encoder = _initialised(MODELS, config.model, config.training.seed, dataset.spec).encoder_part
     method = _initialised(METHODS, config.method, config.training.seed, encoder)
@@ -116,7 +111,8 @@ def _check_no_discriminator(name: str, model: Autoencoder) -> None:
         )
 
 
-def _prior(config: PriorRunConfig, device: torch.device) -> Built:
+def build_prior(config: PriorRunConfig, device: torch.device) -> Built:
+    """Codes, prior and task of a prior's run. Raises `ConfigError`, `DataError` or `CheckpointError`."""
     loaded = load_model(config.tokenizer.run, device)
     pipeline = Pipeline(loaded, device)
     dataset = open_dataset(config.data)

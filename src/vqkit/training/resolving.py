@@ -1,14 +1,12 @@
-"""The configuration of a run with every default of its parts and its data filled in and checked."""
+"""The defaults of a run's parts and data, filled in and checked, for each kind of run."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from vqkit.config import (
-    DEFAULT_EPOCHS,
-    AnyRunConfig,
     EncoderConfig,
     LossConfig,
     NamedOptions,
@@ -23,33 +21,25 @@ from vqkit.registry import METHODS, MODELS, PRIORS, Registry
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import read_header, tokenizer_of
 
-Config = TypeVar("Config", RunConfig, PriorRunConfig, PretrainingRunConfig)
 
-
-def resolve(config: Config) -> Config:
-    """The configuration with the defaults of its parts and the data filled in, checked against their own settings."""
-    training = config.training
-    if training.steps is None and training.epochs is None:
-        training = training.model_copy(update={"epochs": DEFAULT_EPOCHS})
-    return config.model_copy(update={**_resolve_parts(config, training.epochs), "training": training})
-
-
-def _resolve_parts(config: AnyRunConfig, epochs: int | None) -> dict[str, Any]:
-    if isinstance(config, PriorRunConfig):
-        return _resolve_prior(config)
-    if isinstance(config, RunConfig):
-        return _resolve_model(config, epochs)
+def resolve_pretraining(config: PretrainingRunConfig, epochs: int | None) -> dict[str, Any]:
+    """The groups of a pretraining run that have defaults outside the configuration, filled in."""
+    del epochs
     parts = {"method": _complete(METHODS, config.method), "model": _complete(MODELS, config.model)}
     return {**parts, "data": resolve_data(config.data)}
 
 
-def _resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
+def resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
+    """The groups of an autoencoder's run that have defaults outside the configuration, filled in.
+
+    Warns of settings without effect in a run of `epochs` (None: its length is given in steps).
+    """
     if epochs is not None and config.masking.max_probability > 0 and epochs < config.masking.warmup_epochs:
         reached = config.masking.max_probability * epochs / config.masking.warmup_epochs
         warnings.warn(
             f"{epochs} epochs end before masking.warmup_epochs = {config.masking.warmup_epochs:g}: "
             f"at most {reached:.2f} of the samples will be masked. Shorten it with --mask-warmup.",
-            stacklevel=4,
+            stacklevel=3,
         )
     _warn_of_idle_losses(config.loss, epochs)
     parts = {"model": _complete(MODELS, config.model), "data": resolve_data(config.data)}
@@ -81,17 +71,21 @@ def _warn_of_idle_losses(loss: LossConfig, epochs: int | None) -> None:
     """Say which settings of the losses on pictures do nothing."""
     for name in loss.without_effect():
         owner = "perceptual" if name.startswith("perceptual") else "adversarial"
-        warnings.warn(f"loss.{name} has no effect while loss.{owner} is 0.", stacklevel=5)
+        warnings.warn(f"loss.{name} has no effect while loss.{owner} is 0.", stacklevel=4)
     if loss.adversarial and epochs is not None and epochs <= loss.discriminator_start_epoch:
         warnings.warn(
             f"{epochs} epochs end before loss.discriminator_start_epoch = {loss.discriminator_start_epoch:g}: "
             "the model will never be told what the discriminator thinks.",
-            stacklevel=5,
+            stacklevel=4,
         )
 
 
-def _resolve_prior(config: PriorRunConfig) -> dict[str, Any]:
-    """The file of the tokenizer that is meant and its fingerprint, and the data it was trained on where no others are named."""
+def resolve_prior(config: PriorRunConfig, epochs: int | None) -> dict[str, Any]:
+    """The groups of a prior's run that have defaults outside the configuration, filled in.
+
+    The tokenizer becomes a file and its digest; the data are the tokenizer's unless others are named.
+    """
+    del epochs
     start = None if config.levels.start_from is None else _start(config)
     path = start.tokenizer if start and config.tokenizer.run is None else runs.locate(config.tokenizer.run)
     header = read_header(path)

@@ -6,27 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vqkit.config import (
-    AnyRunConfig,
-    PretrainingRunConfig,
-    PriorRunConfig,
-    RunConfig,
-    load_config,
-    merge,
-    read_config_file,
-)
+from vqkit.config import SCHEMAS, AnyRunConfig, load_config, merge, read_config_file
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.storage import runs
-from vqkit.training.resolving import resolve
-
-CONFIG_FILE = "run.yaml"
-
+from vqkit.storage.runs import CONFIG_FILE
+from vqkit.training.kinds import resolve
 
 _FIXED_GROUPS = ("model", "prior", "method", "encoder", "levels", "tokenizer", "data", "views", "conditioning", "loss")
 """Groups of settings that may not change when a run goes on."""
 
 
-def _continued(
+def continued_config(
     run: Path, flags: Mapping[str, Any], assignments: Sequence[str], out: Path | None, schema: type[AnyRunConfig]
 ) -> tuple[AnyRunConfig, Path]:
     """The configuration of a run to go on with, and its directory; flags may change only how and how long it goes on."""
@@ -34,7 +24,7 @@ def _continued(
         raise ConfigError(f"--resume {run} and --out {out} name two runs.", "Give only --resume.")
     run = _directory_of(run)
     base = read_config_file(run / CONFIG_FILE)
-    trained_by = _schema_of(base)
+    trained_by = _schema_of(run)
     if trained_by is not schema:
         raise ConfigError(f"{run} is not a run of {schema.command}.", f"Go on with: vqkit {trained_by.command} --resume {run}")
     training = dict(base.get("training", {}))
@@ -47,10 +37,12 @@ def _continued(
     return config, run
 
 
-def _schema_of(settings: Mapping[str, Any]) -> type[AnyRunConfig]:
-    """By the group of settings that only a configuration of this kind has."""
-    schemas: dict[str, type[AnyRunConfig]] = {"prior": PriorRunConfig, "method": PretrainingRunConfig}
-    return next((schema for group, schema in schemas.items() if group in settings), RunConfig)
+def _schema_of(run: Path) -> type[AnyRunConfig]:
+    """What the configuration of a run is. Raises `CheckpointError` when its run.yaml does not name its kind."""
+    kind = runs.kind_of(run)
+    if kind is None:
+        raise CheckpointError(f"{run / CONFIG_FILE} does not say which kind of run it is.", f"Expected kind: {', '.join(SCHEMAS)}.")
+    return SCHEMAS[kind]
 
 
 def _directory_of(run: Path) -> Path:
@@ -62,7 +54,7 @@ def _directory_of(run: Path) -> Path:
     raise CheckpointError(f"There is no run to go on with at {run}.", "Give a run directory: one that holds run.yaml.")
 
 
-def _may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:
+def may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:
     """Whether to go on from a checkpoint. Raises `ConfigError` when the directory holds something that must not be lost."""
     if not run.exists() or not any(run.iterdir()):
         return False
@@ -75,7 +67,7 @@ def _may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:
 
 def _same_configuration(run: Path, config: AnyRunConfig, groups: tuple[str, ...] = ()) -> None:
     """Raise `ConfigError` naming the first setting of these groups (of all, by default) in which the run on disk differs."""
-    schema = _schema_of(read_config_file(run / CONFIG_FILE))
+    schema = _schema_of(run)
     if not isinstance(config, schema):
         raise ConfigError(f"The run directory {run} holds a run of {schema.command}.", "Choose another --out.")
     before = _flat(resolve(load_config(run / CONFIG_FILE, {}, [], schema)).model_dump(mode="json"))

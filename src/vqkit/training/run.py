@@ -1,4 +1,4 @@
-"""From a command line to a finished run: settle the configuration and the directory, train, say where things are."""
+"""From a command line to a finished run: complete the configuration, choose the directory, train, report where the results are."""
 
 from __future__ import annotations
 
@@ -8,21 +8,14 @@ from typing import Any
 
 from rich.console import Console
 
-from vqkit.config import (
-    AnyRunConfig,
-    PretrainingRunConfig,
-    RunConfig,
-    dump_yaml,
-    load_config,
-)
+from vqkit.config import AnyRunConfig, RunConfig, dump_yaml, load_config
 from vqkit.core import distributed
 from vqkit.core.atomic import write_text
 from vqkit.core.precision import choose_device
-from vqkit.data.opening import typed_as
 from vqkit.storage import runs
-from vqkit.training.resolving import resolve
-from vqkit.training.resuming import CONFIG_FILE, _continued, _may_continue
-from vqkit.training.tasks.pretraining import EMBEDDING
+from vqkit.storage.runs import CONFIG_FILE
+from vqkit.training.kinds import next_steps, resolve
+from vqkit.training.resuming import continued_config, may_continue
 from vqkit.training.trainer import Outcome, Trainer
 
 
@@ -41,7 +34,7 @@ def train(
     run: Path | None
     continued = None if resume in ("auto", "never") else Path(resume)
     if continued is not None:
-        config, run = _continued(continued, flags, assignments, out, schema)
+        config, run = continued_config(continued, flags, assignments, out, schema)
     else:
         config, run = resolve(load_config(file, flags, assignments, schema)), out
     with distributed.process_group(choose_device(config.training.device)):
@@ -49,10 +42,10 @@ def train(
 
 
 def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outcome:
-    """Train in each of the processes that there are; the first one writes and speaks."""
+    """Train in every process; only rank 0 writes and logs."""
     console = Console(stderr=True, quiet=not distributed.is_main())
     directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.subject.name, config.data.name))))
-    going_on = _may_continue(directory, config, resume)
+    going_on = may_continue(directory, config, resume)
     trainer = Trainer.from_config(config, directory, going_on)
     if distributed.is_main():
         write_text(directory / CONFIG_FILE, dump_yaml(config))
@@ -85,21 +78,6 @@ def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:
         f"Done: {outcome.steps} steps. Validation: {figures}",
         f"  checkpoints, numbers, pictures: {outcome.run}/",
         f"  curves:       tensorboard --logdir {outcome.run}/tensorboard",
-        *_what_next(outcome, config),
+        *next_steps(config, outcome.run, outcome.spec),
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
-
-
-def _what_next(outcome: Outcome, config: AnyRunConfig) -> list[str]:
-    """The commands that use the run."""
-    if isinstance(config, PretrainingRunConfig):
-        use = f"vqkit train-vqvae --model {config.model.name} --init-encoder {outcome.run}"
-        return [f"  embedding:    {outcome.run / EMBEDDING}", f"  use it:       {use}"]
-    measure = f"  measure it:   vqkit evaluate --run {outcome.run}"
-    export = f"  use it:       vqkit data export {typed_as(config.data.model_dump())} --split test --num 4 --out sections"
-    kept = f"--keep {outcome.spec.components[0]}"
-    if isinstance(config, RunConfig):
-        return [measure, export, f"                vqkit inpaint sections --run {outcome.run} {kept}"]
-    if "observed" in config.conditioning.condition_on:
-        return [measure, export, f"                vqkit inpaint sections --prior {outcome.run} {kept} --num-samples 8"]
-    return [measure, f"  use it:       vqkit sample --run {outcome.run} --num-samples 64"]

@@ -29,7 +29,7 @@ from vqkit.interfaces import DataSpec, Split
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import read_tensors, write_tensors
-from vqkit.training.building import build
+from vqkit.training.kinds import build
 from vqkit.training.optimization import (
     GuardedStep,
     ModelEMA,

@@ -1,0 +1,43 @@
+"""The table of the kinds of runs: complete, and the only place where they differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from small_runs import tiny, tiny_prior
+from vqkit.config import SCHEMAS, PriorRunConfig, RunConfig
+from vqkit.errors import CheckpointError
+from vqkit.storage.checkpoints import load_model
+from vqkit.storage.runs import kind_of
+from vqkit.training import train
+from vqkit.training.kinds import RUN_KINDS, next_steps
+
+
+def test_every_kind_of_configuration_has_its_row() -> None:
+    assert {kind: row.schema for kind, row in RUN_KINDS.items()} == SCHEMAS
+    assert len({schema.command for schema in SCHEMAS.values()}) == len(SCHEMAS)
+
+
+def test_a_run_names_its_kind(tiny_run: Path, tiny_prior_run: Path) -> None:
+    assert (kind_of(tiny_run), kind_of(tiny_prior_run)) == ("model", "prior")
+
+
+def test_a_run_without_a_kind_does_not_go_on(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    text = (tiny_run / "run.yaml").read_text()
+    (tmp_path / "run/run.yaml").write_text(text.replace("kind: model\n", "", 1))
+    for flags, out, resume in ((tiny(), tmp_path / "run", "auto"), ({}, None, str(tmp_path / "run"))):
+        with pytest.raises(CheckpointError, match=r"run\.yaml does not say which kind of run it is\. Expected kind: model, prior"):
+            train(None, flags, [], out, resume)
+
+
+def test_the_next_steps_use_the_run(tiny_run: Path) -> None:
+    spec = load_model(tiny_run).model.spec
+    run = Path("runs/a")
+    assert "vqkit inpaint sections --run runs/a" in "\n".join(next_steps(RunConfig(), run, spec))
+    told = {name: PriorRunConfig.model_validate(tiny_prior(tiny_run, name)) for name in ("metadata", "observed")}
+    assert "vqkit sample --run runs/a" in "\n".join(next_steps(told["metadata"], run, spec))
+    assert "vqkit inpaint sections --prior runs/a" in "\n".join(next_steps(told["observed"], run, spec))
+    assert "--init-encoder runs/a" in "\n".join(next_steps(SCHEMAS["encoder"](), run, spec))
