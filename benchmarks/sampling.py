@@ -79,7 +79,7 @@ def trained(run: str) -> Contender:
 def compare(prior: AutoregressivePrior, repeats: int, passes: int) -> dict[str, Any]:
     """Seconds of each way to draw one batch."""
     height, width = prior.spec.shapes[0]
-    nothing = Conditioning.nothing(BATCH, prior.spec)
+    nothing = Conditioning.unconditional(BATCH, prior.spec)
     (cached,) = prior.sample(BATCH)
     (fixed,), needed = count_passes(prior, lambda: prior.sample(BATCH, sampling=Sampling(method="fixed-point")))
 

@@ -1,4 +1,4 @@
-"""Small untrained priors, lively enough that nothing in them is dead, what to tell them, and ways to look into them."""
+"""Small untrained priors, lively enough that nothing in them is dead, random conditioning for them, and ways to inspect them."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in SMALL), (
 
 METHODS: tuple[SamplingMethod, ...] = get_args(SamplingMethod)
 
-TOLD = ("none", "metadata", "class", "observed", "metadata+observed")
-"""What a prior may be told."""
+CONDITIONING_KINDS = ("none", "metadata", "class", "observed", "metadata+observed")
+"""Kinds of conditioning that a prior may take."""
 
 SIZES = (ConditionSpec("width_px", 40, 60, 50, 5), ConditionSpec("height_px", 40, 60, 50, 5))
 
 
-def small_spec(told: str = "none", shape: tuple[int, int] = (5, 3), codes: int = 20, levels: int = 1) -> CodeSpec:
-    """Levels of `codes` codes, the finest of this shape, each coarser one half as high and wide; told one of `TOLD`."""
+def small_spec(kinds: str = "none", shape: tuple[int, int] = (5, 3), codes: int = 20, levels: int = 1) -> CodeSpec:
+    """Levels of `codes` codes, the finest of this shape, each coarser one half as high and wide."""
     names = {1: ("codes",), 2: ("top", "bottom"), 3: ("level_1", "level_2", "level_3")}[levels]
     shapes = tuple((-(-shape[0] >> level), -(-shape[1] >> level)) for level in reversed(range(levels)))
     return CodeSpec(
         names,
         shapes,
         (codes,) * levels,
-        conditions=SIZES if "metadata" in told else (),
-        classes=("a", "b", "c") if "class" in told else (),
-        observed_channels=(4,) * levels if "observed" in told else (),
+        conditions=SIZES if "metadata" in kinds else (),
+        classes=("a", "b", "c") if "class" in kinds else (),
+        observed_channels=(4,) * levels if "observed" in kinds else (),
     )
 
 
@@ -62,8 +62,8 @@ def small_prior(name: str, spec: CodeSpec, **options: Any) -> AutoregressivePrio
     return prior.eval()
 
 
-def something(spec: CodeSpec, count: int, seed: int = 0) -> Conditioning:
-    """Random conditions of the kinds that the prior is told, none of them dropped."""
+def random_conditioning(spec: CodeSpec, count: int, seed: int = 0) -> Conditioning:
+    """Random conditioning of the kinds that the prior takes, none of it dropped."""
     generator = torch.Generator().manual_seed(seed)
     maps = zip(spec.observed_channels, spec.shapes, strict=False)
     return Conditioning(
@@ -89,9 +89,9 @@ def noise_on_grid(spec: CodeSpec, count: int, sampling: Sampling, level: int = 0
 
 
 @torch.no_grad()
-def full_logits(prior: AutoregressivePrior, codes: Codes, told: Conditioning, level: int = 0) -> Tensor:
+def full_logits(prior: AutoregressivePrior, codes: Codes, conditioning: Conditioning, level: int = 0) -> Tensor:
     """The logits [B, h, w, K] of one full pass over a level."""
-    return prior.logits(level, codes[: level + 1], told).permute(0, 2, 3, 1)
+    return prior.logits(level, codes[: level + 1], conditioning).permute(0, 2, 3, 1)
 
 
 def network(prior: AutoregressivePrior, level: int = 0) -> nn.Module:

@@ -103,7 +103,7 @@ def test_a_mask_is_white_where_to_fill_in() -> None:
 
 
 def test_conditions_reach_the_model() -> None:
-    run("inpaint", "sections", "--keep", "belt", "--cond", "width_px=20")
+    run("inpaint", "sections", "--keep", "belt", "--condition", "width_px=20")
     with Image.open("inpainted/carcass/s0_carcass.png") as picture:
         assert picture.getextrema() == (0, 0), "a fifth is below the threshold everywhere"
 
@@ -115,9 +115,9 @@ def test_conditions_reach_the_model() -> None:
         (["sections"], DataError, "None of the 3 images can be used.*nothing to fill in"),
         (["sections/belt/s0_belt.png", "--keep", "belt,tread"], DataError, "does not hold tread"),
         (["sections", "--keep", ","], ConfigError, "--keep names no component"),
-        (["sections", "--keep", "belt", "--cond", "width"], ConfigError, "there is no '='"),
-        (["sections", "--keep", "belt", "--cond", "width_px=wide"], ConfigError, "'wide' is not a number"),
-        (["sections", "--keep", "belt", "--cond", "height=3"], ConfigError, "no condition 'height'"),
+        (["sections", "--keep", "belt", "--condition", "width"], ConfigError, "there is no '='"),
+        (["sections", "--keep", "belt", "--condition", "width_px=wide"], ConfigError, "'wide' is not a number"),
+        (["sections", "--keep", "belt", "--condition", "height=3"], ConfigError, "no condition 'height'"),
         (["sections", "--keep", "belt", "--device", "tpu"], ConfigError, "no device 'tpu'"),
         (["sections", "--keep", "belt", "--form", "tree"], ConfigError, "no form 'tree'"),
         (["nowhere.png", "--keep", "belt"], DataError, "nowhere.png does not exist"),
@@ -157,7 +157,7 @@ def test_answers_for_a_directory_told_how_to_draw() -> None:
         "observed+metadata",
         "--out",
         "out",
-        "--cond",
+        "--condition",
         "width_px=20",
         "--run",
         "moved",
@@ -195,8 +195,8 @@ def test_answers_for_a_directory_told_how_to_draw() -> None:
         (["--prior", "observed", "--temperature", "0"], "temperature is 0; it must be above 0"),
         (["--prior", "observed", "--top-p", "1.5"], r"top-p is 1.5; it must be in \(0, 1\]"),
         (["--prior", "metadata"], "never saw a part of one.*--condition observed"),
-        (["--prior", "observed", "--cond", "width_px=3"], "not trained with --condition metadata"),
-        (["--prior", "observed+metadata", "--cond", "width=3"], "no condition 'width'.*Did you mean 'width_px'"),
+        (["--prior", "observed", "--condition", "width_px=3"], "not trained with --condition metadata"),
+        (["--prior", "observed+metadata", "--condition", "width=3"], "no condition 'width'.*Did you mean 'width_px'"),
     ],
 )
 def test_what_a_prior_cannot_do_says_so_and_writes_nothing(arguments: list[str], message: str) -> None:

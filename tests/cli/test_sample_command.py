@@ -81,7 +81,7 @@ def test_without_conditions_as_typed(asked: list[Any]) -> None:
 
 def test_options_reach_the_prior(asked: list[Any]) -> None:
     how = ("--temperature", 0.7, "--top-k", 9, "--top-p", 0.9, "--guidance-scale", 2, "--seed", 3, "--method", "fixed-point")
-    told = ("--cond", "width_px=60", "--num-samples", 3, "--batch-size", 2, "--codes")
+    told = ("--condition", "width_px=60", "--num-samples", 3, "--batch-size", 2, "--codes")
     run("--run", "metadata", "--tokenizer", "moved", "--device", "cpu", *how, *told, "--out", "new")
     sampling = Sampling(0.7, 9, 0.9, 2.0, 3, "fixed-point")
     drawn = sampler("metadata").sample(3, {"width_px": 60}, sampling=sampling)
@@ -128,7 +128,7 @@ def test_a_sweep(asked: list[Any]) -> None:
 
 def test_a_condition_out_of_range_is_a_note(asked: list[Any]) -> None:
     with pytest.warns(UserWarning, match="width_px 120 is outside the range that the prior was trained with, 0 to 100"):
-        result = run("--run", "metadata", "--cond", "width_px=120", "-n", 1)
+        result = run("--run", "metadata", "--condition", "width_px=120", "-n", 1)
     assert result.exit_code == 0 and len(images()) == 1
 
 
@@ -148,13 +148,17 @@ def test_a_condition_out_of_range_is_a_note(asked: list[Any]) -> None:
         ("none", ["--mode", "both"], "no mode 'both'.*unconditional, conditional"),
         ("none", ["--mode", "conditional"], "not trained with --condition metadata.*train-prior"),
         ("observed", ["--mode", "conditional"], "draws new ones only without conditions"),
-        ("metadata", ["--mode", "unconditional", "--cond", "width_px=3"], "unconditional was asked for together with conditions"),
-        ("none", ["--cond", "width_px=3"], "not trained with --condition metadata"),
-        ("metadata", ["--cond", "width=3"], "no condition 'width'"),
+        (
+            "metadata",
+            ["--mode", "unconditional", "--condition", "width_px=3"],
+            "unconditional was asked for together with conditions",
+        ),
+        ("none", ["--condition", "width_px=3"], "not trained with --condition metadata"),
+        ("metadata", ["--condition", "width=3"], "no condition 'width'"),
         ("metadata", ["--class", "cat"], "not trained with --condition class"),
         ("class", ["--class", "cot"], "no class 'cot'. Did you mean 'cat'"),
         ("metadata", ["--sweep", "width=1:2:3"], "no condition 'width'"),
-        ("metadata", ["--sweep", "width_px=1:2:3", "--cond", "width_px=2"], "one value by --cond and many by --sweep"),
+        ("metadata", ["--sweep", "width_px=1:2:3", "--condition", "width_px=2"], "one value by --condition and many by --sweep"),
         ("metadata", ["--sweep", "width_px=1:2:3", "--num-samples", 0], "0 images were asked for"),
     ],
 )

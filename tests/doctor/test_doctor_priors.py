@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from painting import SHAPES, Blocks, sections
-from small_priors import SMALL, random_codes, small_prior, small_spec, something
+from small_priors import SMALL, random_codes, random_conditioning, small_prior, small_spec
 from vqkit.config import NamedOptions
 from vqkit.doctor import priors
 from vqkit.doctor.priors import Given
@@ -21,7 +21,7 @@ from vqkit.interfaces.priors import Sampling
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
 from vqkit.storage.checkpoints import Loaded
 
-TOLD = ("none", "metadata", "class", "observed")
+CONDITIONING_KINDS = ("none", "metadata", "class", "observed")
 
 
 class Around(AutoregressivePrior):
@@ -126,7 +126,7 @@ class Indifferent(Around):
 
 def sound(name: str = "pixelcnn", told: str = "metadata", shape: tuple[int, int] = (5, 3)) -> Given:
     spec = small_spec(told, shape)
-    return Given(small_prior(name, spec), random_codes(spec, 3), something(spec, 3))
+    return Given(small_prior(name, spec), random_codes(spec, 3), random_conditioning(spec, 3))
 
 
 def around(kind: type[Around], *arguments: Any, told: str = "metadata") -> Given:
@@ -134,7 +134,7 @@ def around(kind: type[Around], *arguments: Any, told: str = "metadata") -> Given
     return given._replace(prior=kind(given.prior, *arguments).eval())
 
 
-@pytest.mark.parametrize("told", TOLD)
+@pytest.mark.parametrize("told", CONDITIONING_KINDS)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_sound_prior_passes(name: str, told: str) -> None:
     given = sound(name, told)

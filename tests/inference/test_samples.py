@@ -146,7 +146,7 @@ def test_conditions_of_the_test_set_over_and_over(tmp_path: Path) -> None:
 def test_a_test_set_that_is_gone_is_explained(tmp_path: Path) -> None:
     ready = with_test_set(tmp_path / "sections")
     (tmp_path / "sections").rename(tmp_path / "elsewhere")
-    message = r"conditions of the test set cannot be had: \S+sections is not a directory\. Name what to draw with --cond"
+    message = r"conditions of the test set cannot be had: \S+sections is not a directory\. Name what to draw with --condition"
     with pytest.raises(DataError, match=message):
         known_of_test_set(ready, 5)
     with pytest.raises(DataError, match="does not name the data set"):

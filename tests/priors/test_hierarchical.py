@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from small_priors import LEVELS, SMALL, random_codes, same_codes, small_prior, small_spec, something
+from small_priors import LEVELS, SMALL, random_codes, random_conditioning, same_codes, small_prior, small_spec
 from vqkit.errors import ConfigError
 from vqkit.inference.conditioning import code_spec
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataSpec
@@ -34,9 +34,9 @@ def hierarchical(spec: CodeSpec, **options: Any) -> HierarchicalPixelCNN:
     return prior
 
 
-def all_logits(prior: AutoregressivePrior, codes: Codes, told: Conditioning) -> list[Tensor]:
+def all_logits(prior: AutoregressivePrior, codes: Codes, conditioning: Conditioning) -> list[Tensor]:
     with torch.no_grad():
-        return [prior.logits(level, codes[: level + 1], told) for level in range(len(codes))]
+        return [prior.logits(level, codes[: level + 1], conditioning) for level in range(len(codes))]
 
 
 def two_levels() -> tuple[VQVAE2, HierarchicalPixelCNN]:
@@ -51,13 +51,13 @@ def two_levels() -> tuple[VQVAE2, HierarchicalPixelCNN]:
 @pytest.mark.parametrize("kind", SPECS)
 def test_a_level_sees_all_coarser_codes_and_no_finer_one(kind: str) -> None:
     spec = SPECS[kind]
-    prior, codes, told = hierarchical(spec, layers=5), random_codes(spec, 1), something(spec, 1)
-    before = all_logits(prior, codes, told)
+    prior, codes, conditioning = hierarchical(spec, layers=5), random_codes(spec, 1), random_conditioning(spec, 1)
+    before = all_logits(prior, codes, conditioning)
     for changed, (height, width) in enumerate(spec.shapes):
         for position in range(height * width):
             other = codes[changed].flatten(1).clone()
             other[:, position] = (other[:, position] + 1) % spec.cardinalities[changed]
-            after = all_logits(prior, (*codes[:changed], other.view_as(codes[changed]), *codes[changed + 1 :]), told)
+            after = all_logits(prior, (*codes[:changed], other.view_as(codes[changed]), *codes[changed + 1 :]), conditioning)
             for level in range(len(codes)):
                 moved = (before[level] != after[level]).any(dim=1)[0]
                 if level < changed:
@@ -72,11 +72,11 @@ def test_a_level_sees_all_coarser_codes_and_no_finer_one(kind: str) -> None:
 
 
 def test_levels_of_one_grid_see_a_code_and_those_around_it_at_once() -> None:
-    prior, codes, told = hierarchical(SAME_GRID), random_codes(SAME_GRID, 1), something(SAME_GRID, 1)
-    before = prior.logits(1, codes, told)
+    prior, codes, conditioning = hierarchical(SAME_GRID), random_codes(SAME_GRID, 1), random_conditioning(SAME_GRID, 1)
+    before = prior.logits(1, codes, conditioning)
     last = codes[0].clone()
     last[0, -1, -1] = (last[0, -1, -1] + 1) % 20
-    moved = (prior.logits(1, (last, *codes[1:]), told) != before).any(dim=1)[0]
+    moved = (prior.logits(1, (last, *codes[1:]), conditioning) != before).any(dim=1)[0]
     assert bool(moved[-1].all())  # in raster order nothing comes after the last code: only the coarser level can tell of it
     assert bool(moved[-2].all())
 
@@ -104,25 +104,25 @@ def test_with_one_level_it_is_the_pixelcnn() -> None:
     spec = small_spec("metadata+observed")
     one, plain = hierarchical(spec), small_prior("pixelcnn", spec)
     one.networks[0].load_state_dict(plain.state_dict())
-    codes, told = random_codes(spec, 3), something(spec, 3)
-    assert torch.equal(one.logits(0, codes, told), plain.logits(0, codes, told))
-    assert same_codes(one.sample(3, told), plain.sample(3, told))
+    codes, conditioning = random_codes(spec, 3), random_conditioning(spec, 3)
+    assert torch.equal(one.logits(0, codes, conditioning), plain.logits(0, codes, conditioning))
+    assert same_codes(one.sample(3, conditioning), plain.sample(3, conditioning))
     assert len(one.coarser) == 0
 
 
 def test_each_level_is_told_what_is_seen_on_its_own_grid_alone() -> None:
     spec = small_spec("observed", levels=2)
-    prior, codes, told = hierarchical(spec), random_codes(spec, 2), something(spec, 2)
-    before = all_logits(prior, codes, told)
+    prior, codes, conditioning = hierarchical(spec), random_codes(spec, 2), random_conditioning(spec, 2)
+    before = all_logits(prior, codes, conditioning)
     for changed in range(2):
-        maps = [each + (1 if level == changed else 0) for level, each in enumerate(told.observed)]
-        after = all_logits(prior, codes, told._replace(observed=tuple(maps)))
+        maps = [each + (1 if level == changed else 0) for level, each in enumerate(conditioning.observed)]
+        after = all_logits(prior, codes, conditioning._replace(observed=tuple(maps)))
         assert [torch.equal(*logits) for logits in zip(before, after, strict=True)] == [level != changed for level in range(2)]
 
 
 def test_the_null_condition_leaves_the_coarser_codes_in_sight() -> None:
     spec = small_spec("class", levels=2)
-    prior, nothing = hierarchical(spec), Conditioning.nothing(2, spec)
+    prior, nothing = hierarchical(spec), Conditioning.unconditional(2, spec)
     (top, bottom), (other, _) = random_codes(spec, 2), random_codes(spec, 2, seed=1)
     difference = (prior.logits(1, (top, bottom), nothing) - prior.logits(1, (other, bottom), nothing)).abs().amax(dim=1)
     assert bool((difference > 1e-4).all())
@@ -131,15 +131,15 @@ def test_the_null_condition_leaves_the_coarser_codes_in_sight() -> None:
 @pytest.mark.parametrize("trained", [("top",), ("bottom",), ("bottom", "top")])
 def test_only_the_trained_levels_learn(trained: tuple[str, ...]) -> None:
     spec = small_spec("class", levels=2)
-    prior, codes, told = hierarchical(spec), random_codes(spec, 4), something(spec, 4)
+    prior, codes, conditioning = hierarchical(spec), random_codes(spec, 4), random_conditioning(spec, 4)
     assert prior.trained_levels == ("top", "bottom")
-    everything = prior.loss_function(*codes, conditioning=told)
+    everything = prior.loss_function(*codes, conditioning=conditioning)
     prior.trained_levels = trained
-    losses = prior.loss_function(*codes, conditioning=told)
+    losses = prior.loss_function(*codes, conditioning=conditioning)
     assert set(losses) == {"total_loss", *trained}
     for name in trained:
         torch.testing.assert_close(losses[name], everything[name])
-    nll = [level for level, name in zip(prior.nll(codes, told), spec.level_names, strict=True) if name in trained]
+    nll = [level for level, name in zip(prior.nll(codes, conditioning), spec.level_names, strict=True) if name in trained]
     torch.testing.assert_close(losses["total_loss"], torch.cat([level.flatten() for level in nll]).mean())
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     optimizer = torch.optim.AdamW(prior.parameters(), 1e-2, weight_decay=0.1)
@@ -195,7 +195,7 @@ def test_each_level_has_its_temperature() -> None:
     top, bottom = prior.sample(8, sampling=Sampling(temperature=(1.0, 0.005)))
     assert torch.equal(top, usual[0])
     assert not torch.equal(bottom, usual[1])
-    likely = prior.logits(1, (top, bottom), Conditioning.nothing(8, prior.spec)).argmax(dim=1)
+    likely = prior.logits(1, (top, bottom), Conditioning.unconditional(8, prior.spec)).argmax(dim=1)
     assert float((likely == bottom).float().mean()) > 0.95
     with pytest.raises(ConfigError, match=r"3 temperatures were given for the levels of codes top, bottom\."):
         prior.sample(2, sampling=Sampling(temperature=(1.0, 1.0, 1.0)))

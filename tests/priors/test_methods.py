@@ -11,20 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from small_priors import (
+    CONDITIONING_KINDS,
     LEVELS,
     METHODS,
     SMALL,
-    TOLD,
     VARIANTS,
     Rows,
     full_logits,
     network,
     noise_on_grid,
     random_codes,
+    random_conditioning,
     same_codes,
     small_prior,
     small_spec,
-    something,
 )
 from vqkit.interfaces import Codes, Conditioning
 from vqkit.interfaces.priors import Sampling, SamplingMethod
@@ -35,9 +35,9 @@ GRIDS = ((16, 8), (16, 16), (32, 32))
 
 
 @torch.no_grad()
-def stepped_logits(prior: AutoregressivePrior, codes: Codes, told: Conditioning, level: int) -> Tensor:
+def stepped_logits(prior: AutoregressivePrior, codes: Codes, conditioning: Conditioning, level: int) -> Tensor:
     """The cached logits [B, h, w, K] at every position of a level of given codes."""
-    stepper, flat = prior.stepper(level, codes[:level], told), codes[level].flatten(1)
+    stepper, flat = prior.stepper(level, codes[:level], conditioning), codes[level].flatten(1)
     steps = [stepper.step(flat[:, position - 1] if position else None) for position in range(flat.shape[1])]
     return torch.stack(steps, dim=1).unflatten(1, codes[level].shape[1:])
 
@@ -46,32 +46,32 @@ def stepped_logits(prior: AutoregressivePrior, codes: Codes, told: Conditioning,
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_cached_logits_are_those_of_a_full_pass(name: str, options: dict[str, Any], shape: tuple[int, int]) -> None:
     spec = small_spec("metadata+observed", shape, codes=32, levels=LEVELS[name])
-    prior, told, codes = small_prior(name, spec, **options), something(spec, 2), random_codes(spec, 2)
+    prior, conditioning, codes = small_prior(name, spec, **options), random_conditioning(spec, 2), random_codes(spec, 2)
     for level in range(LEVELS[name]):
-        expected = full_logits(prior, codes, told, level)
+        expected = full_logits(prior, codes, conditioning, level)
         assert float(expected.std(dim=3).min()) > 0.05  # the logits differ, so that being close means something
-        torch.testing.assert_close(stepped_logits(prior, codes, told, level), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(stepped_logits(prior, codes, conditioning, level), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("told", TOLD)
+@pytest.mark.parametrize("kind", CONDITIONING_KINDS)
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_cached_logits_know_every_condition(name: str, options: dict[str, Any], told: str) -> None:
-    spec = small_spec(told, levels=LEVELS[name])
-    prior, given, codes = small_prior(name, spec, **options), something(spec, 4), random_codes(spec, 4)
-    given = given._replace(dropped=torch.tensor([True, False, False, True]))
+def test_cached_logits_know_every_condition(name: str, options: dict[str, Any], kind: str) -> None:
+    spec = small_spec(kind, levels=LEVELS[name])
+    prior, conditioning, codes = small_prior(name, spec, **options), random_conditioning(spec, 4), random_codes(spec, 4)
+    conditioning = conditioning._replace(dropped=torch.tensor([True, False, False, True]))
     for level in range(LEVELS[name]):
-        expected = full_logits(prior, codes, given, level)
-        torch.testing.assert_close(stepped_logits(prior, codes, given, level), expected, rtol=0, atol=1e-5)
+        expected = full_logits(prior, codes, conditioning, level)
+        torch.testing.assert_close(stepped_logits(prior, codes, conditioning, level), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
-@pytest.mark.parametrize("told", TOLD)
+@pytest.mark.parametrize("kind", CONDITIONING_KINDS)
 @pytest.mark.parametrize("name", SMALL)
-def test_every_method_draws_the_same_codes(name: str, told: str, guidance: float) -> None:
-    spec = small_spec(told, levels=LEVELS[name])
-    prior, given = small_prior(name, spec), something(spec, 5)
+def test_every_method_draws_the_same_codes(name: str, kind: str, guidance: float) -> None:
+    spec = small_spec(kind, levels=LEVELS[name])
+    prior, conditioning = small_prior(name, spec), random_conditioning(spec, 5)
     sampling = Sampling(temperature=0.9, top_k=15, top_p=0.9, guidance_scale=guidance, seed=3)
-    cached, fixed_point, naive = (prior.sample(5, given, replace(sampling, method=method)) for method in METHODS)
+    cached, fixed_point, naive = (prior.sample(5, conditioning, replace(sampling, method=method)) for method in METHODS)
     assert same_codes(cached, naive)
     assert same_codes(fixed_point, naive)
 
@@ -80,26 +80,26 @@ def test_every_method_draws_the_same_codes(name: str, told: str, guidance: float
 @pytest.mark.parametrize("name", SMALL)
 def test_every_method_draws_the_same_codes_on_real_grids(name: str, shape: tuple[int, int]) -> None:
     spec, sampling = small_spec("class", shape, codes=32, levels=LEVELS[name]), Sampling(seed=5)
-    prior, told = small_prior(name, spec), something(spec, 2)
-    codes = prior.sample(2, told, sampling)
-    assert same_codes(codes, prior.sample(2, told, replace(sampling, method="fixed-point")))
+    prior, conditioning = small_prior(name, spec), random_conditioning(spec, 2)
+    codes = prior.sample(2, conditioning, sampling)
+    assert same_codes(codes, prior.sample(2, conditioning, replace(sampling, method="fixed-point")))
     # By induction over positions, what a full pass over it chooses again is the naive sample: no need for a pass a position.
     for level, drawn in enumerate(codes):
         noise = noise_on_grid(spec, 2, sampling, level)
-        assert torch.equal(drawn, choose(full_logits(prior, codes, told, level), noise, sampling))
+        assert torch.equal(drawn, choose(full_logits(prior, codes, conditioning, level), noise, sampling))
     if shape == GRIDS[0]:
-        assert same_codes(codes, prior.sample(2, told, replace(sampling, method="naive")))
+        assert same_codes(codes, prior.sample(2, conditioning, replace(sampling, method="naive")))
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SMALL)
 def test_the_batch_size_changes_nothing(name: str, method: SamplingMethod) -> None:
     spec = small_spec("metadata", levels=LEVELS[name])
-    prior, told = small_prior(name, spec), something(spec, 7)
+    prior, conditioning = small_prior(name, spec), random_conditioning(spec, 7)
     sampling = Sampling(method=method, guidance_scale=2.0)
-    whole = prior.sample(7, told, sampling)
+    whole = prior.sample(7, conditioning, sampling)
     parts = [
-        prior.sample(len(rows), told.map(lambda tensor, rows=rows: tensor[rows]), sampling, first=rows[0])
+        prior.sample(len(rows), conditioning.map(lambda tensor, rows=rows: tensor[rows]), sampling, first=rows[0])
         for rows in ([0, 1, 2], [3], [4, 5, 6])
     ]
     assert same_codes(whole, tuple(torch.cat(level) for level in zip(*parts, strict=True)))
@@ -134,9 +134,9 @@ def test_dropout_stays_out_of_sampling_and_training_goes_on(name: str) -> None:
     prior.train()
     assert same_codes(prior.sample(3), expected)
     assert prior.training
-    codes, told = random_codes(prior.spec, 3), Conditioning.nothing(3, prior.spec)
+    codes, conditioning = random_codes(prior.spec, 3), Conditioning.unconditional(3, prior.spec)
     for level in range(LEVELS[name]):  # dropout was really there
-        assert not torch.equal(prior.logits(level, codes, told), prior.logits(level, codes, told))
+        assert not torch.equal(prior.logits(level, codes, conditioning), prior.logits(level, codes, conditioning))
 
 
 @pytest.mark.parametrize("name", SMALL)

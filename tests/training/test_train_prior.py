@@ -50,7 +50,7 @@ def test_a_run_leaves_what_it_should(tiny_run: Path, tiny_prior_run: Path) -> No
     assert config["data"]["num_train"] == 96  # the tokenizer's
     assert config["tokenizer"]["digest"] == load_model(tiny_run).digest
     images = {path.name for path in (tiny_prior_run / "images").iterdir()}
-    assert {"epoch_0001_samples.png", "epoch_0001_told.png", "epoch_0004_samples.png"} <= images
+    assert {"epoch_0001_samples.png", "epoch_0001_conditional.png", "epoch_0004_samples.png"} <= images
     row = next(row for row in rows(tiny_prior_run) if "val/nll" in row)
     assert row["val/bits_per_image"] == pytest.approx(row["val/nll"] * 128 / math.log(2), rel=1e-4)
     assert row["val/uniform_nats"] == pytest.approx(math.log(32), rel=1e-4)
@@ -215,13 +215,13 @@ def test_an_overfitting_prior_is_told_of_once(tiny_run: Path, tmp_path: Path) ->
 def test_what_is_hidden_from_a_completing_prior_changes_with_the_step(tiny_run: Path, tmp_path: Path) -> None:
     trainer = Trainer.from_config(config(tiny_run, "observed"), tmp_path / "run", resume=False)
     shown: list[torch.Tensor] = []
-    told = trainer.task._told  # type: ignore[attr-defined]
+    conditioning = trainer.task._conditioning  # type: ignore[attr-defined]
 
     def spy(batch: Any, observed: torch.Tensor) -> Any:
         shown.append(observed)
-        return told(batch, observed)
+        return conditioning(batch, observed)
 
-    trainer.task._told = spy  # type: ignore[attr-defined]
+    trainer.task._conditioning = spy  # type: ignore[attr-defined]
     trainer.fit()
     training = shown[:6]
     assert not torch.equal(training[0], training[1])

@@ -1,4 +1,4 @@
-"""`--cond NAME=VALUE`, shared by the commands that take conditions."""
+"""`--condition NAME=VALUE`, shared by the commands that take conditions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vqkit.errors import ConfigError
 
 ConditionOption = Annotated[
     list[str] | None,
-    typer.Option("--cond", "-c", metavar="NAME=VALUE", help="A known condition, such as width_px=58. May be repeated."),
+    typer.Option("--condition", "-c", metavar="NAME=VALUE", help="A known condition, such as width_px=58. May be repeated."),
 ]
 
 
@@ -23,7 +23,9 @@ def parse_conditions(assignments: list[str] | None) -> dict[str, float]:
             values[name.strip()] = float(text)
         except ValueError:
             what = f"'{text}' is not a number" if separator else "there is no '='"
-            raise ConfigError(f"'--cond {assignment}' cannot be read: {what}.", "Write for example --cond width_px=58.") from None
+            raise ConfigError(
+                f"'--condition {assignment}' cannot be read: {what}.", "Write for example --condition width_px=58."
+            ) from None
     return values
 
 

@@ -70,8 +70,8 @@ def sample(
 ) -> None:
     """Draw new images from a prior, or from a model with a prior of its own, such as a VAE.
 
-    A prior that was trained with conditions or classes is told those of --cond, --class and --sweep, or else those of the images of
-    the test set, one after the other.
+    A prior trained with conditions or classes is given those of --condition, --class and --sweep, or else those of the images
+    of the test set, one after the other.
     """
     values, swept = parse_conditions(conditions), parse_sweep(sweep)
     _check(mode, values, label, swept)
@@ -126,7 +126,7 @@ def _blocks(sampler: AnySampler, mode: str | None, values: dict[str, float], lab
 
     if values or label is not None:
         return plain_blocks(count, values, label)
-    trained = sampler.told
+    trained = sampler.code_spec
     if mode is None:
         mode = "conditional" if (trained.conditions or trained.classes) and not trained.observed_channels else "unconditional"
     if mode == "unconditional":
@@ -165,4 +165,4 @@ def _check(mode: str | None, values: dict[str, float], label: str | None, sweep:
     if mode == "unconditional" and (values or label is not None or sweep is not None):
         raise ConfigError("--mode unconditional was asked for together with conditions.", "Leave out the mode or the conditions.")
     if sweep is not None and sweep[0] in values:
-        raise ConfigError(f"{sweep[0]} has one value by --cond and many by --sweep.", "Leave out one of them.")
+        raise ConfigError(f"{sweep[0]} has one value by --condition and many by --sweep.", "Leave out one of them.")

@@ -144,7 +144,7 @@ def guidance(given: Given) -> Verdict:
         return skipped("the prior is told nothing")
     count = len(given.codes[0])
     untold = given.told._replace(dropped=torch.ones_like(given.told.dropped))
-    nothing = Conditioning.nothing(count, given.prior.spec, given.codes[0].device)
+    nothing = Conditioning.unconditional(count, given.prior.spec, given.codes[0].device)
     effect = 0.0
     for level in range(len(given.codes)):
         known, dropped, none = (_logits(given, level, given.codes, each) for each in (given.told, untold, nothing))

@@ -126,7 +126,7 @@ def tell(sampler: Sampler, case: ConditioningCase, first: int, batch: Batch) -> 
     spec, images = sampler.prior.spec, batch.images
     if case.scenario is None:
         if not case.conditions:
-            return Conditioning.nothing(len(images), spec, images.device)
+            return Conditioning.unconditional(len(images), spec, images.device)
         told = conditioning_for(spec, batch.conditions, batch.labels)
         return told._replace(dropped=told.values.isnan().all(dim=1) & (told.labels < 0))
     count, components, height, width = images.shape

@@ -44,8 +44,8 @@ def code_spec(tokenizer: Tokenizer, kinds: Sequence[str]) -> CodeSpec:
 
 def condition_kinds(spec: CodeSpec) -> tuple[str, ...]:
     """What a prior is told, by the names of `KINDS`."""
-    told = zip(KINDS, (spec.conditions, spec.classes, spec.observed_channels), strict=True)
-    return tuple(kind for kind, has in told if has)
+    present = zip(KINDS, (spec.conditions, spec.classes, spec.observed_channels), strict=True)
+    return tuple(kind for kind, has in present if has)
 
 
 def observed_maps(tokenizer: Tokenizer, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:

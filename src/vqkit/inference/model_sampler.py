@@ -58,7 +58,7 @@ def load_model_sampler(run: str | Path | None = None, device: str = "auto") -> M
 class ModelSampler:
     """A model with a prior of its own, in evaluation mode; `path`, `digest` and `data` are those of its file.
 
-    `spec` describes the images; `told`: the conditions that a sample may be told, all those of the model.
+    `spec` describes the images; `code_spec`: the conditions that a sample can be given, all those of the model.
     """
 
     def __init__(self, model: GenerativeAutoencoder, loaded: Loaded) -> None:
@@ -67,7 +67,7 @@ class ModelSampler:
         self.digest = loaded.digest
         self.data: NamedOptions | None = loaded.data
         self.spec: DataSpec = model.spec
-        self.told = CodeSpec((), (), (), conditions=model.spec.conditions)
+        self.code_spec = CodeSpec((), (), (), conditions=model.spec.conditions)
 
     def sample(
         self,
@@ -110,7 +110,7 @@ class ModelSampler:
         """Raise `ConfigError` unless the model knows conditions."""
         if not self.spec.conditions:
             raise ConfigError(
-                f"The model {self.path} was trained on data without conditions and cannot be told any.", "Leave out --cond."
+                f"The model {self.path} was trained on data without conditions and cannot be told any.", "Leave out --condition."
             )
 
     def origin(self, sampling: Sampling) -> dict[str, Any]:

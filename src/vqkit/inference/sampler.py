@@ -4,7 +4,7 @@
     images = sampler.sample(16, {"width_px": 58}, sampling=Sampling(guidance_scale=2)).images
     completions = sampler.complete(images, observed, 8)
 
-A sample is a function of the seed, its number and what the prior is told: not of the size of a batch, nor of the method of drawing.
+A sample is a function of the seed, its number and its conditioning; it does not depend on the batch size or the sampling method.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class Sampler:
         self.device = pipeline.device
 
     @property
-    def told(self) -> CodeSpec:
-        """What the prior models and may be told."""
+    def code_spec(self) -> CodeSpec:
+        """The codes that the prior models and the conditioning that it takes."""
         return self.prior.spec
 
     def origin(self, sampling: Sampling) -> dict[str, Any]:
@@ -157,10 +157,10 @@ class Sampler:
         rows = self._rows(conditions, num_samples)
         classes = self._classes(labels, num_samples)
         unknown = rows.isnan().all(dim=1) & (classes < 0)
-        told = Conditioning.nothing(num_samples, self.prior.spec)
+        conditioning = Conditioning.unconditional(num_samples, self.prior.spec)
         if not bool(unknown.all()):
-            told = conditioning_for(self.prior.spec, rows, classes)._replace(dropped=unknown)
-        codes = self._draw(told, 1, first, sampling, batch_size, advance)
+            conditioning = conditioning_for(self.prior.spec, rows, classes)._replace(dropped=unknown)
+        codes = self._draw(conditioning, 1, first, sampling, batch_size, advance)
         expected = self._decode(codes, rows)
         blank = torch.zeros(expected.shape, dtype=torch.uint8)
         return Samples(codes, expected, settle(expected, blank, blank.bool(), self.spec), rows, classes)
@@ -191,9 +191,9 @@ class Sampler:
             raise DataError(f"The images are {images.dtype}; uint8 is expected.", "Give whole numbers from 0 to 255.")
         observed = as_observed(observed, images.shape).expand(images.shape)
         rows = self._rows(conditions, len(images))
-        told = self._told_by(images, observed, rows)
-        codes = self._draw(told, num_samples, first * num_samples, sampling, batch_size, advance)
-        nll = self._nll(codes, told, num_samples, sampling, batch_size)
+        conditioning = self._conditioning_of(images, observed, rows)
+        codes = self._draw(conditioning, num_samples, first * num_samples, sampling, batch_size, advance)
+        nll = self._nll(codes, conditioning, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
         given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
         return _ranked(settle(expected, given, known, self.spec), nll, codes, observed)
@@ -250,8 +250,8 @@ class Sampler:
             f"Train one with: vqkit train-prior --tokenizer {self.pipeline.path} --condition {kinds}",
         )
 
-    def _told_by(self, images: Tensor, observed: Tensor, rows: Tensor) -> Conditioning:
-        """What the prior is told by partly seen images, on the CPU."""
+    def _conditioning_of(self, images: Tensor, observed: Tensor, rows: Tensor) -> Conditioning:
+        """The conditioning on partly seen images, on the CPU."""
         parts = []
         for part in torch.split(torch.arange(len(images)), BATCH_SIZE):
             floats = images[part].to(self.device, torch.float32) / 255
@@ -261,38 +261,45 @@ class Sampler:
         return conditioning_for(self.prior.spec, rows, torch.full((len(rows),), -1), maps)
 
     def _draw(
-        self, told: Conditioning, each: int, first: int, sampling: Sampling, batch_size: int | None, advance: Advance | None
+        self,
+        conditioning: Conditioning,
+        each: int,
+        first: int,
+        sampling: Sampling,
+        batch_size: int | None,
+        advance: Advance | None,
     ) -> Codes:
-        """`each` samples for every row of `told`, numbered from `first`: codes int64 [rows * each, h, w] of each level, on the CPU.
+        """`each` samples for every row of `conditioning`: codes int64 [rows * each, h, w] of each level, on the CPU.
 
-        Samples of one row have consecutive numbers.
+        Samples are numbered from `first`; those of one row have consecutive numbers.
         """
 
         def draw(start: int, stop: int) -> Codes:
             with _shares(advance, stop - start) as report:
-                codes = self.prior.sample(stop - start, self._repeated(told, each, start, stop), sampling, first + start, report)
+                given = self._repeated(conditioning, each, start, stop)
+                codes = self.prior.sample(stop - start, given, sampling, first + start, report)
             return tuple(level.cpu() for level in codes)
 
         size = batch_size or self._fitting(sampling)
-        parts = map_batches(len(told.labels) * each, size, draw, smaller=batch_size is None)
+        parts = map_batches(len(conditioning.labels) * each, size, draw, smaller=batch_size is None)
         return tuple(torch.cat(level) for level in zip(*parts, strict=True))
 
-    def _nll(self, codes: Codes, told: Conditioning, each: int, sampling: Sampling, batch_size: int | None) -> Tensor:
+    def _nll(self, codes: Codes, conditioning: Conditioning, each: int, sampling: Sampling, batch_size: int | None) -> Tensor:
         """Negative log-likelihood float32 [rows * each] of codes drawn by `_draw`, over all levels and positions, on the CPU."""
 
         def measure(start: int, stop: int) -> Tensor:
             given = tuple(level[start:stop].to(self.device) for level in codes)
             with torch.inference_mode():
-                levels = self.prior.nll(given, self._repeated(told, each, start, stop))
+                levels = self.prior.nll(given, self._repeated(conditioning, each, start, stop))
             return torch.stack([level.flatten(1).sum(dim=1) for level in levels]).sum(dim=0).cpu().clone()
 
         size = batch_size or self._fitting(sampling)
         return torch.cat(map_batches(len(codes[0]), size, measure, smaller=batch_size is None))
 
-    def _repeated(self, told: Conditioning, each: int, start: int, stop: int) -> Conditioning:
-        """Rows `start` to `stop` of `told` with every row `each` times, on the device."""
+    def _repeated(self, conditioning: Conditioning, each: int, start: int, stop: int) -> Conditioning:
+        """Rows `start` to `stop` of `conditioning` with every row `each` times, on the device."""
         rows = torch.arange(start, stop) // each
-        return told.map(lambda tensor: tensor[rows].to(self.device))
+        return conditioning.map(lambda tensor: tensor[rows].to(self.device))
 
     def _fitting(self, sampling: Sampling) -> int:
         """Samples that memory allows at once."""

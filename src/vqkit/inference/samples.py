@@ -72,9 +72,9 @@ def plain_blocks(count: int, conditions: Mapping[str, float | Tensor], labels: T
     blocks = []
     for start in range(0, count, _BLOCK):
         part = slice(start, min(count, start + _BLOCK))
-        told = {name: value[part].tolist() if isinstance(value, Tensor) else value for name, value in conditions.items()}
+        named = {name: value[part].tolist() if isinstance(value, Tensor) else value for name, value in conditions.items()}
         names = tuple(f"sample_{number:05d}" for number in range(part.start, part.stop))
-        blocks.append(Block(names, start, told, labels[part].tolist() if isinstance(labels, Tensor) else labels))
+        blocks.append(Block(names, start, named, labels[part].tolist() if isinstance(labels, Tensor) else labels))
     return blocks
 
 
@@ -91,7 +91,7 @@ def known_of_test_set(sampler: AnySampler, count: int) -> tuple[dict[str, float 
 
     Only what the prior was trained with. Raises `DataError` when the data set is not there.
     """
-    trained = sampler.told
+    trained = sampler.code_spec
     try:
         if sampler.data is None:
             raise DataError(f"The prior {sampler.path} does not name the data set that it was trained on.", "")
@@ -99,7 +99,7 @@ def known_of_test_set(sampler: AnySampler, count: int) -> tuple[dict[str, float 
     except DataError as error:
         raise DataError(
             f"The conditions of the test set cannot be had: {error.message}",
-            "Name what to draw with --cond or --class, or use --mode unconditional.",
+            "Name what to draw with --condition or --class, or use --mode unconditional.",
         ) from None
     batch = align_conditions(split.batch(shuffled_indices(len(split), count)), split.spec, sampler.spec)
     columns = zip(sampler.spec.condition_names, batch.conditions.T, strict=True)
@@ -141,9 +141,10 @@ def write_record(sampler: AnySampler, drawn: Sequence[Drawn], sampling: Sampling
     content = {**sampler.origin(sampling), "images": images}
     write_text(out / "samples.json", json.dumps(content, indent=1) + "\n")
     if len(spec.components) > 1 and not spec.is_colour:
-        told = not bool(rows.isnan().all())
+        conditional = not bool(rows.isnan().all())
         with write_atomically(out / IMAGES / TABLE) as temporary:
-            write_table(temporary, names, "test", spec.condition_names if told else (), rows if told else rows[:, :0])
+            given = (spec.condition_names, rows) if conditional else ((), rows[:, :0])
+            write_table(temporary, names, "test", *given)
 
 
 def write_all_codes(sampler: Sampler, drawn: Sequence[Drawn], path: Path) -> None:
@@ -151,19 +152,20 @@ def write_all_codes(sampler: Sampler, drawn: Sequence[Drawn], path: Path) -> Non
     codes = tuple(torch.cat(level) for level in zip(*(part.codes for part in drawn), strict=True))
     names = tuple(name for part in drawn for name in part.block.names)
     labels, rows = torch.cat([part.labels for part in drawn]), torch.cat([part.conditions for part in drawn])
-    content = CodesFile(codes, names, labels, rows, sampler.pipeline.digest, sampler.told.classes)
+    content = CodesFile(codes, names, labels, rows, sampler.pipeline.digest, sampler.code_spec.classes)
     write_codes(path, content, sampler.pipeline.tokenizer)
 
 
 def plain_grid(sampler: AnySampler, drawn: Sequence[Drawn], columns: int) -> Image.Image:
     """The first images in rows of `columns`, each with what the prior was told above it."""
-    spec = sampler.told
+    spec = sampler.code_spec
     pictures = torch.cat([part.pictures for part in drawn])[:MOST_SHOWN]
     captions = [_caption(part, row, sampler) for part in drawn for row in range(len(part.pictures))]
     names = ", ".join([*(["class"] if spec.classes else []), *(condition.name for condition in spec.conditions)])
     rows = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
-    told = any(captions)
-    return _stacked([rows_figure([(names if told else "", pictures[row])], titles=captions[row] if told else ()) for row in rows])
+    captioned = any(captions)
+    sheets = [rows_figure([(names if captioned else "", pictures[row])], titles=captions[row] if captioned else ()) for row in rows]
+    return _stacked(sheets)
 
 
 def sweep_grid(drawn: Sequence[Drawn], sweep: Sweep) -> Image.Image:
@@ -191,7 +193,7 @@ def _described(part: Drawn, row: int, sampler: AnySampler) -> dict[str, Any]:
         "name": part.block.names[row],
         "number": part.block.first + row,
         "conditions": {name: value for name, value in values if not math.isnan(value)},
-        "class": None if label < 0 else sampler.told.classes[label],
+        "class": None if label < 0 else sampler.code_spec.classes[label],
     }
 
 

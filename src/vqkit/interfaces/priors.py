@@ -127,7 +127,7 @@ class Conditioning(NamedTuple):
     dropped: Tensor
 
     @classmethod
-    def nothing(cls, count: int, spec: CodeSpec, device: torch.device | None = None) -> Conditioning:
+    def unconditional(cls, count: int, spec: CodeSpec, device: torch.device | None = None) -> Conditioning:
         """The null condition for `count` images."""
         maps = zip(spec.observed_channels, spec.shapes, strict=False)
         return cls(
@@ -209,7 +209,7 @@ class Prior(nn.Module, ABC):
 
     def loss_function(self, *codes: Tensor, conditioning: Conditioning | None = None) -> dict[str, Tensor]:
         """`total_loss`, the mean negative log-likelihood of a code in nats, and the same for each level by its name."""
-        given = conditioning or Conditioning.nothing(len(codes[0]), self.spec, codes[0].device)
+        given = conditioning or Conditioning.unconditional(len(codes[0]), self.spec, codes[0].device)
         levels = self(codes, given)
         losses = {name: level.mean() for name, level in zip(self.spec.level_names, levels, strict=True)}
         return {"total_loss": torch.cat([level.flatten() for level in levels]).mean(), **losses}

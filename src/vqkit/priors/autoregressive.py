@@ -73,10 +73,10 @@ class AutoregressivePrior(Prior):
     ) -> Codes:
         """See `Prior.sample`. Always float32, so that caches and full passes agree."""
         device = next(self.parameters()).device
-        told = conditioning or Conditioning.nothing(batch_size, self.spec, device)
-        if len(told.dropped) != batch_size:
+        given = conditioning or Conditioning.unconditional(batch_size, self.spec, device)
+        if len(given.dropped) != batch_size:
             raise ConfigError(
-                f"{batch_size} samples were asked for, but the conditioning is of {len(told.dropped)}.",
+                f"{batch_size} samples were asked for, but the conditioning is of {len(given.dropped)}.",
                 "Give a row for each sample.",
             )
         positions = [height * width for height, width in self.spec.shapes]
@@ -92,7 +92,7 @@ class AutoregressivePrior(Prior):
         with torch.inference_mode(), _evaluating(self), torch.autocast(device.type, enabled=False), threads:
             for level, count in enumerate(positions):
                 noise = gumbel_noise(sampling.seed, level, first, batch_size, count, self.spec.cardinalities[level])
-                drawn = (*drawn, draw_level(self, level, drawn, told, noise.to(device), each[level], passed))
+                drawn = (*drawn, draw_level(self, level, drawn, given, noise.to(device), each[level], passed))
         return tuple(level.clone() for level in drawn)
 
 
@@ -108,8 +108,8 @@ def draw_level(
     """Codes int64 [B, h, w] of one level with Gumbel noise [B, h * w, K]; `advance` is told of positions as they are done."""
     guided = sampling.guidance_scale != 1 and not bool(conditioning.dropped.all())
     if guided:  # the conditional and the unconditional pass as one batch
-        nothing = conditioning._replace(dropped=torch.ones_like(conditioning.dropped))
-        conditioning = join(conditioning, nothing)
+        unconditional = conditioning._replace(dropped=torch.ones_like(conditioning.dropped))
+        conditioning = join(conditioning, unconditional)
         coarser = tuple(torch.cat([indices, indices]) for indices in coarser)
 
     def decide(logits: Tensor, at: slice | int) -> Tensor:

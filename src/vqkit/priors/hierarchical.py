@@ -126,19 +126,21 @@ class HierarchicalPixelCNN(AutoregressivePrior):
 
     def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
         """See `AutoregressivePrior.logits`."""
-        return self.networks[level].network(codes[level], self.told(level, codes[:level], conditioning))
+        return self.networks[level].network(codes[level], self.condition_features(level, codes[:level], conditioning))
 
     def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
         """See `AutoregressivePrior.stepper`."""
-        return PixelCNNStepper(self.networks[level], self.told(level, coarser, conditioning), len(conditioning.dropped))
+        return PixelCNNStepper(
+            self.networks[level], self.condition_features(level, coarser, conditioning), len(conditioning.dropped)
+        )
 
-    def told(self, level: int, coarser: Codes, conditioning: Conditioning) -> Tensor | None:
-        """What a level is told by conditions and coarser codes, [B, C, 1, 1] or [B, C, h, w]; None where there are neither."""
-        told = self.networks[level].told(conditioning._replace(observed=conditioning.observed[level : level + 1]))
+    def condition_features(self, level: int, coarser: Codes, conditioning: Conditioning) -> Tensor | None:
+        """Features of a level's conditioning and coarser codes, [B, C, 1, 1] or [B, C, h, w]; None if it has neither."""
+        own = self.networks[level].condition_features(conditioning._replace(observed=conditioning.observed[level : level + 1]))
         if not level:
-            return told
-        features: Tensor = self.coarser[level - 1](coarser)
-        return features if told is None else told + features
+            return own
+        coarser_features: Tensor = self.coarser[level - 1](coarser)
+        return coarser_features if own is None else own + coarser_features
 
     def freeze_other_levels(self, names: tuple[str, ...]) -> None:
         """See `Prior.freeze_other_levels`."""
@@ -149,7 +151,7 @@ class HierarchicalPixelCNN(AutoregressivePrior):
 
     def loss_function(self, *codes: Tensor, conditioning: Conditioning | None = None) -> dict[str, Tensor]:
         """See `Prior.loss_function`; of the `trained_levels` alone. Give the codes of all levels, the coarsest first."""
-        given = conditioning or Conditioning.nothing(len(codes[0]), self.spec, codes[0].device)
+        given = conditioning or Conditioning.unconditional(len(codes[0]), self.spec, codes[0].device)
         learned = [level for level, name in enumerate(self.spec.level_names) if name in self.trained_levels]
         levels = {self.spec.level_names[level]: self.level_nll(level, codes, given) for level in learned}
         total = torch.cat([nll.flatten() for nll in levels.values()]).mean()

@@ -95,12 +95,12 @@ class GatedLayer(nn.Module):
         self.out = nn.Conv2d(channels, channels, 1)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, below: Stacks, told: Tensor | None) -> Stacks:
-        """`below` [B, inputs, h, w]; `told` [B, E, 1, 1] or [B, E, h, w]: what the conditions come to, None without any."""
+    def forward(self, below: Stacks, condition_features: Tensor | None) -> Stacks:
+        """`below` [B, inputs, h, w]; `condition_features` [B, E, 1, 1] or [B, E, h, w], or None."""
         reach, ahead = self.reach, -1 if self.first else 0
         vertical = self.vertical(F.pad(below.vertical, (reach, reach, reach, ahead)))
-        if self.condition is not None and told is not None:
-            vertical = vertical + self.condition(told)
+        if self.condition is not None and condition_features is not None:
+            vertical = vertical + self.condition(condition_features)
         horizontal = self.horizontal(F.pad(below.horizontal, (reach, ahead))) + self.link(vertical)
         gated = Stacks(gate(vertical), self.out(self.dropout(gate(horizontal))))
         return gated if self.first else Stacks(below.vertical + gated.vertical, below.horizontal + gated.horizontal)
@@ -128,9 +128,9 @@ class PixelCNN(AutoregressivePrior):
         self.embedding = nn.Embedding(spec.cardinalities[0], channels)
         self.position = PositionEmbedding(channels, *spec.shapes[0])
         self.conditions = PriorConditions(spec, channels) if spec.is_conditional else None
-        told, dropout = spec.is_conditional or accompanied, options.dropout
-        first = GatedLayer(channels + 1, channels, options.first_kernel, True, told, dropout)
-        rest = [GatedLayer(channels, channels, options.kernel, False, told, dropout) for _ in range(options.layers - 1)]
+        conditional, dropout = spec.is_conditional or accompanied, options.dropout
+        first = GatedLayer(channels + 1, channels, options.first_kernel, True, conditional, dropout)
+        rest = [GatedLayer(channels, channels, options.kernel, False, conditional, dropout) for _ in range(options.layers - 1)]
         self.layers = TypedModuleList([first, *rest])
         places = attention_places(options.layers, options.attention)
         self.attention = nn.ModuleDict({str(place): CausalSelfAttention(channels) for place in places})
@@ -140,16 +140,16 @@ class PixelCNN(AutoregressivePrior):
 
     def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
         """See `AutoregressivePrior.logits`."""
-        return self.network(codes[level], self.told(conditioning))
+        return self.network(codes[level], self.condition_features(conditioning))
 
-    def network(self, codes: Tensor, told: Tensor | None) -> Tensor:
-        """Logits [B, K, h, w] of codes [B, h, w], told features [B, C, 1, 1] or [B, C, h, w], or nothing."""
+    def network(self, codes: Tensor, condition_features: Tensor | None) -> Tensor:
+        """Logits [B, K, h, w] of codes [B, h, w], given condition features [B, E, 1, 1] or [B, E, h, w], or None."""
         features = self.embedding(codes).permute(0, 3, 1, 2)
         inputs = F.pad(features, (0, 0, 0, 0, 0, 1), value=1.0)
         first, *rest = self.layers
-        stacks = Stacks(*(self.position(features) for features in first(Stacks(inputs, inputs), told)))
+        stacks = Stacks(*(self.position(features) for features in first(Stacks(inputs, inputs), condition_features)))
         for number, layer in enumerate(rest, start=1):
-            stacks = layer(stacks, told)
+            stacks = layer(stacks, condition_features)
             if str(number) in self.attention:
                 tokens = stacks.horizontal.flatten(2).transpose(1, 2)
                 attended = self.attention[str(number)](tokens).transpose(1, 2).reshape(stacks.horizontal.shape)
@@ -157,14 +157,14 @@ class PixelCNN(AutoregressivePrior):
         logits: Tensor = self.head(stacks.horizontal)
         return logits
 
-    def told(self, conditioning: Conditioning) -> Tensor | None:
-        """What the conditions come to, [B, E, 1, 1] or [B, E, h, w]; None for an unconditional prior."""
+    def condition_features(self, conditioning: Conditioning) -> Tensor | None:
+        """Features of the conditioning, [B, E, 1, 1] or [B, E, h, w]; None for an unconditional prior."""
         return self.conditions(conditioning) if self.conditions is not None else None
 
     def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
         """See `AutoregressivePrior.stepper`."""
         del level, coarser
-        return PixelCNNStepper(self, self.told(conditioning), len(conditioning.dropped))
+        return PixelCNNStepper(self, self.condition_features(conditioning), len(conditioning.dropped))
 
 
 def gate(features: Tensor) -> Tensor:
@@ -179,9 +179,9 @@ def attention_places(layers: int, blocks: int) -> list[int]:
 
 
 class PixelCNNStepper(Stepper):
-    """Draws the codes of a PixelCNN for a batch of samples, told the features [B, C, 1, 1] or [B, C, h, w], or nothing."""
+    """Computes the logits of a PixelCNN one position at a time, given condition features [B, E, 1, 1] or [B, E, h, w], or None."""
 
-    def __init__(self, prior: PixelCNN, told: Tensor | None, batch: int) -> None:
+    def __init__(self, prior: PixelCNN, condition_features: Tensor | None, batch: int) -> None:
         height, self._width = prior.spec.shapes[0]
         self._embedding = prior.embedding
         self._first, *self._rest = (CachedLayer(layer, batch, self._width) for layer in prior.layers)
@@ -190,7 +190,9 @@ class PixelCNNStepper(Stepper):
             assert isinstance(module, CausalSelfAttention)
             self._attention[int(number)] = module, module.new_cache(batch, height * self._width)
         self._places = (prior.position.rows + prior.position.columns).permute(1, 2, 0)
-        self._told = None if told is None else told.permute(0, 2, 3, 1).expand(batch, height, self._width, -1)
+        self._conditions = None
+        if condition_features is not None:
+            self._conditions = condition_features.permute(0, 2, 3, 1).expand(batch, height, self._width, -1)
         self._head = [_matrix(layer) for layer in prior.head if isinstance(layer, nn.Conv2d)]
         self._position = 0
 
@@ -219,11 +221,11 @@ class PixelCNNStepper(Stepper):
 
     def _start_row(self, row: int) -> None:
         """The vertical stack of a row, and what it adds to the horizontal one."""
-        told = None if self._told is None else self._told[:, row].reshape(-1, self._told.shape[-1])
+        conditions = None if self._conditions is None else self._conditions[:, row].flatten(0, 1)
         # The first layer looks at the rows above: all of their codes are known by now.
-        vertical = self._first.start_row(self._first.finished_row(), told) + self._places[row]
+        vertical = self._first.start_row(self._first.finished_row(), conditions) + self._places[row]
         for layer in self._rest:
-            vertical = vertical + layer.start_row(vertical, told)
+            vertical = vertical + layer.start_row(vertical, conditions)
 
 
 class CachedLayer:
@@ -245,16 +247,16 @@ class CachedLayer:
         self._left = zeros(batch, width + self._reach, inputs)
         self._added = zeros(batch, width, len(self._row_bias))
 
-    def start_row(self, newest: Tensor, told: Tensor | None) -> Tensor:
-        """Gated vertical features [B, w, C] of a row, from the newest row [B, w, inputs] of those it sees and told [B * w, E].
+    def start_row(self, newest: Tensor, conditions: Tensor | None) -> Tensor:
+        """Gated vertical features [B, w, C] of a row, from the newest input row [B, w, inputs] and condition features [B * w, E].
 
         Keeps what the vertical stack adds to the horizontal one in this row.
         """
         self._rows = torch.cat([self._rows[:, 1:], F.pad(newest, (0, 0, self._reach, self._reach))[:, None]], dim=1)
         windows = self._rows.unfold(2, 2 * self._reach + 1, 1).permute(0, 2, 1, 4, 3).reshape(-1, len(self._vertical))
         vertical = torch.addmm(self._vertical_bias, windows, self._vertical)
-        if self._condition is not None and told is not None:
-            vertical.addmm_(told, self._condition)
+        if self._condition is not None and conditions is not None:
+            vertical.addmm_(conditions, self._condition)
         self._added = torch.addmm(self._row_bias, vertical, self._link).view(self._added.shape)
         return _gate_rows(vertical).view(len(newest), self._width, -1)
 

@@ -4,7 +4,7 @@
     row and column ───────── position ───┼─ + ── [attention ── feed-forward] x layers ── norm ── head ── logits
     conditions ───────────── features ───┘
 
-One token a position, in raster order: the code just before it, where it is, and what is told of it. So a position's logits see
+One token a position, in raster order: the code just before it, its position, and the conditioning. So a position's logits see
 earlier codes alone, and all of them. Blocks normalise what they read and start as the identity, and the head starts near zero:
 an untrained prior is near the uniform distribution.
 
@@ -108,8 +108,8 @@ class Transformer(AutoregressivePrior):
 
     def places(self, conditioning: Conditioning) -> Tensor:
         """What position and conditions add to each token, [B or 1, P, E]."""
-        told = self.position.rows.new_zeros(1, 1, 1, 1) if self.conditions is None else self.conditions(conditioning)
-        return self.position(told).flatten(2).transpose(1, 2)
+        features = self.position.rows.new_zeros(1, 1, 1, 1) if self.conditions is None else self.conditions(conditioning)
+        return self.position(features).flatten(2).transpose(1, 2)
 
     def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
         """See `AutoregressivePrior.stepper`."""

@@ -72,12 +72,13 @@ class PriorTask(Task):
         dropped = share(torch.rand(shape[0], generator=generator) < self.condition.drop)
         observed = share(sample_observed(shape, 1.0, self.condition, generator)) if self.model.spec.observed_channels else None
         conditions = batch.conditions.masked_fill(hidden.to(images.device), torch.nan)
-        told = self._told(batch._replace(conditions=conditions), observed)._replace(dropped=dropped.to(images.device))
+        conditioning = self._conditioning(batch._replace(conditions=conditions), observed)
+        conditioning = conditioning._replace(dropped=dropped.to(images.device))
         # Dropout draws from the global generator: it is set for this step, and put back, so that a resumed run draws the same.
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(generator_for(self.seed, "dropout", state.step, rank()).initial_seed())
-            losses = self.model.loss_function(*batch.codes, conditioning=told)
+            losses = self.model.loss_function(*batch.codes, conditioning=conditioning)
         scalars = {"loss" if name == "total_loss" else f"nll_{name}": value.detach() for name, value in losses.items()}
         return StepOutput(losses["total_loss"], scalars, {})
 
@@ -86,7 +87,7 @@ class PriorTask(Task):
         observed = None
         if self.model.spec.observed_channels:
             observed = fixed_observed(batch.images, self.condition, self.seed, first)
-        levels = self.model(batch.codes, self._told(batch, observed))
+        levels = self.model(batch.codes, self._conditioning(batch, observed))
         sums = {"count": torch.tensor(float(len(batch.labels)), dtype=torch.float64)}
         names = zip(self.model.spec.level_names, levels, strict=True)
         return {**sums, **{f"nll_{name}": level.double().sum() for name, level in names if name in self.learned_levels}}
@@ -137,7 +138,7 @@ class PriorTask(Task):
         if self.model.spec.observed_channels:
             observed = fixed_observed(batch.images, self.condition, self.seed, 0)
             rows["given"] = batch.images * observed
-        rows["told"] = self._decode(self.model.sample(count, self._told(batch, observed), sampling))
+        rows["conditional"] = self._decode(self.model.sample(count, self._conditioning(batch, observed), sampling))
         return rows
 
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
@@ -150,8 +151,8 @@ class PriorTask(Task):
         assert isinstance(self.loaded.model, Tokenizer)
         return self.loaded.model
 
-    def _told(self, batch: Batch, observed: Tensor | None) -> Conditioning:
-        """What the prior is told of a batch, nothing dropped."""
+    def _conditioning(self, batch: Batch, observed: Tensor | None) -> Conditioning:
+        """The conditioning on a batch, with nothing dropped."""
         maps: tuple[Tensor, ...] = ()
         if observed is not None:
             maps = observed_maps(self.tokenizer, batch.images, observed.to(batch.images.device))
