@@ -110,9 +110,9 @@ def test_a_crop_as_large_as_the_image_is_refused(crop: int) -> None:
 def test_condition_specs_leave_out_what_is_unknown() -> None:
     values = torch.tensor([[1.0, math.nan, 7.0], [3.0, math.nan, 7.0], [math.nan, math.nan, 7.0]])
     known, unknown, constant = condition_specs(("a", "b", "c"), values)
-    assert (known.minimum, known.maximum, known.mean, known.deviation) == (1, 3, 2, 1)
-    assert (unknown.mean, unknown.deviation) == (0, 1)
-    assert (constant.mean, constant.deviation) == (7, 1)
+    assert (known.minimum, known.maximum, known.mean, known.std) == (1, 3, 2, 1)
+    assert (unknown.mean, unknown.std) == (0, 1)
+    assert (constant.mean, constant.std) == (7, 1)
 
 
 @pytest.mark.parametrize(("count", "held"), [(0, 0), (1, 0), (2, 1), (10, 1), (1000, 50)])

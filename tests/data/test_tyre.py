@@ -125,7 +125,7 @@ def test_specification_has_the_ranges_of_the_training_sections() -> None:
     assert [each.minimum for each in spec.conditions] == values.min(dim=0).values.tolist()
     assert [each.maximum for each in spec.conditions] == values.max(dim=0).values.tolist()
     assert [each.mean for each in spec.conditions] == pytest.approx(values.mean(dim=0).tolist())
-    assert [each.deviation for each in spec.conditions] == pytest.approx(values.std(dim=0, unbiased=False).tolist())
+    assert [each.std for each in spec.conditions] == pytest.approx(values.std(dim=0, unbiased=False).tolist())
 
 
 def test_names_carry_the_split() -> None:

@@ -12,7 +12,7 @@ from vqkit.config import NamedOptions
 from vqkit.core.randomness import generator_for
 from vqkit.data.opening import open_dataset
 from vqkit.data.splits import ArraySplit
-from vqkit.data.subsets import SomeImages
+from vqkit.data.subsets import Subset
 from vqkit.errors import ConfigError
 from vqkit.evaluation import bounds as module
 from vqkit.evaluation.bounds import Bounds, measure_bounds
@@ -57,9 +57,7 @@ def test_the_means_over_a_split_are_those_of_its_images(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "_READ_AT_ONCE", 2)
     assert measure_bounds(model, images, samples=5, seed=2).elbo == pytest.approx(found.elbo, rel=1e-5)
     # An image's draws belong to its place, whichever image it is.
-    assert measure_bounds(model, SomeImages(images, torch.tensor([0])), samples=5, seed=2).elbo == pytest.approx(
-        float(each[0].mean())
-    )
+    assert measure_bounds(model, Subset(images, torch.tensor([0])), samples=5, seed=2).elbo == pytest.approx(float(each[0].mean()))
 
 
 def test_bits_a_dimension() -> None:

@@ -131,14 +131,14 @@ def test_the_target_of_byol_follows_and_is_not_taught() -> None:
     with torch.no_grad():
         for parameter in [*part.parameters(), *method.projector.parameters()]:
             parameter += 1
-    judgement = method(part, *views(), progress=0.5)
+    output = method(part, *views(), progress=0.5)
     momentum = 1 - 0.1 * 0.5
-    assert float(judgement.monitors["momentum"]) == pytest.approx(momentum)
+    assert float(output.monitors["momentum"]) == pytest.approx(momentum)
     for name, value in method.target_encoder.named_parameters():
         torch.testing.assert_close(value, momentum * before[name] + (1 - momentum) * part.get_parameter(name))
     for name, value in method.target_projector.named_parameters():
         torch.testing.assert_close(value, method.projector.get_parameter(name) - momentum)
-    judgement.loss.backward()
+    output.loss.backward()
     targets = [*method.target_encoder.parameters(), *method.target_projector.parameters()]
     assert all(value.grad is None and not value.requires_grad for value in targets)
     taught = [*part.parameters(), *method.projector.parameters(), *method.predictor.parameters()]
@@ -181,6 +181,6 @@ def test_comparisons_are_exact_under_autocast() -> None:
 
 def test_found_is_the_share_of_pairs_that_are_nearest() -> None:
     part, (first, _) = encoder(), views()
-    assert float(built("simclr", part)(part, first, first, 0.0).monitors["found"]) == 1
+    assert float(built("simclr", part)(part, first, first, 0.0).monitors["contrastive_accuracy"]) == 1
     assert isinstance(built("simclr", part), SimCLR)
     assert issubclass(BarlowTwins.Options, Settings)

@@ -75,8 +75,8 @@ def test_every_method_runs_from_the_command_line(
     assert f"Training {name} " in said and f"vqkit train-vqvae --model vqvae --init-encoder {run}" in said
     assert yaml.safe_load((run / "run.yaml").read_text())["method"]["name"] == name
     last = rows(run)[-1]
-    assert {"train/loss", "val/agreement", "val/deviation", "val/r2", "val/r2_width_px", "val/r2_height_px"} <= last.keys()
-    assert -1 <= last["val/agreement"] <= 1 and 0 <= last["val/deviation"] <= 1
+    assert {"train/loss", "val/agreement", "val/feature_std", "val/r2", "val/r2_width_px", "val/r2_height_px"} <= last.keys()
+    assert -1 <= last["val/agreement"] <= 1 and 0 <= last["val/feature_std"] <= 1
     pictures = {path.name for path in (run / "images").iterdir()}
     assert {"epoch_0001_orig.png", "epoch_0001_view_1.png", "epoch_0001_view_2.png"} <= pictures
     assert (run / "embedding.png").is_file()

@@ -10,19 +10,19 @@ from test_pretraining_distributed import task_of
 
 from vqkit.interfaces import Batch
 from vqkit.interfaces.tasks import TrainingState
-from vqkit.pretraining.views import Draws, draw
+from vqkit.pretraining.views import ViewParameters, sample_parameters
 
 
 def test_the_second_view_hides_more_and_more_and_the_first_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of("barlow-twins")
     shown: list[float] = []
 
-    def note(*arguments: Any) -> Draws:
-        drawn = draw(*arguments)
+    def note(*arguments: Any) -> ViewParameters:
+        drawn = sample_parameters(*arguments)
         shown.append(drawn.observed.all(dim=(1, 2, 3)).float().mean().item())
         return drawn
 
-    monkeypatch.setattr("vqkit.training.tasks.pretraining.draw", note)
+    monkeypatch.setattr("vqkit.training.tasks.pretraining.sample_parameters", note)
     images = torch.rand(400, 2, 16, 24)
     for progress in (0.0, 1.0):
         task(Batch(images, torch.empty(400, 0), torch.full((400,), -1)), TrainingState(0, 0.0, progress))

@@ -20,9 +20,9 @@ def features(count: int, seed: int) -> Tensor:
 
 
 def test_the_deviation_of_features_knows_collapse() -> None:
-    assert probes.feature_deviation(torch.tensor([[1.0, 2], [2, 4], [3, 6]])) == pytest.approx(0, abs=1e-8)
-    assert probes.feature_deviation(torch.tensor([[1.0, 0], [-7, 0]])) == pytest.approx(1)
-    assert probes.feature_deviation(torch.tensor([[1.0, 0], [0, 2]])) == pytest.approx(math.sqrt(0.5))
+    assert probes.feature_std(torch.tensor([[1.0, 2], [2, 4], [3, 6]])) == pytest.approx(0, abs=1e-8)
+    assert probes.feature_std(torch.tensor([[1.0, 0], [-7, 0]])) == pytest.approx(1)
+    assert probes.feature_std(torch.tensor([[1.0, 0], [0, 2]])) == pytest.approx(math.sqrt(0.5))
 
 
 def test_what_is_linear_is_foretold_and_noise_is_not() -> None:

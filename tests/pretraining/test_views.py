@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqkit.config import ViewsConfig
 from vqkit.interfaces import DataSpec
-from vqkit.pretraining.views import Draws, draw, view
+from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameters
 
 SPEC = DataSpec("toy", ("a", "b", "c"), 8, 12, "intensity")
 BINARY = dataclasses.replace(SPEC, value_kind="binary")
@@ -26,23 +26,25 @@ def images() -> Tensor:
     return torch.rand(SHAPE, generator=generator(5))
 
 
-def still(count: int = 6) -> Draws:
+def still(count: int = 6) -> ViewParameters:
     """A view that changes nothing."""
     ones, zeros = torch.ones(count, 3), torch.zeros(count)
     nothing = torch.zeros(count, dtype=torch.bool)
-    return Draws(ones[:, 0], torch.zeros(count, 2), nothing, ones, ones, zeros, torch.ones((count, *SHAPE[1:]), dtype=torch.bool))
+    return ViewParameters(
+        ones[:, 0], torch.zeros(count, 2), nothing, ones, ones, zeros, torch.ones((count, *SHAPE[1:]), dtype=torch.bool)
+    )
 
 
 def test_a_view_without_changes_is_the_image() -> None:
-    torch.testing.assert_close(view(images(), still(), SPEC).images, images(), rtol=0, atol=1e-6)
-    assert torch.equal(view(images(), still(), BINARY).images, images())
+    torch.testing.assert_close(apply_view(images(), still(), SPEC).images, images(), rtol=0, atol=1e-6)
+    assert torch.equal(apply_view(images(), still(), BINARY).images, images())
 
 
 def test_a_part_is_cut_out_and_enlarged() -> None:
     draws = still()._replace(
         scale=torch.full((6,), 0.5), place=torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1], [0, 0], [0, 0]])
     )
-    cut = view(images(), draws, BINARY).images
+    cut = apply_view(images(), draws, BINARY).images
     for number, (left, top) in enumerate([(0, 0), (6, 0), (0, 4), (6, 4), (3, 2)]):
         part = images()[number, :, top : top + 4, left : left + 6]
         assert torch.equal(cut[number], part.repeat_interleave(2, 1).repeat_interleave(2, 2))
@@ -50,7 +52,7 @@ def test_a_part_is_cut_out_and_enlarged() -> None:
 
 def test_mirroring_is_left_to_right_and_each_image_s_own() -> None:
     draws = still()._replace(mirrored=torch.tensor([True, False, True, False, False, False]))
-    mirrored = view(images(), draws, BINARY).images
+    mirrored = apply_view(images(), draws, BINARY).images
     assert torch.equal(mirrored[[0, 2]], images()[[0, 2]].flip(3))
     assert torch.equal(mirrored[[1, 3, 4, 5]], images()[[1, 3, 4, 5]])
 
@@ -58,7 +60,7 @@ def test_mirroring_is_left_to_right_and_each_image_s_own() -> None:
 def test_each_component_has_a_brightness_and_a_contrast_of_its_own() -> None:
     contrast, brightness = torch.full((6, 3), 0.5), torch.ones(6, 3)
     brightness[2, 1], contrast[2, 1] = 1.2, 0.9
-    changed = view(images(), still()._replace(contrast=contrast, brightness=brightness), SPEC).images
+    changed = apply_view(images(), still()._replace(contrast=contrast, brightness=brightness), SPEC).images
     mean = images()[2, 1].mean()
     torch.testing.assert_close(changed[2, 1], ((images()[2, 1] - mean) * 0.9 + mean * 1.2).clamp(0, 1))
     mean = images()[4, 0].mean()
@@ -67,8 +69,8 @@ def test_each_component_has_a_brightness_and_a_contrast_of_its_own() -> None:
 
 def test_blur_is_a_gaussian_of_each_image_s_own_deviation() -> None:
     large = torch.rand(2, 3, 100, 120, generator=generator(6))
-    draws = Draws(*(each[:2] for each in still()))._replace(blur=torch.tensor([0.0, 0.8]))
-    blurred = view(large, draws._replace(observed=torch.ones_like(large, dtype=torch.bool)), SPEC).images
+    draws = ViewParameters(*(each[:2] for each in still()))._replace(blur=torch.tensor([0.0, 0.8]))
+    blurred = apply_view(large, draws._replace(observed=torch.ones_like(large, dtype=torch.bool)), SPEC).images
     torch.testing.assert_close(blurred[0], large[0], rtol=0, atol=1e-4)
     line = torch.exp(-(torch.arange(-3, 4) ** 2) / (2 * 0.8**2))
     window = line[:, None] * line / line.sum() ** 2
@@ -77,23 +79,27 @@ def test_blur_is_a_gaussian_of_each_image_s_own_deviation() -> None:
 
 
 def test_binary_components_stay_binary() -> None:
-    seen = view(images().round(), draw(SHAPE, ViewsConfig(crop=0.3, kind="components"), generator(), 0.5), BINARY)
+    seen = apply_view(
+        images().round(), sample_parameters(SHAPE, ViewsConfig(crop=0.3, kind="components"), generator(), 0.5), BINARY
+    )
     assert set(seen.images.unique().tolist()) == {0.0, 1.0}
 
 
 def test_a_masked_view_says_what_it_shows() -> None:
     config = ViewsConfig(kind="components", keep="one")
-    seen = view(images(), draw(SHAPE, config, generator(), 1.0), SPEC)
+    seen = apply_view(images(), sample_parameters(SHAPE, config, generator(), 1.0), SPEC)
     kept = seen.observed.flatten(2)
     assert torch.equal(kept.all(2), kept.any(2))  # whole components
     assert kept.all(2).sum(1).tolist() == [1] * 6
     assert len({tuple(row) for row in kept.all(2).tolist()}) > 1  # not the same one in each
-    whole = view(images(), draw(SHAPE, ViewsConfig(kind="components"), generator(), 0.0), SPEC)
+    whole = apply_view(images(), sample_parameters(SHAPE, ViewsConfig(kind="components"), generator(), 0.0), SPEC)
     assert whole.observed.all()
 
 
 def test_draws_stay_in_their_ranges() -> None:
-    drawn = draw((2000, 3, 200, 300), ViewsConfig(kind="boxes", crop=0.25, flip=0.2, jitter=0.3, blur=0.5), generator(), 0.0)
+    drawn = sample_parameters(
+        (2000, 3, 200, 300), ViewsConfig(kind="boxes", crop=0.25, flip=0.2, jitter=0.3, blur=0.5), generator(), 0.0
+    )
     assert 0.5 <= drawn.scale.min() < 0.52 and 0.98 < drawn.scale.max() <= 1
     assert float(drawn.scale.square().mean()) == pytest.approx(0.625, abs=0.02)  # the area is what is uniform
     assert drawn.place.min() < -0.98 and drawn.place.max() > 0.98
@@ -106,13 +112,15 @@ def test_draws_stay_in_their_ranges() -> None:
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
-    first, again, other = (view(images(), draw(SHAPE, ViewsConfig(kind="boxes"), generator(seed), 0.5), SPEC) for seed in (1, 1, 2))
+    first, again, other = (
+        apply_view(images(), sample_parameters(SHAPE, ViewsConfig(kind="boxes"), generator(seed), 0.5), SPEC) for seed in (1, 1, 2)
+    )
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 def test_a_part_of_a_batch_has_the_views_of_the_whole() -> None:
-    drawn = draw(SHAPE, ViewsConfig(kind="boxes"), generator(), 0.5)
-    whole, half = view(images(), drawn, SPEC), view(images()[3:], Draws(*(each[3:] for each in drawn)), SPEC)
+    drawn = sample_parameters(SHAPE, ViewsConfig(kind="boxes"), generator(), 0.5)
+    whole, half = apply_view(images(), drawn, SPEC), apply_view(images()[3:], ViewParameters(*(each[3:] for each in drawn)), SPEC)
     torch.testing.assert_close(half.images, whole.images[3:])
     assert torch.equal(half.observed, whole.observed[3:])

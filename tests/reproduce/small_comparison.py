@@ -10,7 +10,7 @@ import yaml
 
 from small_runs import TINY
 from vqkit.report.writing import Report
-from vqkit.reproduce.planning import Job, whole_config
+from vqkit.reproduce.planning import Job, resolved_config
 from vqkit.training.run import train
 
 MODELS = ("vqvae", "vae")
@@ -49,7 +49,7 @@ class CountingTrainer:
     def __call__(self, job: Job) -> Iterator[str]:
         self.trained.append(job.run.name)
         yield "training"
-        train(None, whole_config(job).model_dump(mode="json"), [], job.run, "auto", type(job.config))
+        train(None, resolved_config(job).model_dump(mode="json"), [], job.run, "auto", type(job.config))
 
 
 class Compared(NamedTuple):

@@ -14,12 +14,12 @@ def choose_split(dataset: ImageDataset, split: str, limit: int | None = None) ->
     """The images of a split, or `limit` of them (see `shuffled_indices`). Raises `ConfigError` for an unknown split."""
     if split not in SPLITS:
         raise ConfigError(f"There is no split '{split}'.", did_you_mean(split, SPLITS))
-    return some_images(dataset.split(next(name for name in SPLITS if name == split)), limit)
+    return limit_split(dataset.split(next(name for name in SPLITS if name == split)), limit)
 
 
-def some_images(images: Split, limit: int | None) -> Split:
+def limit_split(images: Split, limit: int | None) -> Split:
     """A split, or `limit` images of it (see `shuffled_indices`)."""
-    return images if limit is None or limit >= len(images) else SomeImages(images, shuffled_indices(len(images), limit))
+    return images if limit is None or limit >= len(images) else Subset(images, shuffled_indices(len(images), limit))
 
 
 def check_data(given: DataSpec, expected: DataSpec) -> None:
@@ -59,7 +59,7 @@ def shuffled_indices(total: int, count: int) -> Tensor:
     return order[torch.arange(count) % total]
 
 
-class SomeImages(Split):
+class Subset(Split):
     """Only the images of a split at some positions, int64 [N]."""
 
     def __init__(self, split: Split, positions: Tensor) -> None:

@@ -34,7 +34,7 @@ class ConditionSpec:
     minimum: float
     maximum: float
     mean: float
-    deviation: float
+    std: float
 
 
 @dataclass(frozen=True)

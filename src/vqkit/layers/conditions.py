@@ -27,7 +27,7 @@ class ConditionEmbedding(nn.Module):
         self.unknown = nn.Parameter(torch.zeros(count, width))
         self.mix = nn.Linear(width, width)
         self.register_buffer("mean", torch.tensor([item.mean for item in conditions], dtype=torch.float32))
-        self.register_buffer("deviation", torch.tensor([item.deviation or 1.0 for item in conditions], dtype=torch.float32))
+        self.register_buffer("deviation", torch.tensor([item.std or 1.0 for item in conditions], dtype=torch.float32))
 
     def forward(self, conditions: Tensor) -> Tensor:
         """Values [B, D] in the data's own units, NaN where unknown, to [B, width]."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from vqkit.core import distributed
 
 
-def all_rows(rows: Tensor) -> Tensor:
+def gather_rows(rows: Tensor) -> Tensor:
     """The rows [B, P] of every process, in the order of ranks: [N, P]. Every process must call it, with equal shapes.
 
     With a gradient: where every process computes the same loss of all rows, the mean over the processes of their parameters'
@@ -23,7 +23,7 @@ def all_rows(rows: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """See `all_rows`."""
+    """See `gather_rows`."""
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:

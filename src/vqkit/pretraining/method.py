@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vqkit.config import Settings
 from vqkit.interfaces.methods import View
-from vqkit.pretraining.global_rows import all_rows
+from vqkit.pretraining.global_rows import gather_rows
 
 
 class ProjectorOptions(Settings):
@@ -44,7 +44,7 @@ class Projector(nn.Module):
         return projections
 
 
-def look(encoder: nn.Module, *views: View) -> Tensor:
+def encode_views(encoder: nn.Module, *views: View) -> Tensor:
     """The mean over all positions of the features of views, one view after the other: float32 [views * B, F]."""
     features: Tensor = encoder(torch.cat([view.images for view in views]), torch.cat([view.observed for view in views]))
     return features.float().mean(dim=(2, 3))
@@ -56,5 +56,5 @@ def gathered_features(encoder: nn.Module, first: View, second: View) -> tuple[Te
     What follows is small, so that every process computes all of it: a batch's statistics and comparisons are then those of the
     whole batch, however it is cut.
     """
-    one, other = look(encoder, first, second).chunk(2)
-    return all_rows(one), all_rows(other)
+    one, other = encode_views(encoder, first, second).chunk(2)
+    return gather_rows(one), gather_rows(other)

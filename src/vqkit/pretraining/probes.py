@@ -15,7 +15,7 @@ _RIDGE = 1e-3
 """Weight of the squared coefficients beside the mean squared error, for features of deviation 1."""
 
 
-def feature_deviation(features: Tensor) -> float:
+def feature_std(features: Tensor) -> float:
     """Deviation of the directions of features [N, F] over the images: 0 when all are alike (collapse), at most 1.
 
     The root of the mean squared distance of the normalised features from their mean (after Chen and He 2021, "Exploring Simple
@@ -46,12 +46,12 @@ def r2_score(features: Tensor, values: Tensor, held_out: Tensor, held_out_values
 
     Values may be NaN; None where fewer than two held-out values are known, or all are equal.
     """
-    known, judged = values.isfinite(), held_out_values.isfinite()
-    truth = held_out_values[judged].double()
+    known, evaluated = values.isfinite(), held_out_values.isfinite()
+    truth = held_out_values[evaluated].double()
     if not known.any() or len(truth) < 2 or truth.min() == truth.max():
         return None
-    foretold = ridge(features[known], values[known, None].double(), held_out[judged])[:, 0]
-    return float(1 - (foretold - truth).square().mean() / truth.var(correction=0))
+    predicted = ridge(features[known], values[known, None].double(), held_out[evaluated])[:, 0]
+    return float(1 - (predicted - truth).square().mean() / truth.var(correction=0))
 
 
 def ridge(features: Tensor, wanted: Tensor, held_out: Tensor) -> Tensor:

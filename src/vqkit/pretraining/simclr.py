@@ -45,12 +45,13 @@ class SimCLR(PretrainingMethod):
         self.projector = Projector(encoder.channels, options.hidden, options.dim)
 
     def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> LossOutput:
-        """See `PretrainingMethod.forward`. Monitors: found, the share of views whose other view is the nearest of all."""
+        """See `PretrainingMethod.forward`. Monitors: contrastive_accuracy, the share of views whose
+        most similar view is the other view of the same image."""
         del progress
         one, other = (self.projector(rows) for rows in gathered_features(encoder, first, second))
         logits, partners = similarities(one, other, self._temperature)
-        found = (logits.argmax(dim=1) == partners).float().mean()
-        return LossOutput(F.cross_entropy(logits, partners), {"found": found})
+        accuracy = (logits.argmax(dim=1) == partners).float().mean()
+        return LossOutput(F.cross_entropy(logits, partners), {"contrastive_accuracy": accuracy})
 
 
 def similarities(one: Tensor, other: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

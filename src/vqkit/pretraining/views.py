@@ -32,7 +32,7 @@ _REACH = 3
 """Deviations to which a blur reaches."""
 
 
-class Draws(NamedTuple):
+class ViewParameters(NamedTuple):
     """What is random about one view of each of B images.
 
     `scale` float32 [B]: side of the part that is cut out, as a share of the image's; `place` float32 [B, 2]: in [-1, 1], of that
@@ -49,7 +49,9 @@ class Draws(NamedTuple):
     observed: Tensor
 
 
-def draw(shape: tuple[int, int, int, int], views: ViewsConfig, generator: torch.Generator, masked: float) -> Draws:
+def sample_parameters(
+    shape: tuple[int, int, int, int], views: ViewsConfig, generator: torch.Generator, masked: float
+) -> ViewParameters:
     """Draw a view of each of B images, for the shape (B, C, H, W); a share `masked` of them hides a part."""
     batch, components, height, width = shape
 
@@ -63,32 +65,32 @@ def draw(shape: tuple[int, int, int, int], views: ViewsConfig, generator: torch.
     least, most = (share * min(height, width) for share in _BLUR)
     blur = uniform(batch, low=least, high=most) * (uniform(batch) < views.blur)
     observed = sample_observed(shape, masked, views, generator)
-    return Draws(scale, place, mirrored, contrast, brightness, blur, observed)
+    return ViewParameters(scale, place, mirrored, contrast, brightness, blur, observed)
 
 
-def view(images: Tensor, draws: Draws, spec: DataSpec) -> View:
-    """The drawn view of each of the images, float [B, C, H, W] in [0, 1]. `draws` may be on the processor."""
-    moved = Draws(*(each.to(images.device, non_blocking=True) for each in draws))
+def apply_view(images: Tensor, parameters: ViewParameters, spec: DataSpec) -> View:
+    """The drawn view of each of the images, float [B, C, H, W] in [0, 1]. `parameters` may be on the processor."""
+    moved = ViewParameters(*(each.to(images.device, non_blocking=True) for each in parameters))
     changed = _cut(images, moved, "nearest" if spec.value_kind == "binary" else "bilinear")
     if spec.value_kind != "binary":
         changed = _blurred(_jittered(changed, moved), moved.blur)
     return View(changed, moved.observed)
 
 
-def _cut(images: Tensor, draws: Draws, interpolation: str) -> Tensor:
+def _cut(images: Tensor, parameters: ViewParameters, interpolation: str) -> Tensor:
     """The drawn part of each image, enlarged to the image's size, mirrored where that was drawn."""
-    shift = draws.place * (1 - draws.scale)[:, None]
-    across = torch.where(draws.mirrored, -draws.scale, draws.scale)
+    shift = parameters.place * (1 - parameters.scale)[:, None]
+    across = torch.where(parameters.mirrored, -parameters.scale, parameters.scale)
     nothing = torch.zeros_like(across)
-    rows = [torch.stack([across, nothing, shift[:, 0]], dim=1), torch.stack([nothing, draws.scale, shift[:, 1]], dim=1)]
+    rows = [torch.stack([across, nothing, shift[:, 0]], dim=1), torch.stack([nothing, parameters.scale, shift[:, 1]], dim=1)]
     grid = F.affine_grid(torch.stack(rows, dim=1).to(images.dtype), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode=interpolation, padding_mode="border", align_corners=False)
 
 
-def _jittered(images: Tensor, draws: Draws) -> Tensor:
+def _jittered(images: Tensor, parameters: ViewParameters) -> Tensor:
     """Each component further from, or nearer to, its own mean by its contrast, and that mean times its brightness."""
     mean = images.mean(dim=(2, 3), keepdim=True)
-    contrast, brightness = draws.contrast[:, :, None, None], draws.brightness[:, :, None, None]
+    contrast, brightness = parameters.contrast[:, :, None, None], parameters.brightness[:, :, None, None]
     return ((images - mean) * contrast + mean * brightness).clamp(0, 1)
 
 

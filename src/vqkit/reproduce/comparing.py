@@ -21,10 +21,10 @@ from vqkit.report.measuring import Protocol
 from vqkit.report.page import About
 from vqkit.report.subjects import Subject
 from vqkit.report.writing import Report, write_report
+from vqkit.reproduce.job_pool import Train, exclusive_directory, max_concurrent_jobs, run_jobs
 from vqkit.reproduce.planning import Job, plan
 from vqkit.reproduce.presets import Preset, load_preset
 from vqkit.reproduce.processes import ProcessTrainer
-from vqkit.reproduce.working import Train, at_the_same_time, work, working_alone
 
 REPORTS = Path("reports")
 
@@ -43,7 +43,7 @@ def reproduce(
     """Compare `models` (all, by default) on `data` as a preset says, and write a report to `out`; what was done before is kept.
 
     `command`: what was typed, for the page; `at_once`: runs that are trained at the same time, the processor's cores shared among
-    them (None: see `at_the_same_time`); `train`: how a run is trained, by default in a process of its own.
+    them (None: see `max_concurrent_jobs`); `train`: how a run is trained, by default in a process of its own.
     Raises `ConfigError`, `RegistryError` and `DataError` before anything is trained, `Interrupted` when asked to stop, and, once
     everything is written, `TrainingError` if runs failed.
     """
@@ -52,10 +52,10 @@ def reproduce(
     directory = out or REPORTS / f"{Path(preset).stem}-{_name(data)}"
     jobs = plan(settings, data, models, directory, device)
     console = Console(stderr=True)
-    with working_alone(directory) as lock:
-        at_once = min(at_once or at_the_same_time(chosen), len(jobs))
+    with exclusive_directory(directory) as lock:
+        at_once = min(at_once or max_concurrent_jobs(chosen), len(jobs))
         threads = None if at_once == 1 else max(1, usable_cpus() // at_once)
-        failures = work(jobs, train or ProcessTrainer(directory / "logs", lock, threads), console, at_once)
+        failures = run_jobs(jobs, train or ProcessTrainer(directory / "logs", lock, threads), console, at_once)
         compared = [job for job in jobs if isinstance(job.config, RunConfig)]
         subjects = [Subject(job.name, job.seed, job.run, failures.get(job.run)) for job in compared]
         about = About(f"Which model fills in {_name(data)} best?", command, _notes(settings, jobs, at_once))

@@ -58,7 +58,7 @@ def plan(preset: Preset, data: str, models: Sequence[str], out: Path, device: st
             METHODS.get(method)
     adaptation = preset.data.get(name_data(data)["name"], Adaptation())
     preset = preset.model_copy(update={"run": merge(preset.run, adaptation.run), "models": merge(preset.models, adaptation.models)})
-    base, spec = _settled_data(preset, data)
+    base, spec = _resolved_data(preset, data)
     kind = "components-or-boxes" if len(spec.components) > 1 and not spec.is_colour else "boxes"
     shared = merge(base, {"masking": {"kind": kind}, "training": {"device": device}})
     jobs = []
@@ -78,7 +78,7 @@ def is_finished(job: Job) -> bool:
     if not (job.run / CONFIG_FILE).is_file() or (job.after and not is_finished(job.after)):
         return False
     present = resolve(load_config(job.run / CONFIG_FILE, {}, [], type(job.config)))
-    before, now = present.model_dump(mode="json"), whole_config(job).model_dump(mode="json")
+    before, now = present.model_dump(mode="json"), resolved_config(job).model_dump(mode="json")
     differing = [group for group in now if before.get(group) != now[group]]
     if differing:
         raise ConfigError(
@@ -89,7 +89,7 @@ def is_finished(job: Job) -> bool:
     return bool(saved) and saved[-1] == runs.checkpoint_directory(job.run, job.steps)
 
 
-def whole_config(job: Job) -> RunConfig | PretrainingRunConfig:
+def resolved_config(job: Job) -> RunConfig | PretrainingRunConfig:
     """The whole configuration of a job, with the encoder that it starts from, which must be there."""
     if job.after is None or not isinstance(job.config, RunConfig):
         return job.config
@@ -117,7 +117,7 @@ def _config(settings: dict[str, Any], schema: type[Config], group: str) -> Confi
     return resolve(config)
 
 
-def _settled_data(preset: Preset, data: str) -> tuple[dict[str, Any], DataSpec]:
+def _resolved_data(preset: Preset, data: str) -> tuple[dict[str, Any], DataSpec]:
     """The run settings that all models share, with the data among them, and what the data are."""
     base = merge(preset.run, {"data": name_data(data)})
     resolved = resolve_data(NamedOptions(**base["data"]))

@@ -15,7 +15,7 @@ from pathlib import Path
 from vqkit.config import dump_yaml
 from vqkit.core.atomic import write_text
 from vqkit.errors import Interrupted, TrainingError
-from vqkit.reproduce.planning import Job, whole_config
+from vqkit.reproduce.planning import Job, resolved_config
 
 _INTERRUPTED = 130
 """Exit code of a vqkit command that was asked to stop and has saved everything."""
@@ -37,23 +37,23 @@ class ProcessTrainer:
     def __call__(self, job: Job) -> Generator[str, None, None]:
         """See `Train`."""
         config, log = (self._logs / f"{job.run.name}.{suffix}" for suffix in ("yaml", "log"))
-        write_text(config, dump_yaml(whole_config(job)))
-        begin = log.stat().st_size if log.exists() else 0
+        write_text(config, dump_yaml(resolved_config(job)))
+        start = log.stat().st_size if log.exists() else 0
         with self._start(job, config, log) as process:
-            asked = False
+            interrupted = False
             try:
                 while process.poll() is None:
                     try:
-                        yield _last_line(log, begin)
+                        yield _last_line(log, start)
                     except Interrupted:
                         process.send_signal(signal.SIGINT)
-                        asked = True
+                        interrupted = True
             finally:
                 process.terminate()  # does nothing once it has ended
-        if asked or process.returncode == _INTERRUPTED:
+        if interrupted or process.returncode == _INTERRUPTED:
             raise Interrupted
         if process.returncode:
-            raise TrainingError(*_reason(_lines(log, begin), process.returncode, log))
+            raise TrainingError(*_reason(_lines(log, start), process.returncode, log))
 
     def _start(self, job: Job, config: Path, log: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "vqkit", job.config.command, "--config", str(config), "--out", str(job.run)]
@@ -64,15 +64,15 @@ class ProcessTrainer:
             )
 
 
-def _lines(log: Path, begin: int) -> list[str]:
+def _lines(log: Path, start: int) -> list[str]:
     """The lines of a log from a byte on."""
     with log.open("rb") as file:
-        file.seek(begin)
+        file.seek(start)
         return file.read().decode("utf-8", "replace").splitlines()
 
 
-def _last_line(log: Path, begin: int) -> str:
-    lines = _lines(log, max(begin, log.stat().st_size - _TAIL))
+def _last_line(log: Path, start: int) -> str:
+    lines = _lines(log, max(start, log.stat().st_size - _TAIL))
     return lines[-1].strip() if lines else "starting"
 
 

@@ -14,14 +14,14 @@ from vqkit.config import NamedOptions, ViewsConfig
 from vqkit.core.distributed import world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import all_batches
-from vqkit.data.subsets import some_images
+from vqkit.data.subsets import limit_split
 from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, Split, StepOutput
 from vqkit.interfaces.methods import PretrainingMethod, View
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.pretraining import probes
 from vqkit.pretraining.embedding import draw_embedding, write_embedding
-from vqkit.pretraining.method import look
-from vqkit.pretraining.views import Draws, draw, view
+from vqkit.pretraining.method import encode_views
+from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameters
 from vqkit.storage.checkpoints import write_encoder
 from vqkit.training.tasks.task import share
 
@@ -47,7 +47,7 @@ class SelfSupervisedTask(Task):
     """
 
     model: EncoderPart
-    progress_metrics = ("train/loss", "val/agreement", "val/deviation", "val/neighbour_accuracy", "val/linear_accuracy", "val/r2")
+    progress_metrics = ("train/loss", "val/agreement", "val/feature_std", "val/neighbour_accuracy", "val/linear_accuracy", "val/r2")
     has_best = False
 
     def __init__(
@@ -74,13 +74,13 @@ class SelfSupervisedTask(Task):
         count, components, height, width = batch.images.shape
         shape = count * world_size(), components, height, width
         drawn = (
-            draw(shape, self.views, generator_for(self.seed, name, state.step), masked)
+            sample_parameters(shape, self.views, generator_for(self.seed, name, state.step), masked)
             for name, masked in (("first view", 0.0), ("second view", state.progress * self.views.masked))
         )
-        first, second = (self._view(batch.images, Draws(*map(share, each))) for each in drawn)
-        judgement = self.method(self.model, first, second, state.progress)
-        scalars = {"loss": judgement.loss, **judgement.monitors}
-        return StepOutput(judgement.loss, {name: value.detach() for name, value in scalars.items()}, {})
+        first, second = (self._view(batch.images, ViewParameters(*map(share, each))) for each in drawn)
+        output = self.method(self.model, first, second, state.progress)
+        scalars = {"loss": output.loss, **output.monitors}
+        return StepOutput(output.loss, {name: value.detach() for name, value in scalars.items()}, {})
 
     def optimizer_groups(self) -> list[OptimizerGroup]:
         """See `Task.optimizer_groups`: the encoder, and those networks of the method that are not running means."""
@@ -88,7 +88,7 @@ class SelfSupervisedTask(Task):
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
         """See `Task.validate`: cosines of the features of two views of each image, which are always the same views."""
-        one, other = (F.normalize(look(self.model, each), dim=1) for each in self._fixed_views(batch.images, first))
+        one, other = (F.normalize(encode_views(self.model, each), dim=1) for each in self._fixed_views(batch.images, first))
         agreement = (one * other).sum(dim=1)
         return {"count": torch.tensor(float(len(agreement)), dtype=torch.float64), "agreement": agreement.double().sum()}
 
@@ -99,14 +99,14 @@ class SelfSupervisedTask(Task):
     def extra_metrics(self) -> dict[str, float]:
         """See `Task.extra_metrics`: what features of held-out images tell; see `vqkit.pretraining.probes`.
 
-        `deviation` of the features; with classes `neighbour_accuracy` and `linear_accuracy`; with conditions `r2_<name>` of each
+        `feature_std`; with classes `neighbour_accuracy` and `linear_accuracy`; with conditions `r2_<name>` of each
         one and their mean `r2`.
         """
         train, held_out = (self._features(*each) for each in zip(self._splits, (_TRAINING_IMAGES, _HELD_OUT_IMAGES), strict=True))
-        figures = {"deviation": probes.feature_deviation(held_out.features)}
-        known, judged = train.labels >= 0, held_out.labels >= 0
-        if known.any() and judged.any():
-            given = train.features[known], train.labels[known], held_out.features[judged], held_out.labels[judged]
+        figures = {"feature_std": probes.feature_std(held_out.features)}
+        known, evaluated = train.labels >= 0, held_out.labels >= 0
+        if known.any() and evaluated.any():
+            given = train.features[known], train.labels[known], held_out.features[evaluated], held_out.labels[evaluated]
             figures["neighbour_accuracy"] = probes.neighbour_accuracy(*given)
             figures["linear_accuracy"] = probes.linear_accuracy(*given)
         found: list[float] = []
@@ -134,8 +134,8 @@ class SelfSupervisedTask(Task):
         """See `Task.write`."""
         write_encoder(path, self.model, self.origin, self.spec, data, tensors)
 
-    def _view(self, images: Tensor, draws: Draws) -> View:
-        return view(images, draws, self.spec)
+    def _view(self, images: Tensor, parameters: ViewParameters) -> View:
+        return apply_view(images, parameters, self.spec)
 
     def _fixed_views(self, images: Tensor, first: int) -> tuple[View, View]:
         """Two views of each image by its number alone; `first`: that of the first image."""
@@ -143,16 +143,16 @@ class SelfSupervisedTask(Task):
         for name, masked in (("first fixed view", 0.0), ("second fixed view", self.views.masked)):
             numbers = range(first, first + len(images))
             shape = (1, images.shape[1], images.shape[2], images.shape[3])
-            drawn = [draw(shape, self.views, generator_for(self.seed, name, number), masked) for number in numbers]
-            views.append(self._view(images, Draws(*map(torch.cat, zip(*drawn, strict=True)))))
+            drawn = [sample_parameters(shape, self.views, generator_for(self.seed, name, number), masked) for number in numbers]
+            views.append(self._view(images, ViewParameters(*map(torch.cat, zip(*drawn, strict=True)))))
         return views[0], views[1]
 
     def _features(self, split: Split, limit: int) -> Features:
         """Features of images from all over a split; every process computes the same."""
         device = next(self.model.parameters()).device
         found: list[Features] = []
-        for batch in all_batches(some_images(split, limit), _AT_ONCE):
+        for batch in all_batches(limit_split(split, limit), _AT_ONCE):
             images = batch.to(device).images
-            features = look(self.model, View(images, torch.ones_like(images, dtype=torch.bool)))
+            features = encode_views(self.model, View(images, torch.ones_like(images, dtype=torch.bool)))
             found.append(Features(features.cpu(), batch.conditions, batch.labels))
         return Features(*map(torch.cat, zip(*found, strict=True)))

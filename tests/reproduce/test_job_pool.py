@@ -20,10 +20,10 @@ from small_comparison import tiny_preset
 from vqkit.config import dump_yaml
 from vqkit.errors import ConfigError, Interrupted, TrainingError
 from vqkit.reproduce import processes
+from vqkit.reproduce.job_pool import exclusive_directory, max_concurrent_jobs, run_jobs
 from vqkit.reproduce.planning import Job, is_finished, plan
 from vqkit.reproduce.presets import load_preset
 from vqkit.reproduce.processes import ProcessTrainer
-from vqkit.reproduce.working import at_the_same_time, work, working_alone
 from vqkit.storage import runs
 
 
@@ -97,7 +97,7 @@ def test_a_signal_is_passed_on_once_to_all_and_they_may_finish(tmp_path: Path, m
     threading.Thread(target=interrupt).start()
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match="type the same command again"):
-        work(jobs_of(tmp_path, "vae", "vqvae", "autoencoder"), trainer(tmp_path), Console(quiet=True), at_once=2)
+        run_jobs(jobs_of(tmp_path, "vae", "vqvae", "autoencoder"), trainer(tmp_path), Console(quiet=True), at_once=2)
     assert [file.read_text() for file in tmp_path.glob("asked*")] == ["asked\n"] * 2
     assert not (tmp_path / "logs" / "autoencoder-seed0.log").exists()
     assert signal.getsignal(signal.SIGINT) is before
@@ -115,7 +115,7 @@ def test_jobs_are_under_way_together_and_as_many_as_asked_for(tmp_path: Path) ->
             raise TrainingError("No sky.")
         events.append(f"-{job.name}")
 
-    failures = work(jobs, train, Console(quiet=True), at_once=2)
+    failures = run_jobs(jobs, train, Console(quiet=True), at_once=2)
     assert events == ["+vae", "+vqvae", "-vae", "+autoencoder", "+treevi", "-autoencoder", "-treevi"]
     assert failures == {jobs[1].run: "No sky."}
 
@@ -131,7 +131,7 @@ def test_a_model_waits_for_its_encoder_and_fails_with_it(tmp_path: Path) -> None
         events.append(job.name)
 
     assert [job.name for job in jobs] == ["vae+simclr encoder", "vae+simclr", "vae", "vae+byol encoder", "vae+byol"]
-    failures = work(jobs, train, Console(quiet=True), at_once=4)
+    failures = run_jobs(jobs, train, Console(quiet=True), at_once=4)
     assert events == ["vae+simclr encoder", "vae", "vae+simclr"]
     assert failures == {jobs[3].run: "No sky.", jobs[4].run: "Its encoder could not be trained: No sky."}
 
@@ -151,30 +151,34 @@ def test_a_job_that_was_stopped_by_somebody_else_stops_the_others(tmp_path: Path
             raise
 
     with pytest.raises(Interrupted):
-        work(jobs_of(tmp_path, "vae", "vqvae", "treevi"), train, Console(quiet=True), at_once=2)
+        run_jobs(jobs_of(tmp_path, "vae", "vqvae", "treevi"), train, Console(quiet=True), at_once=2)
     assert stopped == ["vqvae"]
 
 
 def test_a_gpu_has_one_job_and_cores_have_one_each_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vqkit.reproduce.working.usable_cpus", lambda: 4)
+    monkeypatch.setattr("vqkit.reproduce.job_pool.usable_cpus", lambda: 4)
     monkeypatch.setattr("vqkit.core.memory.free_bytes", lambda device: 2**36)
-    assert at_the_same_time(torch.device("cpu")) == 4
-    assert at_the_same_time(torch.device("cuda")) == 1
+    assert max_concurrent_jobs(torch.device("cpu")) == 4
+    assert max_concurrent_jobs(torch.device("cuda")) == 1
     monkeypatch.setattr("vqkit.core.memory.free_bytes", lambda device: 5 * 2**30)
-    assert at_the_same_time(torch.device("cpu")) == 2
+    assert max_concurrent_jobs(torch.device("cpu")) == 2
 
 
 def test_two_may_not_work_in_one_place(tmp_path: Path) -> None:
-    with working_alone(tmp_path), pytest.raises(ConfigError, match="Another vqkit reproduce is at work"), working_alone(tmp_path):
+    with (
+        exclusive_directory(tmp_path),
+        pytest.raises(ConfigError, match="Another vqkit reproduce is at work"),
+        exclusive_directory(tmp_path),
+    ):
         pass
-    with working_alone(tmp_path) as lock:
+    with exclusive_directory(tmp_path) as lock:
         child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock,))
     try:  # our process no longer holds the lock, but one that we started does
-        with pytest.raises(ConfigError, match="Another vqkit reproduce"), working_alone(tmp_path):
+        with pytest.raises(ConfigError, match="Another vqkit reproduce"), exclusive_directory(tmp_path):
             pass
     finally:
         child.communicate(b"\n")
-    with working_alone(tmp_path) as lock:
+    with exclusive_directory(tmp_path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
