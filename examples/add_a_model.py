@@ -49,7 +49,7 @@ class LinearModel(Autoencoder):
     ) -> Reconstruction:
         """What is hidden is not in `observed_pixels`; the loss is over the whole image."""
         logits = self.up(self.down(observed_pixels(images, observed).flatten(1))).view_as(images)
-        return Reconstruction(logits, {"recon": likelihoods.distance(self.likelihood, logits, images)}, {}, ())
+        return Reconstruction(logits, likelihoods.distance(self.likelihood, logits, images))
 
     def mean(self, logits: Tensor) -> Tensor:
         """The expected image."""

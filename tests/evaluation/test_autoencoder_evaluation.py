@@ -38,7 +38,7 @@ class Shade(Autoencoder):
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
         told = conditions[:, :1].nan_to_num(0)[:, :, None, None] / 1000 if conditions.shape[1] else torch.zeros(())
-        return Reconstruction(0.6 * images * observed + 0.1 + told, {}, {}, ())
+        return Reconstruction(0.6 * images * observed + 0.1 + told, torch.zeros(()))
 
     def mean(self, logits: Tensor) -> Tensor:
         return logits.clamp(0, 1)

@@ -34,7 +34,7 @@ class Steps(Tokenizer):
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
         codes = self.encode(images, observed)
-        return Reconstruction(self.decode(codes, conditions), {}, {}, codes)
+        return Reconstruction(self.decode(codes, conditions), torch.zeros(()), codes=codes)
 
     def mean(self, logits: Tensor) -> Tensor:
         return logits

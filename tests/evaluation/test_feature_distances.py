@@ -134,7 +134,7 @@ class Dimmed(Unused):
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        return Reconstruction(0.8 * images * observed, {}, {}, ())
+        return Reconstruction(0.8 * images * observed, torch.zeros(()))
 
 
 def photos(folder: Path, model: type[Autoencoder]) -> Loaded:

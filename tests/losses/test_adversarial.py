@@ -69,7 +69,7 @@ def test_gradients_land_only_where_they_belong() -> None:
     task = adversarial_task()
     model, loss = task.model, task.picture_losses[0]
     result = model(batch(0).images, torch.ones(4, 2, 16, 24, dtype=torch.bool), torch.empty(4, 0))
-    added = loss(Pictures(model.mean(result.logits), batch(0).images, result.losses["recon"], 0.0))
+    added = loss(Pictures(model.mean(result.logits), batch(0).images, result.reconstruction_loss, 0.0))
 
     def reached(scalar: Tensor) -> tuple[bool, bool]:
         task.zero_grad(set_to_none=True)
@@ -80,7 +80,7 @@ def test_gradients_land_only_where_they_belong() -> None:
 
     assert reached(added.losses["adversarial"]) == (True, False)
     assert reached(added.adversarial_losses["discriminator"]) == (False, True)
-    assert reached(result.losses["recon"]) == (True, False)
+    assert reached(result.reconstruction_loss) == (True, False)
 
 
 def test_the_model_is_told_after_a_while_and_the_discriminator_learns_before() -> None:

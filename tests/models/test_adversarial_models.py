@@ -55,7 +55,7 @@ def test_every_loss_trains_what_it_should_and_nothing_else(name: str) -> None:
     data = spec(kind="intensity")
     model = small(name, data)
     result = model(*inputs(data), seeded())
-    scalars = {**result.losses, **result.adversarial_losses}
+    scalars = {**result.named_losses, **result.adversarial_losses}
     assert scalars.keys() == REACHED[name].keys()
     parameters = dict(model.named_parameters())
     assert {label.split(".")[0] for label in parameters} <= {part for parts in GROUPS.values() for part in parts}
@@ -71,7 +71,7 @@ def test_the_vae_inside_is_the_vae(name: str) -> None:
     plain, model = small("vae", data, shake=0), small(name, data, shake=0)
     assert all(torch.equal(value, model.state_dict()[label]) for label, value in plain.state_dict().items())
     images, observed, conditions = inputs(data)
-    losses, expected = (each(images, observed, conditions, seeded(4)).losses for each in (model, plain))
+    losses, expected = (each(images, observed, conditions, seeded(4)).named_losses for each in (model, plain))
     assert torch.equal(losses["recon"], expected["recon"]) and torch.equal(losses["kl"], expected["kl"])
 
 

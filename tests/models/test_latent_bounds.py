@@ -62,7 +62,7 @@ def test_one_sample_is_the_elbo_that_is_trained(name: str) -> None:
     images, observed, conditions = inputs(model.spec, COUNT)
     elbo = model.log_weights(images, conditions, 4000, seeded()).mean()
     many = [each.repeat(6000, *[1] * (each.ndim - 1)) for each in (images, observed, conditions)]
-    losses = model(*many, seeded(2)).losses
+    losses = model(*many, seeded(2)).named_losses
     assert float(-(losses["recon"] + losses["kl"]) * 64) == pytest.approx(float(elbo), abs=0.06)
 
 

@@ -46,7 +46,7 @@ def test_a_step_in_bfloat16_is_finite_and_reaches_every_parameter(name: str, opt
     with torch.autocast("cpu", torch.bfloat16):
         result = model(images, observed, conditions, seeded())
         assert model.reconstruct(images, observed, conditions).dtype == torch.float32
-    loss = torch.stack([*result.losses.values(), *result.adversarial_losses.values()]).sum()
+    loss = torch.stack([*result.named_losses.values(), *result.adversarial_losses.values()]).sum()
     loss.backward()
     assert bool(loss.isfinite())
     for label, parameter in model.named_parameters():
@@ -115,7 +115,7 @@ def test_the_loss_of_the_vae_is_the_elbo_by_the_size_of_an_image(kind: str) -> N
     model = small("vae", data)
     assert isinstance(model, VAE)
     images, observed, conditions = inputs(data, 2)
-    losses = model(images, observed, conditions, seeded(3)).losses
+    losses = model(images, observed, conditions, seeded(3)).named_losses
     posterior = model.posterior(model.features(images, observed))
     normal = torch.distributions.Normal(posterior.mean, posterior.deviation)
     divergence = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).flatten(1).sum(dim=1)
@@ -136,7 +136,7 @@ def test_beta_weighs_the_divergence_and_leaves_the_rest() -> None:
     data = spec()
     plain, weighed = small("vae", data), small("beta-vae", data, beta=3.0)
     images, observed, conditions = inputs(data)
-    one, three = (model(images, observed, conditions, seeded()).losses for model in (plain, weighed))
+    one, three = (model(images, observed, conditions, seeded()).named_losses for model in (plain, weighed))
     assert float(three["kl"]) == pytest.approx(3 * float(one["kl"]), rel=1e-6)
     assert torch.equal(one["recon"], three["recon"])
 

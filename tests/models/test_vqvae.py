@@ -112,7 +112,7 @@ def test_decoding_the_codes_equals_reconstructing() -> None:
 def test_each_loss_reaches_only_what_it_should() -> None:
     data = spec()
     model = tiny(data, quantizer={"name": "gradient", "num_codes": 32, "dim": 8})
-    losses = model(*inputs(data)).losses
+    losses = model(*inputs(data)).named_losses
     codebook = {id(parameter) for parameter in model.quantizer.parameters()}
 
     def reached(name: str) -> set[str]:
@@ -138,7 +138,7 @@ def test_likelihoods_by_value_kind() -> None:
     for name, expected in (("l1", torch.nn.functional.l1_loss), ("mse", torch.nn.functional.mse_loss)):
         model = tiny(data, likelihood=name, reconstruction_weight=1.0)
         result = model(images, observed, conditions)
-        torch.testing.assert_close(result.losses["recon"], expected(result.logits, images))
+        torch.testing.assert_close(result.reconstruction_loss, expected(result.logits, images))
         assert 0 <= model.mean(result.logits).min() <= model.mean(result.logits).max() <= 1
 
 
@@ -175,7 +175,7 @@ def test_fsq_is_not_driven_to_where_nothing_comes_back_from() -> None:
     for _ in range(60):
         result = model(images, observed, unknown)
         optimizer.zero_grad()
-        torch.stack(list(result.losses.values())).sum().backward()
+        result.total_loss.backward()
         optimizer.step()
     assert len(result.codes[0].unique()) > 10
     assert float((model.mean(result.logits.detach()) - images).square().mean()) < 0.5 * float(images.var())

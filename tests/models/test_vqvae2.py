@@ -186,8 +186,7 @@ def test_every_part_of_every_level_gets_a_gradient(levels: int) -> None:
     model = tiny(data, levels=levels, quantizer={"name": "gradient", "num_codes": 32, "dim": 8}).train()
     images, observed, _ = inputs(data)
     conditions = torch.tensor([[45.0, float("nan")], [float("nan"), 55.0], [50.0, 50.0]])
-    losses = model(images, observed, conditions).losses
-    torch.stack([*losses.values()]).sum().backward()
+    model(images, observed, conditions).total_loss.backward()
     without = [name for name, each in model.named_parameters() if each.grad is None or float(each.grad.abs().sum()) == 0]
     assert without == []
 
@@ -195,7 +194,7 @@ def test_every_part_of_every_level_gets_a_gradient(levels: int) -> None:
 def test_the_reconstruction_alone_teaches_every_encoder() -> None:
     data = spec()
     model = tiny(data, levels=3).train()
-    model(*inputs(data)).losses["recon"].backward()
+    model(*inputs(data)).reconstruction_loss.backward()
     for part in (*model.encoders, *model.contexts, *model.projects):
         assert all(parameter.grad is not None and float(parameter.grad.abs().sum()) > 0 for parameter in part.parameters())
 
@@ -204,7 +203,7 @@ def test_the_reconstruction_alone_teaches_every_encoder() -> None:
 def test_losses_are_summed_over_the_levels(levels: int, names: tuple[str, ...]) -> None:
     data = spec(64, 32)
     result = tiny(data, levels=levels, quantizer={"name": "gradient", "num_codes": 32, "dim": 8})(*inputs(data))
-    assert list(result.losses) == ["recon", "vq", "commit"]
+    assert list(result.named_losses) == ["recon", "vq", "commit"]
     assert set(result.monitors) == {f"{loss}_{name}" for loss in ("vq", "commit") for name in names}
     for loss in ("vq", "commit"):
         each = torch.stack([result.monitors[f"{loss}_{name}"] for name in names])

@@ -109,10 +109,9 @@ def test_a_model_with_a_prior_of_its_own_is_judged_by_all_that_it_minimises() ->
     with torch.no_grad():
         sums = subject.validate(whole, 4)
         minimised = [
-            float(sum(subject.model(whole.images, view, unknown, generator_for(0, "validation draws", 4)).losses.values()))
-            for view in views
+            float(subject.model(whole.images, view, unknown, generator_for(0, "validation draws", 4)).total_loss) for view in views
         ]
-        seen = float(subject.model(whole.images, views[0], unknown).losses["recon"])
+        seen = float(subject.model(whole.images, views[0], unknown).reconstruction_loss)
     row = subject.validation_row({name: float(value) for name, value in sums.items()})
     assert row["loss"] == pytest.approx(sum(minimised))
     assert row["recon"] == pytest.approx(seen)  # as before: of the posterior's mean

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -78,21 +78,63 @@ class Quantizer(nn.Module, ABC):
         )
 
 
-class Reconstruction(NamedTuple):
-    """What an autoencoder gives back for a batch.
+RECONSTRUCTION_LOSS = "recon"
+"""Name under which the reconstruction loss is recorded."""
+
+
+def _missing_loss() -> Tensor:
+    raise ConfigError("The Reconstruction returned by a model's forward() has no reconstruction_loss.", _LOSS_HINT)
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Output of an autoencoder for a batch.
 
     `logits` [B, C, H, W]: parameters of the likelihood of each pixel (see `Autoencoder.mean`);
-    `losses`: named scalars to minimise, already weighted, whose sum is the training loss;
-    `monitors`: named scalars only to be recorded; `codes`: what was chosen, empty for continuous models;
-    `adversarial_losses`: named scalars that train what learns against the rest of the model (see `Autoencoder.adversaries`), and
-    nothing else.
+    `reconstruction_loss`: weighted distance of the reconstruction from the whole image, a scalar; recorded as `recon`;
+    `losses`: the other terms of the training loss by name, weighted scalars, such as `kl` or `commit`;
+    `monitors`: named scalars that are recorded but not minimised; `codes`: the chosen codes, empty for continuous models;
+    `adversarial_losses`: named scalars that train the networks in `Autoencoder.adversaries` and nothing else.
+
+    Raises `ConfigError` for a reconstruction loss that is missing, and for losses that are not scalar tensors.
     """
 
     logits: Tensor
-    losses: dict[str, Tensor]
-    monitors: dict[str, Tensor]
-    codes: Codes
-    adversarial_losses: Mapping[str, Tensor] = MappingProxyType({})
+    reconstruction_loss: Tensor = field(default_factory=_missing_loss)
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+    monitors: Mapping[str, Tensor] = field(default_factory=dict)
+    codes: Codes = ()
+    adversarial_losses: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if RECONSTRUCTION_LOSS in self.losses:
+            raise ConfigError(
+                f"The losses of a model's Reconstruction include '{RECONSTRUCTION_LOSS}', the name of its reconstruction loss.",
+                _LOSS_HINT,
+            )
+        _check_scalar("reconstruction_loss", self.reconstruction_loss)
+        for name, loss in self.losses.items():
+            _check_scalar(f"losses['{name}']", loss)
+
+    @property
+    def named_losses(self) -> dict[str, Tensor]:
+        """All terms of the training loss by name, the reconstruction loss first."""
+        return {RECONSTRUCTION_LOSS: self.reconstruction_loss, **self.losses}
+
+    @property
+    def total_loss(self) -> Tensor:
+        """The sum of `named_losses`, a scalar."""
+        return torch.stack(list(self.named_losses.values())).sum()
+
+
+_LOSS_HINT = "Return Reconstruction(logits, reconstruction_loss, losses), where `losses` holds the other terms by name."
+
+
+def _check_scalar(name: str, loss: object) -> None:
+    if isinstance(loss, Tensor) and loss.ndim == 0:
+        return
+    found = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+    raise ConfigError(f"The {name} of a model's Reconstruction must be a scalar tensor, not {found}.", _LOSS_HINT)
 
 
 class EncoderPart(nn.Module, ABC):

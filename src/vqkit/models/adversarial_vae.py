@@ -30,6 +30,8 @@ decoder as in `vqkit.models.vae`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -111,7 +113,8 @@ class AdversarialVAE(VAE):
             "adversarial": -frozen(self.discriminator, made).mean(),
             "code": self.options.code_weight * code_distance(latents, self._seen_again(made)).mean(),
         }
-        return result._replace(
+        return replace(
+            result,
             logits=self._fill(drawn.latents.detach(), conditions),
             losses={**result.losses, **losses},
             adversarial_losses={

@@ -117,11 +117,11 @@ class CodingModel(Tokenizer):
             pulls["vq"].append(result.codebook_loss)
             pulls["commit"].append(quantizer.commitment_weight * result.commitment_loss)
         logits = self.logits(self.silenced(quantized, generator), conditions)
-        losses = {"recon": self.options.reconstruction_weight * likelihoods.distance(self.likelihood, logits, images)}
-        losses |= {loss: torch.stack(each).sum() for loss, each in pulls.items()}
+        reconstruction_loss = self.options.reconstruction_weight * likelihoods.distance(self.likelihood, logits, images)
+        losses = {loss: torch.stack(each).sum() for loss, each in pulls.items()}
         names = self.grids if len(self.grids) > 1 else ()
         monitors = {f"{loss}_{name}": value for loss, each in pulls.items() for name, value in zip(names, each, strict=False)}
-        return Reconstruction(logits, losses, monitors, tuple(codes))
+        return Reconstruction(logits, reconstruction_loss, losses, monitors, tuple(codes))
 
     def silenced(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
         """The codes [B, D, h, w] of every grid as the decoder gets them in training. All of them, unless a subclass hides some."""

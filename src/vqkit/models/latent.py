@@ -157,9 +157,10 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
     def judge(self, drawn: Drawn, logits: Tensor, images: Tensor) -> Reconstruction:
         """The ELBO, as losses and monitors (see `forward`), of draws and the logits [B, C, H, W] that were made of them."""
         divergence = drawn.divergence.mean()
-        losses = {"recon": self.distance(logits, images), "kl": self.beta * divergence / images[0].numel()}
+        reconstruction_loss = self.distance(logits, images)
+        losses = {"kl": self.beta * divergence / images[0].numel()}
         active = (drawn.posterior.mean.var(dim=0, unbiased=False) > 0.01).float().mean()
-        return Reconstruction(logits, losses, {"kl_nats": divergence.detach(), "active": active}, ())
+        return Reconstruction(logits, reconstruction_loss, losses, {"kl_nats": divergence.detach(), "active": active})
 
     def sample(self, conditions: Tensor, seed: int = 0, first: int = 0, temperature: float = 1.0) -> Tensor:
         """See `GenerativeAutoencoder.sample`."""

@@ -16,6 +16,8 @@ are compared by the same error. Further: the discriminator judges patches; the e
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -61,7 +63,7 @@ class VAEGAN(VAE):
         made = self._make(torch.cat([drawn.latents.detach(), new]), torch.cat([conditions, conditions]))
         adversarial = self.options.adversarial * F.softplus(-frozen(self.discriminator, made)).mean()
         own = {"discriminator": discriminator_loss(self.discriminator, images, made, self.options.discriminator_penalty, generator)}
-        return result._replace(losses={**result.losses, "adversarial": adversarial}, adversarial_losses=own)
+        return replace(result, losses={**result.losses, "adversarial": adversarial}, adversarial_losses=own)
 
     def _make(self, latents: Tensor, conditions: Tensor) -> Tensor:
         """Expected images [B, C, H, W]; how wide the likelihood is does not learn from the game."""

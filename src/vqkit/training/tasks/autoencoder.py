@@ -70,7 +70,7 @@ class AutoencoderTask(Task):
         conditions = batch.conditions.masked_fill(hidden, float("nan"))
         result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", state.step))
         added = self._judge(result, batch.images, state)
-        losses = {**result.losses, **added.losses}
+        losses = {**result.named_losses, **added.losses}
         loss = torch.stack(list(losses.values())).sum()
         adversarial = {**result.adversarial_losses, **added.adversarial_losses}
         scalars = {"loss": loss, **losses, **adversarial, **result.monitors, **added.monitors}
@@ -84,7 +84,7 @@ class AutoencoderTask(Task):
     def _judge(self, result: Reconstruction, target: Tensor, state: TrainingState) -> Added:
         """What the losses on pictures add, each told of those before it. `target` float [B, C, H, W]."""
         total = Added({}, {}, {})
-        distance = result.losses["recon"]
+        distance = result.reconstruction_loss
         for picture_loss in self.picture_losses:
             added = picture_loss(Pictures(self.model.mean(result.logits), target, distance, state.epoch))
             distance = torch.stack([distance, *added.losses.values()]).sum()
@@ -112,7 +112,7 @@ class AutoencoderTask(Task):
             result = self.model(batch.images, observed, unknown)
             mean = self.model.mean(result.logits)
             judged = ~observed if name else observed
-            sums[f"recon{name}"] = result.losses["recon"].double() * len(batch.images)
+            sums[f"recon{name}"] = result.reconstruction_loss.double() * len(batch.images)
             sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * len(batch.images)
             sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, judged).double().sum()
             if self.model.spec.value_kind == "binary":
@@ -127,10 +127,10 @@ class AutoencoderTask(Task):
         overfits most would win. Its objective is a mean over draws, which here belong to the batch's place in the split.
         """
         if not isinstance(self.model, GenerativeAutoencoder):
-            return result.losses["recon"]
+            return result.reconstruction_loss
         unknown = torch.full_like(batch.conditions, float("nan"))
         drawn = self.model(batch.images, observed, unknown, generator_for(self.seed, "validation draws", first))
-        return torch.stack(list(drawn.losses.values())).sum()
+        return drawn.total_loss
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
         """See `Task.validation_row`."""
