@@ -47,6 +47,11 @@ ask(typer.main.get_command(cli.app), [])
     assert loaded_after(code) == []
 
 
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"]])
+def test_the_parts_are_listed_without_importing_them(words: list[str]) -> None:
+    assert loaded_after(f"import vqkit.cli.app as cli\ncli.app({words!r}, standalone_mode=False)") == []
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_imports(name: str) -> None:
     if name != "vqkit.__main__":

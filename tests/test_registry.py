@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ from pydantic import Field
 from vqkit import registry as registry_module
 from vqkit.config import Settings
 from vqkit.errors import ConfigError, RegistryError
-from vqkit.registry import DATASETS, METHODS, MODELS, PRIORS, QUANTIZERS, Registry
+from vqkit.registry import DATASETS, METHODS, MODELS, PRIORS, QUANTIZERS, BuiltIn, Registry
 
 
 class Blur:
@@ -34,7 +35,7 @@ class Sharpen(Blur):
 
 @pytest.fixture
 def filters() -> Registry[Blur]:
-    registry: Registry[Blur] = Registry("filter", (), "vqkit.tests.filters")
+    registry: Registry[Blur] = Registry("filter", {}, "vqkit.tests.filters")
     registry.register("blur", "makes soft")(Blur)
     return registry
 
@@ -116,18 +117,92 @@ def test_a_third_party_is_found_by_its_entry_point_once(filters: Registry[Blur],
     assert third_party.calls == 1
 
 
-@pytest.mark.parametrize("value", ["no_such_module_anywhere", "json:no_such_name"])
-def test_a_broken_third_party_is_named_every_time(filters: Registry[Blur], monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setattr(registry_module, "entry_points", EntryPoints(median=value))
+def test_a_third_party_is_imported_when_its_name_is_asked_for(filters: Registry[Blur], third_party: EntryPoints) -> None:
+    third_party.values["blurred"] = "no_such_module_anywhere"
+    assert filters.names() == ["blur", "blurred", "median"]
+    assert filters.get("blur") is Blur
+    assert "third_party" not in sys.modules
+    assert issubclass(filters.get("median"), Blur)
+    assert "third_party" in sys.modules
+
+
+def test_an_entry_point_may_name_the_class(filters: Registry[Blur], third_party: EntryPoints) -> None:
+    third_party.values["median"] = "third_party:Median"
+    assert filters.get("median").__name__ == "Median"
+    assert filters.summaries() == {"blur": "makes soft", "median": "from elsewhere"}
+
+
+@pytest.mark.parametrize("value", ["no_such_module_anywhere", "json:no_such_name", "broken_party"])
+def test_a_broken_third_party_stops_only_who_asks_for_it(
+    filters: Registry[Blur], third_party: EntryPoints, tmp_path: Path, value: str
+) -> None:
+    (tmp_path / "broken_party.py").write_text("raise ValueError('no_such_luck')\n")
+    third_party.values["broken"] = value
+    assert filters.get("blur") is Blur
+    for listed in (filters.entries, filters.summaries):
+        with pytest.warns(
+            UserWarning, match=rf"^The filter plug-in 'broken' \({value}\) cannot be imported: .*no_such_.* left out"
+        ) as told:
+            assert list(listed()) == ["blur", "median"]
+        assert len(told) == 1
+        assert "\n" not in str(told[0].message)
     for _ in range(2):
-        with pytest.raises(RegistryError, match=rf"The filter plug-in 'median' \({value}\) cannot be imported: .*no_such_"):
-            filters.get("blur")
+        with pytest.raises(RegistryError, match=rf"The filter plug-in 'broken' \({value}\) cannot be imported: .*no_such_"):
+            filters.get("broken")
+
+
+def test_an_entry_point_that_registers_another_name_is_refused(filters: Registry[Blur], third_party: EntryPoints) -> None:
+    third_party.values["medium"] = "third_party"
+    with pytest.raises(
+        RegistryError, match=r"plug-in 'medium' \(third_party\) registers no filter named 'medium'\. The entry point"
+    ):
+        filters.get("medium")
+
+
+def test_a_third_party_cannot_take_the_name_of_a_part_of_vqkit(third_party: EntryPoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Registry[Blur]("filter", {"median": BuiltIn("vqkit.errors", "not imported yet")}, "vqkit.tests.filters")
+    monkeypatch.setattr(sys.modules["host"], "filters", own)
+    with pytest.warns(UserWarning, match=r"registered twice: by vqkit\.errors and by third_party\.Median"):
+        assert own.summaries() == {"median": "not imported yet"}
+
+
+class Shape(ABC):
+    @abstractmethod
+    def area(self) -> float: ...
+
+    @abstractmethod
+    def corners(self) -> int: ...
+
+
+class Square(Shape):
+    class Options(Settings):
+        side: int = 1
+
+    def area(self) -> float:
+        return 1.0
+
+
+class Plain:
+    Options = dict
+
+
+def test_an_unfinished_class_is_refused_when_it_is_registered(filters: Registry[Blur]) -> None:
+    with pytest.raises(RegistryError, match=r"The filter 'square' \(.*Square\) does not implement corners\."):
+        filters.register("square", "a shape")(Square)  # type: ignore[type-var]
+    with pytest.raises(RegistryError, match=r"The filter 'shape' \(.*Shape\) has no pydantic class `Options`\."):
+        filters.register("shape", "a shape")(Shape)  # type: ignore[type-var]
+    with pytest.raises(RegistryError, match=r"The filter 'plain' \(.*Plain\) has no pydantic class `Options`\."):
+        filters.register("plain", "a shape")(Plain)  # type: ignore[type-var]
+    with pytest.raises(RegistryError, match="has no summary"):
+        filters.register("sharpen")(Sharpen)
+    assert filters.names() == ["blur"]
 
 
 @pytest.mark.parametrize("registry", [MODELS, QUANTIZERS, PRIORS, METHODS, DATASETS], ids=lambda registry: registry.kind)
 def test_every_built_in_part_has_documented_options_and_a_summary(registry: Registry[object]) -> None:
-    for name, entry in registry.entries().items():
-        assert entry.summary, name
+    own = {name: entry for name, entry in registry.entries().items() if entry.part.__module__.startswith("vqkit.")}
+    assert {name: BuiltIn(entry.part.__module__, entry.summary) for name, entry in own.items()} == registry.built_in
+    for name, entry in own.items():
         assert entry.part.__doc__, name
         for field, description in entry.part.Options.model_fields.items():  # type: ignore[attr-defined]
             assert description.description, f"{name}.{field}"

@@ -1,26 +1,28 @@
-"""Named, pluggable parts: models, quantizers, priors, methods of pretraining and data sets.
+"""Named, pluggable parts: models, quantizers, priors, pretraining methods and data sets.
 
-A part registers itself with a decorator beside its class, and carries a pydantic class `Options` with its documented settings:
+A part registers itself with a decorator on its class, which has a pydantic class `Options` with its documented settings:
 
-    @MODELS.register("vqvae", "VQ-VAE with component masking")
-    class VQVAE(Tokenizer):
+    @MODELS.register("my-model", "One line that describes it")
+    class MyModel(Tokenizer):
         class Options(Settings): ...
 
-A third party adds one through an entry point in the group `vqkit.models` (or `.quantizers`, `.priors`, `.methods`, `.datasets`)
-whose value is the module, or the class, that registers it. Nothing is imported before the first look-up.
+The parts of vqkit stand in the tables at the end of this module, with the line that describes each. A third party adds a part with
+an entry point in the group `vqkit.models` (or `.quantizers`, `.priors`, `.methods`, `.datasets`): its name is the part's name, its
+value the module, or the class, that registers it. A module is imported when one of its parts is used, and not before.
 """
 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from vqkit.config import describe_validation_error
-from vqkit.errors import ConfigError, RegistryError, did_you_mean
+from vqkit.errors import ConfigError, RegistryError, VQKitError, did_you_mean
 
 
 class Configurable(Protocol):
@@ -39,46 +41,89 @@ class Entry(NamedTuple, Generic[Part]):
     summary: str
 
 
+class BuiltIn(NamedTuple):
+    """A part of vqkit that need not be imported yet: the module that registers it, and the line that describes it."""
+
+    module: str
+    summary: str
+
+
 class Registry(Generic[Part]):
     """Names and the classes behind them.
 
-    `kind` is the singular word used in messages; `modules` are the built-in modules, imported at the first look-up;
-    third parties are found in the entry point group `group`.
+    `kind` is the singular word used in messages; `built_in` are vqkit's own parts by name; third parties are found in the entry
+    point group `group`.
     """
 
-    def __init__(self, kind: str, modules: tuple[str, ...], group: str) -> None:
+    def __init__(self, kind: str, built_in: Mapping[str, BuiltIn], group: str) -> None:
         self.kind = kind
         self.group = group
-        self._modules = modules
+        self.built_in = dict(built_in)
         self._entries: dict[str, Entry[Part]] = {}
-        self._loaded = False
+        self._found: dict[str, list[EntryPoint]] | None = None
 
-    def register(self, name: str, summary: str) -> Callable[[type[Part]], type[Part]]:
-        """Register the decorated class as `name`. Raises `RegistryError` if the name belongs to another class."""
+    def register(self, name: str, summary: str | None = None) -> Callable[[type[Part]], type[Part]]:
+        """Register the decorated class as `name`. `summary`: a line that describes it; those of vqkit's parts stand in the tables.
+
+        Raises `RegistryError` if the name belongs to another class, or if the class lacks `Options` or an abstract method.
+        """
 
         def add(part: type[Part]) -> type[Part]:
-            present = self._entries.get(name)
-            if present is not None and present.part is not part:
+            owner = self._owner(name)
+            if owner is not None and owner not in (_where(part), part.__module__):
                 raise RegistryError(
-                    f"The {self.kind} '{name}' is registered twice: by {_where(present.part)} and by {_where(part)}.",
+                    f"The {self.kind} '{name}' is registered twice: by {owner} and by {_where(part)}.",
                     "Give one of them another name.",
                 )
-            self._entries[name] = Entry(part, summary)
+            self._check_complete(name, part)
+            line = summary or (self.built_in[name].summary if name in self.built_in else None)
+            if not line:
+                raise RegistryError(
+                    f"The {self.kind} '{name}' ({_where(part)}) has no summary.", "Register it with one line of text."
+                )
+            self._entries[name] = Entry(part, line)
             return part
 
         return add
 
+    def names(self) -> list[str]:
+        """The name of every part, sorted. Nothing is imported: a third party's part may turn out to be broken."""
+        return sorted({*self.built_in, *self._entries, *self._points()})
+
+    def summaries(self) -> dict[str, str]:
+        """The line that describes each part, by name, sorted. Only third parties are imported; see `entries` for broken ones."""
+        self._load_third_parties()
+        known = {name: part.summary for name, part in self.built_in.items()}
+        return dict(sorted({**known, **{name: entry.summary for name, entry in self._entries.items()}}.items()))
+
     def entries(self) -> dict[str, Entry[Part]]:
-        """Every registered part by name, sorted by name; third parties included."""
-        self._load()
+        """Every part by name, sorted, all of them imported. A third party's that cannot be imported is left out, with a warning."""
+        for part in self.built_in.values():
+            importlib.import_module(part.module)
+        self._load_third_parties()
         return dict(sorted(self._entries.items()))
 
     def get(self, name: str) -> type[Part]:
-        """The class behind `name`. Raises `RegistryError` naming the known ones if there is none."""
-        self._load()
+        """The class behind `name`.
+
+        Raises `RegistryError` naming the known ones if there is none, and if the third party that provides it cannot be imported.
+        """
         if name not in self._entries:
-            raise RegistryError(f"There is no {self.kind} named '{name}'.", did_you_mean(name, self._entries))
+            if name in self.built_in:
+                importlib.import_module(self.built_in[name].module)
+            else:
+                for point in self._points().get(name, ()):
+                    self._load(point)
+        if name not in self._entries:
+            raise RegistryError(f"There is no {self.kind} named '{name}'.", did_you_mean(name, self.names()))
         return self._entries[name].part
+
+    def name_of(self, part: object) -> str:
+        """The name under which the class of `part` is registered. Raises `RegistryError` if it is not."""
+        for name, entry in self._entries.items():
+            if entry.part is type(part):
+                return name
+        raise RegistryError(f"{_where(type(part))} is not registered as a {self.kind}.", "Register its class with a decorator.")
 
     def options(self, name: str, settings: Mapping[str, Any]) -> BaseModel:
         """Check `settings` against the part's `Options` and fill in its defaults. Raises `ConfigError` for a wrong key or value."""
@@ -94,46 +139,142 @@ class Registry(Generic[Part]):
         construct: Callable[..., Part] = self.get(name)
         return construct(options, *context, **keywords)
 
-    def _load(self) -> None:
-        if self._loaded:
-            return
-        for module in self._modules:
-            importlib.import_module(module)
-        for point in entry_points(group=self.group):
-            try:
-                point.load()
-            except (ImportError, AttributeError) as error:
-                raise RegistryError(
-                    f"The {self.kind} plug-in '{point.name}' ({point.value}) cannot be imported: {error}.",
-                    "Mend or uninstall the package that provides it.",
-                ) from error
-        self._loaded = True
+    def _owner(self, name: str) -> str | None:
+        """Who has the name: a registered class, or the module of a part of vqkit that is not imported yet."""
+        if name in self._entries:
+            return _where(self._entries[name].part)
+        return self.built_in[name].module if name in self.built_in else None
+
+    def _check_complete(self, name: str, part: type[Part]) -> None:
+        """Raise `RegistryError` naming what the class lacks, long before a run fails for want of it."""
+        options = getattr(part, "Options", None)
+        if not (isinstance(options, type) and issubclass(options, BaseModel)):
+            raise RegistryError(
+                f"The {self.kind} '{name}' ({_where(part)}) has no pydantic class `Options`.",
+                "Define `class Options(vqkit.config.Settings)` in it, empty if there is nothing to set.",
+            )
+        missing = sorted(getattr(part, "__abstractmethods__", ()))
+        if missing:
+            raise RegistryError(
+                f"The {self.kind} '{name}' ({_where(part)}) does not implement {', '.join(missing)}.",
+                "Define what is missing; the docstring of the abstract method says what it must do.",
+            )
+
+    def _points(self) -> dict[str, list[EntryPoint]]:
+        """The entry points of third parties by name; those of installed packages do not change while a process runs."""
+        if self._found is None:
+            self._found = {}
+            for point in entry_points(group=self.group):
+                self._found.setdefault(point.name, []).append(point)
+        return self._found
+
+    def _load_third_parties(self) -> None:
+        """Import every part of third parties; of one that cannot be imported, warn."""
+        for points in self._points().values():
+            for point in points:
+                try:
+                    self._load(point)
+                except RegistryError as error:
+                    warnings.warn(f"{error.message} It is left out.", stacklevel=3)
+
+    def _load(self, point: EntryPoint) -> None:
+        """Import the part behind an entry point. Raises `RegistryError`, whatever is wrong with the module."""
+        plug_in = f"The {self.kind} plug-in '{point.name}' ({point.value})"
+        try:
+            point.load()
+        except VQKitError as error:
+            raise RegistryError(f"{plug_in} cannot be used. {error.message}", error.hint) from error
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise RegistryError(
+                f"{plug_in} cannot be imported: {type(error).__name__}: {reason}.",
+                "Repair or uninstall the package that provides it.",
+            ) from error
+        if point.name not in self._entries:
+            raise RegistryError(
+                f"{plug_in} registers no {self.kind} named '{point.name}'.", "The entry point must have the name of the part."
+            )
 
 
 def _where(part: type) -> str:
     return f"{part.__module__}.{part.__qualname__}"
 
 
-_MODEL_MODULES = ("vqvae", "vqvae2", "autoencoder", "vae", "auxiliary_vae", "adversarial_vae", "vae_gan", "treevi")
+def _table(package: str, **modules: Mapping[str, str]) -> dict[str, BuiltIn]:
+    """The parts of a package, from the summary of each by its name, by the module that registers it."""
+    return {
+        name: BuiltIn(f"vqkit.{package}.{module}", summary) for module, parts in modules.items() for name, summary in parts.items()
+    }
+
 
 MODELS: Registry[Any] = Registry(
     "model",
-    tuple(f"vqkit.models.{name}" for name in _MODEL_MODULES),
+    _table(
+        "models",
+        vqvae={"vqvae": "VQ-VAE with component masking: one level of codes, reconstructs whole images from parts in one pass"},
+        vqvae2={"vqvae2": "VQ-VAE-2 with component masking: several levels of codes, layout above and detail below"},
+        autoencoder={"autoencoder": "Masked autoencoder without codes and without noise: the baseline of comparisons"},
+        vae={
+            "vae": "Variational autoencoder: Gaussian latents, trained with the ELBO",
+            "beta-vae": "VAE whose KL term has the weight beta",
+        },
+        auxiliary_vae={"auxiliary-vae": "VAE with auxiliary latents, whose posterior is a mixture of Gaussians"},
+        adversarial_vae={"adversarial-vae": "VAE with a second decoder, a generator trained against a discriminator"},
+        vae_gan={"vae-gan": "VAE whose decoder is also trained against a discriminator"},
+        treevi={"treevi": "VAE whose latents are correlated along a tree over the images of a batch"},
+    ),
     "vqkit.models",
 )
 QUANTIZERS: Registry[Any] = Registry(
     "quantizer",
-    tuple(f"vqkit.quantizers.{name}" for name in ("ema", "gradient", "fsq", "lfq", "simvq", "residual", "grouped")),
+    _table(
+        "quantizers",
+        ema={"ema": "Codebook updated by exponential moving averages (EMA) of its features; dead codes are reset"},
+        gradient={"gradient": "Codebook trained by the optimizer; dead codes are reset"},
+        fsq={"fsq": "Finite scalar quantization: each of a few channels is rounded to one of its levels; no codebook"},
+        lfq={"lfq": "Lookup-free quantization: the signs of log2 K channels, with an entropy loss for even use; no codebook"},
+        simvq={"simvq": "Codebook of fixed random vectors behind a learned linear map, for many codes"},
+        residual={"residual": "Several codes per position that add up: each quantizes the residual of those before it"},
+        grouped={"grouped": "Channels split into groups, each with its own quantizer"},
+    ),
     "vqkit.quantizers",
 )
 PRIORS: Registry[Any] = Registry(
-    "prior", ("vqkit.priors.pixelcnn", "vqkit.priors.transformer", "vqkit.priors.hierarchical"), "vqkit.priors"
+    "prior",
+    _table(
+        "priors",
+        pixelcnn={"pixelcnn": "Gated PixelCNN: convolutions over earlier codes, exact cached sampling"},
+        transformer={"transformer": "Decoder-only transformer over codes, sampled with a key-value cache"},
+        hierarchical={"hierarchical": "A gated PixelCNN per level of codes, conditioned on all coarser levels"},
+    ),
+    "vqkit.priors",
 )
 METHODS: Registry[Any] = Registry(
-    "method", tuple(f"vqkit.pretraining.{name}" for name in ("barlow_twins", "simclr", "byol")), "vqkit.methods"
+    "method",
+    _table(
+        "pretraining",
+        barlow_twins={"barlow-twins": "Embeddings of two views agree in every dimension, and the dimensions are decorrelated"},
+        simclr={"simclr": "Contrastive: the other view of an image is identified among the views of all images of a batch"},
+        byol={"byol": "The embedding of one view predicts that of the other by an EMA of the network; no negative pairs"},
+    ),
+    "vqkit.methods",
 )
 DATASETS: Registry[Any] = Registry(
     "data set",
-    tuple(f"vqkit.data.{name}" for name in ("tyre", "components", "images", "arrays", "joined", "torchvision_sets")),
+    _table(
+        "data",
+        tyre={"tyre": "Procedural tyre sections, five binary components, 64 x 32 (built in)"},
+        components={"components": "A folder of aligned greyscale pictures for each component, with a table of conditions"},
+        images={"images": "Any folder of pictures, with or without class folders"},
+        arrays={"arrays": "Images in a .npy, .npz or .safetensors file"},
+        joined={"joined": "Several folders of pictures or files of arrays as one data set; typed as a,b"},
+        torchvision_sets={
+            "cifar10": "CIFAR-10: 60,000 photographs of 10 classes, 32 x 32 (torchvision)",
+            "cifar100": "CIFAR-100: 60,000 photographs of 100 classes, 32 x 32 (torchvision)",
+            "mnist": "MNIST: 70,000 handwritten digits, 28 x 28 (torchvision)",
+            "fashion-mnist": "Fashion-MNIST: 70,000 articles of clothing, 28 x 28 (torchvision)",
+            "celeba": "CelebA: 202,599 faces (torchvision)",
+        },
+    ),
     "vqkit.datasets",
 )

@@ -207,6 +207,17 @@ def test_models_as_json_is_one_object_and_nothing_else(monkeypatch: pytest.Monke
     assert err == ""
 
 
+def test_the_settings_of_a_part(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, "models", "tyre", "--json") == 0
+    described = json.loads(capsys.readouterr().out)
+    assert (described["kind"], described["name"]) == ("data set", "tyre")
+    assert described["settings"]["num_val"]["meaning"]
+    assert called(monkeypatch, "models", "vqvae") == 0
+    assert "quantizer" in capsys.readouterr().out
+    assert called(monkeypatch, "models", "vqva") == 2
+    assert "Nothing is registered as 'vqva'.\nHint: Did you mean 'vqvae'?" in capsys.readouterr().err
+
+
 def test_models_as_a_table_has_a_line_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert called(monkeypatch, "models") == 0
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines() if " vqvae " in line] == [["model", "vqvae"]]

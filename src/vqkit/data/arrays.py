@@ -50,7 +50,7 @@ class Content(NamedTuple):
     names: Sequence[str] | None
 
 
-@DATASETS.register("arrays", "images in a .npy, .npz or .safetensors file")
+@DATASETS.register("arrays")
 class ArrayDataset(ImageDataset):
     """Images from a file of arrays."""
 

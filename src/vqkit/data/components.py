@@ -44,7 +44,7 @@ class Pictures(NamedTuple):
     conditions: Tensor
 
 
-@DATASETS.register("components", "a folder of aligned greyscale pictures for each component, with a table of conditions")
+@DATASETS.register("components")
 class ComponentDataset(ImageDataset):
     """Multi-component images from a directory, read into memory at the first use of a split."""
 

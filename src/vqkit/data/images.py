@@ -42,7 +42,7 @@ class Found(NamedTuple):
     labels: Tensor
 
 
-@DATASETS.register("images", "any folder of pictures, in class folders or not")
+@DATASETS.register("images")
 class ImageFolderDataset(ImageDataset):
     """Pictures from a directory. What cannot be read is left out, with one warning that counts and names it."""
 

@@ -20,7 +20,7 @@ from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
 from vqkit.registry import DATASETS
 
 
-@DATASETS.register("joined", "several folders of pictures or files of arrays as one; typed as a,b")
+@DATASETS.register("joined")
 class JoinedDataset(ImageDataset):
     """Data sets of images of one size with the same components. Raises `DataError` where they differ."""
 

@@ -42,13 +42,13 @@ def name_data(data: str) -> dict[str, Any]:
     So it can be laid over settings of the same kind of data, which then hold for what was named too.
     Raises `DataError` when there is no such name or path, or nothing in it to read.
     """
-    if data in DATASETS.entries():
+    if data in DATASETS.names():
         return {"name": data}
     path = Path(data).expanduser()
     if not path.exists() and "," in data:
         return {"name": "joined", "paths": [part.strip() for part in data.split(",")]}
     if not path.exists():
-        hint = f"Give a path that exists, or a name. {did_you_mean(data, DATASETS.entries())}"
+        hint = f"Give a path that exists, or a name. {did_you_mean(data, DATASETS.names())}"
         raise DataError(f"'{data}' is neither a data set nor a path that exists.", hint)
     return {"name": recognise(path), "path": str(path)}
 

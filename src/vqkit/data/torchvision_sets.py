@@ -135,7 +135,7 @@ class _InMemory(TorchvisionDataset):
         return data[:, None] if data.ndim == 3 else data.permute(0, 3, 1, 2).contiguous()
 
 
-@DATASETS.register("cifar10", "CIFAR-10: 60,000 photographs of 10 classes, 32 x 32 (torchvision)")
+@DATASETS.register("cifar10")
 class CIFAR10(_InMemory):
     """CIFAR-10 (Krizhevsky, 2009)."""
 
@@ -143,7 +143,7 @@ class CIFAR10(_InMemory):
     class_name = "CIFAR10"
 
 
-@DATASETS.register("cifar100", "CIFAR-100: 60,000 photographs of 100 classes, 32 x 32 (torchvision)")
+@DATASETS.register("cifar100")
 class CIFAR100(_InMemory):
     """CIFAR-100 (Krizhevsky, 2009)."""
 
@@ -151,7 +151,7 @@ class CIFAR100(_InMemory):
     class_name = "CIFAR100"
 
 
-@DATASETS.register("mnist", "MNIST: 70,000 handwritten digits, 28 x 28 (torchvision)")
+@DATASETS.register("mnist")
 class MNIST(_InMemory):
     """MNIST (LeCun et al., 1998)."""
 
@@ -164,7 +164,7 @@ class MNIST(_InMemory):
         flip: bool = Field(False, description="Mirror half of the training pictures left to right; digits do not bear it.")
 
 
-@DATASETS.register("fashion-mnist", "Fashion-MNIST: 70,000 articles of clothing, 28 x 28 (torchvision)")
+@DATASETS.register("fashion-mnist")
 class FashionMNIST(_InMemory):
     """Fashion-MNIST (Xiao et al., 2017)."""
 
@@ -172,7 +172,7 @@ class FashionMNIST(_InMemory):
     class_name = "FashionMNIST"
 
 
-@DATASETS.register("celeba", "CelebA: 202,599 faces (torchvision)")
+@DATASETS.register("celeba")
 class CelebA(TorchvisionDataset):
     """CelebA (Liu et al., 2015) with its own three parts, scaled and cut to a square."""
 

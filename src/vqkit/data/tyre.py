@@ -77,7 +77,7 @@ class Sections(NamedTuple):
     conditions: Tensor
 
 
-@DATASETS.register("tyre", "procedural tyre sections, five binary components, 64 x 32 (built in)")
+@DATASETS.register("tyre")
 class TyreDataset(ImageDataset):
     """Tyre sections drawn on demand. A sample depends on the seed, its split and its number, not on the size of the splits."""
 

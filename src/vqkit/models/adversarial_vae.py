@@ -77,7 +77,7 @@ class Generator(nn.Module):
         return logits
 
 
-@MODELS.register("adversarial-vae", "VAE with a generator beside it that is trained against a discriminator")
+@MODELS.register("adversarial-vae")
 class AdversarialVAE(VAE):
     """The adversarial VAE of this module; see there for the diagram. The logits that it gives back are the generator's."""
 

@@ -19,7 +19,7 @@ from vqkit.models.latent import LatentModel, LatentOptions, build_head
 from vqkit.registry import MODELS
 
 
-@MODELS.register("autoencoder", "plain masked autoencoder: no codes, no noise; the floor of comparisons")
+@MODELS.register("autoencoder")
 class PlainAutoencoder(LatentModel):
     """The plain autoencoder of this module; see there for the diagram."""
 

@@ -58,7 +58,7 @@ class Pair(NamedTuple):
     auxiliary_model: Gaussian
 
 
-@MODELS.register("auxiliary-vae", "VAE with auxiliary latents, whose posterior is a mixture of Gaussians")
+@MODELS.register("auxiliary-vae")
 class AuxiliaryVAE(VariationalModel):
     """The auxiliary VAE of this module; see there for the diagram. a and z have the same shape."""
 

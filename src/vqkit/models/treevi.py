@@ -55,7 +55,7 @@ class TreeVIOptions(LatentOptions):
     )
 
 
-@MODELS.register("treevi", "VAE whose latents are correlated along a tree over the images of a batch")
+@MODELS.register("treevi")
 class TreeVI(VAE):
     """The TreeVI of this module; see there for the diagram."""
 

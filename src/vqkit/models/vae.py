@@ -22,7 +22,7 @@ from vqkit.models.latent import Drawn, LatentOptions, VariationalModel, Weighed,
 from vqkit.registry import MODELS
 
 
-@MODELS.register("vae", "variational autoencoder: Gaussian latents, trained by the ELBO")
+@MODELS.register("vae")
 class VAE(VariationalModel):
     """The VAE of this module; see there for the diagram."""
 
@@ -58,7 +58,7 @@ class BetaVAEOptions(LatentOptions):
     beta: float = Field(4.0, ge=0, description="Weight of the divergence; 1: the VAE, more: fewer and more independent dimensions.")
 
 
-@MODELS.register("beta-vae", "VAE with a weight beta on the divergence")
+@MODELS.register("beta-vae")
 class BetaVAE(VAE):
     """The VAE with another weight of the divergence; its bounds are those of the VAE."""
 

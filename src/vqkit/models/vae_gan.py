@@ -37,7 +37,7 @@ class VAEGANOptions(AdversaryOptions):
     adversarial: float = Field(0.01, gt=0, description="Weight of what the discriminator makes of the decoder's images.")
 
 
-@MODELS.register("vae-gan", "VAE whose decoder is also trained against a discriminator")
+@MODELS.register("vae-gan")
 class VAEGAN(VAE):
     """The VAE/GAN of this module; see there for the diagram."""
 

@@ -41,7 +41,7 @@ class ImageEncoder(Encoder):
         return projected
 
 
-@MODELS.register("vqvae", "VQ-VAE with component masking: one level of codes, whole images from parts in one pass")
+@MODELS.register("vqvae")
 class VQVAE(CodingModel):
     """The masked VQ-VAE of this module; see there for the diagram.
 

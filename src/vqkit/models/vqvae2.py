@@ -78,7 +78,7 @@ class Context(nn.Module):
         return features
 
 
-@MODELS.register("vqvae2", "VQ-VAE-2 with component masking: several levels of codes, layout above and detail below")
+@MODELS.register("vqvae2")
 class VQVAE2(CodingModel):
     """The masked VQ-VAE-2 of this module; see there for the diagram.
 

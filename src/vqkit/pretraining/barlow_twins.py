@@ -33,7 +33,7 @@ class BarlowTwinsOptions(ProjectorOptions):
     redundancy_weight: float = Field(5e-3, ge=0, description="Weight of the correlations between different dimensions.")
 
 
-@METHODS.register("barlow-twins", "two views agree in every dimension of a projection, and the dimensions are uncorrelated")
+@METHODS.register("barlow-twins")
 class BarlowTwins(PretrainingMethod):
     """The method of this module; see there for the diagram."""
 

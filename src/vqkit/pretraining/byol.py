@@ -32,7 +32,7 @@ class BYOLOptions(ProjectorOptions):
     momentum: float = Field(0.996, ge=0, le=1, description="Share of the target networks that stays at the first step; at last, 1.")
 
 
-@METHODS.register("byol", "one view predicts what a running mean of the network makes of the other; no other images are needed")
+@METHODS.register("byol")
 class BYOL(PretrainingMethod):
     """The method of this module; see there for the diagram."""
 

@@ -33,7 +33,7 @@ class SimCLROptions(ProjectorOptions):
     )
 
 
-@METHODS.register("simclr", "the other view of an image is found among the views of all images of a batch")
+@METHODS.register("simclr")
 class SimCLR(PretrainingMethod):
     """The method of this module; see there for the diagram."""
 

@@ -101,7 +101,7 @@ class CoarserCodes(nn.Module):
         return F.silu(hidden)
 
 
-@PRIORS.register("hierarchical", "a gated PixelCNN for each level of codes, told all coarser levels, exact cached sampling")
+@PRIORS.register("hierarchical")
 class HierarchicalPixelCNN(AutoregressivePrior):
     """The hierarchical prior of this module; see there for the diagram.
 

@@ -106,7 +106,7 @@ class GatedLayer(nn.Module):
         return gated if self.first else Stacks(below.vertical + gated.vertical, below.horizontal + gated.horizontal)
 
 
-@PRIORS.register("pixelcnn", "gated PixelCNN: convolutions over earlier codes, exact cached sampling")
+@PRIORS.register("pixelcnn")
 class PixelCNN(AutoregressivePrior):
     """The gated PixelCNN of this module; see there for the diagram.
 

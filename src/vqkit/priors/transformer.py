@@ -68,7 +68,7 @@ class Block(nn.Module):
         return token + self.feed(token)
 
 
-@PRIORS.register("transformer", "decoder-only transformer over codes, sampled with cached keys and values")
+@PRIORS.register("transformer")
 class Transformer(AutoregressivePrior):
     """The transformer of this module; see there for the diagram.
 

@@ -22,7 +22,7 @@ class EMAOptions(CodebookOptions):
     epsilon: float = Field(1e-5, gt=0, description="Laplace smoothing of the running counts, when codes are made of them.")
 
 
-@QUANTIZERS.register("ema", "Codebook of running means of its features, k-means start, dead codes restarted")
+@QUANTIZERS.register("ema")
 class EMACodebook(LearnedCodebook):
     """Each code is the running mean of the features that chose it.
 

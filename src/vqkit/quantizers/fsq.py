@@ -56,7 +56,7 @@ def _product(levels: tuple[int, ...]) -> str:
     return f"{' x '.join(map(str, levels))} = {math.prod(levels)}"
 
 
-@QUANTIZERS.register("fsq", "No codebook: each of a few channels is rounded to one of its levels; nothing to learn")
+@QUANTIZERS.register("fsq")
 class FSQ(Quantizer):
     """Bounds channel i with a tanh, so that rounding gives one of its L_i integers, and scales these to [-1, 1].
 

@@ -12,7 +12,7 @@ from vqkit.quantizers.straight_through import count_by_code
 from vqkit.registry import QUANTIZERS
 
 
-@QUANTIZERS.register("gradient", "Codebook trained by the optimizer, k-means start, dead codes restarted")
+@QUANTIZERS.register("gradient")
 class GradientCodebook(LearnedCodebook):
     """The codes are a parameter, which the gradient of the codebook loss pulls to the features that chose them.
 

@@ -23,7 +23,7 @@ class GroupedOptions(Settings):
     )
 
 
-@QUANTIZERS.register("grouped", "Channels split into groups, each with a quantizer of its own")
+@QUANTIZERS.register("grouped")
 class GroupedVQ(CompositeQuantizer):
     """The features [B, D, h, w] are cut into groups along D; each group has a quantizer, and codes, of its own.
 

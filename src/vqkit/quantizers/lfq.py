@@ -36,7 +36,7 @@ class LFQOptions(Settings):
         return value
 
 
-@QUANTIZERS.register("lfq", "No codebook: the signs of log2 K channels, used alike by means of an entropy loss")
+@QUANTIZERS.register("lfq")
 class LFQ(Quantizer):
     """Each of D = log2 K channels becomes its sign: `value_i = 1` where z_i > 0, else -1, and `index = sum_i 2^i [z_i > 0]`.
 

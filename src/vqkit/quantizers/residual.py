@@ -38,7 +38,7 @@ class ResidualOptions(Settings):
         return inner
 
 
-@QUANTIZERS.register("residual", "Several codes a position that add up: each depth quantises what the ones before left over")
+@QUANTIZERS.register("residual")
 class ResidualVQ(CompositeQuantizer):
     """Depth d quantises what depths 0 to d - 1 left over: `r_0 = z`, `q_d = Q_d(r_d)`, `r_{d+1} = r_d - q_d`, value `sum_d q_d`.
 

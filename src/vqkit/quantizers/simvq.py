@@ -14,7 +14,7 @@ from vqkit.quantizers.unused import beside_used_codes
 from vqkit.registry import QUANTIZERS
 
 
-@QUANTIZERS.register("simvq", "Codebook of fixed random vectors under a learned linear map, for many codes")
+@QUANTIZERS.register("simvq")
 class SimVQ(LookupQuantizer):
     """The codes are `basis W^T`: fixed random vectors, float32 [K, D], under one map W, float32 [D, D], that the optimizer trains.
 

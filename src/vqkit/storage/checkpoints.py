@@ -25,7 +25,7 @@ from vqkit.config import NamedOptions
 from vqkit.core.atomic import write_atomically
 from vqkit.errors import CheckpointError
 from vqkit.interfaces import Autoencoder, CodeSpec, DataSpec, EncoderPart, Prior, Tokenizer
-from vqkit.registry import MODELS, PRIORS, Registry
+from vqkit.registry import MODELS, PRIORS
 from vqkit.storage import runs
 
 FORMAT = 1
@@ -80,7 +80,7 @@ def write_model(path: Path, model: Autoencoder, data: NamedOptions, tensors: Map
     """Save a model, atomically. `tensors` replace the model's own of the same names (running means of the weights, say)."""
     described = {
         "kind": "model",
-        "name": _registered_name(MODELS, model),
+        "name": MODELS.name_of(model),
         "options": model.options.model_dump(mode="json"),
         "spec": model.spec.to_json(),
         "code_shapes": model.code_shapes if isinstance(model, Tokenizer) else [],
@@ -109,7 +109,7 @@ def write_prior(
         )
     described = {
         "kind": "prior",
-        "name": _registered_name(PRIORS, prior),
+        "name": PRIORS.name_of(prior),
         "options": prior.options.model_dump(mode="json"),
         "spec": prior.spec.to_json(),
         "tokenizer": os.path.relpath(tokenizer.path.resolve(), path.parent.resolve()),
@@ -174,10 +174,6 @@ def load_prior(run: str | Path | None = None, device: torch.device = torch.devic
 def tokenizer_of(path: Path, header: Mapping[str, Any]) -> Path:
     """Where the tokenizer of the prior in the file `path` was, by its header."""
     return Path(os.path.normpath(path.parent.resolve() / header["tokenizer"]))
-
-
-def _registered_name(registry: Registry[Any], part: object) -> str:
-    return next(name for name, entry in registry.entries().items() if entry.part is type(part))
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any], data: NamedOptions) -> None:
