@@ -130,7 +130,8 @@ def _describe(spec: DataSpec) -> str:
 def _check_picture_suffix(path: Path) -> None:
     """Raise `ConfigError` for a name that no picture format belongs to."""
     from vqkit.errors import ConfigError
+    from vqkit.image_io.formats import WRITABLE_SUFFIXES, has_suffix
 
-    known = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-    if path.suffix.lower() not in known:
-        raise ConfigError(f"A picture cannot be written to {path}.", f"Give --out a name that ends in {', '.join(known)}.")
+    if not has_suffix(path, WRITABLE_SUFFIXES):
+        hint = f"Give --out a name that ends in {', '.join(WRITABLE_SUFFIXES)}."
+        raise ConfigError(f"A picture cannot be written to {path}.", hint)

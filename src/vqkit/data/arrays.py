@@ -7,8 +7,7 @@ A file holds one array of images, or one for each split: `train`, `val`, `test`,
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vqkit.config import Settings
@@ -26,6 +24,7 @@ from vqkit.data.packing import read_spec
 from vqkit.data.sampled import SampledSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
 from vqkit.errors import ConfigError, DataError
+from vqkit.image_io.arrays import Arrays, read_arrays
 from vqkit.image_io.values import channel_axis, channel_names, to_bytes
 from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
@@ -37,8 +36,6 @@ _PATTERNS = {
     "conditions": ("{}_conditions",),
     "names": ("{}_names",),
 }
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 class Content(NamedTuple):
@@ -77,7 +74,9 @@ class ArrayDataset(ImageDataset):
     def __init__(self, options: Options) -> None:
         self._options = options
         self._path = Path(options.path).expanduser()
-        arrays, metadata = _open(self._path)
+        if not self._path.is_file():
+            raise DataError(f"{self._path} is not a file.", "Set data.path to a .npy, .npz or .safetensors file.")
+        arrays, metadata = read_arrays(self._path)
         self._packed = read_spec(metadata, self._path)
         if self._packed is not None:
             _refuse_options(options, self._path)
@@ -163,25 +162,6 @@ class ArrayDataset(ImageDataset):
             array = np.moveaxis(array, -1, 1) if last else array
         images = torch.from_numpy(np.ascontiguousarray(array if self._packed else to_bytes(array, source)))
         return _pad(with_kind(images, self._options.value_kind), self._options.pad_to_multiple)
-
-
-def _open(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """The arrays in a file by name, memory-mapped where the format allows it, and a safetensors file's metadata."""
-    if not path.is_file():
-        raise DataError(f"{path} is not a file.", "Set data.path to a .npy, .npz or .safetensors file.")
-    try:
-        if path.suffix.lower() == ".npy":
-            return {path.stem: np.load(path, mmap_mode="c", allow_pickle=False)}, {}
-        if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}, {}
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name).numpy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no mapping
-    except PermissionError:
-        raise DataError(f"{path} may not be read.", "Change its permissions.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError, TypeError):
-        hint = "It is damaged, or holds objects that would have to be unpickled, which vqkit never does. Save plain numbers."
-        raise DataError(f"{path} cannot be read as {path.suffix[1:] or 'an array'}.", hint) from None
 
 
 def _find(arrays: Arrays, content: str, split: str) -> str | None:

@@ -21,8 +21,8 @@ from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_
 from vqkit.data.tables import TABLE, Table
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.image_io.files import decode, picture_size, read_all
+from vqkit.image_io.formats import PICTURE_SUFFIXES, has_suffix
 from vqkit.image_io.pictures import COMPOSITE
-from vqkit.image_io.reading import PICTURE_SUFFIXES
 from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 
@@ -153,7 +153,7 @@ def _component_folders(folder: Path) -> dict[str, Path]:
 
 def _component_pictures(folder: Path) -> Iterator[Path]:
     ending = f"_{folder.name}"
-    return (path for path in folder.iterdir() if path.stem.endswith(ending) and path.suffix.lower() in PICTURE_SUFFIXES)
+    return (path for path in folder.iterdir() if path.stem.endswith(ending) and has_suffix(path, PICTURE_SUFFIXES))
 
 
 def _rank(component: str) -> tuple[int, str]:

@@ -23,7 +23,8 @@ from torch import Tensor
 from vqkit.config import Settings
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, check_crop, random_variant
 from vqkit.errors import ConfigError, DataError
-from vqkit.image_io.files import PictureSize, decode, picture_paths, picture_size, quiet_pillow, read_all
+from vqkit.image_io.decoding import quiet_pillow
+from vqkit.image_io.files import PictureSize, decode, picture_paths, picture_size, read_all
 from vqkit.image_io.values import channel_names
 from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
 from vqkit.registry import DATASETS

@@ -9,7 +9,8 @@ from typing import Any
 from vqkit.config import NamedOptions
 from vqkit.data.components import is_component_layout
 from vqkit.errors import DataError, did_you_mean
-from vqkit.image_io.files import ARRAY_ARCHIVE_SUFFIXES, ARRAY_SUFFIXES, first_picture
+from vqkit.image_io.files import first_picture
+from vqkit.image_io.formats import DATASET_SUFFIXES, has_suffix
 from vqkit.interfaces import ImageDataset
 from vqkit.registry import DATASETS
 
@@ -61,7 +62,7 @@ def typed_as(data: Mapping[str, Any]) -> str:
 def recognise(path: Path) -> str:
     """The layout of what is at an existing path: `components`, `images` or `arrays`. Raises `DataError` when it is none of them."""
     if path.is_file():
-        if path.suffix.lower() in ARRAY_SUFFIXES | ARRAY_ARCHIVE_SUFFIXES:
+        if has_suffix(path, DATASET_SUFFIXES):
             return "arrays"
         hint = "A data set is a directory of pictures, or a file that ends in .npy, .npz or .safetensors."
         raise DataError(f"{path} is not a data set.", hint)

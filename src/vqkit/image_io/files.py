@@ -6,10 +6,8 @@ Whatever is wrong with a file is a `DataError` that names it, so that a collecti
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,15 +18,13 @@ from torch import Tensor
 
 from vqkit.core.cpus import usable_cpus
 from vqkit.errors import DataError
-from vqkit.image_io.reading import PICTURE_SUFFIXES, picture_pixels
-from vqkit.image_io.values import channel_axis, to_bytes
+from vqkit.image_io.arrays import read_planes
+from vqkit.image_io.decoding import open_picture, quiet_pillow
+from vqkit.image_io.formats import IMAGE_SUFFIXES, PICTURE_SUFFIXES, has_suffix
 
-ARRAY_SUFFIXES = frozenset({".npy"})
-ARRAY_ARCHIVE_SUFFIXES = frozenset({".npz", ".safetensors"})
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
 _THREADS = min(8, 2 * usable_cpus())
 
-Content = TypeVar("Content")
+Result = TypeVar("Result")
 
 
 class PictureSize(NamedTuple):
@@ -50,20 +46,18 @@ def first_picture(folder: Path) -> Path | None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    suffixes = PICTURE_SUFFIXES | ARRAY_SUFFIXES
     for root, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in suffixes)
+        yield from (Path(root, name) for name in names if not name.startswith(".") and has_suffix(Path(name), IMAGE_SUFFIXES))
 
 
 def picture_size(path: Path) -> PictureSize:
     """The size in a picture's header, without decoding it. Raises `DataError` naming a file that is no picture or a huge one."""
-    if path.suffix.lower() in ARRAY_SUFFIXES:
-        return PictureSize(*_load_array(path).shape)
-    with _opened(path) as image:
-        pages = _page_count(image)
-        grey = image.mode in _GREY_MODES or image.mode.startswith("I")
-        return PictureSize(pages if pages > 1 else 1 if grey else 3, image.height, image.width)
+    if not has_suffix(path, PICTURE_SUFFIXES):
+        return PictureSize(*read_planes(path).shape)
+    with open_picture(path) as picture:
+        pages = picture.page_count
+        return PictureSize(pages if pages > 1 else 1 if picture.is_grey else 3, *picture.page_size(0))
 
 
 def decode(path: Path, size: PictureSize, scale: bool = True) -> Tensor:
@@ -73,12 +67,12 @@ def decode(path: Path, size: PictureSize, scale: bool = True) -> Tensor:
     wanted; what is transparent becomes white. Raises `DataError` naming a file that is damaged, has other channels, or must
     not be scaled and has another size.
     """
-    if path.suffix.lower() in ARRAY_SUFFIXES:
-        pages = [page[..., None] for page in _load_array(path)]
+    if not has_suffix(path, PICTURE_SUFFIXES):
+        pages = [page[..., None] for page in read_planes(path)]
     else:
-        with _opened(path) as image:
-            image.draft("RGB", (size.width, size.height))  # lets large JPEGs be decoded at a fraction of their size
-            pages = [_page(image, number) for number in range(_page_count(image))]
+        with open_picture(path) as picture:
+            picture.prefer_size(size.height, size.width)
+            pages = [_on_white(picture.page(number)) for number in range(picture.page_count)]
     for page in pages:
         if page.shape[:2] != size[1:] and not scale:
             given = f"{page.shape[1]} wide and {page.shape[0]} high"
@@ -93,11 +87,11 @@ def decode(path: Path, size: PictureSize, scale: bool = True) -> Tensor:
     return fitted
 
 
-def read_all(paths: Sequence[Path], read: Callable[[Path], Content]) -> tuple[list[Content | None], list[DataError]]:
+def read_all(paths: Sequence[Path], read: Callable[[Path], Result]) -> tuple[list[Result | None], list[DataError]]:
     """What `read` makes of each path, in order, read by several threads; None and its error where it raised `DataError`."""
     errors: list[DataError] = []
 
-    def attempt(path: Path) -> Content | None:
+    def attempt(path: Path) -> Result | None:
         try:
             return read(path)
         except DataError as error:
@@ -109,40 +103,8 @@ def read_all(paths: Sequence[Path], read: Callable[[Path], Content]) -> tuple[li
     return contents, sorted(errors, key=str)
 
 
-@contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """No remarks from Pillow about metadata and large pictures: what cannot be used is a `DataError` here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """An open picture of bearable size; whatever goes wrong with it inside the block is a `DataError` that names it."""
-    try:
-        with Image.open(path) as image:
-            limit = Image.MAX_IMAGE_PIXELS or float("inf")
-            if image.width * image.height > limit:
-                raise Image.DecompressionBombError
-            yield image
-    except Image.DecompressionBombError:
-        raise DataError(f"The picture {path} is huge.", f"At most {Image.MAX_IMAGE_PIXELS} pixels are read.") from None
-    except PermissionError:
-        raise DataError(f"The picture {path} may not be read.", "Change its permissions.") from None
-    except (OSError, SyntaxError, ValueError, EOFError):  # in all of these ways Pillow reports damage
-        raise DataError(f"The picture {path} cannot be read: it is damaged or not a picture.", "Replace or remove it.") from None
-
-
-def _page_count(image: Image.Image) -> int:
-    """Pages of a TIFF, which are channels; the frames of an animation or the previews in a JPEG are not."""
-    return int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
-
-
-def _page(image: Image.Image, number: int) -> Tensor:
-    """A decoded page, uint8 [H, W, 1] or [H, W, 3], on white where it is transparent."""
-    image.seek(number)
-    pixels = picture_pixels(image)
+def _on_white(pixels: Tensor) -> Tensor:
+    """A page uint8 [H, W, 1 or 3]; one with opacity, [H, W, 4], is painted on white."""
     if pixels.shape[-1] < 4:
         return pixels
     colour, opacity = pixels[..., :3].to(torch.int32), pixels[..., 3:].to(torch.int32)
@@ -156,17 +118,3 @@ def _fit(page: Tensor, size: PictureSize) -> Tensor:
         scaled = ImageOps.fit(image, (size.width, size.height), method=Image.Resampling.LANCZOS)
         page = torch.from_numpy(np.array(scaled)).reshape(size.height, size.width, -1)
     return page.movedim(-1, 0)
-
-
-def _load_array(path: Path) -> Tensor:
-    """An array file as a picture, uint8 [C, H, W]. Raises `DataError` naming one that is damaged or no picture."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        raise DataError(f"The array {path} is damaged or holds no plain array.", "Save it anew with numpy.save.") from None
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise DataError(
-            f"The array {path} has the shape {array.shape}, which is no picture.", "Store [H, W], [C, H, W] or [H, W, C]."
-        )
-    planes = array[None] if array.ndim == 2 else np.moveaxis(array, channel_axis(array.shape, str(path)), 0)
-    return torch.from_numpy(np.array(to_bytes(planes, str(path))))

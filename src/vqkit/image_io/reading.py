@@ -7,28 +7,20 @@ or foreign file is a `DataError` that names it.
 
 from __future__ import annotations
 
-import math
-import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vqkit.errors import DataError, did_you_mean
-from vqkit.image_io.forms import Reading, Source, array_source, check_form, checked_values, read_form, split_strip
+from vqkit.image_io.formats import INPUT_SUFFIXES, PICTURE_SUFFIXES, has_suffix
+from vqkit.image_io.forms import Reading, check_form, read_form, split_strip
 from vqkit.image_io.observing import observe
+from vqkit.image_io.sources import picture_source, read_source
 from vqkit.interfaces import DataSpec
-
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tga"})
-ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
-MOST_BYTES = 2**31
-"""Largest array that is read: 2 GiB. Larger collections belong into a data set (`--data`)."""
 
 _WHITE = 128
 """Grey value from which a pixel of a mask counts as white."""
@@ -122,8 +114,8 @@ def find_items(source: Path, spec: DataSpec, exclude: Path | None = None) -> lis
         raise DataError(
             f"{source} does not exist.", did_you_mean(source.name, nearby) if 0 < len(nearby) <= 20 else "Check the path."
         )
-    if source.suffix.lower() not in PICTURE_SUFFIXES | ARRAY_SUFFIXES:
-        known = ", ".join(sorted(PICTURE_SUFFIXES | ARRAY_SUFFIXES))
+    if not has_suffix(source, INPUT_SUFFIXES):
+        known = ", ".join(sorted(INPUT_SUFFIXES))
         raise DataError(f"{source} is neither a picture nor an array.", f"Files that can be read end in {known}.")
     return [Item(split_name(source.stem, spec)[0], {None: source})]
 
@@ -140,7 +132,7 @@ def _component_items(directory: Path, spec: DataSpec) -> list[Item]:
     elif len(spec.components) > 1 and not spec.is_colour:
         for path in sorted(filter(_is_readable, directory.iterdir())):
             prefix, named = split_name(path.stem, spec)
-            if named is None or path.suffix.lower() in ARRAY_SUFFIXES:
+            if named is None or not has_suffix(path, PICTURE_SUFFIXES):
                 return []
             found.setdefault(prefix, {})[named] = path
     return [Item(prefix, files) for prefix, files in sorted(found.items())]
@@ -159,11 +151,11 @@ def _plain_items(directory: Path, exclude: Path | None) -> list[Item]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and _is_readable(path))
+    return sorted(path for path in folder.iterdir() if has_suffix(path, PICTURE_SUFFIXES) and _is_readable(path))
 
 
 def _is_readable(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES | ARRAY_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return has_suffix(path, INPUT_SUFFIXES) and not path.name.startswith(".") and path.is_file()
 
 
 def split_name(stem: str, spec: DataSpec) -> tuple[str, str | None]:
@@ -189,8 +181,10 @@ def read_item(item: Item, spec: DataSpec, keep: tuple[str, ...] = (), form: str 
     if path is None:
         yield item.name, _read_components(item.files, spec)
         return
-    source = _array_file(path, spec) if path.suffix.lower() in ARRAY_SUFFIXES else _picture_file(path, spec)
-    images, present, _ = source if isinstance(source, Reading) else read_form(source, spec, keep, form)
+    source = read_source(path, spec)
+    if not isinstance(source, Reading):
+        source = read_form(source._replace(component=split_name(path.stem, spec)[1]), spec, keep, form)
+    images, present, _ = source
     if images.is_floating_point():
         images = (images * 255).round().to(torch.uint8)
     for number in range(len(images)):
@@ -207,9 +201,9 @@ def read_hole(path: Path, spec: DataSpec) -> Tensor:
         raise DataError(
             f"The mask {path} does not exist.", "Give a picture of the image's size, white where it is to be filled in."
         )
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
+    if not has_suffix(path, PICTURE_SUFFIXES):
         raise DataError(f"The mask {path} is not a picture.", f"It may end in {', '.join(sorted(PICTURE_SUFFIXES))}.")
-    page = _picture_file(path, spec).pages[0][..., :3].to(torch.float32).mean(dim=-1)
+    page = picture_source(path, spec).pages[0][..., :3].to(torch.float32).mean(dim=-1)
     if page.shape == (spec.height, spec.width):
         return (page >= _WHITE)[None, None]
     return split_strip(page >= _WHITE, spec)
@@ -220,126 +214,6 @@ def _read_components(files: Mapping[str | None, Path], spec: DataSpec) -> Readin
     shape = (1, len(spec.components), spec.height, spec.width)
     images, present = torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape, dtype=torch.bool)
     for component, path in files.items():
-        alone = read_form(_picture_file(path, spec), spec, (str(component),), "component")
+        alone = read_form(picture_source(path, spec), spec, (str(component),), "component")
         images, present = images | alone.images, present | alone.present
     return Reading(images, present)
-
-
-def _picture_file(path: Path, spec: DataSpec) -> Source:
-    """The pages of a picture that has one of the sizes that fit. Raises `DataError` when it has not, or cannot be decoded."""
-    component = split_name(path.stem, spec)[1]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _check_picture_size(image.size, path, spec)
-                # Only TIFF pages are components; the frames of an animation or the previews in a JPEG are not.
-                count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-                pages = []
-                for number in range(count if count == len(spec.components) else 1):
-                    image.seek(number)
-                    _check_picture_size(image.size, path, spec)
-                    pages.append(picture_pixels(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(
-            f"The picture {path} is huge.", f"The model's images are {spec.width} wide and {spec.height} high."
-        ) from None
-    except PermissionError:
-        raise DataError(f"The picture {path} may not be read.", "Change its permissions.") from None
-    except (OSError, SyntaxError, ValueError, EOFError):  # in all of these ways PIL reports damage
-        raise DataError(f"The picture {path} cannot be read: it is damaged or not a picture.", "Replace or remove it.") from None
-    return Source(str(path), tuple(pages), count, component=component)
-
-
-def _check_picture_size(size: tuple[int, int], path: Path, spec: DataSpec) -> None:
-    """Refuse a size that no form has, before anything is decoded."""
-    strip = spec.width * len(spec.components)
-    if size in ((spec.width, spec.height), (strip, spec.height)):
-        return
-    several = len(spec.components) > 1 and not spec.is_colour
-    also = f" (or {strip} wide, with the {len(spec.components)} components side by side)" if several else ""
-    raise DataError(
-        f"The picture {path} is {size[0]} wide and {size[1]} high; the model's images are {spec.width} and {spec.height}.",
-        f"Scale or crop it to that size{also}, or train a model on larger images.",
-    )
-
-
-def picture_pixels(image: Image.Image) -> Tensor:
-    """A decoded picture as uint8 [H, W, 1] (greyscale), [H, W, 3] (colour) or [H, W, 4] (with opacity); 16 bits are cut to 8."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        if image.mode == "F":
-            values = values * 255 if values.size and values.max() <= 1 else values
-        elif values.max() > 255 or image.mode != "I":
-            values = values / 257
-        return torch.from_numpy(np.clip(np.round(values), 0, 255).astype(np.uint8))[..., None]
-    if image.mode in ("1", "L"):
-        return torch.from_numpy(np.array(image.convert("L")))[..., None]
-    opaque = image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info
-    return torch.from_numpy(np.array(image.convert("RGB" if opaque else "RGBA")))
-
-
-def _array_file(path: Path, spec: DataSpec) -> Source | Reading:
-    """The array in a file, or the images in an archive whose arrays are named for components."""
-    try:
-        if path.suffix.lower() == ".npy":
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-            _check_bytes(mapped.nbytes, path)
-            return _to_source(np.array(mapped), path, spec)
-        with zipfile.ZipFile(path) as archive:
-            _check_bytes(sum(member.file_size for member in archive.infolist()), path)
-        with np.load(path, allow_pickle=False) as arrays:
-            return _archive(arrays, path, spec)
-    except PermissionError:
-        raise DataError(f"The array {path} may not be read.", "Change its permissions.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise DataError(f"{path} is damaged or holds no plain array.", "Save it anew with numpy.save or numpy.savez.") from None
-
-
-def _archive(arrays: Mapping[str, np.ndarray], path: Path, spec: DataSpec) -> Source | Reading:
-    """One array, the one named `images`, or one array [H, W] or [B, H, W] a component, named for it."""
-    names = list(arrays)
-    named = [name for name in spec.components if name in names]
-    if "images" in names or (len(names) == 1 and not named):
-        return _to_source(arrays["images" if "images" in names else names[0]], path, spec)
-    if not named:
-        raise DataError(
-            f"{path} holds {len(names)} arrays: {', '.join(names)}.",
-            f"Name the images 'images', or each component for itself: {', '.join(spec.components)}.",
-        )
-    parts = {name: checked_values(_to_tensor(arrays[name], path), spec, f"{path}, {name}") for name in named}
-    parts = {name: part[None] if part.ndim == 2 else part for name, part in parts.items()}
-    shapes = {name: tuple(part.shape) for name, part in parts.items()}
-    if len(set(shapes.values())) > 1 or any(shape[1:] != (spec.height, spec.width) for shape in shapes.values()):
-        described = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise DataError(
-            f"The arrays in {path} do not fit: {described}.", f"Each must be [{spec.height}, {spec.width}] or a batch of those."
-        )
-    first = parts[named[0]]
-    images = torch.stack([parts.get(name, torch.zeros_like(first)).to(first.dtype) for name in spec.components], dim=1)
-    present = torch.tensor([name in parts for name in spec.components])[None, :, None, None].expand(images.shape)
-    return Reading(images, present)
-
-
-def _to_source(array: np.ndarray, path: Path, spec: DataSpec) -> Source:
-    return array_source(_to_tensor(array, path), str(path))._replace(component=split_name(path.stem, spec)[1])
-
-
-def _to_tensor(array: np.ndarray, path: Path) -> Tensor:
-    """A tensor of the array's values; numbers of a kind that torch cannot compare become wider or narrower ones."""
-    if array.dtype.kind not in "buif" or math.prod(array.shape) == 0:
-        raise DataError(
-            f"{path} holds an array of {array.dtype} {array.shape}, which is no image.", "Images are numbers, uint8 best."
-        )
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int64)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
-
-
-def _check_bytes(count: int, path: Path) -> None:
-    if count > MOST_BYTES:
-        raise DataError(
-            f"{path} holds {count / 2**30:.1f} GiB of numbers, more than {MOST_BYTES / 2**30:.0f}.", "Split it into files."
-        )

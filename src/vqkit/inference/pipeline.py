@@ -25,10 +25,10 @@ from torch import Tensor
 
 from vqkit.core.precision import autocast, choose_device
 from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.image_io.decoding import picture_pixels
 from vqkit.image_io.forms import Reading, Source, array_source, read_form
 from vqkit.image_io.observing import as_observed, observe
 from vqkit.image_io.pictures import composite, to_pil
-from vqkit.image_io.reading import picture_pixels
 from vqkit.inference.postprocess import settle
 from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer
 from vqkit.storage.checkpoints import Loaded, load_model

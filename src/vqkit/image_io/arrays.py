@@ -1,0 +1,67 @@
+"""Files of arrays: `.npy` (one array), `.npz` and `.safetensors` (several by name). Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vqkit.errors import DataError
+from vqkit.image_io.values import channel_axis, to_bytes
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@contextmanager
+def array_errors(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with a file of arrays inside the block is a `DataError` that names it."""
+    try:
+        yield
+    except PermissionError:
+        raise DataError(f"The file {path} may not be read.", "Change its permissions.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError, TypeError):
+        hint = "It is damaged, or holds Python objects that would have to be unpickled, which vqkit never does. Save plain numbers."
+        raise DataError(f"{path} cannot be read as {path.suffix[1:] or 'an array'}.", hint) from None
+
+
+def map_array(path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
+    """The array of a `.npy` file, memory-mapped: read-only, or (`c`) copied where it is written to. Raises `DataError`."""
+    with array_errors(path):
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive named .npy")
+    return array
+
+
+def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """The arrays in a file by name, memory-mapped where the format allows it, and a safetensors file's metadata.
+
+    Raises `DataError` for a file that is damaged or may not be read.
+    """
+    if path.suffix.lower() == ".npy":
+        return {path.stem: map_array(path, "c")}, {}
+    with array_errors(path):
+        if path.suffix.lower() == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}, {}
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name).numpy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no mapping
+
+
+def read_planes(path: Path) -> Tensor:
+    """A `.npy` file as one picture, uint8 [C, H, W]. Raises `DataError` naming one that is damaged or no picture."""
+    array = map_array(path)
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise DataError(
+            f"The array {path} has the shape {array.shape}, which is no picture.", "Store [H, W], [C, H, W] or [H, W, C]."
+        )
+    planes = array[None] if array.ndim == 2 else np.moveaxis(array, channel_axis(array.shape, str(path)), 0)
+    return torch.from_numpy(np.array(to_bytes(planes, str(path))))
