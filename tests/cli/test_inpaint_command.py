@@ -21,7 +21,7 @@ from vqkit.cli.inpaint import inpaint
 from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.image_io.pictures import image_files, save_picture, to_pil
-from vqkit.image_io.reading import Request, find_items, read_entries
+from vqkit.image_io.reading import ReadOptions, find_items, read_images
 from vqkit.inference import pipeline as generate
 from vqkit.inference import sampler as sampler_module
 from vqkit.inference.sampler import Sampler
@@ -96,7 +96,7 @@ def test_a_mask_is_white_where_to_fill_in() -> None:
     hole[:4] = 255
     save_picture(to_pil(hole), Path("mask.png"))
     run("inpaint", "sections", "--mask", "mask.png")
-    entries = read_entries(find_items(Path("inpainted"), SHAPES), SHAPES, Request(), True, lambda path, reason: None)
+    entries = read_images(find_items(Path("inpainted"), SHAPES), SHAPES, ReadOptions(), True, lambda path, reason: None)
     observed = torch.ones(3, 3, 8, 12, dtype=torch.bool) & (hole == 0)
     expected = pipeline(SHAPES).inpaint(IMAGES, observed=observed)
     assert torch.equal(torch.stack([entry.image for entry in entries]), expected)

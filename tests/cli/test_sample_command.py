@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from painting import SHAPES, sampler, sections
 from vqkit.cli.sample import parse_sweep, sample
 from vqkit.config import NamedOptions
-from vqkit.data.tables import write_table
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.image_io.pictures import image_files, save_picture
-from vqkit.image_io.reading import Request, find_items, read_entries
+from vqkit.image_io.reading import ReadOptions, find_items, read_images
+from vqkit.image_io.tables import write_table
 from vqkit.inference import sampler as module
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import DataSpec
@@ -61,7 +61,7 @@ def record(out: str = "samples") -> dict[str, Any]:
 
 
 def images(out: str = "samples") -> torch.Tensor:
-    entries = read_entries(find_items(Path(out, "images"), SHAPES), SHAPES, Request(), True, lambda path, reason: None)
+    entries = read_images(find_items(Path(out, "images"), SHAPES), SHAPES, ReadOptions(), True, lambda path, reason: None)
     return torch.stack([entry.image for entry in entries])
 
 

@@ -15,7 +15,7 @@ from vqkit.errors import ConfigError, DataError
 from vqkit.image_io import reading, sources
 from vqkit.image_io.decoding import picture_pixels
 from vqkit.image_io.pictures import image_files, save_picture, to_pil
-from vqkit.image_io.reading import Item, Request, find_items, read_entries, read_hole, read_item, split_name
+from vqkit.image_io.reading import Item, ReadOptions, find_items, read_hole, read_images, read_item, split_name
 
 IMAGES = sections(3)
 
@@ -28,13 +28,13 @@ def export(directory: Path, images: Tensor = IMAGES) -> Path:
     return directory
 
 
-def read_all(source: Path, spec=SHAPES, **request) -> dict[str, reading.Entry]:  # type: ignore[no-untyped-def]
+def read_all(source: Path, spec=SHAPES, **request) -> dict[str, reading.InputImage]:  # type: ignore[no-untyped-def]
     skipped: list[str] = []
-    entries = read_entries(find_items(source, spec), spec, Request(**request), True, lambda path, reason: skipped.append(reason))
+    entries = read_images(find_items(source, spec), spec, ReadOptions(**request), True, lambda path, reason: skipped.append(reason))
     return {entry.name: entry for entry in entries}
 
 
-def only(source: Path, spec=SHAPES, **request) -> reading.Entry:  # type: ignore[no-untyped-def]
+def only(source: Path, spec=SHAPES, **request) -> reading.InputImage:  # type: ignore[no-untyped-def]
     (entry,) = read_all(source, spec, **request).values()
     return entry
 
@@ -226,7 +226,7 @@ def test_bad_pictures_in_a_folder_are_skipped_and_named(tmp_path: Path) -> None:
     export(tmp_path)
     (tmp_path / "belt" / "s1_belt.png").write_bytes(b"broken")
     skipped: list[tuple[str, str]] = []
-    entries = list(read_entries(find_items(tmp_path, SHAPES), SHAPES, Request(), True, lambda *told: skipped.append(told)))
+    entries = list(read_images(find_items(tmp_path, SHAPES), SHAPES, ReadOptions(), True, lambda *told: skipped.append(told)))
     assert [entry.name for entry in entries] == ["s0", "s2"]
     assert len(skipped) == 1 and "s1_" in skipped[0][0] and "cannot be read" in skipped[0][1]
 
@@ -242,7 +242,7 @@ def test_whole_images_are_refused_only_where_something_must_be_missing(tmp_path:
     export(tmp_path)
     items = find_items(tmp_path, SHAPES)[:1]
     with pytest.raises(DataError, match=r"nothing to fill in. Say what to keep with --keep"):
-        list(read_entries(items, SHAPES, Request(), False, lambda path, reason: None))
+        list(read_images(items, SHAPES, ReadOptions(), False, lambda path, reason: None))
 
 
 def test_masks_that_leave_nothing_to_do_are_explained(tmp_path: Path) -> None:
@@ -253,23 +253,23 @@ def test_masks_that_leave_nothing_to_do_are_explained(tmp_path: Path) -> None:
         (False, r"white pixels of a mask are filled in, and this one has none"),
         (True, r"leave some of a mask black"),
     ):
-        request = Request(hole=torch.full((1, 1, 8, 8), hole))
+        request = ReadOptions(hole=torch.full((1, 1, 8, 8), hole))
         with pytest.raises(DataError, match=said):
-            list(read_entries(items, COLOUR, request, False, lambda path, reason: None))
+            list(read_images(items, COLOUR, request, False, lambda path, reason: None))
 
 
 def test_a_photograph_of_another_size_is_not_taken_for_a_strip(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10)).save(tmp_path / "photo.png")
     with pytest.raises(DataError, match=r"20 wide and 10 high; the model's images are 8 and 8\. Scale or crop it to that size, or"):
-        list(read_entries(find_items(tmp_path / "photo.png", COLOUR), COLOUR, Request(), True, lambda path, reason: None))
+        list(read_images(find_items(tmp_path / "photo.png", COLOUR), COLOUR, ReadOptions(), True, lambda path, reason: None))
 
 
 def test_unknown_names_are_refused_before_anything_is_read() -> None:
     nowhere = [Item("x", {None: Path("nowhere.png")})]
     with pytest.raises(ConfigError, match="Did you mean 'belt'"):
-        list(read_entries(nowhere, SHAPES, Request(("bell",)), True, lambda path, reason: None))
+        list(read_images(nowhere, SHAPES, ReadOptions(("bell",)), True, lambda path, reason: None))
     with pytest.raises(ConfigError, match="no form 'map'"):
-        list(read_entries(nowhere, SHAPES, Request(form="map"), True, lambda path, reason: None))
+        list(read_images(nowhere, SHAPES, ReadOptions(form="map"), True, lambda path, reason: None))
 
 
 def test_split_name_takes_the_longest_component() -> None:

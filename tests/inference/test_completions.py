@@ -13,7 +13,7 @@ from PIL import Image
 from painting import COLOUR, SHAPES, sampler, sections
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_picture
-from vqkit.image_io.reading import Entry, Request, find_items
+from vqkit.image_io.reading import InputImage, ReadOptions, find_items
 from vqkit.inference import completions as completing
 from vqkit.inference.completions import Completed, answer_names, complete_items, figure
 from vqkit.inference.inpaint import views
@@ -23,7 +23,7 @@ from vqkit.interfaces.priors import Sampling
 IMAGES = sections(3)
 BELT = torch.zeros(3, 8, 12, dtype=torch.bool)
 BELT[1] = True
-KEEP_BELT = Request(("belt",))
+KEEP_BELT = ReadOptions(("belt",))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def complete(
-    source: Path, out: Path, count: int, request: Request = KEEP_BELT, spec: DataSpec = SHAPES
+    source: Path, out: Path, count: int, request: ReadOptions = KEEP_BELT, spec: DataSpec = SHAPES
 ) -> tuple[list[Completed], list[str]]:
     skipped: list[str] = []
     items = find_items(source, spec, exclude=out)
@@ -75,7 +75,7 @@ def test_blocks_of_answers_do_not_show(source: Path, tmp_path: Path, monkeypatch
 
 def test_the_figure_shows_what_was_given_the_answers_and_the_truth() -> None:
     everything = torch.ones(3, 8, 12, dtype=torch.bool)
-    whole, part = Entry("x", IMAGES[0], everything, BELT), Entry("x", IMAGES[0] * BELT, BELT, BELT)
+    whole, part = InputImage("x", IMAGES[0], everything, BELT), InputImage("x", IMAGES[0] * BELT, BELT, BELT)
     answers, nll = torch.stack([IMAGES[1], IMAGES[2]]), torch.tensor([1.26, 20.0])
     uncertainty = torch.arange(96, dtype=torch.uint8).view(8, 12)
     shown = [views(IMAGES[0], BELT, SHAPES)[:1], composite(answers, SHAPES), uncertainty.expand(1, 3, 8, 12)]
@@ -89,7 +89,7 @@ def test_the_figure_shows_what_was_given_the_answers_and_the_truth() -> None:
 
 
 def test_a_figure_of_many_answers_shows_the_first() -> None:
-    entry = Entry("x", IMAGES[0] * BELT, BELT, BELT)
+    entry = InputImage("x", IMAGES[0] * BELT, BELT, BELT)
     flat = torch.zeros(8, 12, dtype=torch.uint8)
     few, many = (figure(entry, IMAGES[:1].repeat(count, 1, 1, 1), torch.ones(count), flat, SHAPES) for count in (8, 30))
     assert few.tobytes() == many.tobytes()
@@ -113,7 +113,7 @@ def test_colours_outside_the_hole_are_kept_to_the_bit(tmp_path: Path) -> None:
     Image.fromarray(photo.numpy()).save(tmp_path / "x.png")
     hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     hole[..., 2:6, 3:7] = True
-    complete(tmp_path / "x.png", tmp_path / "out", 4, Request(hole=hole), COLOUR)
+    complete(tmp_path / "x.png", tmp_path / "out", 4, ReadOptions(hole=hole), COLOUR)
     answers = [pixels(tmp_path / "out" / f"x_{number}.png") for number in range(1, 5)]
     assert all(torch.equal(answer[~hole[0, 0]], photo[~hole[0, 0]]) for answer in answers)
     assert len({str(answer.tolist()) for answer in answers}) == 4
@@ -132,7 +132,7 @@ def test_inputs_are_never_replaced(source: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "x_1.png")
     with pytest.raises(DataError, match=r"would replace the input .*x_1.png"):
-        complete(tmp_path, tmp_path, 2, Request(("r",)), COLOUR)
+        complete(tmp_path, tmp_path, 2, ReadOptions(("r",)), COLOUR)
     assert pixels(tmp_path / "x_1.png").unique().tolist() == [9]
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from painting import COLOUR, SHAPES, pipeline, sections
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import CheckpointError, ConfigError
-from vqkit.image_io.reading import Request, find_items
+from vqkit.image_io.reading import ReadOptions, find_items
 from vqkit.inference.encoding import decode_codes, encode_items, encode_split
 from vqkit.inference.postprocess import settle
 
@@ -48,7 +48,7 @@ def test_a_split_of_other_images_is_refused() -> None:
 def test_files_are_encoded_by_what_is_in_them(tmp_path: Path) -> None:
     np.save(tmp_path / "all.npy", IMAGES.numpy())
     Image.fromarray(IMAGES[0, 1].numpy()).save(tmp_path / "s0_belt.png")
-    content = encode_items(MODEL, find_items(tmp_path, SHAPES), Request(), lambda path, reason: None, lambda count: None, 2)
+    content = encode_items(MODEL, find_items(tmp_path, SHAPES), ReadOptions(), lambda path, reason: None, lambda count: None, 2)
     assert content.names == ("all_00000", "all_00001", "all_00002", "all_00003", "all_00004", "s0_belt")
     assert torch.equal(content.codes[0][:5], MODEL.encode(IMAGES)[0])
     assert torch.equal(content.codes[0][5:], MODEL.encode(IMAGES[0, 1], keep="belt")[0])

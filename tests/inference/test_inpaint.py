@@ -10,7 +10,7 @@ from PIL import Image
 from painting import COLOUR, SHAPES, STAINS, pipeline, sections
 from vqkit.errors import DataError
 from vqkit.image_io.pictures import composite, image_files, save_picture, to_pil
-from vqkit.image_io.reading import Request, find_items
+from vqkit.image_io.reading import ReadOptions, find_items
 from vqkit.inference.inpaint import Written, batched, hatching, inpaint_items
 from vqkit.interfaces import DataSpec
 
@@ -25,7 +25,7 @@ def export(directory: Path) -> Path:
 
 
 def fill(
-    source: Path, out: Path, request: Request, spec: DataSpec = SHAPES, batch_size: int = 2
+    source: Path, out: Path, request: ReadOptions, spec: DataSpec = SHAPES, batch_size: int = 2
 ) -> tuple[list[Written], list[str]]:
     skipped: list[str] = []
     items = find_items(source, spec, exclude=out)
@@ -40,7 +40,7 @@ def pixels(path: Path) -> torch.Tensor:
 
 def test_a_directory_is_filled_in_as_the_model_does(tmp_path: Path) -> None:
     source, out = export(tmp_path / "in"), tmp_path / "out"
-    written, skipped = fill(source, out, Request(("belt",)))
+    written, skipped = fill(source, out, ReadOptions(("belt",)))
     assert [result.name for result in written] == ["s0", "s1", "s2", "s3", "s4"] and not skipped
     expected = pipeline(SHAPES).inpaint(IMAGES, keep=["belt"])
     for number, image in enumerate(expected):
@@ -56,7 +56,7 @@ def test_a_directory_is_filled_in_as_the_model_does(tmp_path: Path) -> None:
 def test_kept_greys_are_kept_to_the_bit(tmp_path: Path) -> None:
     soft = torch.randint(256, (8, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     to_pil(soft).save(tmp_path / "x_belt.png")
-    fill(tmp_path / "x_belt.png", tmp_path / "out", Request())
+    fill(tmp_path / "x_belt.png", tmp_path / "out", ReadOptions())
     assert torch.equal(pixels(tmp_path / "out" / "belt" / "x_belt.png"), soft)
     filled = torch.stack([pixels(tmp_path / "out" / name / f"x_{name}.png") for name in ("carcass", "tread")])
     assert set(filled.unique().tolist()) <= {0, 255}
@@ -68,7 +68,7 @@ def test_outside_the_hole_colours_are_kept_to_the_bit(tmp_path: Path) -> None:
     Image.fromarray(photo.numpy()).save(tmp_path / "x.bmp")
     hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     hole[..., 2:6, 3:7] = True
-    (result,), _ = fill(tmp_path / "x.bmp", tmp_path / "out", Request(hole=hole), COLOUR)
+    (result,), _ = fill(tmp_path / "x.bmp", tmp_path / "out", ReadOptions(hole=hole), COLOUR)
     filled = pixels(tmp_path / "out" / "x.png")
     assert torch.equal(filled[~hole[0, 0]], photo[~hole[0, 0]])
     assert not torch.equal(filled, photo)
@@ -80,7 +80,7 @@ def test_channels_are_shown_one_by_one_only_where_they_miss_different_pixels(tmp
     hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     hole[..., 2:6, 3:7] = True
     widths = []
-    for request in (Request(hole=hole), Request(("r",), hole)):
+    for request in (ReadOptions(hole=hole), ReadOptions(("r",), hole)):
         (result,), _ = fill(tmp_path / "x.png", tmp_path / str(len(widths)), request, COLOUR)
         with Image.open(result.figure) as figure:
             widths.append(figure.width)
@@ -91,7 +91,7 @@ def test_transparent_pixels_are_filled_in_without_being_asked(tmp_path: Path) ->
     photo = torch.full((8, 8, 4), 200, dtype=torch.uint8)
     photo[:4, :, 3] = 0
     Image.fromarray(photo.numpy()).save(tmp_path / "x.png")
-    fill(tmp_path / "x.png", tmp_path / "out", Request(), COLOUR)
+    fill(tmp_path / "x.png", tmp_path / "out", ReadOptions(), COLOUR)
     filled = pixels(tmp_path / "out" / "x.png")
     assert (filled[4:] == 200).all() and not (filled[:4] == 200).all()
 
@@ -99,7 +99,7 @@ def test_transparent_pixels_are_filled_in_without_being_asked(tmp_path: Path) ->
 def test_missing_component_files_are_filled_in_and_whole_images_skipped(tmp_path: Path) -> None:
     source, out = export(tmp_path / "in"), tmp_path / "out"
     (source / "belt" / "s1_belt.png").unlink()
-    written, skipped = fill(source, out, Request())
+    written, skipped = fill(source, out, ReadOptions())
     assert [result.name for result in written] == ["s1"]
     assert len(skipped) == 4 and "nothing to fill in" in skipped[0]
     for name in ("carcass", "tread"):
@@ -108,8 +108,8 @@ def test_missing_component_files_are_filled_in_and_whole_images_skipped(tmp_path
 
 
 def test_what_was_written_can_be_read_again(tmp_path: Path) -> None:
-    fill(export(tmp_path / "in"), tmp_path / "out", Request(("belt", "tread")))
-    again, skipped = fill(tmp_path / "out", tmp_path / "again", Request(("belt",)))
+    fill(export(tmp_path / "in"), tmp_path / "out", ReadOptions(("belt", "tread")))
+    again, skipped = fill(tmp_path / "out", tmp_path / "again", ReadOptions(("belt",)))
     assert len(again) == 5 and not skipped
 
 
@@ -118,19 +118,19 @@ def test_inputs_are_never_replaced(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in source.rglob("*.png")}
     for given in (source, source / "belt" / "s0_belt.png"):
         with pytest.raises(DataError, match="in holds the images that are to be filled in"):
-            fill(given, source, Request(("belt",)))
+            fill(given, source, ReadOptions(("belt",)))
     photo = tmp_path / "photos" / "x.png"
     save_picture(Image.new("RGB", (8, 8), (9, 9, 9)), photo)
     with pytest.raises(DataError, match=r"would replace the input .*x.png"):
-        fill(photo, photo.parent, Request(("r",)), COLOUR)
+        fill(photo, photo.parent, ReadOptions(("r",)), COLOUR)
     assert {path: path.read_bytes() for path in source.rglob("*.png")} == before
     assert pixels(photo).unique().tolist() == [9]
 
 
 def test_the_figure_shows_what_was_given_what_came_out_and_the_truth(tmp_path: Path) -> None:
     source = export(tmp_path / "in")
-    ((result, *_), _) = fill(source, tmp_path / "whole", Request(("belt",)))
-    (alone,), _ = fill(source / "belt" / "s0_belt.png", tmp_path / "alone", Request())
+    ((result, *_), _) = fill(source, tmp_path / "whole", ReadOptions(("belt",)))
+    (alone,), _ = fill(source / "belt" / "s0_belt.png", tmp_path / "alone", ReadOptions())
     whole, part = pixels(result.figure), pixels(alone.figure)
     assert whole.shape[0] > part.shape[0] and whole.shape[1] == part.shape[1], "the truth is a further row"
     grey = torch.tensor([200, 232], dtype=torch.uint8)
@@ -145,22 +145,22 @@ def test_hatching_is_striped() -> None:
 def test_components_that_overlap_and_many_of_them(tmp_path: Path) -> None:
     spec = DataSpec("bands", tuple(f"band{number}" for number in range(10)), 8, 8, "intensity")
     np.save(tmp_path / "x.npy", np.full((2, 10, 8, 8), 77, np.uint8))
-    written, _ = fill(tmp_path / "x.npy", tmp_path / "out", Request(("band3",)), spec)
+    written, _ = fill(tmp_path / "x.npy", tmp_path / "out", ReadOptions(("band3",)), spec)
     assert [result.name for result in written] == ["x_00000", "x_00001"] and len(written[0].files) == 12
     assert pixels(written[0].figure).shape[1] < 400
     np.save(tmp_path / "y.npy", np.full((4, 8, 8), 0.5, np.float32))
-    fill(tmp_path / "y.npy", tmp_path / "out", Request(("dna",)), STAINS)
+    fill(tmp_path / "y.npy", tmp_path / "out", ReadOptions(("dna",)), STAINS)
     assert pixels(tmp_path / "out" / "dna" / "y_dna.png").unique().tolist() == [128]
 
 
 def test_bad_pictures_are_skipped_and_one_alone_is_refused(tmp_path: Path) -> None:
     source = export(tmp_path / "in")
     (source / "belt" / "s3_belt.png").write_bytes(b"broken")
-    written, skipped = fill(source, tmp_path / "out", Request(("belt",)))
+    written, skipped = fill(source, tmp_path / "out", ReadOptions(("belt",)))
     assert [result.name for result in written] == ["s0", "s1", "s2", "s4"]
     assert len(skipped) == 1 and "s3_belt.png cannot be read" in skipped[0]
     with pytest.raises(DataError, match=r"s3_belt.png cannot be read"):
-        fill(source / "belt" / "s3_belt.png", tmp_path / "out", Request())
+        fill(source / "belt" / "s3_belt.png", tmp_path / "out", ReadOptions())
 
 
 def test_batched() -> None:

@@ -12,9 +12,9 @@ from painting import COLOUR, SHAPES, sampler, sections
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import shuffled_indices
-from vqkit.data.tables import write_table
 from vqkit.errors import DataError
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_picture
+from vqkit.image_io.tables import write_table
 from vqkit.inference import samples as drawing
 from vqkit.inference.sampler import Sampler
 from vqkit.inference.samples import Drawn, Sweep, draw, known_of_test_set, plain_blocks, plain_grid, sweep_blocks, sweep_grid

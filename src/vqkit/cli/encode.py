@@ -67,7 +67,7 @@ def encode(
 
 def _encode_source(pipeline: Pipeline, source: Path, keep: tuple[str, ...], form: str | None, batch_size: int) -> CodesFile:
     from vqkit.cli.counting import counting
-    from vqkit.image_io.reading import Request, find_items
+    from vqkit.image_io.reading import ReadOptions, find_items
     from vqkit.inference.encoding import encode_items
 
     items = find_items(source, pipeline.spec)
@@ -79,7 +79,7 @@ def _encode_source(pipeline: Pipeline, source: Path, keep: tuple[str, ...], form
         typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
 
     with counting("encoded", len(items)) as advance:
-        content = encode_items(pipeline, items, Request(keep, None, form), skip, advance, batch_size)
+        content = encode_items(pipeline, items, ReadOptions(keep, None, form), skip, advance, batch_size)
     if skipped:
         typer.echo(f"{skipped} skipped", err=True)
     return content

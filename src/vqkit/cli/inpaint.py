@@ -22,7 +22,7 @@ from vqkit.cli.sampling import (
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.image_io.reading import Item, Request
+    from vqkit.image_io.reading import Item, ReadOptions
     from vqkit.inference.pipeline import Pipeline
     from vqkit.inference.sampler import Sampler
     from vqkit.interfaces.priors import Sampling
@@ -100,7 +100,7 @@ def inpaint(
     count = _number_of_answers(prior, num_samples, settings)
     sampling = parse_sampling(settings)
     from vqkit.cli.counting import count_of
-    from vqkit.image_io.reading import Request, find_items, read_hole
+    from vqkit.image_io.reading import ReadOptions, find_items, read_hole
     from vqkit.inference.pipeline import load
     from vqkit.inference.sampler import load_sampler
 
@@ -113,7 +113,7 @@ def inpaint(
         typer.echo(f"using {sampler.path} and its tokenizer {pipeline.path}")
     pipeline.spec.component_indices(names)
     items = find_items(source, pipeline.spec, exclude=out)
-    request = Request(names, read_hole(mask, pipeline.spec) if mask is not None else None, form)
+    request = ReadOptions(names, read_hole(mask, pipeline.spec) if mask is not None else None, form)
     skipped = 0
 
     def skip(path: str, reason: str) -> None:
@@ -149,7 +149,7 @@ def _fill_in(
     pipeline: Pipeline,
     items: list[Item],
     out: Path,
-    request: Request,
+    request: ReadOptions,
     skip: Callable[[str, str], None],
     conditions: dict[str, float],
     batch_size: int | None,
@@ -171,7 +171,7 @@ def _complete(
     sampler: Sampler,
     items: list[Item],
     out: Path,
-    request: Request,
+    request: ReadOptions,
     skip: Callable[[str, str], None],
     count: int,
     conditions: dict[str, float],

@@ -38,7 +38,7 @@ _PATTERNS = {
 }
 
 
-class Content(NamedTuple):
+class StoredSplit(NamedTuple):
     """One split as stored: images uint8 [N, C, H, W], labels int64 [N], conditions float32 [N, D], and names."""
 
     images: Tensor
@@ -81,7 +81,7 @@ class ArrayDataset(ImageDataset):
         if self._packed is not None:
             _refuse_options(options, self._path)
         present = ((name, self._content(arrays, name)) for name in SPLITS)
-        self._contents: dict[str, Content] = {name: content for name, content in present if content is not None}
+        self._contents: dict[str, StoredSplit] = {name: content for name, content in present if content is not None}
         if not self._contents:
             found = ", ".join(arrays) or "none"
             hint = "Name them train, val and test, or train_images and so on, or store a single array."
@@ -128,7 +128,7 @@ class ArrayDataset(ImageDataset):
             tuple(str(number) for number in range(classes)),
         )
 
-    def _content(self, arrays: Arrays, split: str) -> Content | None:
+    def _content(self, arrays: Arrays, split: str) -> StoredSplit | None:
         """The arrays of one split; None when it has no images."""
         key = _find(arrays, "images", split)
         if key is None and split == "train" and len(arrays) == 1:
@@ -141,7 +141,7 @@ class ArrayDataset(ImageDataset):
         labels = _column(arrays, "labels", split, count, self._path)
         conditions = _column(arrays, "conditions", split, count, self._path)
         names_key = _find(arrays, "names", split)
-        return Content(
+        return StoredSplit(
             images,
             torch.full((count,), -1) if labels is None else torch.from_numpy(labels.astype(np.int64).reshape(count)),
             torch.empty(count, 0) if conditions is None else torch.from_numpy(conditions.astype(np.float32).reshape(count, -1)),

@@ -18,11 +18,11 @@ from torch import Tensor
 from vqkit.config import Settings
 from vqkit.data.describing import ValueKindChoice, describe, with_kind
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
-from vqkit.data.tables import TABLE, Table
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.image_io.files import decode, picture_size, read_all
 from vqkit.image_io.formats import PICTURE_SUFFIXES, has_suffix
 from vqkit.image_io.pictures import COMPOSITE
+from vqkit.image_io.tables import TABLE, ConditionTable
 from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 
@@ -36,7 +36,7 @@ Files = dict[str, dict[str, Path]]
 """The picture of each component of each image: key -> component -> path."""
 
 
-class Pictures(NamedTuple):
+class ComponentImages(NamedTuple):
     """The images of one folder: their names, pixels uint8 [N, C, H, W] and conditions float32 [N, D]."""
 
     names: list[str]
@@ -66,7 +66,7 @@ class ComponentDataset(ImageDataset):
         self._root = Path(options.path).expanduser()
         if not self._root.is_dir():
             raise DataError(f"{self._root} is not a directory.", "Set data.path to the directory that holds the components.")
-        self._table = Table(self._root / TABLE) if (self._root / TABLE).is_file() else None
+        self._table = ConditionTable(self._root / TABLE) if (self._root / TABLE).is_file() else None
         if options.conditions and self._table is None:
             raise ConfigError(
                 f"Conditions are asked for, but there is no {TABLE} in {self._root}.", "Add it, or unset data.conditions."
@@ -74,7 +74,7 @@ class ComponentDataset(ImageDataset):
         self._condition_names = self._table.choose(options.conditions) if self._table else ()
         self._files = _find_splits(self._root, self._table)
         self._components = self._choose_components()
-        self._read: dict[str, Pictures] = {}
+        self._read: dict[str, ComponentImages] = {}
         self._plan = SplitPlan({name: len(files) for name, files in self._files.items()}, options.validation_share, self._root)
 
     def split(self, name: SplitName) -> ArraySplit:
@@ -99,12 +99,12 @@ class ComponentDataset(ImageDataset):
                 raise ConfigError(f"There is no folder for the component '{name}' in {self._root}.", did_you_mean(name, found))
         return self._options.components or tuple(sorted(found, key=_rank))
 
-    def _pictures(self, source: str) -> Pictures:
+    def _pictures(self, source: str) -> ComponentImages:
         if source not in self._read:
             files = self._files[source]
             images = with_kind(_read_pictures(files, self._components), self._options.value_kind)
             conditions = self._table.values(list(files), self._condition_names) if self._table else torch.empty(len(files), 0)
-            self._read[source] = Pictures(list(files), images, conditions)
+            self._read[source] = ComponentImages(list(files), images, conditions)
         return self._read[source]
 
 
@@ -122,7 +122,7 @@ def is_component_layout(root: Path) -> bool:
     return False
 
 
-def _find_splits(root: Path, table: Table | None) -> dict[str, Files]:
+def _find_splits(root: Path, table: ConditionTable | None) -> dict[str, Files]:
     """The files of each split that is there; without folders for them, the table's flags tell test images from the others."""
     splits: dict[str, Files] = {name: _find_files(root / name) for name in SPLITS if (root / name).is_dir()}
     if any(splits.values()):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
-from vqkit.data.tables import TABLE, write_table
 from vqkit.image_io.pictures import image_files, save_picture
+from vqkit.image_io.tables import TABLE, write_table
 from vqkit.interfaces import Split
 
 

@@ -35,7 +35,7 @@ FALLBACK_SIZE = 64
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
-class Found(NamedTuple):
+class ImageFiles(NamedTuple):
     """The usable pictures of one folder, with the name and the class number (-1: none) of each."""
 
     paths: list[Path]
@@ -83,7 +83,7 @@ class ImageFolderDataset(ImageDataset):
         self._plan = SplitPlan(
             {name: len(found.paths) for name, found in self._found.items()}, options.validation_share, self._root
         )
-        self._decoded: dict[str, tuple[Found, Tensor]] = {}
+        self._decoded: dict[str, tuple[ImageFiles, Tensor]] = {}
 
     def split(self, name: SplitName) -> Split:
         """One split; in memory if the whole of its folder fits into `memory_mb`."""
@@ -146,7 +146,7 @@ class StreamedSplit(Split):
 
     in_memory = False
 
-    def __init__(self, spec: DataSpec, found: Found, size: PictureSize, flip: bool, crop: int) -> None:
+    def __init__(self, spec: DataSpec, found: ImageFiles, size: PictureSize, flip: bool, crop: int) -> None:
         super().__init__(spec)
         check_crop(crop, spec)
         self._found, self._size, self._flip, self._crop = found, size, flip, crop
@@ -200,7 +200,7 @@ def _usable_sizes(paths: Sequence[Path], root: Path) -> dict[Path, PictureSize]:
     return {path: size for path, size in zip(paths, sizes, strict=True) if size is not None}
 
 
-def _decode_all(found: Found, size: PictureSize, root: Path) -> tuple[Found, Tensor]:
+def _decode_all(found: ImageFiles, size: PictureSize, root: Path) -> tuple[ImageFiles, Tensor]:
     """The pictures that can be decoded, and their pixels uint8 [N, C, H, W]."""
     pictures, errors = read_all(found.paths, lambda path: decode(path, size))
     _report(errors, len(found.paths), root)
@@ -228,7 +228,7 @@ def _classes(listed: Mapping[str, tuple[Path, Sequence[Path]]]) -> tuple[str, ..
     return tuple(sorted(names))
 
 
-def _describe(folder: Path, paths: list[Path], classes: Sequence[str]) -> Found:
+def _describe(folder: Path, paths: list[Path], classes: Sequence[str]) -> ImageFiles:
     """Names and labels of the pictures below a folder."""
     relative = [path.relative_to(folder) for path in paths]
     numbers = {name: number for number, name in enumerate(classes)}
@@ -237,9 +237,11 @@ def _describe(folder: Path, paths: list[Path], classes: Sequence[str]) -> Found:
     uses = Counter(stems)
     # photo.png and photo.jpg side by side must not share a name.
     names = [stem if uses[stem] == 1 else f"{stem}_{path.suffix[1:].lower()}" for stem, path in zip(stems, relative, strict=True)]
-    return Found(paths, names, labels)
+    return ImageFiles(paths, names, labels)
 
 
-def _select(found: Found, positions: Tensor) -> Found:
+def _select(found: ImageFiles, positions: Tensor) -> ImageFiles:
     chosen = positions.tolist()
-    return Found([found.paths[number] for number in chosen], [found.names[number] for number in chosen], found.labels[positions])
+    return ImageFiles(
+        [found.paths[number] for number in chosen], [found.names[number] for number in chosen], found.labels[positions]
+    )

@@ -25,16 +25,16 @@ class SampledSplit(ArraySplit):
     """
 
     def __init__(self, spec: DataSpec, name: SplitName, greys: Tensor, *rest: Any) -> None:
-        super().__init__(spec, draw(greys, generator_for("binarised", name)), *rest)
+        super().__init__(spec, sample_binary(greys, generator_for("binarised", name)), *rest)
         self._name: SplitName = name
         self._greys, self._rest = greys, rest
 
     def epoch(self, number: int) -> Split:
         """See `Split.epoch`: another draw of the same greys."""
-        return ArraySplit(self.spec, draw(self._greys, generator_for("binarised", self._name, number)), *self._rest)
+        return ArraySplit(self.spec, sample_binary(self._greys, generator_for("binarised", self._name, number)), *self._rest)
 
 
-def draw(greys: Tensor, generator: torch.Generator) -> Tensor:
+def sample_binary(greys: Tensor, generator: torch.Generator) -> Tensor:
     """Images uint8 [N, C, H, W] of 0 and 255, whose expected value is that of `greys`."""
     chunks = [torch.rand(chunk.shape, generator=generator).mul_(255) < chunk for chunk in torch.split(greys, _CHUNK)]
     return torch.cat(chunks).to(torch.uint8).mul_(255)

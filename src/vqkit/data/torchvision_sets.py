@@ -25,7 +25,7 @@ from torch import Tensor
 from vqkit.config import Settings
 from vqkit.core import distributed
 from vqkit.core.torchvision_import import import_torchvision
-from vqkit.data.images import Found, StreamedSplit
+from vqkit.data.images import ImageFiles, StreamedSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare
 from vqkit.errors import DataError
 from vqkit.image_io.files import PictureSize
@@ -196,7 +196,7 @@ class CelebA(TorchvisionDataset):
     def split(self, name: SplitName) -> StreamedSplit:
         """One of CelebA's own parts, decoded batch by batch."""
         files = [self._root / "celeba" / "img_align_celeba" / file for file in self._part(name).filename]
-        found = Found(files, [file.stem for file in files], torch.full((len(files),), -1))
+        found = ImageFiles(files, [file.stem for file in files], torch.full((len(files),), -1))
         flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
         return StreamedSplit(self.spec, found, self._size, flip, crop)
 

@@ -38,7 +38,7 @@ class Item(NamedTuple):
         return next(iter(self.files.values()))
 
 
-class Entry(NamedTuple):
+class InputImage(NamedTuple):
     """One image: its name in outputs, its values uint8 [C, H, W], where it has any (bool) and what the model may look at (bool)."""
 
     name: str
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     observed: Tensor
 
 
-class Request(NamedTuple):
+class ReadOptions(NamedTuple):
     """What a user said about the images: the components to keep, the pixels to fill in (see `read_hole`), and the form."""
 
     keep: tuple[str, ...] = ()
@@ -55,9 +55,9 @@ class Request(NamedTuple):
     form: str | None = None
 
 
-def read_entries(
-    items: Sequence[Item], spec: DataSpec, request: Request, whole: bool, skip: Callable[[str, str], None]
-) -> Iterator[Entry]:
+def read_images(
+    items: Sequence[Item], spec: DataSpec, request: ReadOptions, whole: bool, skip: Callable[[str, str], None]
+) -> Iterator[InputImage]:
     """The images of all items, one after the other. `whole`: whether images of which everything is observed are welcome.
 
     An item that cannot be used is skipped, and `skip` is told its path and why. Raises `DataError` when there is only one
@@ -69,7 +69,7 @@ def read_entries(
     usable, reason = 0, ""
     for item in items:
         try:
-            entries = list(_observed_entries(item, spec, request, whole))
+            entries = list(_observed_images(item, spec, request, whole))
         except DataError as error:
             if len(items) == 1:
                 raise
@@ -82,7 +82,7 @@ def read_entries(
         raise DataError(f"None of the {len(items)} images can be used.", f"The first: {reason}")
 
 
-def _observed_entries(item: Item, spec: DataSpec, request: Request, whole: bool) -> Iterator[Entry]:
+def _observed_images(item: Item, spec: DataSpec, request: ReadOptions, whole: bool) -> Iterator[InputImage]:
     mask = ~request.hole if request.hole is not None else None
     for name, reading in read_item(item, spec, request.keep, request.form):
         observed = observe(reading.present, request.keep, mask, spec)
@@ -91,7 +91,7 @@ def _observed_entries(item: Item, spec: DataSpec, request: Request, whole: bool)
             if mask is not None:
                 hint = "The white pixels of a mask are filled in, and this one has none."
             raise DataError("The whole image is kept, so there is nothing to fill in.", hint)
-        yield Entry(name, reading.images[0], reading.present[0], observed[0])
+        yield InputImage(name, reading.images[0], reading.present[0], observed[0])
 
 
 def find_items(source: Path, spec: DataSpec, exclude: Path | None = None) -> list[Item]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vqkit.core.atomic import write_text
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_pictures, to_pil
-from vqkit.image_io.reading import Entry, Item, Request, read_entries
+from vqkit.image_io.reading import InputImage, Item, ReadOptions, read_images
 from vqkit.inference.inpaint import batched, files_to_keep, refuse_inputs, views
 from vqkit.inference.pipeline import Conditions
 from vqkit.inference.sampler import Sampler
@@ -49,7 +49,7 @@ def complete_items(
     sampler: Sampler,
     items: list[Item],
     out: Path,
-    request: Request,
+    request: ReadOptions,
     skip: Callable[[str, str], None],
     num_samples: int,
     conditions: Conditions | None,
@@ -64,7 +64,7 @@ def complete_items(
     """
     inputs = files_to_keep(items, out, sampler.spec)
     first = 0
-    for batch in batched(read_entries(items, sampler.spec, request, False, skip), max(1, _BLOCK // max(1, num_samples))):
+    for batch in batched(read_images(items, sampler.spec, request, False, skip), max(1, _BLOCK // max(1, num_samples))):
         images = torch.stack([entry.image for entry in batch])
         observed = torch.stack([entry.observed for entry in batch])
         drawn = sampler.complete(images, observed, num_samples, conditions, sampling, batch_size, advance, first)
@@ -88,7 +88,7 @@ def answer_names(name: str, count: int) -> list[str]:
     return [f"{name}_{number:0{len(str(count))}d}" for number in range(1, count + 1)]
 
 
-def figure(entry: Entry, answers: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec) -> Image.Image:
+def figure(entry: InputImage, answers: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec) -> Image.Image:
     """What was given (hatched where nothing was), the first answers uint8 [K, C, H, W], where they differ, and the truth if known.
 
     `nll` float32 [K] of the answers; `uncertainty` uint8 [H, W].

@@ -11,7 +11,7 @@ from PIL import Image
 from vqkit.data.loading import all_batches
 from vqkit.errors import CheckpointError
 from vqkit.image_io.pictures import image_files, save_pictures
-from vqkit.image_io.reading import Item, Request, read_entries
+from vqkit.image_io.reading import Item, ReadOptions, read_images
 from vqkit.inference.inpaint import batched
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
 from vqkit.inference.postprocess import settle
@@ -22,17 +22,17 @@ from vqkit.storage.code_files import CodesFile, check_codes
 def encode_items(
     pipeline: Pipeline,
     items: list[Item],
-    request: Request,
+    request: ReadOptions,
     skip: Callable[[str, str], None],
     advance: Callable[[int], None],
     batch_size: int = BATCH_SIZE,
 ) -> CodesFile:
     """Codes of the images of all items; only what is present and kept is looked at.
 
-    `skip` is told of images that cannot be used, `advance` of the number encoded. Raises as `read_entries` does.
+    `skip` is told of images that cannot be used, `advance` of the number encoded. Raises as `read_images` does.
     """
     parts, names = [], []
-    for batch in batched(read_entries(items, pipeline.spec, request, True, skip), batch_size):
+    for batch in batched(read_images(items, pipeline.spec, request, True, skip), batch_size):
         images = torch.stack([entry.image for entry in batch])
         parts.append(pipeline.encode_batch(images, torch.stack([entry.observed for entry in batch])))
         names += [entry.name for entry in batch]

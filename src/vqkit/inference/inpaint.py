@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vqkit.errors import DataError
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_pictures
-from vqkit.image_io.reading import Entry, Item, Request, read_entries
+from vqkit.image_io.reading import InputImage, Item, ReadOptions, read_images
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline
 from vqkit.inference.postprocess import settle
 from vqkit.interfaces import DataSpec
@@ -43,7 +43,7 @@ def inpaint_items(
     pipeline: Pipeline,
     items: list[Item],
     out: Path,
-    request: Request,
+    request: ReadOptions,
     skip: Callable[[str, str], None],
     conditions: Conditions | None = None,
     batch_size: int = BATCH_SIZE,
@@ -54,7 +54,7 @@ def inpaint_items(
     output would replace an input, `ConfigError` for an unknown component, form or condition, `OSError` when it cannot write.
     """
     inputs = files_to_keep(items, out, pipeline.spec)
-    for batch in batched(read_entries(items, pipeline.spec, request, False, skip), batch_size):
+    for batch in batched(read_images(items, pipeline.spec, request, False, skip), batch_size):
         images = torch.stack([entry.image for entry in batch])
         observed = torch.stack([entry.observed for entry in batch])
         expected = pipeline.fill(images, observed, conditions, batch_size)
@@ -85,7 +85,7 @@ def refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> None
             raise DataError(f"Writing to {out} would replace the input {path}.", "Choose another directory with --out.")
 
 
-def before_after(entry: Entry, filled: Tensor, spec: DataSpec) -> Image.Image:
+def before_after(entry: InputImage, filled: Tensor, spec: DataSpec) -> Image.Image:
     """A figure of an image: what was given (hatched where nothing was), what came out, and the truth if the source holds it.
 
     Components are also shown one by one, except for a colour picture all of whose channels miss the same pixels.

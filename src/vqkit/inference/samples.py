@@ -22,9 +22,9 @@ from torch import Tensor
 from vqkit.core.atomic import write_atomically, write_text
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import align_conditions, shuffled_indices
-from vqkit.data.tables import TABLE, write_table
 from vqkit.errors import DataError
 from vqkit.image_io.pictures import BACKGROUND, composite, image_files, rows_figure, save_pictures
+from vqkit.image_io.tables import TABLE, write_table
 from vqkit.inference.model_sampler import ModelSampler
 from vqkit.inference.pipeline import Conditions
 from vqkit.inference.sampler import Sampler

@@ -21,7 +21,7 @@ DEFAULT_CONDITIONS = ("width_px", "height_px")
 _TRUE = frozenset({"true", "1", "1.0", "yes"})
 
 
-class Table:
+class ConditionTable:
     """The rows of a table by the lower-cased `matching` column.
 
     Raises `DataError` when the file cannot be read or has no such column.

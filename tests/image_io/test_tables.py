@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqkit.data.tables import Table, write_table
 from vqkit.errors import ConfigError, DataError
+from vqkit.image_io.tables import ConditionTable, write_table
 
 
-def table(folder: Path, text: str) -> Table:
+def table(folder: Path, text: str) -> ConditionTable:
     (folder / "performances.csv").write_text(text, encoding="utf-8")
-    return Table(folder / "performances.csv")
+    return ConditionTable(folder / "performances.csv")
 
 
 def test_numbers_are_found_by_the_lower_cased_prefix(tmp_path: Path) -> None:
@@ -58,13 +58,13 @@ def test_rows_that_match_nothing_are_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "performances.csv").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(DataError, match="it is not UTF-8 text"):
-        Table(tmp_path / "performances.csv")
+        ConditionTable(tmp_path / "performances.csv")
 
 
 def test_a_written_table_is_read_again(tmp_path: Path) -> None:
     values = torch.tensor([[58.0, 0.1], [float("nan"), 2.0]])
     write_table(tmp_path / "t.csv", ["a", "b"], "test", ["width_px", "d_cons"], values)
-    rows = Table(tmp_path / "t.csv")
+    rows = ConditionTable(tmp_path / "t.csv")
     assert torch.equal(rows.values(["a", "b"], ["width_px", "d_cons"]).nan_to_num(-1), values.nan_to_num(-1))
     assert rows.flagged("a", "test")
     assert not rows.flagged("a", "train")
