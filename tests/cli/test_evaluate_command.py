@@ -56,9 +56,9 @@ def test_evaluate_prints_what_the_codes_of_an_image_take(tiny_run: Path) -> None
     output = run("evaluate", "--run", tiny_run, "--keep", "bt", "--limit", 4)
     table = {line.split("  ")[0]: line.split() for line in output.splitlines()[-4:]}
     assert table["codes"][1:3] == ["16", "x"]
-    assert table["codes"][-2] == table["an image"][-2] == "640.0"
-    assert table["a pixel"][-2] == "0.3125"
-    assert 0 < float(table["a pixel"][-1]) < 0.3125
+    assert table["codes"][-2] == table["per image"][-2] == "640.0"
+    assert table["per pixel"][-2] == "0.3125"
+    assert 0 < float(table["per pixel"][-1]) < 0.3125
 
 
 def test_bounds_are_printed_with_the_name_of_their_likelihood(tiny_run: Path, tmp_path: Path) -> None:
@@ -72,21 +72,21 @@ def test_bounds_are_printed_with_the_name_of_their_likelihood(tiny_run: Path, tm
     asked = ("evaluate", "--keep", "bt", "--limit", 3, "--bound-samples", 5, "--run")
     expected = measure_bounds(load_model(tmp_path / "vae").model, open_split(tokenizer, None, "test", 3), 5)
     lines = [line.split() for line in run(*asked, tmp_path / "vae").splitlines()]
-    place = lines.index(["bound,", "likelihood", "bernoulli", "nats", "an", "image", "bits/dim"])
+    place = lines.index(["bound", "(bernoulli", "likelihood)", "nats/image", "bits/dim"])
     assert lines[place + 1] == ["ELBO", f"{expected.elbo:.2f}", f"{expected.elbo_bits:.4f}"]
     tight = [f"{expected.importance_weighted:.2f}", "+-", f"{expected.standard_error:.2f}", f"{expected.bits:.4f}"]
-    assert lines[place + 2] == ["importance-weighted,", "5", "draws", *tight]
+    assert lines[place + 2] == ["importance-weighted", "(5", "samples)", *tight]
     (content,) = json.loads(run(*asked, tmp_path / "vae", "--json"))["evaluations"]
     assert content["bounds"] == expected.to_json()
     assert content["bounds"]["likelihood"] == "bernoulli" and content["bounds"]["images"] == 3
-    with pytest.raises(ConfigError, match="PlainAutoencoder has no prior of its own, so an image has no probability"):
+    with pytest.raises(ConfigError, match="PlainAutoencoder has no prior of its own, so images have no likelihood"):
         run(*asked, tmp_path / "autoencoder")
 
 
 def test_bounds_are_of_models_with_a_likelihood_alone(tiny_run: Path, priors: dict[str, Path]) -> None:
-    with pytest.raises(ConfigError, match="VQVAE has no prior of its own, so an image has no probability"):
+    with pytest.raises(ConfigError, match="VQVAE has no prior of its own, so images have no likelihood"):
         run("evaluate", "--run", tiny_run, "--bound-samples", 2)
-    with pytest.raises(ConfigError, match=r"--bound-samples is a figure of models, and .* is a prior"):
+    with pytest.raises(ConfigError, match=r"--bound-samples is an option for models, and .* is a prior"):
         run("evaluate", "--run", priors["metadata"], "--bound-samples", 2)
 
 
@@ -95,7 +95,7 @@ def test_distances_are_printed_and_are_for_models_alone(
 ) -> None:
     with pytest.raises(DataError, match="'tyre' has 5 components"):
         run("evaluate", "--run", tiny_run, "--fid")
-    with pytest.raises(ConfigError, match=r"--lpips is a figure of models, and .* is a prior"):
+    with pytest.raises(ConfigError, match=r"--lpips is an option for models, and .* is a prior"):
         run("evaluate", "--run", priors["metadata"], "--lpips")
     asked: list[tuple[bool, bool]] = []
 
@@ -143,18 +143,18 @@ def rows(output: str) -> list[str]:
 
 def test_evaluate_of_a_prior_prints_rates_and_samples(priors: dict[str, Path]) -> None:
     output = run("evaluate", "--run", priors["metadata"], "--limit", 4, "--num-samples", 3, "--guidance-scale", 2, "--seed", 5)
-    assert "PixelCNN told metadata, 4 images of tyre, test split" in output
-    assert {"uniform", "unigram", "nothing told", "conditions told", "samples", "tpc", "width_px", "height_px"} <= set(rows(output))
+    assert "PixelCNN conditioned on metadata, 4 images of tyre, test split" in output
+    assert {"uniform", "unigram", "unconditional", "conditional", "samples", "tpc", "width_px", "height_px"} <= set(rows(output))
     uniform = next(line.split() for line in output.splitlines() if line.startswith("uniform"))
     assert uniform == ["uniform", "3.466", "640.0", "0.3125"]
     assert "3 samples (guidance scale 2, seed 5)" in output
-    assert "bits an image at PSNR" in output
+    assert "bits per image at PSNR" in output
 
 
 def test_evaluate_of_a_prior_prints_completions(priors: dict[str, Path]) -> None:
     arguments = ("--keep", "group_nc,bt", "--limit", 2, "-n", 0, "--completions", 2)
     output = run("evaluate", "--run", priors["observed"], *arguments)
-    assert "2 completions of each of 2 images (seed 0), on what was missing" in output
+    assert "2 completions of each of 2 images (seed 0), measured on what was missing" in output
     assert [row for row in rows(output) if row.startswith("keep group_nc,bt")] == ["keep group_nc,bt"] * 2
     assert sum(line.startswith(("  group_km", "  fpu", "  tpc")) for line in output.splitlines()) == 3
     assert "samples (" not in output
@@ -182,7 +182,7 @@ def test_models_and_priors_are_measured_together(tiny_run: Path, priors: dict[st
     ("option", "value"), [("--num-samples", 4), ("--completions", 4), ("--tokenizer", "x"), ("--top-p", 0.9), ("--seed", 1)]
 )
 def test_settings_of_priors_are_refused_for_models(option: str, value: object, tiny_run: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"{option} is a setting for priors, and .* is a model"):
+    with pytest.raises(ConfigError, match=rf"{option} is an option for priors, and .* is a model"):
         run("evaluate", "--run", tiny_run, option, value)
 
 
@@ -213,12 +213,14 @@ def test_codebook_stats_of_several_levels_shows_each_alone(tiny_run: Path, tmp_p
     write_model(tmp_path / "model.safetensors", MODELS.build("vqvae", options, whole.model.spec).eval(), whole.data)
     command = ("codebook-stats", "--run", tmp_path, "--limit", 8, "--out", tmp_path / "book")
     content = json.loads(run(*command, "--json"))
-    assert [share["name"] for share in content["shares"]] == ["all levels", "codes_1 alone", "codes_2 alone", "none"]
-    assert str(tmp_path / "book" / "levels_alone.png") in content["pictures"]
-    assert (tmp_path / "book" / "levels_alone.png").is_file()
+    assert [share["name"] for share in content["level_ablation"]] == ["all levels", "codes_1 only", "codes_2 only", "none"]
+    assert str(tmp_path / "book" / "single_levels.png") in content["pictures"]
+    assert (tmp_path / "book" / "single_levels.png").is_file()
     output = run(*command)
-    assert "decoded from, 8 images" in output
-    assert f"{content['shares'][1]['psnr']:.2f}" in next(line for line in output.splitlines() if line.startswith("codes_1 alone"))
+    assert "decoded from (8 images)" in output
+    assert f"{content['level_ablation'][1]['psnr']:.2f}" in next(
+        line for line in output.splitlines() if line.startswith("codes_1 only")
+    )
 
 
 def test_codebook_stats_as_json(tiny_run: Path, tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_codebook_stats_as_json(tiny_run: Path, tmp_path: Path) -> None:
     assert sum(level["counts"]) == 8 * 16 * 8
     assert level["used"] + len(level["unused"]) == 32
     assert content["reset"] is None
-    assert content["shares"] == []
+    assert content["level_ablation"] == []
 
 
 def test_reset_unused_saves_a_usable_checkpoint(tiny_run: Path, tmp_path: Path) -> None:

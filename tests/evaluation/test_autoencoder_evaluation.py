@@ -13,12 +13,17 @@ from torch import Tensor
 
 from vqkit.config import NamedOptions, Settings
 from vqkit.core import distributed
+from vqkit.core.randomness import generator_for
 from vqkit.data import subsets
+from vqkit.data.masking import sample_pixels
 from vqkit.data.opening import open_dataset
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import ConfigError, DataError
 from vqkit.evaluation import held_out, metrics
-from vqkit.evaluation.autoencoder import HOLE_KINDS, Evaluation, code_bits, evaluate, fixed_holes, level_use, scenarios
+from vqkit.evaluation.autoencoder import Evaluation, code_bits, evaluate, level_usage
+from vqkit.evaluation.held_out import open_split
+from vqkit.evaluation.mask_scenarios import MASK_KINDS, fixed_masks, mask_scenarios
+from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.interfaces import Autoencoder, Batch, DataSpec, Reconstruction
 from vqkit.registry import MODELS
 from vqkit.storage.checkpoints import Loaded
@@ -57,7 +62,7 @@ def split_images() -> Tensor:
 
 
 def names(spec: DataSpec, *arguments: object) -> list[str]:
-    return [scenario.name for scenario in scenarios(spec, *arguments)]  # type: ignore[arg-type]
+    return [scenario.name for scenario in mask_scenarios(spec, *arguments)]  # type: ignore[arg-type]
 
 
 def test_each_component_is_kept_alone_and_left_out_alone() -> None:
@@ -102,15 +107,20 @@ def test_own_keep_sets_replace_the_default_ones() -> None:
 )
 def test_wrong_keep_sets_and_holes_are_refused(keeps: list[list[str]] | None, holes: str | None, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        scenarios(FIVE, keeps, holes)
+        mask_scenarios(FIVE, keeps, holes)
 
 
-@pytest.mark.parametrize("kind", HOLE_KINDS)
-def test_a_hole_belongs_to_the_position_of_its_image(kind: str) -> None:
-    whole = fixed_holes(kind, 0, (150, 3, 16, 16))  # type: ignore[arg-type]
-    parts = [fixed_holes(kind, first, (min(37, 150 - first), 3, 16, 16)) for first in range(0, 150, 37)]  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", MASK_KINDS)
+def test_a_mask_belongs_to_the_position_of_its_image(kind: str) -> None:
+    positions = torch.arange(150)
+    whole = fixed_masks(kind, positions, 16, 16)  # type: ignore[arg-type]
+    parts = [fixed_masks(kind, part, 16, 16) for part in positions.split(37)]  # type: ignore[arg-type]
     assert whole.shape == (150, 1, 16, 16)
     assert torch.equal(torch.cat(parts), whole)
+    scattered = torch.tensor([149, 3, 64, 63, 3])
+    assert torch.equal(fixed_masks(kind, scattered, 16, 16), whole[scattered])  # type: ignore[arg-type]
+    drawn = [sample_pixels((64, 1, 16, 16), kind, generator_for("evaluation holes", kind, block)) for block in range(3)]
+    assert torch.equal(torch.cat(drawn)[:150], whole)
     assert len({tuple(hole.flatten().tolist()) for hole in whole}) > (3 if kind == "half" else 50)
     assert bool((~whole).flatten(1).any(1).all())
 
@@ -139,7 +149,7 @@ def by_hand(keep: list[int], missing: list[int]) -> tuple[float, float, float, l
 
 
 def test_figures_are_those_of_a_plain_loop_over_the_images() -> None:
-    result = evaluate(shade(), keeps=[["group_nc", "bt"]], batch_size=8)
+    result = evaluate(shade(), EvaluationRequest(keep_sets=[["group_nc", "bt"]], batch_size=8))
     assert result.images == 21
     for figures, keep, missing in ((result.full, [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]), (result.parts[0], [0, 2], [1, 3, 4])):
         mse, psnr, ssim, iou, dice = by_hand(keep, missing)
@@ -163,25 +173,50 @@ def without_rate(result: Evaluation) -> dict[str, object]:
 
 
 def test_the_batch_size_changes_nothing() -> None:
-    small, large = (evaluate(shade(), holes="boxes", batch_size=size) for size in (5, 64))
+    small, large = (evaluate(shade(), EvaluationRequest(mask_kind="boxes", batch_size=size)) for size in (5, 64))
     assert small.parts[-1].mse == pytest.approx(large.parts[-1].mse, rel=1e-9)
     for one, other in zip((small.full, *small.parts), (large.full, *large.parts), strict=True):
         assert (one.mse, one.psnr, one.ssim, one.mean_iou) == pytest.approx((other.mse, other.psnr, other.ssim, other.mean_iou))
 
 
 def test_holes_are_judged_inside_alone() -> None:
-    result = evaluate(shade(), keeps=[["bt"]], holes="half", batch_size=8).parts[-1]
-    images, judged = split_images(), ~fixed_holes("half", 0, (21, 5, 64, 32)).expand(21, 5, 64, 32)
+    result = evaluate(shade(), EvaluationRequest(keep_sets=[["bt"]], mask_kind="half", batch_size=8)).parts[-1]
+    images, judged = split_images(), ~fixed_masks("half", torch.arange(21), 64, 32).expand(21, 5, 64, 32)
     assert result.mse == pytest.approx(float((0.1 - images[judged]).double().square().mean()), rel=1e-5)
     filled = torch.where(judged, torch.tensor(0.1), images)
     assert result.ssim == pytest.approx(float(metrics.structural_similarity(filled, images, judged).mean()), rel=1e-6)
 
 
 def test_the_limit_takes_images_from_all_over_the_split() -> None:
-    result = evaluate(shade(), batch_size=4, limit=6)
+    result = evaluate(shade(), EvaluationRequest(batch_size=4, limit=6))
     assert result.images == 6
     chosen = subsets.shuffled_indices(21, 6)
     assert result.variance == pytest.approx(float(split_images()[chosen].double().var(unbiased=False)))
+
+
+def test_an_image_has_the_same_mask_whatever_the_limit() -> None:
+    whole, part = (open_split(shade(), None, "test", limit) for limit in (None, 10))
+    scenario = mask_scenarios(FIVE, [], "boxes")[1]
+    masks = []
+    for images in (whole, part):
+        batches = held_out.batches_with_positions(images, 4, "evaluated")
+        masks.append(torch.cat([scenario.observed(positions, batch.images.shape) for positions, batch in batches]))
+    assert torch.equal(masks[1], masks[0][subsets.shuffled_indices(21, 10)])
+    images, judged = split_images()[subsets.shuffled_indices(21, 10)], ~masks[1]
+    result = evaluate(shade(), EvaluationRequest(keep_sets=[], mask_kind="boxes", limit=10)).parts[0]
+    expected = (0.6 * images * masks[1] + 0.1).clamp(0, 1)
+    assert result.mse == pytest.approx(float((expected - images)[judged].double().square().mean()), rel=1e-5)
+
+
+def test_positions_in_a_subset_of_a_subset_are_those_in_the_whole_split() -> None:
+    split = subsets.Subset(subsets.Subset(open_split(shade(), None, "test"), torch.tensor([4, 7, 2, 9])), torch.tensor([3, 1]))
+    assert split.positions(torch.tensor([0, 1])).tolist() == [9, 7]
+
+
+@pytest.mark.parametrize("name", ["limit", "batch_size", "bound_samples"])
+def test_requests_refuse_numbers_that_are_too_small(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is 0; it must be at least 1"):
+        EvaluationRequest(**{name: 0})
 
 
 def test_mixed_positions_are_all_over_and_always_the_same() -> None:
@@ -192,10 +227,10 @@ def test_mixed_positions_are_all_over_and_always_the_same() -> None:
     assert torch.equal(subsets.shuffled_indices(3, 8), subsets.shuffled_indices(3, 3)[torch.arange(8) % 3])
 
 
-def test_conditions_are_unknown_unless_told() -> None:
-    unknown, told = (evaluate(shade(), keeps=[["bt"]], use_conditions=use) for use in (False, True))
+def test_conditions_are_unknown_unless_they_are_requested() -> None:
+    unknown, told = (evaluate(shade(), EvaluationRequest(keep_sets=[["bt"]], with_conditions=use)) for use in (False, True))
     assert unknown.full.mse == pytest.approx(by_hand([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])[0], rel=1e-6)
-    assert told.conditions
+    assert told.with_conditions
     assert told.full.mse != pytest.approx(unknown.full.mse, rel=1e-3)
 
 
@@ -214,7 +249,7 @@ def test_use_of_codes_over_the_whole_split() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = MODELS.build("vqvae", options, FIVE).eval()
-    result = evaluate(loaded(model), keeps=[["bt"]], batch_size=8)
+    result = evaluate(loaded(model), EvaluationRequest(keep_sets=[["bt"]], batch_size=8))
     images = split_images()
     with torch.inference_mode():
         counts = torch.bincount(model.encode(images, torch.ones_like(images, dtype=torch.bool))[0].flatten(), minlength=16)
@@ -233,7 +268,10 @@ def test_use_of_codes_over_the_whole_split() -> None:
 
 
 def test_the_bits_of_an_image_are_those_of_all_levels() -> None:
-    levels = [level_use("top", (1, 2), torch.tensor([3, 1])), level_use("bottom", (2, 4), torch.tensor([2, 2, 2, 2, 0, 0, 0, 0]))]
+    levels = [
+        level_usage("top", (1, 2), torch.tensor([3, 1])),
+        level_usage("bottom", (2, 4), torch.tensor([2, 2, 2, 2, 0, 0, 0, 0])),
+    ]
     bits = code_bits(levels, replace(COLOUR, height=5, width=4))
     entropy = 2 * (2 - 0.75 * math.log2(3)) + 8 * 2
     expected = (2 * 1 + 8 * 3, (2 * 1 + 8 * 3) / 20, entropy, entropy / 20)
@@ -249,7 +287,9 @@ def test_continuous_models_have_no_codes_and_everything_is_json() -> None:
 
 
 def test_the_same_run_twice_gives_the_same_figures() -> None:
-    assert without_rate(evaluate(shade(), holes="free-form")) == without_rate(evaluate(shade(), holes="free-form"))
+    assert without_rate(evaluate(shade(), EvaluationRequest(mask_kind="free-form"))) == without_rate(
+        evaluate(shade(), EvaluationRequest(mask_kind="free-form"))
+    )
 
 
 def test_data_that_do_not_fit_are_refused_by_name() -> None:
@@ -262,7 +302,7 @@ def test_data_that_do_not_fit_are_refused_by_name() -> None:
 
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"no split 'tests'.*Did you mean 'test'"):
-        evaluate(shade(), split="tests")
+        evaluate(shade(), EvaluationRequest(split="tests"))
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
@@ -273,7 +313,7 @@ def test_positions_are_right_on_every_process(processes: int, monkeypatch: pytes
     seen = []
     for rank in range(processes):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        for first, batch in held_out.numbered_batches(split, 2):
-            assert batch.images[:, 0, 0, 0].tolist() == list(range(first, first + len(batch.images)))
+        for positions, batch in held_out.batches_with_positions(split, 2, "evaluated"):
+            assert batch.images[:, 0, 0, 0].tolist() == positions.tolist()
             seen += batch.images[:, 0, 0, 0].tolist()
     assert seen == list(range(10))

@@ -51,10 +51,10 @@ def test_the_means_over_a_split_are_those_of_its_images(monkeypatch: pytest.Monk
     assert found.standard_error == pytest.approx(float(tight.std() / math.sqrt(3)), rel=1e-3)
     assert (found.likelihood, found.images, found.samples) == ("bernoulli", 3, 5)
     assert found.elbo < found.importance_weighted
-    told = measure_bounds(model, images, samples=5, seed=2, use_conditions=True)
+    told = measure_bounds(model, images, samples=5, seed=2, with_conditions=True)
     assert told.elbo == pytest.approx(float(torch.stack([weights(number, batch.conditions) for number in range(3)]).mean()))
     # The same, to rounding, when they come in other batches.
-    monkeypatch.setattr(module, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(module, "_BATCH_SIZE", 2)
     assert measure_bounds(model, images, samples=5, seed=2).elbo == pytest.approx(found.elbo, rel=1e-5)
     # An image's draws belong to its place, whichever image it is.
     assert measure_bounds(model, Subset(images, torch.tensor([0])), samples=5, seed=2).elbo == pytest.approx(float(each[0].mean()))
@@ -88,5 +88,5 @@ def test_what_has_no_bound_says_so() -> None:
     images = tyre(1)
     with pytest.raises(ConfigError, match="no probability under the likelihood l1"):
         measure_bounds(model_for(images.spec, likelihood="l1"), images)
-    with pytest.raises(ConfigError, match="0 samples were asked for"):
+    with pytest.raises(ConfigError, match="The number of posterior samples is 0"):
         measure_bounds(model_for(images.spec), images, samples=0)

@@ -13,9 +13,11 @@ from painting import Blocks, Counting, pipeline
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.errors import ConfigError
-from vqkit.evaluation.autoencoder import evaluate, scenarios
-from vqkit.evaluation.code_rates import ConditioningCase, RateMeter, conditioning_cases, tell, uniform_rate, unigram_rate
-from vqkit.evaluation.held_out import numbered_batches
+from vqkit.evaluation.autoencoder import evaluate
+from vqkit.evaluation.code_rates import ConditioningCase, RateMeter, conditioning_cases, conditioning_of, uniform_rate, unigram_rate
+from vqkit.evaluation.held_out import batches_with_positions
+from vqkit.evaluation.mask_scenarios import mask_scenarios
+from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.inference.conditioning import code_spec
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import CodeSpec, DataSpec
@@ -36,8 +38,8 @@ def measured(
     chosen: Sampler, keeps: list[list[str]] | None = None, holes: str | None = None, batch_size: int = 4, conditions: bool = False
 ) -> RateMeter:
     meter = RateMeter(chosen, conditioning_cases(chosen.prior.spec, chosen.spec, keeps, holes, conditions), conditions)
-    for first, batch in numbered_batches(TEST, batch_size):
-        meter.add(first, batch.to(torch.device("cpu")))
+    for positions, batch in batches_with_positions(TEST, batch_size, "evaluated"):
+        meter.add(positions, batch.to(torch.device("cpu")))
     return meter
 
 
@@ -62,7 +64,7 @@ def counting_nats(codes: Tensor, first: Tensor) -> float:
 
 def test_a_prior_told_nothing_but_the_null_condition_is_as_the_model_says() -> None:
     (nothing,) = measured(sampler()).rates()
-    assert nothing.name == "nothing told"
+    assert nothing.name == "unconditional"
     assert nothing.nll_per_code == pytest.approx(math.log(16))
     assert nothing.bits_per_image == pytest.approx(16 * 8 * 4)
     assert nothing.bits_per_pixel == pytest.approx(16 * 8 * 4 / (64 * 32))
@@ -72,7 +74,7 @@ def test_a_prior_told_nothing_but_the_null_condition_is_as_the_model_says() -> N
 def test_a_prior_told_metadata_gets_the_true_ones() -> None:
     told, nothing = measured(sampler("metadata")).rates()
     width = TEST.batch(torch.arange(11)).conditions[:, 0]
-    assert (told.name, nothing.name) == ("conditions told", "nothing told")
+    assert (told.name, nothing.name) == ("conditional", "unconditional")
     expected = counting_nats(codes_of(torch.ones_like(images()).bool()), (width * 0.15).round())
     assert told.nll_per_code == pytest.approx(expected, rel=1e-5)
     assert nothing.nll_per_code == pytest.approx(math.log(16))
@@ -94,8 +96,11 @@ def test_a_prior_that_sees_parts_is_shown_each_of_them() -> None:
 def test_beside_a_part_conditions_are_told_or_not() -> None:
     chosen = sampler("observed", "metadata")
     batch = TEST.batch(torch.arange(3)).to(torch.device("cpu"))
-    scenario = scenarios(TEST.spec, [["bt"]])[1]
-    told, hidden = (tell(chosen, ConditioningCase("keep bt", conditions, scenario), 0, batch) for conditions in (True, False))
+    scenario = mask_scenarios(TEST.spec, [["bt"]])[1]
+    told, hidden = (
+        conditioning_of(chosen, ConditioningCase("keep bt", conditions, scenario), torch.arange(3), batch)
+        for conditions in (True, False)
+    )
     assert torch.equal(told.values, batch.conditions)
     assert bool(hidden.values.isnan().all())
     assert torch.equal(told.observed[0], hidden.observed[0])
@@ -114,7 +119,7 @@ def test_the_batch_size_changes_no_rate() -> None:
 def test_distortion_is_that_of_the_tokenizer_from_full_input(conditions: bool) -> None:
     distortion = measured(sampler(), conditions=conditions).distortion()
     loaded = Loaded(Blocks(TEST.spec), Path("runs/blocks/model.safetensors"), "d" * 64, TYRES, {})
-    full = evaluate(loaded, keeps=[["bt"]], use_conditions=conditions).full
+    full = evaluate(loaded, EvaluationRequest(keep_sets=[["bt"]], with_conditions=conditions)).full
     figures = distortion.mse, distortion.psnr, distortion.ssim, distortion.mean_iou
     assert figures == pytest.approx((full.mse, full.psnr, full.ssim, full.mean_iou))
     assert distortion.iou == pytest.approx(full.iou)
@@ -145,7 +150,7 @@ def test_unigram_is_the_cost_of_held_out_codes_by_smoothed_training_frequencies(
 def test_what_a_prior_can_be_told() -> None:
     told = [case.name for case in conditioning_cases(sampler("observed").prior.spec, TEST.spec, None, None, False)]
     assert told[:2] == ["keep group_nc", "keep group_km"]
-    assert told[-2:] == ["all but tpc", "nothing told"]
+    assert told[-2:] == ["all but tpc", "unconditional"]
     with pytest.raises(ConfigError, match="Did you mean 'tpc'"):
         conditioning_cases(sampler("observed").prior.spec, TEST.spec, [["tcp"]], None, False)
     both = conditioning_cases(sampler("observed", "metadata").prior.spec, TEST.spec, [["tpc"]], None, True)

@@ -11,9 +11,15 @@ import torch
 from torch import Tensor
 
 from painting import COLOUR, SHAPES, Counting, pipeline, sections
-from vqkit.evaluation.autoencoder import MaskScenario, scenarios
-from vqkit.evaluation.completion_quality import IMAGES_AT_ONCE, figures, judge, measure_completions
-from vqkit.evaluation.prior import silent
+from vqkit.evaluation.completion_quality import (
+    IMAGES_AT_ONCE,
+    Sources,
+    compare_completions,
+    completion_metrics,
+    measure_completions,
+)
+from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
+from vqkit.evaluation.progress import no_progress
 from vqkit.inference.conditioning import code_spec
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Batch
@@ -39,7 +45,7 @@ def test_shapes_are_judged_where_they_were_missing() -> None:
     observed = torch.zeros(4, 3, 8, 12, dtype=torch.bool)
     observed[:, 0] = True
     observed[:, :, :3] = True
-    judged = judge(answers, one_pass, images, observed, SHAPES)
+    judged = compare_completions(answers, one_pass, images, observed, SHAPES)
     assert bool(judged.completions[..., 0].isnan().all())
     for image in range(4):
         for component in (1, 2):
@@ -55,7 +61,7 @@ def test_intensities_are_judged_in_decibels() -> None:
     images, answers, one_pass = noise(2, 3, 8, 8), noise(2, 4, 3, 8, 8), noise(2, 3, 8, 8).flip(0)
     observed = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
     observed[:, :, :, :5] = True
-    judged = judge(answers, one_pass, images, observed, COLOUR)
+    judged = compare_completions(answers, one_pass, images, observed, COLOUR)
     for image in range(2):
         for component in range(3):
             inside = answers[image, :, component, :, 5:].double() / 255
@@ -71,21 +77,21 @@ def test_equal_completions_are_not_diverse_and_empty_shapes_agree() -> None:
     answers = torch.zeros(2, 3, 3, 8, 12, dtype=torch.uint8)
     answers[:, :, 1] = 255
     observed = torch.zeros(2, 3, 8, 12, dtype=torch.bool)
-    assert judge(answers, images, images, observed, SHAPES).diversity.tolist() == [[0, 0, 0]] * 2
+    assert compare_completions(answers, images, images, observed, SHAPES).diversity.tolist() == [[0, 0, 0]] * 2
 
 
 def test_the_best_of_each_component_and_the_best_of_all_together() -> None:
-    judged = judge(sections(2)[:, None], sections(2), sections(2), torch.zeros(2, 3, 8, 12, dtype=torch.bool), SHAPES)
+    judged = compare_completions(sections(2)[:, None], sections(2), sections(2), torch.zeros(2, 3, 8, 12, dtype=torch.bool), SHAPES)
     values = torch.tensor([[[0.9, 0.1, 0.0], [0.5, 0.6, 0.0]], [[0.4, 0.2, 0.0], [0.2, 0.8, 0.0]]]).double()
     values[..., 2] = torch.nan
-    result = figures(keeping(2), judged._replace(completions=values, one_pass=values[:, 1]), SHAPES)
-    assert result.best.components == pytest.approx({"carcass": 0.65, "belt": 0.7})
-    assert result.best.mean == pytest.approx(0.675)
-    assert result.best_together.components == pytest.approx({"carcass": 0.35, "belt": 0.7})
-    assert result.likeliest.components == pytest.approx({"carcass": 0.65, "belt": 0.15})
+    result = completion_metrics(keeping(2), judged._replace(completions=values, one_pass=values[:, 1]), SHAPES)
+    assert result.best_per_component.components == pytest.approx({"carcass": 0.65, "belt": 0.7})
+    assert result.best_per_component.mean == pytest.approx(0.675)
+    assert result.best_of_k.components == pytest.approx({"carcass": 0.35, "belt": 0.7})
+    assert result.most_likely.components == pytest.approx({"carcass": 0.65, "belt": 0.15})
     assert result.mean.components == pytest.approx({"carcass": 0.5, "belt": 0.425})
     assert result.one_pass.components == pytest.approx({"carcass": 0.35, "belt": 0.7})
-    assert (result.keep, result.missing, result.figure) == (("tread",), ("carcass", "belt"), "iou")
+    assert (result.keep, result.missing, result.metric) == (("tread",), ("carcass", "belt"), "iou")
 
 
 def sampler(sharpness: float, *kinds: str) -> Sampler:
@@ -93,46 +99,47 @@ def sampler(sharpness: float, *kinds: str) -> Sampler:
     return Sampler(Counting(code_spec(pipe.tokenizer, kinds), sharpness).eval(), pipe, Path("runs/prior/model.safetensors"))
 
 
-def batch(count: int) -> Batch:
-    return Batch(sections(count), torch.full((count, 1), torch.nan), torch.full((count,), -1))
+def sources(count: int, conditions: Tensor | None = None) -> Sources:
+    known = torch.full((count, 1), torch.nan) if conditions is None else conditions
+    return Sources(Batch(sections(count), known, torch.full((count,), -1)), torch.arange(count))
 
 
 def test_a_prior_that_is_sure_gives_what_its_tokenizer_gives() -> None:
-    scenario = scenarios(SHAPES, [["carcass"]])[1]
-    result = measure_completions(sampler(50.0, "observed"), scenario, batch(3), 4, Sampling(), silent)
+    scenario = mask_scenarios(SHAPES, [["carcass"]])[1]
+    result = measure_completions(sampler(50.0, "observed"), scenario, sources(3), 4, Sampling(), no_progress)
     assert (result.images, result.samples, result.name) == (3, 4, "keep carcass")
-    assert result.best == result.mean == result.likeliest == result.best_together == result.one_pass
+    assert result.best_per_component == result.mean == result.most_likely == result.best_of_k == result.one_pass
     assert result.diversity is not None
     assert result.diversity.mean == 0
 
 
 def test_a_prior_that_is_not_sure_gives_several_answers() -> None:
-    scenario = scenarios(SHAPES, [["carcass"]])[1]
-    result = measure_completions(sampler(0.05, "observed"), scenario, batch(3), 4, Sampling(), silent)
+    scenario = mask_scenarios(SHAPES, [["carcass"]])[1]
+    result = measure_completions(sampler(0.05, "observed"), scenario, sources(3), 4, Sampling(), no_progress)
     assert result.diversity is not None
     assert result.diversity.mean > 0.1
-    assert result.best.mean >= result.best_together.mean > result.mean.mean
-    single = measure_completions(sampler(0.05, "observed"), scenario, batch(3), 1, Sampling(), silent)
+    assert result.best_per_component.mean >= result.best_of_k.mean > result.mean.mean
+    single = measure_completions(sampler(0.05, "observed"), scenario, sources(3), 1, Sampling(), no_progress)
     assert single.diversity is None
-    assert single.best == single.mean == single.likeliest
+    assert single.best_per_component == single.mean == single.most_likely
 
 
 def test_images_are_completed_alike_whatever_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    scenario = scenarios(SHAPES, None, "boxes")[-1]
+    scenario = mask_scenarios(SHAPES, None, "boxes")[-1]
     prior = sampler(0.05, "observed")
-    together = measure_completions(prior, scenario, batch(5), 3, Sampling(), silent)
+    together = measure_completions(prior, scenario, sources(5), 3, Sampling(), no_progress)
     assert IMAGES_AT_ONCE > 5
     monkeypatch.setattr("vqkit.evaluation.completion_quality.IMAGES_AT_ONCE", 2)
-    assert measure_completions(prior, scenario, batch(5), 3, Sampling(), silent) == together
+    assert measure_completions(prior, scenario, sources(5), 3, Sampling(), no_progress) == together
 
 
 def test_known_conditions_are_told_only_to_a_prior_that_was_trained_with_them() -> None:
-    scenario = scenarios(SHAPES, [["carcass"]])[1]
-    told = batch(2)._replace(conditions=torch.tensor([[80.0], [90.0]]))
-    knows = measure_completions(sampler(50.0, "observed", "metadata"), scenario, told, 2, Sampling(), silent)
+    scenario = mask_scenarios(SHAPES, [["carcass"]])[1]
+    told = sources(2, torch.tensor([[80.0], [90.0]]))
+    knows = measure_completions(sampler(50.0, "observed", "metadata"), scenario, told, 2, Sampling(), no_progress)
     # The decoder paints everything 0.8 or 0.9: the first component that is missing claims all that the kept one leaves.
     truth = sections(2) > 0
     expected = [iou(~image[0], image[1]) for image in truth]
-    assert knows.likeliest.components["belt"] == pytest.approx(sum(expected) / 2)
-    ignores = measure_completions(sampler(50.0, "observed"), scenario, told, 2, Sampling(), silent)
-    assert ignores == measure_completions(sampler(50.0, "observed"), scenario, batch(2), 2, Sampling(), silent)
+    assert knows.most_likely.components["belt"] == pytest.approx(sum(expected) / 2)
+    ignores = measure_completions(sampler(50.0, "observed"), scenario, told, 2, Sampling(), no_progress)
+    assert ignores == measure_completions(sampler(50.0, "observed"), scenario, sources(2), 2, Sampling(), no_progress)

@@ -19,6 +19,7 @@ from vqkit.errors import ConfigError, DataError
 from vqkit.evaluation import feature_distances
 from vqkit.evaluation.autoencoder import evaluate
 from vqkit.evaluation.feature_distances import FeatureDistances
+from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
 from vqkit.storage.checkpoints import Loaded
 
@@ -92,9 +93,9 @@ def test_only_what_is_asked_for_is_made(monkeypatch: pytest.MonkeyPatch, network
     ("spec", "count", "wanted", "said"),
     [
         (DataSpec("cells", ("dna", "actin"), 64, 64, "intensity"), 9, (True, False), r"'cells' has 2 components \(dna, actin\)"),
-        (DataSpec("tyre", tuple("abcde"), 64, 32, "binary"), 9, (False, True), "colour and grey pictures"),
+        (DataSpec("tyre", tuple("abcde"), 64, 32, "binary"), 9, (False, True), "colour and grey images"),
         (COLOUR, 1, (True, False), "only one image"),
-        (DataSpec("MNIST", ("grey",), 28, 28, "intensity"), 9, (False, True), r"at least 31 pixels a side, not 28 x 28"),
+        (DataSpec("MNIST", ("grey",), 28, 28, "intensity"), 9, (False, True), r"at least 31 pixels per side, not 28 x 28"),
     ],
 )
 def test_images_that_cannot_be_shown_are_refused(spec: DataSpec, count: int, wanted: tuple[bool, bool], said: str) -> None:
@@ -151,7 +152,7 @@ def test_without_the_extra_one_sentence_says_so_first(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(torchmetrics.image.fid, "_TORCH_FIDELITY_AVAILABLE", False)
     with pytest.raises(ConfigError, match=r"torch-fidelity, which is not installed.*pip install 'vqkit\[fid\]'"):
-        evaluate(photos(tmp_path, Unused), fid=True)
+        evaluate(photos(tmp_path, Unused), EvaluationRequest(fid=True))
 
 
 def test_without_weights_one_sentence_says_so_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,8 +161,8 @@ def test_without_weights_one_sentence_says_so_first(tmp_path: Path, monkeypatch:
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "urlopen", refuse)
-    with pytest.raises(ConfigError, match=r"behind LPIPS cannot be had: Name or service not known\.") as raised:
-        evaluate(photos(tmp_path, Unused), lpips=True)
+    with pytest.raises(ConfigError, match=r"behind LPIPS are not available: Name or service not known\.") as raised:
+        evaluate(photos(tmp_path, Unused), EvaluationRequest(lpips=True))
     assert str(tmp_path / "torch" / "hub" / "checkpoints") in str(raised.value.hint)
 
 
@@ -172,11 +173,11 @@ def test_a_torchvision_that_does_not_fit_is_said_first(wanted: str, tmp_path: Pa
 
     monkeypatch.setattr(feature_distances, "import_torchvision", refuse)
     with pytest.raises(ConfigError, match="torchvision cannot be imported"):
-        evaluate(photos(tmp_path, Unused), **{wanted: True})  # type: ignore[arg-type]
+        evaluate(photos(tmp_path, Unused), EvaluationRequest(**{wanted: True}))  # type: ignore[arg-type]
 
 
 def test_evaluate_measures_reconstructions_from_full_input(tmp_path: Path, networks: None) -> None:
-    results = [evaluate(photos(tmp_path, Dimmed), fid=True, lpips=True, batch_size=size) for size in (5, 64)]
+    results = [evaluate(photos(tmp_path, Dimmed), EvaluationRequest(fid=True, lpips=True, batch_size=size)) for size in (5, 64)]
     images = (pictures(24) * 255).round() / 255
     features = [Corners()((each * 255).round().to(torch.uint8)) for each in (images, 0.8 * images)]
     for result in results:

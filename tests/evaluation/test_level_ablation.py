@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqkit.data.splits import ArraySplit
-from vqkit.evaluation import level_ablation as level_parts
+from vqkit.evaluation import level_ablation
 from vqkit.interfaces import Codes, DataSpec
 from vqkit.models.coding import CodingModel
 from vqkit.registry import MODELS
@@ -73,7 +73,7 @@ def test_levels_that_training_silenced_are_silenced_as_they_were() -> None:
     for quantizer, zeros in (("ema", True), ("fsq", True), ("residual", False)):
         model = build("vqvae2", quantizer)
         codes = random_codes(model, 4)
-        silences = level_parts.silent_parts(model, codes, 4, CPU)
+        silences = level_ablation.ablation_baselines(model, codes, 4, CPU)
         means = [part.mean(0, keepdim=True) for part in model.parts(codes)]
         torch.testing.assert_close(silences[0], means[0])
         assert bool((silences[-1] == 0).all()) == zeros
@@ -85,37 +85,37 @@ def test_levels_that_training_silenced_are_silenced_as_they_were() -> None:
 def test_means_are_those_over_all_images_at_each_position() -> None:
     model = build("vqvae2", "residual")
     codes = random_codes(model, 10)
-    means = level_parts.silent_parts(model, codes, 3, CPU)
+    means = level_ablation.ablation_baselines(model, codes, 3, CPU)
     for mean, part in zip(means, model.parts(codes), strict=True):
         torch.testing.assert_close(mean, part.mean(0, keepdim=True))
 
 
-def test_who_speaks() -> None:
-    two, three = level_parts.speaking(["top", "bottom"]), level_parts.speaking("abc")
-    assert two == {"all levels": {0, 1}, "top alone": {0}, "bottom alone": {1}, "none": set()}
-    assert list(three) == ["all levels", "a alone", "b alone", "c alone", "all but a", "all but b", "all but c", "none"]
+def test_which_levels_are_kept() -> None:
+    two, three = level_ablation.ablation_cases(["top", "bottom"]), level_ablation.ablation_cases("abc")
+    assert two == {"all levels": {0, 1}, "top only": {0}, "bottom only": {1}, "none": set()}
+    assert list(three) == ["all levels", "a only", "b only", "c only", "all but a", "all but b", "all but c", "none"]
     assert three["all but b"] == {0, 2}
 
 
 @torch.no_grad()
-def test_a_silent_level_says_its_mean() -> None:
+def test_an_ablated_level_is_its_mean() -> None:
     model, images = build("vqvae2", "ema", coarse_only=0), photos(5)
     codes = random_codes(model, 5)
     top, bottom = model.level_quantizers
     vectors = [top.decode(codes[0]), bottom.decode(codes[1])]  # type: ignore[operator]
     decoded = {
         "all levels": model.decode(codes, unknown(5)),
-        "top alone": model.mean(model.logits([vectors[0], vectors[1].mean(0).expand(5, -1, -1, -1)], unknown(5))),
-        "bottom alone": model.mean(model.logits([vectors[0].mean(0).expand(5, -1, -1, -1), vectors[1]], unknown(5))),
+        "top only": model.mean(model.logits([vectors[0], vectors[1].mean(0).expand(5, -1, -1, -1)], unknown(5))),
+        "bottom only": model.mean(model.logits([vectors[0].mean(0).expand(5, -1, -1, -1), vectors[1]], unknown(5))),
         "none": model.mean(model.logits([vector.mean(0).expand(5, -1, -1, -1) for vector in vectors], unknown(5))),
     }
-    means = level_parts.silent_parts(model, codes, 2, CPU)
-    shares = level_parts.level_shares(model, images, codes, means, 2, CPU)
+    means = level_ablation.ablation_baselines(model, codes, 2, CPU)
+    shares = level_ablation.measure_ablations(model, images, codes, means, 2, CPU)
     truth = images.batch(torch.arange(5)).images / 255
     assert {share.name: share.levels for share in shares} == {
         "all levels": ("top", "bottom"),
-        "top alone": ("top",),
-        "bottom alone": ("bottom",),
+        "top only": ("top",),
+        "bottom only": ("bottom",),
         "none": (),
     }
     for share in shares:
@@ -128,10 +128,10 @@ def test_a_useless_level_shows() -> None:
     model, images = build("vqvae2", "ema"), photos(4)
     model.decoder.project.weight[:, :4] = 0  # type: ignore[union-attr, index, operator]
     codes = random_codes(model, 4)
-    means = level_parts.silent_parts(model, codes, 4, CPU)
-    psnr = {share.name: share.psnr for share in level_parts.level_shares(model, images, codes, means, 4, CPU)}
-    assert psnr["top alone"] == pytest.approx(psnr["none"])
-    assert psnr["bottom alone"] == pytest.approx(psnr["all levels"])
+    means = level_ablation.ablation_baselines(model, codes, 4, CPU)
+    psnr = {share.name: share.psnr for share in level_ablation.measure_ablations(model, images, codes, means, 4, CPU)}
+    assert psnr["top only"] == pytest.approx(psnr["none"])
+    assert psnr["bottom only"] == pytest.approx(psnr["all levels"])
     assert psnr["none"] != pytest.approx(psnr["all levels"], abs=1e-3)
 
 
@@ -141,8 +141,8 @@ def test_figures_are_of_images_all_over_the_split(monkeypatch: pytest.MonkeyPatc
     seen: list[int] = []
     batch = images.batch
     monkeypatch.setattr(images, "batch", lambda positions: (seen.extend(positions.tolist()), batch(positions))[1])
-    monkeypatch.setattr(level_parts, "IMAGES_MEASURED", 3)
-    level_parts.level_shares(model, images, codes, level_parts.silent_parts(model, codes, 4, CPU), 2, CPU)
+    monkeypatch.setattr(level_ablation, "IMAGES_MEASURED", 3)
+    level_ablation.measure_ablations(model, images, codes, level_ablation.ablation_baselines(model, codes, 4, CPU), 2, CPU)
     assert seen == [0, 4, 8]
 
 
@@ -151,13 +151,13 @@ def test_the_figure_has_a_row_for_each_level() -> None:
     for quantizer in ("ema", "residual"):
         model, images = build("vqvae2", quantizer), photos(3)
         codes = random_codes(model, 3)
-        means = level_parts.silent_parts(model, codes, 4, CPU)
-        heights.append(level_parts.draw_levels_alone(model, images, codes, means, CPU).height)
+        means = level_ablation.ablation_baselines(model, codes, 4, CPU)
+        heights.append(level_ablation.draw_single_levels(model, images, codes, means, CPU).height)
     # Originals, all levels together, and 2 or 6 levels alone, each 16 pixels high, enlarged 8 times, with margins of 8 pixels.
     assert heights == [8 + 4 * 136, 8 + 8 * 136]
 
 
 def test_one_level_has_no_parts() -> None:
-    assert level_parts.in_parts(build("vqvae", "ema")) is None
+    assert level_ablation.multi_level(build("vqvae", "ema")) is None
     model = build("vqvae", "residual")
-    assert level_parts.in_parts(model) is model
+    assert level_ablation.multi_level(model) is model

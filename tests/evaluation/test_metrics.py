@@ -85,7 +85,7 @@ def test_similarity_map_is_the_windowed_formula_at_every_pixel(height: int, widt
 
 
 def test_images_too_small_for_the_window_are_refused() -> None:
-    with pytest.raises(DataError, match="at least 6 pixels a side, not 9 x 5"):
+    with pytest.raises(DataError, match="at least 6 pixels per side, not 9 x 5"):
         metrics.structural_similarity(random_images((1, 2, 9, 5), 3), random_images((1, 2, 9, 5), 4))
 
 

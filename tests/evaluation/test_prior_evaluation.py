@@ -19,6 +19,8 @@ from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import shuffled_indices
 from vqkit.errors import ConfigError, DataError
 from vqkit.evaluation.prior import COMPLETED_IMAGES, PriorEvaluation, evaluate_prior
+from vqkit.evaluation.progress import Progress, no_progress
+from vqkit.evaluation.requests import PriorEvaluationRequest
 from vqkit.evaluation.shape_statistics import connected_parts
 from vqkit.inference.conditioning import code_spec
 from vqkit.inference.sampler import Sampler
@@ -35,8 +37,8 @@ def sampler(*kinds: str, sharpness: float = 0.1, data: NamedOptions | None = TYR
     return Sampler(prior, pipe, Path("runs/prior/model.safetensors"), data=data)
 
 
-def measure(chosen: Sampler, **settings: Any) -> PriorEvaluation:
-    return evaluate_prior(chosen, **{"num_samples": 6, "completions": 2, **settings})
+def measure(chosen: Sampler, progress: Progress = no_progress, **settings: Any) -> PriorEvaluation:
+    return evaluate_prior(chosen, PriorEvaluationRequest(**{"num_samples": 6, "completions": 2, **settings}), progress=progress)
 
 
 BEYOND = pytest.mark.filterwarnings("ignore:height_px 41 is outside")
@@ -46,14 +48,14 @@ BEYOND = pytest.mark.filterwarnings("ignore:height_px 41 is outside")
 @BEYOND
 def test_a_prior_told_metadata_is_measured_in_every_way_that_it_can_be_used() -> None:
     result = measure(sampler("metadata"))
-    assert (result.prior, result.told, result.images, result.split) == ("Counting", ("metadata",), 11, "test")
+    assert (result.prior, result.condition_on, result.images, result.split) == ("Counting", ("metadata",), 11, "test")
     assert result.data["num_test"] == 11
-    assert [rate.name for rate in result.rates] == ["conditions told", "nothing told"]
+    assert [rate.name for rate in result.rates] == ["conditional", "unconditional"]
     assert result.uniform.nll_per_code == pytest.approx(math.log(16))
     assert result.completions == ()
     assert result.samples is not None
-    names = ["held-out images", "reconstructions", "samples", "samples, conditions told"]
-    assert [row.name for row in result.samples.plausibility if "itself" not in row.name] == names
+    names = ["held-out images", "reconstructions", "samples", "conditional samples"]
+    assert [row.name for row in result.samples.plausibility if "independently" not in row.name] == names
     assert [each.name for each in result.samples.contents] == ["training images", *names[2:]]
     held_out = result.samples.plausibility[0]
     assert (held_out.images, held_out.free_of_overlap, held_out.overlap) == (6, 1, 0)
@@ -91,8 +93,8 @@ def test_training_images_say_what_is_usual_and_how_often_codes_occur() -> None:
 
 
 def test_a_prior_that_sees_parts_completes_them() -> None:
-    result = measure(sampler("observed"), keeps=[["group_nc"], ["group_nc", "tpc"]], limit=3)
-    assert [rate.name for rate in result.rates] == ["keep group_nc", "keep group_nc,tpc", "nothing told"]
+    result = measure(sampler("observed"), keep_sets=[["group_nc"], ["group_nc", "tpc"]], limit=3)
+    assert [rate.name for rate in result.rates] == ["keep group_nc", "keep group_nc,tpc", "unconditional"]
     assert [(each.name, each.images, each.samples) for each in result.completions] == [
         ("keep group_nc", 3, 2),
         ("keep group_nc,tpc", 3, 2),
@@ -105,31 +107,31 @@ def test_a_prior_that_sees_parts_completes_them() -> None:
 def test_without_a_limit_only_some_images_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert COMPLETED_IMAGES > 4
     monkeypatch.setattr("vqkit.evaluation.prior.COMPLETED_IMAGES", 4)
-    result = measure(sampler("observed"), keeps=[["bt"]], completions=1, num_samples=0)
+    result = measure(sampler("observed"), keep_sets=[["bt"]], completions=1, num_samples=0)
     assert (result.images, result.completions[0].images) == (11, 4)
-    limited = measure(sampler("observed"), keeps=[["bt"]], completions=1, num_samples=0, limit=6)
+    limited = measure(sampler("observed"), keep_sets=[["bt"]], completions=1, num_samples=0, limit=6)
     assert (limited.images, limited.completions[0].images) == (6, 6)
 
 
 @pytest.mark.filterwarnings("ignore:height_px 41 is outside")
 def test_conditions_beside_a_part_are_told_only_if_that_is_asked_for() -> None:
     chosen = sampler("observed", "metadata", sharpness=50.0)
-    hidden, told = (measure(chosen, keeps=[["bt"]], limit=2, use_conditions=use) for use in (False, True))
-    assert (hidden.conditions, told.conditions) == (False, True)
-    assert hidden.completions[0].likeliest != told.completions[0].likeliest
+    hidden, told = (measure(chosen, keep_sets=[["bt"]], limit=2, with_conditions=use) for use in (False, True))
+    assert (hidden.with_conditions, told.with_conditions) == (False, True)
+    assert hidden.completions[0].most_likely != told.completions[0].most_likely
     assert hidden.distortion != told.distortion
     assert told.samples is not None
     assert [each.name for each in told.samples.contents] == ["training images", "samples"]
 
 
 def test_nothing_is_drawn_that_is_not_asked_for() -> None:
-    result = measure(sampler("observed"), keeps=[["bt"]], num_samples=0, completions=0)
+    result = measure(sampler("observed"), keep_sets=[["bt"]], num_samples=0, completions=0)
     assert (result.samples, result.completions) == (None, ())
 
 
 def test_everything_is_json_and_the_same_again_whatever_the_batch_size() -> None:
     chosen = sampler("observed")
-    first, second = (measure(chosen, keeps=[["bt"]], limit=5, batch_size=size).to_json() for size in (2, 64))
+    first, second = (measure(chosen, keep_sets=[["bt"]], limit=5, batch_size=size).to_json() for size in (2, 64))
     assert json.loads(json.dumps(first, allow_nan=False))["sampling"]["seed"] == 0
     assert first["samples"] == second["samples"]
     assert first["completions"] == second["completions"]
@@ -138,7 +140,7 @@ def test_everything_is_json_and_the_same_again_whatever_the_batch_size() -> None
 
 def test_the_settings_of_drawing_are_used_and_recorded() -> None:
     cold = Sampling(temperature=0.01, seed=3)
-    result = measure(sampler("observed"), keeps=[["bt"]], limit=2, sampling=cold)
+    result = measure(sampler("observed"), keep_sets=[["bt"]], limit=2, sampling=cold)
     assert result.sampling == cold
     assert result.completions[0].diversity is not None
     assert result.completions[0].diversity.mean == 0
@@ -156,16 +158,16 @@ def test_progress_is_told_of_everything_that_takes_time() -> None:
         told.append((what, total))
         yield lambda count: done.update({what: done.get(what, 0) + count})
 
-    measure(sampler("observed"), keeps=[["bt"]], limit=3, progress=progress)
-    assert told == [("measured", 3), ("encoded (training images)", 20), ("drawn (samples)", 6), ("completed (keep bt)", 6)]
+    measure(sampler("observed"), keep_sets=[["bt"]], limit=3, progress=progress)
+    assert told == [("evaluated", 3), ("encoded (training images)", 20), ("drawn (samples)", 6), ("completed (keep bt)", 6)]
     assert done == pytest.approx(dict(told))
 
 
 def test_keep_sets_are_refused_by_a_prior_that_sees_no_parts() -> None:
     with pytest.raises(ConfigError, match=r"never saw a part.*--condition observed"):
-        measure(sampler("metadata"), keeps=[["bt"]])
+        measure(sampler("metadata"), keep_sets=[["bt"]])
     with pytest.raises(ConfigError, match=r"never saw a part"):
-        measure(sampler(), holes="boxes")
+        measure(sampler(), mask_kind="boxes")
 
 
 def test_data_and_splits_are_checked() -> None:
@@ -197,7 +199,7 @@ def test_classes_of_another_data_set_are_unknown(tmp_path: Path) -> None:
         rates[name] = result.rates[0].nll_per_code
         assert result.samples is not None
         assert result.samples.plausibility == ()
-        assert [sample.name for sample in result.samples.contents[1:]] == ["samples", "samples, conditions told"]
+        assert [sample.name for sample in result.samples.contents[1:]] == ["samples", "conditional samples"]
         assert result.samples.contents[0].values == pytest.approx({spec.components[0]: 90 / 255 / 2}, rel=1e-5)
     assert rates["foreign"] == pytest.approx(math.log(16))
     assert rates["own"] != pytest.approx(rates["foreign"], rel=0.01)

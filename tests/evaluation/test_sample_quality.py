@@ -14,14 +14,14 @@ from painting import SHAPES, pipeline, sections
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.evaluation.sample_quality import (
-    Drawn,
+    GeneratedImages,
     Reference,
     adherence,
     contents,
-    described,
     plausibilities,
     plausibility,
     reconstructed,
+    reference_contents,
 )
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import DataSpec, ImageDataset, Split
@@ -75,17 +75,17 @@ def test_final_images_and_independent_thresholds_are_judged_each() -> None:
     expected[:, 0, :4], expected[:, 1, 3:] = 0.9, 0.6
     final = (expected > 0).to(torch.uint8) * 255
     final[:, 1, 3] = 0
-    settled, independent = plausibilities(Drawn("samples", expected, final), ONE_PART)
+    settled, independent = plausibilities(GeneratedImages("samples", expected, final), ONE_PART)
     assert (settled.overlap, independent.overlap) == (0, 1 / 8)
     assert (settled.both, independent.both) == (1, 0)
-    assert independent.name == "samples, each component by itself"
+    assert independent.name == "samples, thresholded independently"
 
 
 def test_contents_are_pixel_shares_and_shares_of_numbers_of_parts() -> None:
     final = torch.zeros(2, 3, 8, 12, dtype=torch.uint8)
     final[0, 0, 0] = 255
     final[1, 0, ::4] = 255
-    result = contents(Drawn("samples", final / 255, final), SHAPES)
+    result = contents(GeneratedImages("samples", final / 255, final), SHAPES)
     assert result.values == pytest.approx({"carcass": 36 / 192, "belt": 0, "tread": 0})
     assert result.parts == {"carcass": [0, 0.5, 0.5], "belt": [1, 0, 0], "tread": [1, 0, 0]}
 
@@ -93,10 +93,10 @@ def test_contents_are_pixel_shares_and_shares_of_numbers_of_parts() -> None:
 def test_contents_of_intensities_are_mean_values() -> None:
     pictures = DataSpec("pictures", ("grey",), 8, 8, "intensity")
     final = torch.full((2, 1, 8, 8), 51, dtype=torch.uint8)
-    result = contents(Drawn("samples", final / 255, final), pictures)
+    result = contents(GeneratedImages("samples", final / 255, final), pictures)
     assert result.values == pytest.approx({"grey": 0.2})
     assert result.parts == {}
-    assert described("training images", Reference(torch.tensor([0.5]).double(), None), pictures).values == {"grey": 0.5}
+    assert reference_contents("training images", Reference(torch.tensor([0.5]).double(), None), pictures).values == {"grey": 0.5}
 
 
 def test_adherence_measures_samples_again() -> None:

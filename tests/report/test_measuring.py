@@ -13,14 +13,15 @@ import yaml
 
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.evaluation.autoencoder import evaluate
+from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.interfaces import DataSpec
 from vqkit.report import measuring
-from vqkit.report.measuring import FILE, Protocol, hidden_parts, measure
+from vqkit.report.measuring import FILE, EvaluationProtocol, measure, report_request
 from vqkit.report.published import published_for
 from vqkit.report.subjects import find_subjects
 from vqkit.storage.checkpoints import load_model
 
-QUICK = Protocol(images=4, bound_images=2, bound_samples=2)
+QUICK = EvaluationProtocol(images=4, bound_images=2, bound_samples=2)
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def like(run: Path) -> Callable[..., str]:
 def test_figures_are_those_of_evaluate_and_are_measured_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_model(run)
     first = measure(loaded, run, QUICK)
-    expected = evaluate(run, limit=4, holes="boxes")
+    expected = evaluate(run, EvaluationRequest(limit=4, mask_kind="boxes"))
     assert [part.name for part in first.evaluation.parts][-2:] == ["all but tpc", "boxes missing"]
     assert first.evaluation.parts == expected.parts
     assert first.bounds is None  # no prior of its own
@@ -74,8 +75,9 @@ def test_a_broken_file_of_figures_is_measured_anew(run: Path) -> None:
 
 
 def test_channels_of_colour_pictures_are_not_hidden() -> None:
-    assert hidden_parts(DataSpec("cats", ("r", "g", "b"), 8, 8, "intensity")) == {"keeps": [], "holes": "boxes"}
-    assert hidden_parts(DataSpec("cells", ("a", "b"), 8, 8, "intensity")) == {"keeps": None, "holes": "boxes"}
+    cats, cells = (DataSpec("data", names, 8, 8, "intensity") for names in (("r", "g", "b"), ("a", "b")))
+    assert report_request(cats) == EvaluationRequest(keep_sets=[], mask_kind="boxes")
+    assert report_request(cells, 5) == EvaluationRequest(mask_kind="boxes", limit=5)
 
 
 def test_seeds_of_one_configuration_are_one_model(run: Path, like: Callable[..., str]) -> None:

@@ -16,6 +16,7 @@ from small_runs import TINY, tiny
 from vqkit.cli.sample import sample
 from vqkit.errors import ConfigError
 from vqkit.evaluation.autoencoder import evaluate
+from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.storage.checkpoints import load_model
 from vqkit.training.run import train
 
@@ -84,7 +85,7 @@ def test_a_run_fills_in_in_python(vae_run: Path) -> None:
 
 
 def test_a_run_is_evaluated(vae_run: Path) -> None:
-    found = evaluate(vae_run, limit=2, keeps=[["group_nc"]], holes="none")
+    found = evaluate(vae_run, EvaluationRequest(limit=2, keep_sets=[["group_nc"]], mask_kind="none"))
     assert found.model == "vae" and found.levels == ()
     assert 0 < found.full.mse < 1 and all(0 < part.mse < 1 for part in found.parts)
 

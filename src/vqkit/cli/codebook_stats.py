@@ -1,4 +1,4 @@
-"""`vqkit codebook-stats`: which codes are used, how often and where, and what they look like."""
+"""`vqkit codebook-stats`: which codes are used, how often and where, and what they decode to."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vqkit.cli import panels
 from vqkit.cli.evaluate import LimitOption, SplitOption
 from vqkit.cli.inpaint import BatchSizeOption
 from vqkit.cli.parameters import DataOption, DeviceOption, JsonOption, RunOption
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vqkit.evaluation.codebook_usage import Encoded, LevelStatistics
-    from vqkit.evaluation.level_ablation import LevelsShare
+    from vqkit.evaluation.level_ablation import LevelAblation
     from vqkit.interfaces import Split, Tokenizer
 
 
@@ -29,26 +30,33 @@ def codebook_stats(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Directory to write pictures to. Default: codebook/ in the run.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Directory to write figures to. Default: codebook/ in the run.", rich_help_panel=panels.OUTPUT
+        ),
     ] = None,
     reset_unused: Annotated[
-        bool, typer.Option("--reset-unused", help="Also save a copy of the model whose unused codes are moved onto much used ones.")
+        bool,
+        typer.Option(
+            "--reset-unused",
+            help="Also save a copy of the model in which unused codes are reset to frequently used ones.",
+            rich_help_panel=panels.OUTPUT,
+        ),
     ] = False,
 ) -> None:
-    """Measure the use of the codes over held-out images, and draw them.
+    """Measure codebook usage on held-out images, and draw the codes.
 
-    Pictures of each level: usage, entropy at each position, and the most and least used codes as they are decoded. Where there are
-    several levels, also what each carries alone, and how far that goes in decibels.
+    Writes figures of each level: usage, entropy at each position, and decoded patches of the most and least used codes. For models
+    with several levels, also a level ablation: images decoded from each level only, and their PSNR.
     """
     import json
-    from functools import partial
 
     from vqkit.cli.counting import counting
     from vqkit.core.atomic import write_text
     from vqkit.core.precision import choose_device
     from vqkit.data.opening import typed_as
     from vqkit.evaluation import codebook_usage
-    from vqkit.evaluation.held_out import described_data, open_split
+    from vqkit.evaluation.held_out import data_settings, open_split
     from vqkit.storage.checkpoints import load_model
     from vqkit.storage.runs import run_directory
 
@@ -56,15 +64,15 @@ def codebook_stats(
     loaded = load_model(run, chosen)
     model = codebook_usage.tokenizer_of(loaded)
     images = open_split(loaded, data, split, limit)
-    encoded = codebook_usage.encode_images(model, images, batch_size, chosen, partial(counting, "encoded"))
+    encoded = codebook_usage.encode_images(model, images, batch_size, chosen, counting)
     levels = zip(model.level_names, encoded.levels, model.cardinalities, strict=True)
     statistics = [codebook_usage.level_statistics(*level) for level in levels]
     directory = out or run_directory(loaded.path) / "codebook"
     pictures = codebook_usage.write_pictures(model, encoded, statistics, directory, chosen)
-    shares, alone = _levels_alone(model, images, encoded, directory, batch_size, chosen)
-    pictures += alone
-    moved, checkpoint = codebook_usage.reset_unused(loaded, statistics) if reset_unused else (0, None)
-    described = described_data(loaded, data)
+    ablations, figures = _ablate_levels(model, images, encoded, directory, batch_size, chosen)
+    pictures += figures
+    reset, checkpoint = codebook_usage.reset_unused(loaded, statistics) if reset_unused else (0, None)
+    described = data_settings(loaded, data)
     content = {
         "run": str(loaded.path),
         "digest": loaded.digest,
@@ -72,9 +80,9 @@ def codebook_stats(
         "split": split,
         "images": len(images),
         "levels": [level.to_json() for level in statistics],
-        "shares": [share.to_json() for share in shares],
+        "level_ablation": [each.to_json() for each in ablations],
         "pictures": [str(path) for path in pictures],
-        "reset": {"codes": moved, "checkpoint": str(checkpoint) if checkpoint else None} if reset_unused else None,
+        "reset": {"codes": reset, "checkpoint": str(checkpoint) if checkpoint else None} if reset_unused else None,
     }
     write_text(directory / "statistics.json", json.dumps(content) + "\n")
     if as_json:
@@ -84,31 +92,29 @@ def codebook_stats(
 
     typer.echo(f"{loaded.path}: {len(images)} images of {typed_as(described)}, {split} split")
     Console().print(_table(statistics))
-    if shares:
-        Console().print(_shares_table(shares))
-    typer.echo(f"pictures and statistics.json written to {directory}/")
+    if ablations:
+        Console().print(_ablation_table(ablations))
+    typer.echo(f"figures and statistics.json written to {directory}/")
     if reset_unused:
-        typer.echo(_reset_message(moved, checkpoint))
+        typer.echo(_reset_message(reset, checkpoint))
 
 
-def _levels_alone(
+def _ablate_levels(
     model: Tokenizer, images: Split, encoded: Encoded, directory: Path, batch_size: int, device: torch.device
-) -> tuple[list[LevelsShare], list[Path]]:
-    """What each level carries alone, in decibels and in a picture; nothing for a model of one level."""
-    from functools import partial
-
+) -> tuple[list[LevelAblation], list[Path]]:
+    """The level ablation and its figure; nothing for a model with one level."""
     from vqkit.cli.counting import counting
     from vqkit.evaluation import level_ablation
     from vqkit.image_io.pictures import save_picture
 
-    whole, levels = level_ablation.in_parts(model), encoded.levels
-    if whole is None:
+    levels, hierarchical = encoded.levels, level_ablation.multi_level(model)
+    if hierarchical is None:
         return [], []
-    silences = level_ablation.silent_parts(whole, levels, batch_size, device)
-    shares = level_ablation.level_shares(whole, images, levels, silences, batch_size, device, partial(counting, "decoded"))
-    path = directory / "levels_alone.png"
-    save_picture(level_ablation.draw_levels_alone(whole, images, levels, silences, device), path)
-    return shares, [path]
+    baselines = level_ablation.ablation_baselines(hierarchical, levels, batch_size, device)
+    ablations = level_ablation.measure_ablations(hierarchical, images, levels, baselines, batch_size, device, counting)
+    path = directory / "single_levels.png"
+    save_picture(level_ablation.draw_single_levels(hierarchical, images, levels, baselines, device), path)
+    return ablations, [path]
 
 
 def _table(statistics: list[LevelStatistics]) -> Table:
@@ -132,18 +138,18 @@ def _table(statistics: list[LevelStatistics]) -> Table:
     return table
 
 
-def _shares_table(shares: list[LevelsShare]) -> Table:
+def _ablation_table(ablations: list[LevelAblation]) -> Table:
     from rich.table import Table
 
-    table = Table(f"decoded from, {shares[0].images} images", box=None, header_style="bold", pad_edge=False)
+    table = Table(f"decoded from ({ablations[0].images} images)", box=None, header_style="bold", pad_edge=False)
     table.add_column("PSNR dB", justify="right")
-    for share in shares:
-        table.add_row(share.name, f"{share.psnr:.2f}")
+    for each in ablations:
+        table.add_row(each.name, f"{each.psnr:.2f}")
     return table
 
 
-def _reset_message(moved: int, checkpoint: Path | None) -> str:
+def _reset_message(reset: int, checkpoint: Path | None) -> str:
     if checkpoint is None:
-        return "every code is in use: nothing to reset"
-    codes = "1 code" if moved == 1 else f"{moved} codes"
-    return f"{codes} moved, saved as {checkpoint}\nsee what that changed: vqkit codebook-stats --run {checkpoint.parent}"
+        return "all codes are in use: nothing to reset"
+    codes = "1 code" if reset == 1 else f"{reset} codes"
+    return f"{codes} reset, saved as {checkpoint}\ncompare with: vqkit codebook-stats --run {checkpoint.parent}"

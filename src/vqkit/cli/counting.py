@@ -1,4 +1,4 @@
-"""How a command that works through many images shows how far it is: a bar on a terminal, a few plain lines elsewhere."""
+"""Progress of a command over many images: a progress bar on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LINES = 10
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[float], None]]:
-    """Give a function to call with the number of images that have been done since, which may be a part of one.
+    """A context whose value is called with the number of images done since the last call, which may be fractional.
 
     Nothing is shown for a single image.
     """
@@ -39,5 +39,5 @@ def count_of(number: int) -> str:
 
 
 def _whole(number: float) -> int:
-    """Parts add up to a whole only within rounding."""
+    """The whole images; fractions add up only within rounding."""
     return int(number + 1e-6)

@@ -1,12 +1,14 @@
-"""`vqkit evaluate`: how good models and priors are on held-out images."""
+"""`vqkit evaluate`: metrics of models and priors on held-out images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vqkit.cli import panels
 from vqkit.cli.conditions import parse_names
 from vqkit.cli.inpaint import BatchSizeOption
 from vqkit.cli.model_tables import model_comparison, print_model
@@ -18,52 +20,110 @@ from vqkit.errors import ConfigError
 if TYPE_CHECKING:
     from vqkit.evaluation.autoencoder import Evaluation
     from vqkit.evaluation.prior import PriorEvaluation
+    from vqkit.evaluation.requests import EvaluationRequest, PriorEvaluationRequest
 
 _PIPED_WIDTH = 240
-"""Characters a line of output that goes to a file or another program, where cutting cells short would lose figures."""
+"""Characters per line of output that goes to a file or another program, where truncated cells would lose numbers."""
 
 RunsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--run", "-r", help="A model or a prior to measure; repeat it to compare several. Default: the newest model in runs/."
+        "--run",
+        "-r",
+        help="A model or a prior to evaluate; repeat it to compare several. Default: the newest model in runs/.",
+        rich_help_panel=panels.MODEL,
     ),
 ]
 KeepsOption = Annotated[
     list[str] | None,
-    typer.Option("--keep", "-k", metavar="NAMES", help="Components that are seen, such as group_nc,bt. May be repeated."),
-]
-HolesOption = Annotated[
-    str | None,
     typer.Option(
-        "--mask-kind", help="Holes to fill in: boxes, free-form, half or none. Default: boxes for colour and grey pictures."
+        "--keep",
+        "-k",
+        metavar="NAMES",
+        help="Components that are observed, such as group_nc,bt. May be repeated.",
+        rich_help_panel=panels.MASKING,
     ),
 ]
-SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set: train, val or test.")]
+MaskKindOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mask-kind",
+        help="Pixels to fill in: boxes, free-form, half or none. Default: boxes for colour and grey images.",
+        rich_help_panel=panels.MASKING,
+    ),
+]
+SplitOption = Annotated[
+    str, typer.Option("--split", help="Part of the data set: train, val or test.", rich_help_panel=panels.MODEL)
+]
 LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, help="Only so many images, always the same ones, from all over the split.")
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        help="Number of images, drawn from the whole split and always the same. Default: all.",
+        rich_help_panel=panels.MODEL,
+    ),
+]
+WithConditionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--with-conditions",
+        help="Condition the model on the images' conditions, which are unknown to it otherwise.",
+        rich_help_panel=panels.MODEL,
+    ),
 ]
 SamplesOption = Annotated[
-    int | None, typer.Option("--num-samples", "-n", min=0, help="Of a prior: images to draw; 0: none. Default: 256.")
+    int | None,
+    typer.Option(
+        "--num-samples",
+        "-n",
+        min=0,
+        help="For priors: images to draw; 0 draws none. Default: 256.",
+        rich_help_panel=panels.MEASUREMENT,
+    ),
 ]
 CompletionsOption = Annotated[
     int | None,
-    typer.Option("--completions", min=0, help="Of a prior: completions of each partly seen image to draw; 0: none. Default: 16."),
+    typer.Option(
+        "--completions",
+        min=0,
+        help="For priors: completions to draw of each partly observed image; 0 draws none. Default: 16.",
+        rich_help_panel=panels.MEASUREMENT,
+    ),
 ]
 TokenizerOption = Annotated[
-    str | None, typer.Option("--tokenizer", help="Of a prior: where its tokenizer is now. Default: where it was in training.")
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="For priors: the tokenizer, if it is no longer where it was in training.",
+        rich_help_panel=panels.MODEL,
+    ),
 ]
 FidOption = Annotated[
-    bool, typer.Option("--fid", help="Of a model: also FID of its reconstructions; needs vqkit[fid]. Slow without a GPU.")
+    bool,
+    typer.Option(
+        "--fid",
+        help="For models: also FID of the reconstructions; needs vqkit[fid]. Slow without a GPU.",
+        rich_help_panel=panels.MEASUREMENT,
+    ),
 ]
-LpipsOption = Annotated[bool, typer.Option("--lpips", help="Of a model: also LPIPS of its reconstructions.")]
+LpipsOption = Annotated[
+    bool,
+    typer.Option("--lpips", help="For models: also LPIPS of the reconstructions.", rich_help_panel=panels.MEASUREMENT),
+]
 BoundOption = Annotated[
     int | None,
     typer.Option(
         "--bound-samples",
         metavar="K",
         min=1,
-        help="Of a VAE: also bounds on the probability of an image, the ELBO and the importance-weighted one, from K draws each.",
+        help="For VAEs: also bounds on the log-likelihood (ELBO and importance-weighted), from K posterior samples per image.",
+        rich_help_panel=panels.MEASUREMENT,
     ),
+]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Also write the results to this JSON file.", rich_help_panel=panels.OUTPUT),
 ]
 
 
@@ -72,8 +132,8 @@ def evaluate(
     data: DataOption = None,
     split: SplitOption = "test",
     keep: KeepsOption = None,
-    holes: HolesOption = None,
-    conditions: Annotated[bool, typer.Option("--conditions", help="Tell the model the images' conditions.")] = False,
+    mask_kind: MaskKindOption = None,
+    with_conditions: WithConditionsOption = False,
     limit: LimitOption = None,
     batch_size: BatchSizeOption = 64,
     fid: FidOption = False,
@@ -89,26 +149,90 @@ def evaluate(
     tokenizer: TokenizerOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the figures to this JSON file.")] = None,
+    out: ResultsOption = None,
 ) -> None:
-    """Measure models and priors on held-out images.
+    """Evaluate models and priors on held-out images.
 
-    Of a model: errors on what was missing, from whole input on everything. Without --keep, every component is kept alone and left
-    out alone. Of a prior: what the codes of held-out images cost, how its samples compare with the data and, if it was trained with
-    --condition observed, what its completions are worth. docs/evaluation.md explains the figures.
+    For a model: reconstruction errors on what was missing, and from full input on everything. Without --keep, each component is
+    kept alone and left out alone. For a prior: the rate of held-out images' codes, how close its samples are to the data and, if it
+    was trained with --condition-on observed, the quality of its completions. docs/evaluation.md defines the metrics.
     """
-    keeps = [parse_names(names) for names in keep] if keep else None
-    shared = {"data": data, "split": split, "keeps": keeps, "holes": holes, "limit": limit, "batch_size": batch_size}
-    special = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer}
+    from vqkit.evaluation.requests import EvaluationRequest, HeldOutRequest, PriorEvaluationRequest
+    from vqkit.storage.checkpoints import locate, read_header
+
+    paths = [locate(each) for each in run] if run else [locate(None)]
+    priors = [path for path in paths if read_header(path).get("kind") == "prior"]
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
-    further = {"fid": fid, "lpips": lpips, "bound_samples": bound_samples}
-    models, priors = _measure(run or [None], {**shared, "use_conditions": conditions}, further, special, drawing, device)
+    only_priors = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer, **drawing}
+    _check_options(paths, priors, {"fid": fid or None, "lpips": lpips or None, "bound_samples": bound_samples}, only_priors)
+    shared = HeldOutRequest(
+        data=data,
+        split=split,
+        limit=limit,
+        batch_size=batch_size,
+        keep_sets=[parse_names(names) for names in keep] if keep else None,
+        mask_kind=mask_kind,
+        with_conditions=with_conditions,
+    )
+    of_models = EvaluationRequest(**vars(shared), fid=fid, lpips=lpips, bound_samples=bound_samples)
+    of_priors = PriorEvaluationRequest(
+        **vars(shared),
+        num_samples=PriorEvaluationRequest.num_samples if num_samples is None else num_samples,
+        completions=PriorEvaluationRequest.completions if completions is None else completions,
+        sampling=parse_sampling(drawing),
+    )
+    models = [path for path in paths if path not in priors]
+    results = _evaluate_models(models, of_models, device), _evaluate_priors(priors, of_priors, tokenizer, device)
+    _report(*results, as_json, out)
+
+
+def _check_options(
+    paths: Sequence[Path], priors: Sequence[Path], of_models: Mapping[str, object], of_priors: Mapping[str, object]
+) -> None:
+    """Raise `ConfigError` for an option that was given (is not None) and concerns none of the runs."""
+    given = [name.replace("_", "-") for name, value in of_priors.items() if value is not None]
+    if given and not priors:
+        raise ConfigError(
+            f"--{given[0]} is an option for priors, and {paths[0]} is a model.",
+            "Leave it out, or name a run of train-prior with --run.",
+        )
+    given = [name.replace("_", "-") for name, value in of_models.items() if value is not None]
+    if given and len(priors) == len(paths):
+        raise ConfigError(
+            f"--{given[0]} is an option for models, and {paths[0]} is a prior.",
+            "Leave it out, or name a run of train-vqvae with --run.",
+        )
+
+
+def _evaluate_models(paths: Sequence[Path], request: EvaluationRequest, device: str) -> list[Evaluation]:
+    if not paths:
+        return []
+    from vqkit.cli.counting import counting
+    from vqkit.core.precision import choose_device
+    from vqkit.evaluation import evaluate as evaluate_model
+
+    return [evaluate_model(path, request, choose_device(device), counting) for path in paths]
+
+
+def _evaluate_priors(
+    paths: Sequence[Path], request: PriorEvaluationRequest, tokenizer: str | None, device: str
+) -> list[PriorEvaluation]:
+    if not paths:
+        return []
+    from vqkit.cli.counting import counting
+    from vqkit.evaluation import evaluate_prior
+
+    return [evaluate_prior(path, request, tokenizer, device, counting) for path in paths]
+
+
+def _report(models: list[Evaluation], priors: list[PriorEvaluation], as_json: bool, out: Path | None) -> None:
+    """Write the results to `out`, if any, and print them."""
     import json
 
     from vqkit.core.atomic import write_text
 
-    figures = {"evaluations": [each.to_json() for each in models], "priors": [each.to_json() for each in priors]}
-    content = json.dumps(figures, indent=2)
+    results = {"evaluations": [each.to_json() for each in models], "priors": [each.to_json() for each in priors]}
+    content = json.dumps(results, indent=2)
     if out is not None:
         write_text(out, content + "\n")
     if as_json:
@@ -116,59 +240,11 @@ def evaluate(
         return
     _print(models, priors)
     if out is not None:
-        typer.echo(f"figures written to {out}")
-
-
-def _measure(
-    runs: list[str] | list[None],
-    shared: dict[str, Any],
-    further: dict[str, Any],
-    special: dict[str, Any],
-    drawing: dict[str, Any],
-    device: str,
-) -> tuple[list[Evaluation], list[PriorEvaluation]]:
-    """The models and the priors among the runs, measured.
-
-    `further` figures are of models; `special` and `drawing` for priors, where None stands for the default.
-    Raises `ConfigError` when such a setting is given and no run is of that kind.
-    """
-    from functools import partial
-
-    from vqkit.cli.counting import counting
-    from vqkit.core.precision import choose_device
-    from vqkit.storage.checkpoints import locate, read_header
-
-    chosen, paths = choose_device(device), [locate(each) for each in runs]
-    priors = [path for path in paths if read_header(path).get("kind") == "prior"]
-    typed = [name for name, value in {**special, **drawing}.items() if value is not None]
-    if typed and not priors:
-        raise ConfigError(
-            f"--{typed[0].replace('_', '-')} is a setting for priors, and {paths[0]} is a model.",
-            "Leave it out, or name a run of train-prior with --run.",
-        )
-    asked = [name.replace("_", "-") for name, wanted in further.items() if wanted]
-    if asked and len(priors) == len(paths):
-        raise ConfigError(
-            f"--{asked[0]} is a figure of models, and {paths[0]} is a prior.",
-            "Leave it out, or name a run of train-vqvae with --run.",
-        )
-    models_measured, priors_measured = [], []
-    for path in paths:
-        if path in priors:
-            from vqkit.evaluation.prior import evaluate_prior
-
-            settings = {name: value for name, value in special.items() if value is not None}
-            sampling = parse_sampling(drawing)
-            priors_measured.append(evaluate_prior(path, **shared, **settings, sampling=sampling, device=device, progress=counting))
-        else:
-            from vqkit.evaluation.autoencoder import evaluate as evaluate_model
-
-            models_measured.append(evaluate_model(path, **shared, **further, device=chosen, progress=partial(counting, "measured")))
-    return models_measured, priors_measured
+        typer.echo(f"results written to {out}")
 
 
 def _print(models: list[Evaluation], priors: list[PriorEvaluation]) -> None:
-    """Every run, models first, and comparisons where there are several of a kind."""
+    """Every run, models first, and a comparison where there are several of a kind."""
     from rich.console import Console
 
     console = Console()

@@ -1,4 +1,4 @@
-"""What `vqkit evaluate` prints of a model: a row for each way of hiding something from it."""
+"""What `vqkit evaluate` prints for a model: a row for each scenario."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WIDEST = 8
 
 
 def print_model(console: Console, evaluation: Evaluation) -> None:
-    """One run: what was measured, the table, and what concerns the whole."""
+    """One run: what was evaluated, metrics of every scenario, then bounds and code usage."""
     from vqkit.data.opening import typed_as
 
-    told = ", conditions told" if evaluation.conditions else ""
+    conditions = ", with conditions" if evaluation.with_conditions else ""
     data = typed_as(evaluation.data)
     relative = "" if evaluation.relative_error is None else f"MSE / data variance {evaluation.relative_error:.4f}, "
     rate = f"{evaluation.images_per_second:.0f} images/s"
-    what = f"{evaluation.images} images of {data}, {evaluation.split} split{told}"
+    what = f"{evaluation.images} images of {data}, {evaluation.split} split{conditions}"
     console.print(f"{evaluation.run}: {what}", highlight=False, soft_wrap=True)
     console.print(_table(evaluation))
     names = {"fid": "rFID", "lpips": "LPIPS"}
@@ -37,7 +37,7 @@ def print_model(console: Console, evaluation: Evaluation) -> None:
 
 
 def _table(evaluation: Evaluation) -> Table:
-    """A row for each scenario; errors are of what was missing in it."""
+    """A row for each scenario; errors are measured on what was missing in it."""
     from rich.table import Table
 
     full = evaluation.full
@@ -58,7 +58,7 @@ def _table(evaluation: Evaluation) -> Table:
 
 
 def _codes_table(evaluation: Evaluation, bits: CodeBits) -> Table:
-    """A row for each level of codes, and their sum: how they are used, and what an image takes stored as its codes."""
+    """A row for each level of codes: its usage and its size; then the size of all codes of an image."""
     from rich.table import Table
 
     table = Table("codes", box=None, header_style="bold", pad_edge=False)
@@ -72,21 +72,21 @@ def _codes_table(evaluation: Evaluation, bits: CodeBits) -> Table:
         (f"{bits.uniform_bits_per_image:.1f}", f"{bits.entropy_bits_per_image:.1f}"),
         (f"{bits.uniform_bits_per_pixel:.4f}", f"{bits.entropy_bits_per_pixel:.4f}"),
     )
-    table.add_row("an image", "", "", "", "", *image)
-    table.add_row("a pixel", "", "", "", "", *pixel)
+    table.add_row("per image", "", "", "", "", *image)
+    table.add_row("per pixel", "", "", "", "", *pixel)
     return table
 
 
 def _bounds_table(bounds: Bounds) -> Table:
-    """Both bounds on the probability of an image, under the likelihood that is named."""
+    """Both bounds on the log-likelihood, under the likelihood that is named."""
     from rich.table import Table
 
-    table = Table(f"bound, likelihood {bounds.likelihood}", box=None, header_style="bold", pad_edge=False)
-    for name in ("nats an image", "bits/dim"):
+    table = Table(f"bound ({bounds.likelihood} likelihood)", box=None, header_style="bold", pad_edge=False)
+    for name in ("nats/image", "bits/dim"):
         table.add_column(name, justify="right")
     table.add_row("ELBO", f"{bounds.elbo:.2f}", f"{bounds.elbo_bits:.4f}")
     tight = f"{bounds.importance_weighted:.2f} +- {bounds.standard_error:.2f}"
-    table.add_row(f"importance-weighted, {bounds.samples} draws", tight, f"{bounds.bits:.4f}")
+    table.add_row(f"importance-weighted ({bounds.samples} samples)", tight, f"{bounds.bits:.4f}")
     return table
 
 
@@ -94,22 +94,22 @@ def model_comparison(evaluations: Sequence[Evaluation]) -> Table:
     """A row for each scenario that all runs share and a column for each run, the best in bold."""
     from rich.table import Table
 
-    figure = "IoU" if all(evaluation.full.mean_iou is not None for evaluation in evaluations) else "PSNR dB"
+    metric = "IoU" if all(evaluation.full.mean_iou is not None for evaluation in evaluations) else "PSNR dB"
     table = Table(
-        figure, *(evaluation.run for evaluation in evaluations), box=None, header_style="bold", pad_edge=False, title="comparison"
+        metric, *(evaluation.run for evaluation in evaluations), box=None, header_style="bold", pad_edge=False, title="comparison"
     )
     for column in table.columns[1:]:
         column.justify, column.overflow = "right", "fold"
     by_name = [{part.name: part for part in (each.full, *each.parts)} for each in evaluations]
     for name in by_name[0]:
         if all(name in parts for parts in by_name):
-            values = [_headline(parts[name], figure) for parts in by_name]
-            digits = 4 if figure == "IoU" else 2
+            values = [_headline(parts[name], metric) for parts in by_name]
+            digits = 4 if metric == "IoU" else 2
             best = f"{max(values):.{digits}f}"
             texts = [f"{value:.{digits}f}" for value in values]
             table.add_row(name, *(f"[bold]{text}[/bold]" if text == best else text for text in texts))
     return table
 
 
-def _headline(part: ScenarioMetrics, figure: str) -> float:
-    return part.mean_iou if figure == "IoU" and part.mean_iou is not None else part.psnr
+def _headline(part: ScenarioMetrics, metric: str) -> float:
+    return part.mean_iou if metric == "IoU" and part.mean_iou is not None else part.psnr

@@ -23,19 +23,18 @@ def report(
     """
     import shlex
     import sys
-    from functools import partial
 
     from vqkit.cli.counting import counting
     from vqkit.core.precision import choose_device
     from vqkit.errors import CheckpointError
-    from vqkit.report.measuring import Protocol
+    from vqkit.report.measuring import EvaluationProtocol
     from vqkit.report.page import About
     from vqkit.report.subjects import find_subjects
     from vqkit.report.writing import write_report
 
     subjects = find_subjects(runs)
     about = About("How these runs compare", shlex.join(["vqkit", *sys.argv[1:]]))
-    done = write_report(subjects, out, about, Protocol(limit), choose_device(device), partial(counting, "measured"))
+    done = write_report(subjects, out, about, EvaluationProtocol(limit), choose_device(device), counting)
     if done.failed:
         first = done.failed[0]
         raise CheckpointError(

@@ -32,12 +32,11 @@ def reproduce(
     """
     import shlex
     import sys
-    from functools import partial
 
     from vqkit.cli.counting import counting
     from vqkit.reproduce.comparing import reproduce as compare
 
     names = [name.strip() for name in models.split(",")] if models else []
     command = shlex.join(["vqkit", *sys.argv[1:]])
-    report = compare(preset, data, names, out, device, command, jobs, progress=partial(counting, "measured"))
+    report = compare(preset, data, names, out, device, command, jobs, progress=counting)
     typer.echo(f"Done: {report.page}")

@@ -15,6 +15,7 @@ from vqkit.config import HolesConfig, MaskingConfig
 PIXEL_KINDS = ("boxes", "free-form", "half")
 BOX_SIDE = (0.15, 0.35)
 """Shortest and longest side of a box, as a share of the image's side (the cat inpainting study's values)."""
+_EVERY_ROW = slice(None)
 
 
 def mask_probability(config: MaskingConfig, epoch: float) -> float:
@@ -70,33 +71,40 @@ def mask_components(images: Tensor, p: float, generator: torch.Generator | None 
     return images * observed.to(images.device)
 
 
-def sample_pixels(shape: tuple[int, int, int, int], kind: str, generator: torch.Generator) -> Tensor:
-    """A hole in each sample of the given kind, the same in all channels: bool [B, 1, H, W], True outside the hole."""
+def sample_pixels(
+    shape: tuple[int, int, int, int], kind: str, generator: torch.Generator, rows: Tensor | slice = _EVERY_ROW
+) -> Tensor:
+    """A hole in each sample of the given kind, the same in all channels: bool [B, 1, H, W], True outside the hole.
+
+    `rows`: only these samples of the batch (int64 [N]) are returned, which are what they are in the whole batch.
+    """
     batch, _, height, width = shape
     if kind == "boxes":
-        return _boxes(batch, height, width, generator)
+        return _boxes(batch, height, width, generator, rows)
     if kind == "free-form":
-        return _strokes(batch, height, width, generator)
+        return _strokes(batch, height, width, generator, rows)
     if kind == "half":
-        return _halves(batch, height, width, generator)
-    choice = torch.randint(len(PIXEL_KINDS), (batch,), generator=generator)[:, None, None, None]
-    drawn = torch.stack([sample_pixels(shape, each, generator) for each in PIXEL_KINDS])
-    return drawn.gather(0, choice[None].expand(1, batch, 1, height, width))[0]
+        return _halves(batch, height, width, generator, rows)
+    choice = torch.randint(len(PIXEL_KINDS), (batch,), generator=generator)[rows][:, None, None, None]
+    drawn = torch.stack([sample_pixels(shape, each, generator, rows) for each in PIXEL_KINDS])
+    return drawn.gather(0, choice[None].expand(1, -1, 1, height, width))[0]
 
 
-def _boxes(batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+def _boxes(batch: int, height: int, width: int, generator: torch.Generator, rows: Tensor | slice) -> Tensor:
     """One box each, sides uniform in `BOX_SIDE` of the image's, anywhere inside it."""
     low, high = BOX_SIDE
     side = low + (high - low) * torch.rand(batch, 2, generator=generator)
     size = (side * torch.tensor([height, width])).round().clamp_min(1)
     start = (torch.rand(batch, 2, generator=generator) * (torch.tensor([height, width]) - size + 1)).floor()
-    rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
+    start, size = start[rows], size[rows]
+    vertical, horizontal = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
     top, left = start[:, 0, None, None], start[:, 1, None, None]
-    inside = (rows >= top) & (rows < top + size[:, 0, None, None]) & (columns >= left) & (columns < left + size[:, 1, None, None])
+    inside = (vertical >= top) & (vertical < top + size[:, 0, None, None])
+    inside = inside & (horizontal >= left) & (horizontal < left + size[:, 1, None, None])
     return ~inside[:, None]
 
 
-def _strokes(batch: int, height: int, width: int, generator: torch.Generator, segments: int = 6) -> Tensor:
+def _strokes(batch: int, height: int, width: int, generator: torch.Generator, rows: Tensor | slice, segments: int = 6) -> Tensor:
     """One thick random walk each: a chain of straight strokes whose direction turns a little at every joint."""
     extent = torch.tensor([height, width], dtype=torch.float32)
     joints = [torch.rand(batch, 2, generator=generator) * extent]
@@ -108,7 +116,8 @@ def _strokes(batch: int, height: int, width: int, generator: torch.Generator, se
         joints.append((joints[-1] + step).clamp(torch.zeros(2), extent))
     radius = (0.03 + 0.05 * torch.rand(batch, generator=generator)) * min(height, width)
     grid = torch.stack(torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij"), dim=-1)
-    hole = torch.zeros(batch, height, width, dtype=torch.bool)
+    joints, radius = [joint[rows] for joint in joints], radius[rows]
+    hole = torch.zeros(len(radius), height, width, dtype=torch.bool)
     for start, end in pairwise(joints):
         along = (end - start)[:, None, None]
         offset = grid[None] - start[:, None, None]
@@ -118,12 +127,12 @@ def _strokes(batch: int, height: int, width: int, generator: torch.Generator, se
     return ~hole[:, None]
 
 
-def _halves(batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+def _halves(batch: int, height: int, width: int, generator: torch.Generator, rows: Tensor | slice) -> Tensor:
     """The upper, lower, left or right half of each is hidden."""
-    side = torch.randint(4, (batch,), generator=generator)[:, None, None]
-    rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
-    vertical = torch.where(side == 0, rows < height // 2, rows >= height - height // 2)
-    horizontal = torch.where(side == 2, columns < width // 2, columns >= width - width // 2)
+    side = torch.randint(4, (batch,), generator=generator)[rows][:, None, None]
+    row, column = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
+    vertical = torch.where(side == 0, row < height // 2, row >= height - height // 2)
+    horizontal = torch.where(side == 2, column < width // 2, column >= width - width // 2)
     return ~torch.where(side < 2, vertical, horizontal)[:, None]
 
 

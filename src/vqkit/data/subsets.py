@@ -82,6 +82,10 @@ class Subset(Split):
         """See `Split.names`."""
         return self._split.names(self._positions[indices])
 
+    def positions(self, indices: Tensor) -> Tensor:
+        """See `Split.positions`: an image keeps its position, whichever images are beside it here."""
+        return self._split.positions(self._positions[indices])
+
 
 def _described(spec: DataSpec) -> str:
     names = spec.components if len(spec.components) <= 8 else (*spec.components[:8], "...")

@@ -1,16 +1,29 @@
-"""Measuring trained models: errors on what was missing, likelihoods, use of codes."""
+"""Measuring trained models and priors on held-out images: reconstruction errors, likelihoods, code usage.
+
+from vqkit.evaluation import EvaluationRequest, evaluate
+
+print(evaluate("runs/tyres").full.psnr)
+print(evaluate("runs/tyres", EvaluationRequest(limit=500, mask_kind="boxes")).parts[-1].mean_iou)
+"""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_PUBLIC = {"evaluate": "vqkit.evaluation.autoencoder", "evaluate_prior": "vqkit.evaluation.prior"}
-__all__ = ["evaluate", "evaluate_prior"]
+_PUBLIC = {
+    "EvaluationRequest": "vqkit.evaluation.requests",
+    "PriorEvaluationRequest": "vqkit.evaluation.requests",
+    "evaluate": "vqkit.evaluation.autoencoder",
+    "evaluate_prior": "vqkit.evaluation.prior",
+}
+__all__ = ["EvaluationRequest", "PriorEvaluationRequest", "evaluate", "evaluate_prior"]
 
 if TYPE_CHECKING:
     from vqkit.evaluation.autoencoder import evaluate as evaluate
     from vqkit.evaluation.prior import evaluate_prior as evaluate_prior
+    from vqkit.evaluation.requests import EvaluationRequest as EvaluationRequest
+    from vqkit.evaluation.requests import PriorEvaluationRequest as PriorEvaluationRequest
 
 
 def __getattr__(name: str) -> Any:

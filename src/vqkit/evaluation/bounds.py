@@ -1,7 +1,7 @@
-"""How probable a model finds held-out images: the ELBO and the importance-weighted bound, in nats and in bits a dimension.
+"""Bounds on the log-likelihood of held-out images: the ELBO and the importance-weighted bound, in nats and in bits per dimension.
 
-Only for models with a prior of their own and a likelihood of pixel values; its name belongs beside every such number, because
-numbers under different likelihoods, or of differently binarised data, cannot be compared.
+Only for models with a prior of their own and a likelihood of pixel values. The name of the likelihood belongs beside every such
+number: numbers under different likelihoods, or of differently binarised data, cannot be compared.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from vqkit.core import distributed
 from vqkit.core.randomness import generator_for
 from vqkit.data.subsets import align_conditions
 from vqkit.errors import ConfigError
-from vqkit.evaluation.held_out import Progress, numbered_batches, silent
+from vqkit.evaluation.held_out import batches_with_positions
+from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.interfaces import Autoencoder, Split
 from vqkit.interfaces.models import GenerativeAutoencoder, importance_bound
 from vqkit.models.likelihoods import Likelihood
 
-_READ_AT_ONCE = 64
+_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Lower bounds on the mean log probability of an image, seen whole, in nats; less negative is better.
+    """Lower bounds on the mean log-likelihood of a fully observed image, in nats; higher is better.
 
-    `elbo`: with one draw in expectation; `importance_weighted`: with `samples` draws, never worse on average. `standard_error`
-    of `importance_weighted`, from how images differ. `dimensions`: pixel values of an image.
+    `elbo`: the evidence lower bound, estimated from `samples` posterior samples; `importance_weighted`: the bound of Burda et al.
+    2016 (equation 8) with `samples` samples, at least as tight in expectation, and its `standard_error` over images. `dimensions`:
+    pixel values of an image.
     """
 
     likelihood: Likelihood
@@ -42,16 +44,16 @@ class Bounds:
 
     @property
     def elbo_bits(self) -> float:
-        """Bits a dimension that the ELBO allows, an upper bound; less is better."""
+        """The ELBO in bits per dimension, an upper bound; lower is better."""
         return -self.elbo / (self.dimensions * math.log(2))
 
     @property
     def bits(self) -> float:
-        """Bits a dimension that the importance-weighted bound allows, an upper bound; less is better."""
+        """The importance-weighted bound in bits per dimension, an upper bound; lower is better."""
         return -self.importance_weighted / (self.dimensions * math.log(2))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with bits a dimension."""
+        """Plain values, with bits per dimension."""
         return {**asdict(self), "elbo_bits_per_dimension": self.elbo_bits, "bits_per_dimension": self.bits}
 
 
@@ -59,8 +61,8 @@ def with_prior(model: Autoencoder) -> GenerativeAutoencoder:
     """The same model. Raises `ConfigError` unless it has a prior of its own."""
     if not isinstance(model, GenerativeAutoencoder):
         raise ConfigError(
-            f"The model {type(model).__name__} has no prior of its own, so an image has no probability under it.",
-            "Bounds are for models such as vae; of a VQ model, evaluate a prior over its codes (vqkit train-prior).",
+            f"The model {type(model).__name__} has no prior of its own, so images have no likelihood under it.",
+            "Bounds are for models such as vae. For a VQ model, evaluate a prior over its codes (vqkit train-prior).",
         )
     return model
 
@@ -71,25 +73,25 @@ def measure_bounds(
     images: Split,
     samples: int = 64,
     seed: int = 0,
-    use_conditions: bool = False,
+    with_conditions: bool = False,
     device: torch.device = torch.device("cpu"),
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Bounds:
-    """Measure a model in evaluation mode, on `device`, over a split; both bounds come from the same `samples` draws an image.
+    """Measure a model in evaluation mode, on `device`, over a split; both use the same `samples` posterior samples.
 
-    An image's draws are a function of the seed and its position in the split. `use_conditions`: tell the model the conditions,
-    which are unknown to it otherwise. Raises `ConfigError` for a likelihood that gives images no probability, for greys under
-    bernoulli, and for no samples.
+    The samples of an image depend on the seed and on its position in the whole split alone. `with_conditions`: condition the model
+    on the images' conditions, which are unknown to it otherwise. Raises `ConfigError` for a likelihood that is no density of
+    pixels, for grey values under bernoulli, and for fewer than one sample.
     """
     if samples < 1:
-        raise ConfigError(f"{samples} samples were asked for.", "Ask for at least one.")
+        raise ConfigError(f"The number of posterior samples is {samples}.", "Ask for at least one.")
     sums = torch.zeros(4, dtype=torch.float64, device=device)
-    for first, batch in numbered_batches(images, _READ_AT_ONCE, progress):
+    for positions, batch in batches_with_positions(images, _BATCH_SIZE, "evaluated (bounds)", progress):
         known = align_conditions(batch.to(device), images.spec, model.spec)
-        conditions = known.conditions if use_conditions else torch.full_like(known.conditions, torch.nan)
-        for row in range(len(known.images)):
+        conditions = known.conditions if with_conditions else torch.full_like(known.conditions, torch.nan)
+        for row, position in enumerate(positions.tolist()):
             each = slice(row, row + 1)
-            generator = generator_for(seed, "bound", first + row)
+            generator = generator_for(seed, "bound", position)
             weights = model.log_weights(known.images[each], conditions[each], samples, generator)
             bound = importance_bound(weights)
             sums += torch.stack([weights.mean(), bound[0], bound[0].square(), bound.new_ones(())])

@@ -1,7 +1,7 @@
-"""What the codes of held-out images cost under a prior, and what is left of the images in them: a rate and a distortion.
+"""Rate and distortion of a prior on held-out images: the cost of their codes, and the error of their reconstructions.
 
-Natural logarithms (nats) a code are what a prior is trained on. Bits an image are what an ideal entropy coder would need for its
-codes with the prior as its model (Shannon 1948), so that tokenizers with different grids and codebooks can be compared.
+The rate in nats per code is the negative log-likelihood that a prior is trained on. Bits per image are what an ideal entropy coder
+needs for an image's codes with the prior as its model (Shannon 1948), so tokenizers with different grids and codebooks compare.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.evaluation.autoencoder import MaskScenario, scenarios
+from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
 from vqkit.evaluation.metrics import ErrorMeter, code_histogram
 from vqkit.inference.conditioning import conditioning_for, observed_maps
 from vqkit.inference.postprocess import settle
@@ -24,10 +24,10 @@ from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, DataSpec
 
 @dataclass(frozen=True)
 class Rate:
-    """What the codes of an image cost on average.
+    """Mean cost of an image's codes.
 
-    `nll_per_code` over the codes of all levels; `bits_per_image` for all codes of an image; `bits_per_pixel`: that divided by
-    height x width, whatever the number of components; `levels`: nats a code of each level.
+    `nll_per_code` in nats, over the codes of all levels; `bits_per_image` for all codes of an image; `bits_per_pixel`: that divided
+    by height x width, whatever the number of components; `levels`: nats per code of each level.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Distortion:
 
 
 class ConditioningCase(NamedTuple):
-    """What a prior is told of an image: its metadata and class or not, and the part of it that a scenario leaves, or none."""
+    """What a prior is conditioned on: metadata and class if `conditions`, and what is observed in a `scenario`, if any."""
 
     name: str
     conditions: bool = False
@@ -60,44 +60,44 @@ class ConditioningCase(NamedTuple):
 
 
 def conditioning_cases(
-    spec: CodeSpec, data: DataSpec, keeps: Sequence[Sequence[str]] | None, holes: str | None, use_conditions: bool
+    spec: CodeSpec, data: DataSpec, keep_sets: Sequence[Sequence[str]] | None, mask_kind: str | None, with_conditions: bool
 ) -> list[ConditioningCase]:
-    """All that a prior can be told that is worth measuring; nothing comes last.
+    """The ways of conditioning in which a prior is measured; unconditional comes last.
 
-    A prior that sees parts of images: a telling for each scenario of `evaluation.autoencoder.scenarios`, with metadata and class if
-    `use_conditions`. Another one that is told something: that. Raises `ConfigError` as `scenarios` does.
+    For a prior conditioned on observed parts: one case for each of the `mask_scenarios`, with metadata and class if
+    `with_conditions`. For any other conditional prior: its conditions. Raises `ConfigError` as `mask_scenarios` does.
     """
     if spec.observed_channels:
-        parts = scenarios(data, keeps, holes)[1:]
-        told = [ConditioningCase(part.name, use_conditions, part) for part in parts]
+        scenarios = mask_scenarios(data, keep_sets, mask_kind)[1:]
+        cases = [ConditioningCase(scenario.name, with_conditions, scenario) for scenario in scenarios]
     else:
-        told = [ConditioningCase("conditions told", conditions=True)] if spec.is_conditional else []
-    return [*told, ConditioningCase("nothing told")]
+        cases = [ConditioningCase("conditional", conditions=True)] if spec.is_conditional else []
+    return [*cases, ConditioningCase("unconditional")]
 
 
 class RateMeter:
-    """Everything that is summed while held-out images go through a tokenizer and a prior."""
+    """Everything that is summed over held-out images in one pass through a tokenizer and a prior."""
 
-    def __init__(self, sampler: Sampler, told: Sequence[ConditioningCase], use_conditions: bool) -> None:
-        self._sampler, self._told, self._use_conditions = sampler, told, use_conditions
+    def __init__(self, sampler: Sampler, cases: Sequence[ConditioningCase], with_conditions: bool) -> None:
+        self._sampler, self._cases, self._with_conditions = sampler, cases, with_conditions
         spec, device = sampler.spec, sampler.device
         self._binary = spec.value_kind == "binary"
         self._errors = ErrorMeter(len(spec.components), self._binary, device)
-        self._nll = torch.zeros(len(told), len(sampler.prior.spec.shapes), dtype=torch.float64, device=device)
+        self._nll = torch.zeros(len(cases), len(sampler.prior.spec.shapes), dtype=torch.float64, device=device)
         self._images = 0
         self.counts = tuple(torch.zeros(size, dtype=torch.int64, device=device) for size in sampler.prior.spec.cardinalities)
 
     @torch.inference_mode()
-    def add(self, first: int, batch: Batch) -> None:
-        """Take in a batch on the device, with the conditions that the tokenizer knows; its first image is number `first`."""
+    def add(self, positions: Tensor, batch: Batch) -> None:
+        """Add a batch on the device, with the tokenizer's conditions; `positions` int64 [B] of its images in the split."""
         tokenizer, images = self._sampler.pipeline.tokenizer, batch.images
         codes = tokenizer.encode(images, torch.ones_like(images, dtype=torch.bool))
-        conditions = batch.conditions if self._use_conditions else torch.full_like(batch.conditions, torch.nan)
+        conditions = batch.conditions if self._with_conditions else torch.full_like(batch.conditions, torch.nan)
         self._add_errors(tokenizer.decode(codes, conditions), images)
         for counts, level in zip(self.counts, codes, strict=True):
             counts += code_histogram(level, len(counts))
-        for sums, case in zip(self._nll, self._told, strict=True):
-            nll = self._sampler.prior.nll(codes, tell(self._sampler, case, first, batch))
+        for sums, case in zip(self._nll, self._cases, strict=True):
+            nll = self._sampler.prior.nll(codes, conditioning_of(self._sampler, case, positions, batch))
             sums += torch.stack([level.double().sum() for level in nll])
         self._images += len(images)
 
@@ -107,11 +107,11 @@ class RateMeter:
         self._errors.add(expected, images, final=final)
 
     def rates(self) -> list[Rate]:
-        """The mean cost for each telling."""
+        """The mean cost in each conditioning case."""
         spec = self._sampler.prior.spec
         codes = self._nll.new_tensor([self._images * height * width for height, width in spec.shapes])
         means = (self._nll / codes).tolist()
-        return [rate(case.name, each, spec, self._sampler.spec) for case, each in zip(self._told, means, strict=True)]
+        return [rate(case.name, each, spec, self._sampler.spec) for case, each in zip(self._cases, means, strict=True)]
 
     def distortion(self) -> Distortion:
         """The mean errors of the reconstructions."""
@@ -121,31 +121,30 @@ class RateMeter:
         return Distortion(errors.mse, errors.psnr, errors.ssim, iou, mean)
 
 
-def tell(sampler: Sampler, case: ConditioningCase, first: int, batch: Batch) -> Conditioning:
-    """What a prior is told of a batch on the device, whose first image is number `first` of its split."""
+def conditioning_of(sampler: Sampler, case: ConditioningCase, positions: Tensor, batch: Batch) -> Conditioning:
+    """The conditioning of a prior for a batch on the device; `positions` int64 [B] of its images in the split."""
     spec, images = sampler.prior.spec, batch.images
     if case.scenario is None:
         if not case.conditions:
             return Conditioning.unconditional(len(images), spec, images.device)
-        told = conditioning_for(spec, batch.conditions, batch.labels)
-        return told._replace(dropped=told.values.isnan().all(dim=1) & (told.labels < 0))
-    count, components, height, width = images.shape
-    observed = case.scenario.observed(first, (count, components, height, width)).to(images.device)
+        conditioning = conditioning_for(spec, batch.conditions, batch.labels)
+        return conditioning._replace(dropped=conditioning.values.isnan().all(dim=1) & (conditioning.labels < 0))
+    observed = case.scenario.observed(positions, images.shape).to(images.device)
     maps = observed_maps(sampler.pipeline.tokenizer, images, observed)
     unknown = torch.full_like(batch.conditions, torch.nan), torch.full_like(batch.labels, -1)
     return conditioning_for(spec, *((batch.conditions, batch.labels) if case.conditions else unknown), maps)
 
 
 def uniform_rate(spec: CodeSpec, data: DataSpec) -> Rate:
-    """The cost if nothing is known: ln K nats a code."""
+    """The cost under uniform codes: ln K nats per code."""
     return rate("uniform", [math.log(size) for size in spec.cardinalities], spec, data)
 
 
 def unigram_rate(training: Codes, held_out: Codes, spec: CodeSpec, data: DataSpec) -> Rate:
-    """The cost if only the frequency of each code is known, and not its place or its neighbours.
+    """The cost under independent codes with the frequencies of the training set.
 
     `training` and `held_out`: how often each code was chosen, int64 [K] of each level. The cross-entropy of the held-out codes
-    under the training codes' frequencies, one added to every count, because a code that never occurred would cost infinitely much.
+    under the training frequencies with add-one smoothing: a code that never occurred in training would cost infinitely much.
     """
     levels = []
     for known, counts in zip(training, held_out, strict=True):
@@ -156,7 +155,7 @@ def unigram_rate(training: Codes, held_out: Codes, spec: CodeSpec, data: DataSpe
 
 
 def rate(name: str, nll: Sequence[float], spec: CodeSpec, data: DataSpec) -> Rate:
-    """A rate from the mean nats a code of each level."""
+    """A rate from the mean nats per code of each level."""
     sizes = [height * width for height, width in spec.shapes]
     total = sum(size * each for size, each in zip(sizes, nll, strict=True))
     bits = total / math.log(2)

@@ -1,7 +1,7 @@
-"""What became of a codebook: which codes are used, how often and where, and what they look like.
+"""Codebook usage: which codes are used, how often and where, and what they decode to.
 
-A code means nothing by itself: a decoder turns it into pixels together with its neighbours. So a code is drawn as it occurs: real
-images in which it was chosen are decoded whole, and its cell is cut out with one cell around it, framed; beside these, their mean.
+A decoder turns a code into pixels together with its neighbours, so a code is drawn in context: images in which it was chosen are
+decoded whole, and its cell is cut out with one cell around it and framed, beside the mean of these patches.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from torch import Tensor
 from vqkit.core.atomic import write_atomically
 from vqkit.core.randomness import generator_for
 from vqkit.errors import CheckpointError
-from vqkit.evaluation.held_out import Progress, numbered_batches, silent
+from vqkit.evaluation.held_out import batches_with_positions
 from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
+from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.pictures import composite, rows_figure, save_picture
 from vqkit.interfaces import Codes, Split, Tokenizer
 from vqkit.storage.checkpoints import Loaded, write_model
 from vqkit.storage.runs import MODEL_FILE
 
 CODES_DRAWN = 12
-"""Codes in each of the two pictures of a level."""
+"""Codes in each of the two figures of a level."""
 OCCURRENCES = 24
 """Occurrences of a code that its mean patch is taken over, of which the first `SHOWN` are drawn."""
 SHOWN = 7
@@ -50,7 +51,7 @@ class LevelStatistics:
     """Use of the codes of one level over a split.
 
     `counts` of the K codes; `unused` are those never chosen; `usage` the share of the others; `perplexity` = 2 ** `entropy_bits`;
-    `position_entropy_bits` [h][w]: entropy of the codes at each place of the grid.
+    `position_entropy_bits` [h][w]: entropy of the codes at each position of the grid.
     """
 
     name: str
@@ -77,11 +78,18 @@ def tokenizer_of(loaded: Loaded) -> Tokenizer:
 
 
 @torch.inference_mode()
-def encode_images(model: Tokenizer, images: Split, batch_size: int, device: torch.device, progress: Progress = silent) -> Encoded:
-    """The codes of all images of a split, seen whole."""
+def encode_images(
+    model: Tokenizer,
+    images: Split,
+    batch_size: int,
+    device: torch.device,
+    progress: Progress = no_progress,
+    what: str = "encoded",
+) -> Encoded:
+    """The codes of all images of a split, from full input. `what` is done with them, for `progress`."""
     levels: list[list[Tensor]] = [[] for _ in model.level_names]
     total = torch.zeros(len(model.spec.components), model.spec.height, model.spec.width, dtype=torch.float64, device=device)
-    for _, batch in numbered_batches(images, batch_size, progress):
+    for _, batch in batches_with_positions(images, batch_size, what, progress):
         shown = batch.to(device).images
         total += shown.sum(0, dtype=torch.float64)
         for store, codes in zip(levels, model.encode(shown, torch.ones_like(shown, dtype=torch.bool)), strict=True):
@@ -119,20 +127,20 @@ def position_entropy(codes: Tensor, num_codes: int) -> Tensor:
 
 
 def most_used(counts: Tensor, number: int) -> list[int]:
-    """Up to `number` codes in falling order of their counts [K], ties by number; never chosen ones left out."""
+    """Up to `number` codes in descending order of their counts [K], ties by index; unused codes left out."""
     order = counts.argsort(descending=True, stable=True)
     return order[counts[order] > 0][:number].tolist()
 
 
 def least_used(counts: Tensor, number: int) -> list[int]:
-    """Up to `number` codes in rising order of their counts [K], ties by number; never chosen ones left out."""
+    """Up to `number` codes in ascending order of their counts [K], ties by index; unused codes left out."""
     order = counts.argsort(stable=True)
     return order[counts[order] > 0][:number].tolist()
 
 
 @torch.inference_mode()
 def draw_codes(model: Tokenizer, levels: Codes, level: int, codes: Sequence[int], device: torch.device) -> Image.Image:
-    """A figure with a row for each of these codes of a level: its mean patch, and patches of images in which it was chosen.
+    """A figure with a row for each of these codes of a level: its mean patch, and patches of images that use it.
 
     `levels`: codes int [N, h, w] of each level of the same N images; conditions are unknown to the decoder.
     """
@@ -146,9 +154,9 @@ def draw_codes(model: Tokenizer, levels: Codes, level: int, codes: Sequence[int]
 
 
 def code_patches(model: Tokenizer, levels: Codes, level: int, code: int, device: torch.device) -> Tensor:
-    """A code as it is decoded where it occurs: uint8 [1 + n, 3, 3 * cell, 3 * cell], the mean patch first, then up to `SHOWN`.
+    """Decoded patches around a code: uint8 [1 + n, 3, 3 * cell, 3 * cell], the mean patch first, then up to `SHOWN`.
 
-    The occurrences are spread evenly over the images. What lies outside of an image is grey.
+    The occurrences are spread evenly over the images. Pixels outside of the image are grey.
     """
     places = (levels[level] == code).nonzero()
     chosen = places[torch.linspace(0, len(places) - 1, min(OCCURRENCES, len(places))).round().long()]
@@ -168,7 +176,7 @@ def code_patches(model: Tokenizer, levels: Codes, level: int, code: int, device:
 
 
 def _cell(model: Tokenizer, level: int) -> tuple[int, int]:
-    """Height and width in pixels that one code of a level stands for."""
+    """Height and width in pixels of the cell of one code of a level."""
     rows, columns = model.code_shapes[level]
     return model.spec.height // rows, model.spec.width // columns
 
@@ -186,15 +194,15 @@ def _framed(patches: Tensor, model: Tokenizer, level: int) -> Tensor:
 
 
 def usage_plot(statistics: LevelStatistics) -> Figure:
-    """The counts of the codes in falling order, on a logarithmic scale, and where they would lie were all used alike."""
+    """The counts of the codes in descending order, on a logarithmic scale, with the count of a uniformly used codebook."""
     counts = sorted((count for count in statistics.counts if count), reverse=True)
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
     axes.step(range(1, len(counts) + 1), counts, where="mid", color="#0072b2")
-    axes.axhline(sum(counts) / statistics.num_codes, color="#999999", linestyle="--", linewidth=1, label="all alike")
+    axes.axhline(sum(counts) / statistics.num_codes, color="#999999", linestyle="--", linewidth=1, label="uniform usage")
     if statistics.unused:
-        axes.axvspan(len(counts) + 0.5, statistics.num_codes + 0.5, color="#d55e00", alpha=0.15, label="never chosen")
-    axes.set(yscale="log", xlim=(0.5, statistics.num_codes + 0.5), xlabel="codes, most used first", ylabel="times chosen")
+        axes.axvspan(len(counts) + 0.5, statistics.num_codes + 0.5, color="#d55e00", alpha=0.15, label="unused")
+    axes.set(yscale="log", xlim=(0.5, statistics.num_codes + 0.5), xlabel="code, by descending count", ylabel="count")
     axes.set_title(
         f"{statistics.name}: {statistics.used} of {statistics.num_codes} used, perplexity {statistics.perplexity:.1f}", fontsize=10
     )
@@ -203,11 +211,11 @@ def usage_plot(statistics: LevelStatistics) -> Figure:
 
 
 def entropy_map(statistics: LevelStatistics, mean_picture: Tensor) -> Figure:
-    """The entropy of the codes at each position, beside the mean picture uint8 [3, H, W] of the images."""
+    """The entropy of the codes at each position, beside the mean image uint8 [3, H, W]."""
     figure = Figure(figsize=(7, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.imshow(mean_picture.permute(1, 2, 0).numpy())
-    left.set_title("mean of the images", fontsize=10)
+    left.set_title("mean image", fontsize=10)
     drawn = right.imshow(statistics.position_entropy_bits, cmap="viridis", vmin=0)
     right.set_title(f"{statistics.name}: entropy at each position", fontsize=10)
     figure.colorbar(drawn, ax=right, label="bits")
@@ -219,7 +227,7 @@ def entropy_map(statistics: LevelStatistics, mean_picture: Tensor) -> Figure:
 def write_pictures(
     model: Tokenizer, encoded: Encoded, statistics: Sequence[LevelStatistics], out: Path, device: torch.device
 ) -> list[Path]:
-    """Draw every level into the directory `out` and return the files: usage, entropy, most used and least used codes."""
+    """Write figures of every level to the directory `out` and return the files: usage, entropy, most and least used codes."""
     mean_picture = composite(encoded.mean_image[None], model.spec)[0]
     written: list[Path] = []
     for level, values in enumerate(statistics):
@@ -236,23 +244,23 @@ def write_pictures(
 
 
 def reset_unused(loaded: Loaded, statistics: Sequence[LevelStatistics], seed: int = 0) -> tuple[int, Path | None]:
-    """Move the codes that were never chosen onto much used ones, and save the model beside the old one.
+    """Reset the unused codes to frequently used ones, with noise, and save the model as a new checkpoint.
 
-    Returns how many codes were moved and the new `model.safetensors`, or 0 and None when all codes are in use. The old
-    checkpoint stays as it is; the loaded model in memory changes. Raises `ConfigError` for codes that are fixed, and `OSError`
-    when it cannot write.
+    Returns the number of codes that were reset and the new `model.safetensors`, or 0 and None when all codes are in use. The old
+    checkpoint stays as it is; the loaded model in memory changes. Raises `ConfigError` for a codebook that is not learned, and
+    `OSError` when the checkpoint cannot be written.
     """
     counts = tuple(torch.tensor(level.counts) for level in statistics)
     if not any(level.unused for level in statistics):
         return 0, None
-    moved = tokenizer_of(loaded).reset_unused_codes(counts, generator_for(seed, "reset unused codes"))
+    reset = tokenizer_of(loaded).reset_unused_codes(counts, generator_for(seed, "reset unused codes"))
     path = _fresh_directory(loaded.path) / MODEL_FILE
     write_model(path, loaded.model, loaded.data)
-    return moved, path
+    return reset, path
 
 
 def _fresh_directory(checkpoint: Path) -> Path:
-    """A directory beside that of the checkpoint which does not exist yet, by a name that training does not take for its own."""
+    """A new directory beside that of the checkpoint, whose name training does not use."""
     old = checkpoint.parent if checkpoint.parent.name else checkpoint.resolve().parent
     name, number = f"reset-{old.name}", 1
     while (old.parent / name).exists():

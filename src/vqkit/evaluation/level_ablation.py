@@ -1,9 +1,9 @@
-"""What each level of codes carries by itself, in pictures and decibels.
+"""Level ablation: the PSNR and the images that remain when only some levels of a hierarchical code are decoded.
 
-A level is silenced by giving the decoder, at each position, the mean over a data set of what that level adds there, in place of
-what it adds for the image: that says nothing about the image. A fixed code would say something, for the most frequent codes of a
-fine level paint one and the same object into every picture, and so would the codes of other images. Where the decoder was trained
-to do without a level, that level is silenced as it was in training (`CodingModel.silence`).
+A level is ablated by mean ablation: in place of its contribution for the image, the decoder gets that contribution's mean over a
+data set at each position, which holds no information about the image. The codes of another image, or the most frequent code, would
+be no neutral baseline: they decode to content of their own. Where the decoder was trained with level dropout, a level is replaced
+as it was in training (`CodingModel.silence`).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from PIL import Image
 from torch import Tensor
 
 from vqkit.data.subsets import evenly_spaced
-from vqkit.evaluation.held_out import Progress, silent
 from vqkit.evaluation.metrics import mean_squared_error, peak_signal_to_noise
+from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.pictures import composite, rows_figure
 from vqkit.interfaces import Codes, Split, Tokenizer
 from vqkit.models.coding import CodingModel
 
 IMAGES_MEASURED = 1000
-"""Images, spread evenly over the split, that the figures are means over."""
+"""Images, evenly spaced over the split, that the PSNR is averaged over."""
 _IMAGES_DRAWN = 8
 
 
 @dataclass(frozen=True)
-class LevelsShare:
-    """What some of the levels carry without the others: `psnr` in decibels of images decoded from them, averaged over `images`."""
+class LevelAblation:
+    """Images decoded from some `levels`, the others ablated: `psnr` in decibels, averaged over `images`."""
 
     name: str
     levels: tuple[str, ...]
@@ -42,14 +42,14 @@ class LevelsShare:
         return asdict(self)
 
 
-def in_parts(model: Tokenizer) -> CodingModel | None:
-    """The model, if it has several levels whose parts can be told apart; else None."""
+def multi_level(model: Tokenizer) -> CodingModel | None:
+    """The model, if it has several levels whose contributions can be separated; else None."""
     return model if isinstance(model, CodingModel) and len(model.level_names) > 1 else None
 
 
 @torch.inference_mode()
-def silent_parts(model: CodingModel, levels: Codes, batch_size: int, device: torch.device) -> tuple[Tensor, ...]:
-    """What stands for each level where it is silent, float32 [1, D, h, w], of the codes int [N, h, w] of N images."""
+def ablation_baselines(model: CodingModel, levels: Codes, batch_size: int, device: torch.device) -> tuple[Tensor, ...]:
+    """What replaces each level where it is ablated, float32 [1, D, h, w], from the codes int [N, h, w] of N images."""
     sums: list[Tensor] | None = None
     for codes in zip(*(torch.split(level, batch_size) for level in levels), strict=True):
         parts = [part.sum(0, keepdim=True, dtype=torch.float64) for part in model.parts(_indices(codes, device))]
@@ -58,66 +58,68 @@ def silent_parts(model: CodingModel, levels: Codes, batch_size: int, device: tor
 
 
 @torch.inference_mode()
-def level_shares(
+def measure_ablations(
     model: CodingModel,
     images: Split,
     levels: Codes,
-    silences: Sequence[Tensor],
+    baselines: Sequence[Tensor],
     batch_size: int,
     device: torch.device,
-    progress: Progress = silent,
-) -> list[LevelsShare]:
-    """PSNR of all levels, of each alone, of all but each, and of none, over up to `IMAGES_MEASURED` images.
+    progress: Progress = no_progress,
+) -> list[LevelAblation]:
+    """PSNR with all levels, each level only, all but each, and none, over up to `IMAGES_MEASURED` images.
 
-    `levels`: codes int [N, h, w] of the images of the split; `silences`: see `silent_parts`.
+    `levels`: codes int [N, h, w] of the images of the split; `baselines`: see `ablation_baselines`.
     """
-    choices = speaking(model.level_names)
+    cases = ablation_cases(model.level_names)
     chosen = evenly_spaced(len(images), IMAGES_MEASURED)
-    sums = dict.fromkeys(choices, 0.0)
-    with progress(len(chosen)) as advance:
+    sums = dict.fromkeys(cases, 0.0)
+    with progress("decoded", len(chosen)) as advance:
         for positions in torch.split(chosen, batch_size):
             shown = images.batch(positions).to(device).images
-            parts = model.parts(_indices([level[positions] for level in levels], device))
-            for name, speaks in choices.items():
-                decoded = decode_some(model, parts, silences, speaks)
+            contributions = model.parts(_indices([level[positions] for level in levels], device))
+            for name, kept in cases.items():
+                decoded = decode_ablated(model, contributions, baselines, kept)
                 sums[name] += float(peak_signal_to_noise(mean_squared_error(decoded, shown)).sum())
             advance(len(positions))
     names = model.level_names
     return [
-        LevelsShare(name, tuple(names[level] for level in sorted(speaks)), len(chosen), sums[name] / len(chosen))
-        for name, speaks in choices.items()
+        LevelAblation(name, tuple(names[level] for level in sorted(kept)), len(chosen), sums[name] / len(chosen))
+        for name, kept in cases.items()
     ]
 
 
 @torch.inference_mode()
-def draw_levels_alone(
-    model: CodingModel, images: Split, levels: Codes, silences: Sequence[Tensor], device: torch.device
+def draw_single_levels(
+    model: CodingModel, images: Split, levels: Codes, baselines: Sequence[Tensor], device: torch.device
 ) -> Image.Image:
-    """A figure of a few images of the split: as they are, decoded from all levels, and from each level alone."""
+    """A figure of a few images of the split: the originals, decoded from all levels, and from each level only."""
     chosen = evenly_spaced(len(images), _IMAGES_DRAWN)
-    parts = model.parts(_indices([level[chosen] for level in levels], device))
+    contributions = model.parts(_indices([level[chosen] for level in levels], device))
     rows = [("original", composite(images.batch(chosen).images, model.spec))]
-    for name, speaks in speaking(model.level_names).items():
-        if len(speaks) in (1, len(levels)):
-            rows.append((name, composite(decode_some(model, parts, silences, speaks).cpu(), model.spec)))
+    for name, kept in ablation_cases(model.level_names).items():
+        if len(kept) in (1, len(levels)):
+            rows.append((name, composite(decode_ablated(model, contributions, baselines, kept).cpu(), model.spec)))
     return rows_figure(rows)
 
 
-def speaking(names: Sequence[str]) -> dict[str, frozenset[int]]:
-    """Which of the levels speak, by a name for it: all, each alone, all but each (where that is something else), none."""
-    everyone = frozenset(range(len(names)))
-    choices = {"all levels": everyone}
-    choices |= {f"{name} alone": frozenset({level}) for level, name in enumerate(names)}
+def ablation_cases(names: Sequence[str]) -> dict[str, frozenset[int]]:
+    """Indices of the levels that are kept, by case: all, each only, all but each (with more than two levels), none."""
+    everything = frozenset(range(len(names)))
+    cases = {"all levels": everything}
+    cases |= {f"{name} only": frozenset({level}) for level, name in enumerate(names)}
     if len(names) > 2:
-        choices |= {f"all but {name}": everyone - {level} for level, name in enumerate(names)}
-    return {**choices, "none": frozenset()}
+        cases |= {f"all but {name}": everything - {level} for level, name in enumerate(names)}
+    return {**cases, "none": frozenset()}
 
 
-def decode_some(model: CodingModel, parts: Sequence[Tensor], silences: Sequence[Tensor], speaks: frozenset[int]) -> Tensor:
-    """Expected images [B, C, H, W] when only some levels speak, of the parts [B, D, h, w] of all; conditions are unknown."""
-    said = [part if level in speaks else silences[level].expand_as(part) for level, part in enumerate(parts)]
-    unknown = torch.full((len(parts[0]), len(model.spec.conditions)), torch.nan, device=parts[0].device)
-    return model.decode_parts(said, unknown)
+def decode_ablated(
+    model: CodingModel, contributions: Sequence[Tensor], baselines: Sequence[Tensor], kept: frozenset[int]
+) -> Tensor:
+    """Expected images [B, C, H, W] from the `kept` levels, of the contributions [B, D, h, w] of all; conditions are unknown."""
+    inputs = [each if level in kept else baselines[level].expand_as(each) for level, each in enumerate(contributions)]
+    unknown = torch.full((len(inputs[0]), len(model.spec.conditions)), torch.nan, device=inputs[0].device)
+    return model.decode_parts(inputs, unknown)
 
 
 def _indices(codes: Sequence[Tensor], device: torch.device) -> Codes:

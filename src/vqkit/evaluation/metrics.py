@@ -1,9 +1,9 @@
-"""What is measured: errors on the missing part of images, overlap of shapes, and use of codes.
+"""Metrics: errors on the missing part of images, overlap of binary components, and code usage.
 
 Everywhere: `prediction` and `target` are float [B, C, H, W] in [0, 1]; `judged` is bool [B, C, H, W] (or broadcastable to it),
 True where an error counts, which for a filled-in image is `~observed`; None judges everything. docs/evaluation.md has the formulas.
 
-Conventions, chosen so that no figure is ever undefined: nothing judged means no error (MSE 0, SSIM 1); two empty shapes
+Conventions, chosen so that every metric is defined: nothing judged means no error (MSE 0, SSIM 1); two empty shapes
 agree (IoU and Dice 1); PSNR never exceeds `MAX_PSNR`.
 """
 
@@ -24,7 +24,7 @@ THRESHOLD = 0.5
 MAX_PSNR = 100.0
 """Decibels given to an image without error, and the most any image can have."""
 WINDOW_REACH = 5
-"""Pixels that SSIM's Gaussian window reaches to each side: Wang et al. 2004, section III.C."""
+"""Pixels that SSIM's Gaussian window extends to each side: Wang et al. 2004, section III.C."""
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
@@ -55,13 +55,13 @@ def structural_similarity(prediction: Tensor, target: Tensor, judged: Tensor | N
 def similarity_map(prediction: Tensor, target: Tensor) -> Tensor:
     """Structural similarity around each pixel, float32 [B, C, H, W] in [-1, 1] (Wang et al. 2004, equation 13).
 
-    Gaussian window of 11 x 11 pixels, deviation 1.5, each channel by itself; images are mirrored at their borders, so that every
-    pixel has a value. It is torchmetrics' full SSIM image; sides shorter than 6 pixels cannot be mirrored and raise `DataError`.
+    Gaussian window of 11 x 11 pixels, standard deviation 1.5, each channel by itself; images are mirrored at their borders, so
+    every pixel has a value. It is torchmetrics' full SSIM image. Raises `DataError` for sides shorter than 6 pixels.
     """
     if min(target.shape[-2:]) <= WINDOW_REACH:
         height, width = target.shape[-2:]
         raise DataError(
-            f"SSIM needs images of at least {WINDOW_REACH + 1} pixels a side, not {height} x {width} (height x width).",
+            f"SSIM needs images of at least {WINDOW_REACH + 1} pixels per side, not {height} x {width} (height x width).",
             "Use larger images.",
         )
     import_torchvision()  # torchmetrics imports it
@@ -130,9 +130,9 @@ def entropy_bits(counts: Tensor) -> Tensor:
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """exp(entropy), float64 [...], of counts [..., K]: as many equally frequent codes would be as unpredictable.
+    """exp(entropy), float64 [...], of counts [..., K]: the number of equally frequent codes with the same entropy.
 
-    Between 1 and K. Counts belong over a whole epoch or data set: the perplexity of a batch depends on its size.
+    Between 1 and K. Count over a whole epoch or data set: the perplexity of a batch depends on its size.
     """
     return torch.exp2(entropy_bits(counts))
 
@@ -154,7 +154,7 @@ class Errors(NamedTuple):
 
 
 class ErrorMeter:
-    """Sums errors over a data set: the result is the same however the images are cut into batches and spread over processes."""
+    """Sums errors over a data set: the result does not depend on the batches or on the processes."""
 
     def __init__(self, components: int, binary: bool, device: torch.device) -> None:
         self._components = components
@@ -163,9 +163,9 @@ class ErrorMeter:
         self._sums = torch.zeros(5 + 3 * components, dtype=torch.float64, device=device)
 
     def add(self, prediction: Tensor, target: Tensor, judged: Tensor | None = None, final: Tensor | None = None) -> None:
-        """Take in some images. Those in which nothing is judged are left out.
+        """Add images. Those in which nothing is judged are left out.
 
-        `final`, by default the prediction: the images whose shapes are compared, once it is decided what is set.
+        `final`, by default the prediction: the images whose binary components are compared.
         """
         squares, pixels = _sum_of_squares(prediction, target, judged)
         counted = (pixels > 0).double()
@@ -192,13 +192,13 @@ class ErrorMeter:
 
 
 class VarianceMeter:
-    """Variance of all pixels of all channels of a data set together, around their one common mean."""
+    """Variance of all pixels of all channels of a data set together, around their common mean."""
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     def add(self, images: Tensor) -> None:
-        """Take in images of any shape."""
+        """Add images of any shape."""
         values = images.double()
         self._sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()])
 

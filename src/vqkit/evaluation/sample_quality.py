@@ -1,7 +1,7 @@
-"""How much samples are like the data: do their shapes hold together, are they as large, do they meet the conditions asked for.
+"""How close samples are to the data: plausible shapes, similar contents, and adherence to the requested conditions.
 
-Final images of exclusive data cannot overlap, whatever a decoder makes of the codes. So shapes are judged twice: as they are given
-out, and with each component set, by itself, where its expected value is at least one half.
+Components of exclusive data cannot overlap in final images, whatever the decoder's output. So shapes are measured twice: in the
+final images, and with each component thresholded at one half by itself.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ USUAL_SHARE = 0.005
 
 
 class Reference(NamedTuple):
-    """What samples are compared with, of the training images.
+    """Statistics of the training images that samples are compared with.
 
-    `values` float64 [C]: mean value of each component in [0, 1], which for shapes is the share of the pixels they fill; `parts`
-    float64 [C, M]: the share of the images with 0 ... M - 1 connected parts, None for data that are not binary.
+    `values` float64 [C]: mean value of each component in [0, 1], for binary data the share of its pixels; `parts` float64 [C, M]:
+    the share of the images with 0 ... M - 1 connected parts, None for data that are not binary.
     """
 
     values: Tensor
     parts: Tensor | None
 
 
-class Drawn(NamedTuple):
-    """Images to judge: `expected` float [N, C, H, W] in [0, 1] and `final` uint8 [N, C, H, W], what they are settled to."""
+class GeneratedImages(NamedTuple):
+    """Images to measure: the decoder's `expected` float [N, C, H, W] in [0, 1], and the `final` uint8 [N, C, H, W]."""
 
     name: str
     expected: Tensor
@@ -46,7 +46,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Plausibility:
-    """How many of some images have shapes like those of the data, as shares of the images.
+    """Shares of images whose shapes are like those of the data.
 
     `free_of_overlap`: components overlap in at most `OVERLAP_ALLOWED` of the pixels; `usual_parts`: every component has a number of
     connected parts that at least `USUAL_SHARE` of the training images have; `both`. `overlap`: the mean share of the pixels in
@@ -63,9 +63,9 @@ class Plausibility:
 
 @dataclass(frozen=True)
 class Contents:
-    """Numbers that describe what is in images, to be laid beside those of the training images, by component.
+    """Statistics of images by component, to be compared with those of the training images.
 
-    `values`: mean value in [0, 1], which for shapes is the share of the pixels they fill; `parts`: the share of the images with 0,
+    `values`: mean value in [0, 1], for binary data the share of the component's pixels; `parts`: the share of the images with 0,
     1, 2, ... connected parts, empty for data that are not binary.
     """
 
@@ -76,10 +76,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class Adherence:
-    """How well samples keep to a condition, in its own unit, measured again on the samples.
+    """How closely samples follow a condition, in its own unit, as measured on the samples.
 
-    `mean_absolute_error` and `bias` (mean of measured minus asked for) over `images` samples; `reconstruction_error`: the mean
-    absolute error of the tokenizer's reconstructions of the images that have these conditions, below which a prior hardly gets.
+    `mean_absolute_error` and `bias` (mean of measured minus requested) over `images` samples; `reconstruction_error`: the mean
+    absolute error of the tokenizer's reconstructions of the images that have these conditions, a practical lower limit.
     """
 
     condition: str
@@ -89,23 +89,25 @@ class Adherence:
     reconstruction_error: float
 
 
-def reconstructed(sampler: Sampler, images: Tensor) -> Drawn:
-    """What the tokenizer alone makes of whole images uint8 [N, C, H, W]."""
+def reconstructed(sampler: Sampler, images: Tensor) -> GeneratedImages:
+    """The tokenizer's reconstructions of whole images uint8 [N, C, H, W]."""
     expected = sampler.pipeline.fill(images, torch.ones_like(images, dtype=torch.bool))
-    return Drawn("reconstructions", expected, settle(expected, images, torch.zeros_like(images, dtype=torch.bool), sampler.spec))
+    return GeneratedImages(
+        "reconstructions", expected, settle(expected, images, torch.zeros_like(images, dtype=torch.bool), sampler.spec)
+    )
 
 
-def plausibilities(drawn: Drawn, usual: Tensor) -> list[Plausibility]:
-    """Of the final images and of independently thresholded ones; `usual` [C, M] as `Reference.parts`."""
+def plausibilities(drawn: GeneratedImages, usual: Tensor) -> list[Plausibility]:
+    """Plausibility of the final images and of independently thresholded ones; `usual` [C, M] as `Reference.parts`."""
     independent = drawn.expected >= THRESHOLD
     return [
         plausibility(drawn.name, drawn.final >= 128, usual),
-        plausibility(f"{drawn.name}, each component by itself", independent, usual),
+        plausibility(f"{drawn.name}, thresholded independently", independent, usual),
     ]
 
 
 def plausibility(name: str, shapes: Tensor, usual: Tensor) -> Plausibility:
-    """Of shapes bool [N, C, H, W]."""
+    """Plausibility of shapes bool [N, C, H, W]."""
     overlap = overlap_share(shapes)
     free = overlap <= OVERLAP_ALLOWED
     parts = have_usual_parts(connected_parts(shapes), usual, USUAL_SHARE)
@@ -113,32 +115,33 @@ def plausibility(name: str, shapes: Tensor, usual: Tensor) -> Plausibility:
     return Plausibility(name, len(shapes), free_share, usual_share, both, float(overlap.mean()))
 
 
-def contents(drawn: Drawn, spec: DataSpec) -> Contents:
-    """Of the final images."""
+def contents(drawn: GeneratedImages, spec: DataSpec) -> Contents:
+    """Contents of the final images."""
     values = drawn.final.double().mean(dim=(0, 2, 3)) / 255
     parts = part_shares(connected_parts(drawn.final >= 128)) if spec.value_kind == "binary" else None
-    return described(drawn.name, Reference(values, parts), spec)
+    return reference_contents(drawn.name, Reference(values, parts), spec)
 
 
-def described(name: str, reference: Reference, spec: DataSpec) -> Contents:
-    """Numbers with the names of components."""
+def reference_contents(name: str, reference: Reference, spec: DataSpec) -> Contents:
+    """The statistics by component name."""
     values = dict(zip(spec.components, reference.values.tolist(), strict=True))
     parts = {} if reference.parts is None else dict(zip(spec.components, reference.parts.tolist(), strict=True))
     return Contents(name, values, parts)
 
 
 def adherence(
-    dataset: ImageDataset, asked: Mapping[str, Tensor], samples: Tensor, reconstructions: Tensor
+    dataset: ImageDataset, requested: Mapping[str, Tensor], samples: Tensor, reconstructions: Tensor
 ) -> tuple[Adherence, ...]:
-    """Of samples uint8 [N, C, H, W] to the values [N] asked for by name, and of reconstructions of the images that have these.
+    """Adherence of samples uint8 [N, C, H, W] to the `requested` values [N] by name, beside that of reconstructions of the images
+    that have these values.
 
-    Values that are not known (NaN) do not count. Empty for a data set whose conditions cannot be measured on images.
+    Unknown values (NaN) do not count. Empty for a data set whose conditions cannot be measured on images.
     """
     measured, floor = dataset.measure(samples), dataset.measure(reconstructions)
     if measured is None or floor is None:
         return ()
     results = []
-    for name, values in asked.items():
+    for name, values in requested.items():
         if name not in dataset.spec.condition_names or bool(values.isnan().all()):
             continue
         column = dataset.spec.condition_names.index(name)

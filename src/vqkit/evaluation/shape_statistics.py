@@ -1,4 +1,4 @@
-"""What can be said of the shapes in an image without another to compare them with: in how many parts they are, where they overlap.
+"""Statistics of shapes that need no reference image: the number of connected parts, and overlap of components.
 
 Everywhere: `shapes` is bool [N, C, H, W], the C components of N images, True where one is set.
 """
@@ -28,7 +28,7 @@ def overlap_share(shapes: Tensor) -> Tensor:
 
 
 def part_shares(parts: Tensor) -> Tensor:
-    """How common each number of parts is: of parts int64 [N, C], the share of the images with 0 ... M - 1, float64 [C, M]."""
+    """Distribution of the number of parts: of parts int64 [N, C], the share of the images with 0 ... M - 1, float64 [C, M]."""
     return F.one_hot(parts).double().mean(dim=0)
 
 

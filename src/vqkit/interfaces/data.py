@@ -145,6 +145,10 @@ class Split(ABC):
     def names(self, indices: Tensor) -> list[str]:
         """A name for each of the images at `indices`: the stem of its file, or its number."""
 
+    def positions(self, indices: Tensor) -> Tensor:
+        """Positions of the images at `indices` in the whole split, int64 [B]: the same, except in a subset of a split."""
+        return indices
+
     def epoch(self, number: int) -> Split:
         """The images as an epoch of training (0-based) sees them: always the same, unless a data set draws them anew."""
         del number

@@ -1,4 +1,4 @@
-"""Figures of a run on held-out images, measured once: they are kept beside the run, with the fingerprint of what was measured."""
+"""Evaluation of a run for a report, done once: the results are cached beside the run, with the digest of the model."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from vqkit.core.atomic import write_text
 from vqkit.errors import ConfigError
 from vqkit.evaluation.autoencoder import Evaluation, evaluate
 from vqkit.evaluation.bounds import Bounds, measure_bounds
-from vqkit.evaluation.held_out import Progress, open_split, silent
+from vqkit.evaluation.held_out import open_split
+from vqkit.evaluation.progress import Progress, no_progress
+from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.storage.checkpoints import Loaded
 
 FILE = "report.json"
-"""What is kept beside a run."""
+"""The cached results beside a run."""
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How runs are measured: all on the same `images` test images (None: all), with the same holes.
+class EvaluationProtocol:
+    """How runs are evaluated: all on the same `images` test images (None: all), with the same masks.
 
-    Bounds on the probability of an image: on `bound_images` of them, from `bound_samples` draws each.
+    Bounds on the log-likelihood: on `bound_images` of them, from `bound_samples` posterior samples each.
     """
 
     images: int | None = None
@@ -38,23 +40,26 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of a model: errors, bounds (None where an image has no probability), and its number of parameters."""
+    """Results for a model: errors, bounds (None for a model without a likelihood), and its number of parameters."""
 
     evaluation: Evaluation
     bounds: Bounds | None
     parameters: int
 
 
-def hidden_parts(spec: DataSpec) -> dict[str, Any]:
-    """What is hidden of images in a report, as arguments of `scenarios`: boxes of pixels, and whole components unless the image
-    is a colour picture, whose channels are not missing one by one."""
-    return {"keeps": [] if spec.is_colour else None, "holes": "boxes"}
+def report_request(spec: DataSpec, limit: int | None = None) -> EvaluationRequest:
+    """What a report evaluates: boxes of pixels, and whole components, except for colour images, whose channels are all kept."""
+    return EvaluationRequest(keep_sets=[] if spec.is_colour else None, mask_kind="boxes", limit=limit)
 
 
 def measure(
-    loaded: Loaded, run: Path, protocol: Protocol, device: torch.device = torch.device("cpu"), progress: Progress = silent
+    loaded: Loaded,
+    run: Path,
+    protocol: EvaluationProtocol,
+    device: torch.device = torch.device("cpu"),
+    progress: Progress = no_progress,
 ) -> Measurement:
-    """Measure a model, or read what was measured of it before in the same way by the same version of vqkit.
+    """Evaluate a model, or read the cached results of the same protocol and version of vqkit.
 
     `loaded` is on the `device`. Raises `DataError` where its test images cannot be read.
     """
@@ -62,26 +67,25 @@ def measure(
     kept = _read(run / FILE, how)
     if kept is not None:
         return kept
-    parts = hidden_parts(loaded.model.spec)
-    evaluation = evaluate(loaded, limit=protocol.images, **parts, device=device, progress=progress)
+    evaluation = evaluate(loaded, report_request(loaded.model.spec, protocol.images), device, progress)
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     measurement = Measurement(evaluation, _bounds(loaded, protocol, device), parameters)
     write_text(run / FILE, json.dumps({**how, "measurement": asdict(measurement)}, indent=2) + "\n")
     return measurement
 
 
-def _bounds(loaded: Loaded, protocol: Protocol, device: torch.device) -> Bounds | None:
+def _bounds(loaded: Loaded, protocol: EvaluationProtocol, device: torch.device) -> Bounds | None:
     if not isinstance(loaded.model, GenerativeAutoencoder):
         return None
     images = open_split(loaded, None, "test", protocol.bound_images)
     try:
         return measure_bounds(loaded.model, images, protocol.bound_samples, device=device)
-    except ConfigError:  # by its likelihood an image has no probability
+    except ConfigError:  # its likelihood is no density of pixel values
         return None
 
 
 def _read(file: Path, how: dict[str, Any]) -> Measurement | None:
-    """What was kept, if it was measured like that."""
+    """The cached results, if they were measured in this way."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if any(content.get(key) != value for key, value in how.items()):

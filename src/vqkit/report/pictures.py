@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqkit.evaluation.autoencoder import MaskScenario, scenarios
 from vqkit.evaluation.held_out import open_split
+from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
 from vqkit.image_io.pictures import composite, grid
 from vqkit.inference.model_sampler import ModelSampler
 from vqkit.inference.pipeline import Pipeline
 from vqkit.inference.postprocess import settle
 from vqkit.interfaces.models import GenerativeAutoencoder
-from vqkit.report.measuring import hidden_parts
+from vqkit.report.measuring import report_request
 from vqkit.storage.checkpoints import Loaded
 
 COUNT = 12
@@ -50,6 +50,7 @@ class Pictures:
         self.galleries: list[Gallery] = []
         self.samples: dict[str, Tensor] = {}
         self._images: Tensor | None = None
+        self._positions = torch.empty(0, dtype=torch.int64)
         self._scenarios: list[MaskScenario] = []
 
     def add(self, label: str, loaded: Loaded, device: torch.device) -> None:
@@ -60,7 +61,7 @@ class Pictures:
         assert self._images is not None
         pipeline = Pipeline(loaded, device, "fp32")
         for gallery, scenario in zip(self.galleries, self._scenarios, strict=True):
-            observed = _observed(scenario, self._images)
+            observed = scenario.observed(self._positions, self._images.shape)
             filled = settle(pipeline.fill(self._images, observed), self._images, observed, spec)
             gallery.rows[label] = composite(filled, spec)
         if isinstance(loaded.model, GenerativeAutoencoder):
@@ -71,14 +72,16 @@ class Pictures:
         """Choose the images, and of each kind of hiding the first one."""
         spec = loaded.model.spec
         split = open_split(loaded, None, "test", COUNT)
-        self._images = split.batch(torch.arange(len(split))).images
+        indices = torch.arange(len(split))
+        self._images, self._positions = split.batch(indices).images, split.positions(indices)
+        request = report_request(spec)
         kinds: dict[str, MaskScenario] = {}
-        for scenario in scenarios(spec, **hidden_parts(spec))[1:]:
-            kinds.setdefault(scenario.holes or "components", scenario)
+        for scenario in mask_scenarios(spec, request.keep_sets, request.mask_kind)[1:]:
+            kinds.setdefault(scenario.mask_kind or "components", scenario)
         self._scenarios = list(kinds.values())
         original = composite(self._images, spec)
         for kind, scenario in kinds.items():
-            observed = _observed(scenario, self._images)
+            observed = scenario.observed(self._positions, self._images.shape)
             shown = composite(self._images * observed, spec)
             unseen = ~observed.any(dim=1, keepdim=True)
             given = torch.where(unseen, torch.full_like(shown, _UNSEEN), shown)
@@ -105,8 +108,3 @@ def embedded(kind: str, content: bytes) -> str:
 def strips(rows: Mapping[str, Tensor]) -> dict[str, str]:
     """Each row of pictures as one wide picture inside of a page, by label."""
     return {label: data_uri(grid(pictures, columns=len(pictures))) for label, pictures in rows.items()}
-
-
-def _observed(scenario: MaskScenario, images: Tensor) -> Tensor:
-    count, channels, height, width = images.shape
-    return scenario.observed(0, (count, channels, height, width))

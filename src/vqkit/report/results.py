@@ -85,7 +85,7 @@ def results_of(
         )
     return [
         shared._replace(
-            mask_kind=part.holes or "components",
+            mask_kind=part.mask_kind or "components",
             scenario=part.name,
             hole_psnr_db=part.psnr,
             hole_ssim=part.ssim,

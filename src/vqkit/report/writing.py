@@ -18,11 +18,11 @@ from vqkit.config import RunConfig, dump_yaml, read_config_file
 from vqkit.core.atomic import write_atomically, write_text
 from vqkit.data.opening import typed_as
 from vqkit.errors import VQKitError
-from vqkit.evaluation.held_out import Progress, silent
+from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.pictures import rows_figure, save_picture
 from vqkit.report.curves import comparison, loss_curves, validation_curves
 from vqkit.report.history import Row, read_history, training_seconds
-from vqkit.report.measuring import Protocol, measure
+from vqkit.report.measuring import EvaluationProtocol, measure
 from vqkit.report.page import About, Data, Plot, render
 from vqkit.report.pictures import Pictures
 from vqkit.report.results import Result, failed_result, results_of, to_csv
@@ -46,9 +46,9 @@ def write_report(
     subjects: Sequence[Subject],
     out: Path,
     about: About,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     device: torch.device = torch.device("cpu"),
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Report:
     """Measure the runs that did not fail and write everything below `out`. One that cannot be measured is shown as failed."""
     collected = _Collected(out)
@@ -85,7 +85,13 @@ class _Collected:
         self.settings: dict[str, str] = {}
 
     def add(
-        self, subject: Subject, loaded: Loaded, config: RunConfig, protocol: Protocol, device: torch.device, progress: Progress
+        self,
+        subject: Subject,
+        loaded: Loaded,
+        config: RunConfig,
+        protocol: EvaluationProtocol,
+        device: torch.device,
+        progress: Progress,
     ) -> None:
         """Take in a run; nothing is kept of one that fails."""
         measurement = measure(loaded, subject.run, protocol, device, progress)
@@ -101,7 +107,9 @@ class _Collected:
         self.data = self.data or Data(loaded.model.spec, place, measurement.evaluation.images)
 
 
-def _take_in(collected: _Collected, subject: Subject, protocol: Protocol, device: torch.device, progress: Progress) -> str | None:
+def _take_in(
+    collected: _Collected, subject: Subject, protocol: EvaluationProtocol, device: torch.device, progress: Progress
+) -> str | None:
     """Measure a run; returns why that was not possible. A model that breaks must not keep the others from the page."""
     try:
         collected.add(subject, load_model(subject.run, device), read_config(subject.run), protocol, device, progress)

@@ -16,8 +16,8 @@ from vqkit.config import PretrainingRunConfig, RunConfig
 from vqkit.core.cpus import usable_cpus
 from vqkit.core.precision import choose_device
 from vqkit.errors import TrainingError
-from vqkit.evaluation.held_out import Progress, silent
-from vqkit.report.measuring import Protocol
+from vqkit.evaluation.progress import Progress, no_progress
+from vqkit.report.measuring import EvaluationProtocol
 from vqkit.report.page import About
 from vqkit.report.subjects import Subject
 from vqkit.report.writing import Report, write_report
@@ -38,7 +38,7 @@ def reproduce(
     command: str = "vqkit reproduce",
     at_once: int | None = None,
     train: Train | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Report:
     """Compare `models` (all, by default) on `data` as a preset says, and write a report to `out`; what was done before is kept.
 
@@ -69,8 +69,8 @@ def reproduce(
     return report
 
 
-def _protocol(preset: Preset) -> Protocol:
-    return Protocol(preset.test_images, preset.bound_images, preset.bound_samples)
+def _protocol(preset: Preset) -> EvaluationProtocol:
+    return EvaluationProtocol(preset.test_images, preset.bound_images, preset.bound_samples)
 
 
 def _notes(preset: Preset, jobs: Sequence[Job], at_once: int) -> tuple[str, ...]:

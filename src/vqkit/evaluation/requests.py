@@ -1,0 +1,72 @@
+"""What to measure: one frozen request for a model, and one for a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vqkit.config import NamedOptions
+from vqkit.errors import ConfigError
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutRequest:
+    """Which images to measure on, and what is hidden of them. Raises `ConfigError` for a number that is too small."""
+
+    data: str | NamedOptions | None = None
+    """Name or path of a data set. Default: the one that the run was trained on."""
+    split: str = "test"
+    """train, val or test."""
+    limit: int | None = None
+    """Number of images, which are drawn from the whole split and are always the same. Default: all."""
+    batch_size: int = 64
+    """Images that go through the model at once. It does not change the results."""
+    keep_sets: Sequence[Sequence[str]] | None = None
+    """Names of components that are kept together, for each scenario. Default: see `mask_scenarios`."""
+    mask_kind: str | None = None
+    """Pixels that are missing: boxes, free-form, half or none. Default: see `mask_scenarios`."""
+    with_conditions: bool = False
+    """Condition the model on the images' conditions, which are unknown to it otherwise."""
+
+    _smallest: ClassVar[dict[str, int]] = {"limit": 1, "batch_size": 1}
+
+    def __post_init__(self) -> None:
+        for name, smallest in self._smallest.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise ConfigError(f"{name} is {value}; it must be at least {smallest}.", f"Give {name} a larger number.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest(HeldOutRequest):
+    """What `evaluate` measures of a model."""
+
+    fid: bool = False
+    """Also the FID of reconstructions from full input: see `FeatureDistances`."""
+    lpips: bool = False
+    """Also their LPIPS."""
+    bound_samples: int | None = None
+    """Posterior samples per image for bounds on its log-likelihood, see `measure_bounds`. Default: no bounds."""
+
+    _smallest: ClassVar[dict[str, int]] = {**HeldOutRequest._smallest, "bound_samples": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorEvaluationRequest(HeldOutRequest):
+    """What `evaluate_prior` measures of a prior.
+
+    `keep_sets` and `mask_kind` are for priors conditioned on observed parts of images. Without a `limit`, only the first
+    `COMPLETED_IMAGES` images are completed. `with_conditions` concerns the tokenizer's decoder, and the prior where it is
+    conditioned on observed parts.
+    """
+
+    num_samples: int = 256
+    """New images to draw; 0 for none."""
+    completions: int = 16
+    """Completions of each partly observed image to draw; 0 for none."""
+    sampling: Sampling = DEFAULT_SAMPLING
+    """How codes are drawn."""
+
+    _smallest: ClassVar[dict[str, int]] = {**HeldOutRequest._smallest, "num_samples": 0, "completions": 0}
