@@ -1,7 +1,7 @@
 """The EMA quantizer beside vector-quantize-pytorch: `python benchmarks/quantizer.py [--threads N] [--rounds N] [--out FILE]`.
 
 Both get the same float32 features [B, D, h, w] and the same codes. Settings are equal: decay 0.99, epsilon 1e-5, commitment
-weight 0.25, straight-through (`rotation_trick=False`), no k-means start and no restarts (a codebook in its steady state).
+weight 0.25, straight-through (`rotation_trick=False`), no k-means initialisation and no resets of dead codes (a steady state).
 
 - training: forward, backward to the features, and the update of the codebook;
 - inference: indices and quantised features, nothing learned, no gradient;
@@ -61,7 +61,7 @@ class Contest:
         self.codes = torch.randn(shape.codes, shape.dim, generator=generator)
         self.rows = to_rows(self.features)
         options = EMAOptions(
-            num_codes=shape.codes, dim=shape.dim, decay=0.99, epsilon=1e-5, commitment_weight=COMMITMENT_WEIGHT, restart_every=0
+            num_codes=shape.codes, dim=shape.dim, decay=0.99, epsilon=1e-5, commitment_weight=COMMITMENT_WEIGHT, reset_every=0
         )
         self.ours = EMACodebook(options)
         self.theirs = VectorQuantize(

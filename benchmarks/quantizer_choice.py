@@ -41,7 +41,7 @@ def contenders(codes: int) -> dict[str, dict[str, Any]]:
     parts, each = SPLIT[codes]
     book = {"num_codes": codes, "dim": DIM}
     inner = {"name": "ema", "num_codes": each}
-    plain = {"kmeans_iterations": 0, "restart_every": 0}
+    plain = {"kmeans_iterations": 0, "reset_every": 0}
     return {
         "ema": {"name": "ema", **book},
         "ema, rotation": {"name": "ema", **book, "gradient_estimator": "rotation"},

@@ -21,7 +21,7 @@ def spec(height: int = 32, width: int = 16) -> DataSpec:
 
 
 def tiny(data: DataSpec, **options: object) -> VQVAE2:
-    quantizer = {"num_codes": 32, "dim": 8, "restart_every": 0}
+    quantizer = {"num_codes": 32, "dim": 8, "reset_every": 0}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = MODELS.build("vqvae2", {"hidden": 16, "inner": 8, "blocks": 1, "quantizer": quantizer, **options}, data)

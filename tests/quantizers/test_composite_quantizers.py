@@ -155,8 +155,8 @@ def test_a_tokenizer_gives_each_quantizer_the_counts_of_all_its_levels() -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"inner": "fsq"}, "needs a quantizer with a codebook, .* not fsq"),
-        ({"inner": "residual"}, "needs a quantizer with a codebook, .* not residual"),
+        ({"inner": "fsq"}, "needs a codebook, .* not fsq"),
+        ({"inner": "residual"}, "needs a codebook, .* not residual"),
         ({"inner": {"distance": "cosine"}}, "use distance: euclidean"),
         ({"inner": {"gradient_estimator": "rotation"}}, "set gradient_estimator of the residual quantizer itself"),
         ({"inner": {"num_codes": 1}}, "quantizer 'ema', num_codes"),

@@ -1,4 +1,4 @@
-"""Codebooks on the unit sphere."""
+"""Codebooks with the cosine distance, whose features and codes are l2-normalised."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lengths(quantizer: LearnedCodebook) -> Tensor:
 
 @LEARNED
 def test_codes_have_length_one_from_the_start_and_whatever_happens(name: str) -> None:
-    quantizer = build(name, restart_every=2, restart_threshold=1.0)
+    quantizer = build(name, reset_every=2, reset_threshold=1.0)
     torch.testing.assert_close(lengths(quantizer), torch.ones(12))
     for step in range(5):
         output = quantizer(5 * batch(step))
@@ -83,14 +83,14 @@ def test_losses_and_gradients_equal_those_of_autograd_s_own_pieces(name: str) ->
         torch.testing.assert_close(ours, reference)
 
 
-def test_running_means_by_hand() -> None:
-    quantizer = build("ema", num_codes=2, dim=2, decay=0.9, restart_every=0)
+def test_ema_of_l2_normalized_features_by_hand() -> None:
+    quantizer = build("ema", num_codes=2, dim=2, decay=0.9, reset_every=0)
     assert isinstance(quantizer, EMACodebook)
     codes = torch.eye(2)
     state = {"codes": codes, "sums": codes, "counts": torch.ones(2), "initialised": torch.tensor(True)}
     quantizer.load_state_dict({**quantizer.state_dict(), **state})
     quantizer(torch.tensor([[3.0, 4.0], [0.0, 9.0], [8.0, 6.0]]).T.view(1, 2, 1, 3))
-    # On the sphere (.6, .8) and (0, 1) go to the second code, (.8, .6) to the first.
+    # L2-normalised, (.6, .8) and (0, 1) are nearest to the second code, (.8, .6) to the first.
     sums = torch.tensor([[0.9 + 0.08, 0.06], [0.06, 0.9 + 0.18]])
     torch.testing.assert_close(quantizer.sums, sums)
     torch.testing.assert_close(quantizer.counts, torch.tensor([1.0, 1.1]))
@@ -98,7 +98,7 @@ def test_running_means_by_hand() -> None:
 
 
 def test_a_code_that_nobody_chooses_keeps_its_direction_even_when_its_sum_is_gone() -> None:
-    quantizer = build("ema", num_codes=2, dim=2, decay=0.01, restart_every=0)
+    quantizer = build("ema", num_codes=2, dim=2, decay=0.01, reset_every=0)
     codes = torch.eye(2)
     state = {"codes": codes, "sums": codes, "counts": torch.ones(2), "initialised": torch.tensor(True)}
     quantizer.load_state_dict({**quantizer.state_dict(), **state})
@@ -112,26 +112,26 @@ def test_a_codebook_starts_at_the_directions_of_clusters(name: str) -> None:
     centres = torch.eye(4)[:3]
     rows = centres.repeat(40, 1) + 0.01 * batch(0, 120, 4)
     rows = rows * torch.rand(120, 1, generator=torch.Generator().manual_seed(1)).add(0.1).mul(20)
-    quantizer = build(name, restart_every=0)
+    quantizer = build(name, reset_every=0)
     quantizer(rows.view(2, 6, 10, 4).permute(0, 3, 1, 2))
     assert torch.cdist(quantizer.codebook().detach(), centres).amin(dim=1).max() < 0.1
 
 
-def test_k_means_on_the_sphere_has_centres_there() -> None:
+def test_spherical_k_means_has_l2_normalized_centres() -> None:
     rows = batch(0, 60, 4)
     rows = rows / rows.norm(dim=1, keepdim=True)
-    centres, sizes = kmeans(rows, 5, 4, torch.Generator().manual_seed(0), on_sphere=True)
+    centres, sizes = kmeans(rows, 5, 4, torch.Generator().manual_seed(0), l2_normalized=True)
     torch.testing.assert_close(centres.norm(dim=1), torch.ones(5))
     plain, _ = kmeans(rows, 5, 4, torch.Generator().manual_seed(0))
     assert bool((plain.norm(dim=1) < 0.95).all()), "means of directions are shorter"
     assert int(sizes.sum()) == 60
 
 
-def test_a_restart_between_forward_and_backward_does_not_disturb_the_gradient() -> None:
+def test_a_reset_between_forward_and_backward_does_not_change_the_gradient() -> None:
     features = batch(1)
     gradients = []
-    for restart_every in (0, 1):
-        quantizer = build("gradient", restart_every=restart_every, restart_threshold=1.0, kmeans_iterations=0)
+    for reset_every in (0, 1):
+        quantizer = build("gradient", reset_every=reset_every, reset_threshold=1.0, kmeans_iterations=0)
         before = quantizer.state_dict()["codes"].clone()
         (gradient,) = torch.autograd.grad(quantizer(features).codebook_loss, list(quantizer.parameters()))
         gradients.append(gradient)

@@ -135,7 +135,7 @@ def test_a_feature_that_is_not_a_number_shows_in_what_is_given_back(case: str) -
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in FIXED])
-def test_unused_codes_move_beside_used_ones(case: str) -> None:
+def test_never_chosen_codes_become_noisy_copies_of_chosen_ones(case: str) -> None:
     quantizer = started(case)
     num_quantizers, num_codes = quantizer.num_quantizers, quantizer.num_codes
     counts = torch.zeros(num_quantizers, num_codes, dtype=torch.int64)
@@ -185,7 +185,7 @@ def test_compiled_with_the_network_around_it_nothing_changes(case: str) -> None:
 
 MANY, ROWS = 2**16, 1024
 LARGE: dict[str, dict[str, Any]] = {
-    "ema": {"num_codes": MANY, "dim": 4, "kmeans_iterations": 1, "restart_every": 1},
+    "ema": {"num_codes": MANY, "dim": 4, "kmeans_iterations": 1, "reset_every": 1},
     "gradient": {"num_codes": MANY, "dim": 4, "kmeans_iterations": 0, "distance": "cosine", "gradient_estimator": "rotation"},
     "simvq": {"num_codes": MANY, "dim": 4},
     "fsq": {"levels": [16, 16, 16, 16]},

@@ -18,7 +18,7 @@ def test_a_process_alone_takes_and_joins_its_own_rows() -> None:
     batch = GlobalBatch(rows(5))
     assert (batch.start, batch.total) == (0, 5)
     assert batch.take(torch.tensor([4, 0, 4])).tolist() == [[4, -4], [0, 0], [4, -4]]
-    assert batch.join(torch.arange(5.0)).tolist() == [0, 1, 2, 3, 4]
+    assert batch.gather(torch.arange(5.0)).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_distinct_rows_are_distinct_while_there_are_enough() -> None:

@@ -42,7 +42,7 @@ def column(*values: float) -> Tensor:
 
 
 def test_ema_by_hand_for_two_steps() -> None:
-    quantizer = started("ema", torch.tensor([[0.0], [10.0]]), decay=0.9, epsilon=0.1, restart_every=0)
+    quantizer = started("ema", torch.tensor([[0.0], [10.0]]), decay=0.9, epsilon=0.1, reset_every=0)
     assert isinstance(quantizer, EMACodebook)
 
     first = quantizer(column(1.0, 2.0, 9.0))
@@ -66,14 +66,14 @@ def test_ema_by_hand_for_two_steps() -> None:
 
 def test_codes_that_nobody_chooses_stay_bounded() -> None:
     codes = torch.tensor([[0.0, 0.0], [50.0, 50.0], [-80.0, 3.0]])
-    quantizer = started("ema", codes, restart_every=0)
+    quantizer = started("ema", codes, reset_every=0)
     for step in range(1000):
         quantizer(0.1 * batch(step, 2, 2, 2, 2))
     assert bool(quantizer.codes.isfinite().all())
     assert bool((quantizer.codes[1:].norm(dim=1) <= codes[1:].norm(dim=1) * 1.001).all())
 
 
-def test_the_first_running_counts_are_one_and_agree_with_the_codes() -> None:
+def test_the_first_ema_counts_are_one_and_agree_with_the_codes() -> None:
     quantizer = build("ema")
     assert isinstance(quantizer, EMACodebook)
     assert torch.equal(quantizer.counts, torch.ones(16))
@@ -85,7 +85,7 @@ def test_first_batch_starts_the_codebook_at_its_clusters(name: str) -> None:
     centres = torch.tensor([[5.0, 0.0, 0.0, 0.0], [0.0, 5.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0]])
     rows = centres.repeat(40, 1) + 0.01 * batch(0, 120, 4)
     features = rows.view(2, 6, 10, 4).permute(0, 3, 1, 2)
-    quantizer = build(name, num_codes=12, restart_every=0)
+    quantizer = build(name, num_codes=12, reset_every=0)
     output = quantizer(features)
     assert bool(quantizer.initialised)
     assert output.commitment_loss.item() < 1e-3
@@ -93,10 +93,10 @@ def test_first_batch_starts_the_codebook_at_its_clusters(name: str) -> None:
 
 
 def test_a_new_codebook_weighs_its_clusters_as_if_the_means_had_begun_at_zero() -> None:
-    quantizer = build("ema", decay=0.9, restart_every=0)
+    quantizer = build("ema", decay=0.9, reset_every=0)
     assert isinstance(quantizer, EMACodebook)
     rows = batch(0).permute(0, 2, 3, 1).reshape(-1, 4)
-    quantizer._start(rows)
+    quantizer._initialise(rows)
     assert float(quantizer.counts.sum()) == pytest.approx(0.1 * len(rows))
     torch.testing.assert_close(quantizer.sums, quantizer.codes * quantizer.counts[:, None])
 
@@ -115,7 +115,7 @@ def test_without_lloyd_the_codes_are_features_of_the_first_batch(name: str) -> N
 
 @BOTH
 def test_fewer_features_than_codes(name: str) -> None:
-    quantizer = build(name, num_codes=40, restart_every=1)
+    quantizer = build(name, num_codes=40, reset_every=1)
     for step in range(5):
         output = quantizer(batch(step, 1, 4, 2, 3))
     assert bool(output.features.isfinite().all())
@@ -124,7 +124,7 @@ def test_fewer_features_than_codes(name: str) -> None:
 
 @BOTH
 def test_evaluation_moves_nothing(name: str) -> None:
-    quantizer = build(name, restart_every=1)
+    quantizer = build(name, reset_every=1)
     quantizer(batch(0))
     before = copy.deepcopy(quantizer.state_dict())
     quantizer.eval()
@@ -151,7 +151,7 @@ def test_encode_then_decode_equals_the_forward_value_exactly(name: str, training
 
 
 @BOTH
-def test_the_codebook_loss_is_zero_only_for_running_means(name: str) -> None:
+def test_the_codebook_loss_is_zero_only_for_ema(name: str) -> None:
     quantizer = build(name)
     quantizer(batch(0))
     output = quantizer(batch(1))
@@ -161,7 +161,7 @@ def test_the_codebook_loss_is_zero_only_for_running_means(name: str) -> None:
 
 
 def test_the_codebook_loss_trains_the_gradient_codebook() -> None:
-    quantizer = build("gradient", kmeans_iterations=0, restart_every=0)
+    quantizer = build("gradient", kmeans_iterations=0, reset_every=0)
     optimizer = torch.optim.SGD(quantizer.parameters(), lr=5.0)
     features = batch(0)
     losses = []
@@ -192,17 +192,17 @@ def test_float32_under_autocast(name: str, dtype: torch.dtype) -> None:
 
 
 @BOTH
-def test_dead_codes_restart_with_all_their_state(name: str) -> None:
+def test_dead_codes_are_reset_with_all_their_state(name: str) -> None:
     codes = torch.tensor([[0.0, 0.0], [1000.0, 0.0], [0.0, 1000.0]])
-    quantizer = started(name, codes, restart_every=6)
+    quantizer = started(name, codes, reset_every=6)
     for step in range(5):
         quantizer(batch(step, 2, 2, 3, 3))
     assert quantizer.recent.tolist() == [5 * 18, 0, 0]
-    assert bool((quantizer.codes[1:].norm(dim=1) > 900).all()), "nothing restarts before its time"
+    assert bool((quantizer.codes[1:].norm(dim=1) > 900).all()), "nothing is reset before its time"
     last = batch(5, 2, 2, 3, 3)
     quantizer(last)
     rows = last.permute(0, 2, 3, 1).reshape(-1, 2)
-    assert quantizer.recent.tolist() == [0, 0, 0], "every look begins to count anew"
+    assert quantizer.recent.tolist() == [0, 0, 0], "a reset restarts the counts"
     assert bool((quantizer.codes[0].norm() < 1) & (rows != quantizer.codes[0]).any(dim=1).all()), "a code in use stays"
     for code in (1, 2):
         assert bool((rows == quantizer.codes[code]).all(dim=1).any()), "a dead code is now a feature of the batch"
@@ -215,27 +215,27 @@ def test_dead_codes_restart_with_all_their_state(name: str) -> None:
     assert bool((quantizer.codes.norm(dim=1) < 10).all())
 
 
-@pytest.mark.parametrize(("uses", "restarts"), [(1, True), (2, False)])
-def test_a_code_is_dead_below_a_share_of_the_mean_use(uses: int, restarts: bool) -> None:
-    quantizer = started("gradient", torch.tensor([[0.0], [100.0]]), restart_every=1, restart_threshold=0.15)
+@pytest.mark.parametrize(("uses", "is_dead"), [(1, True), (2, False)])
+def test_a_code_is_dead_below_a_fraction_of_the_mean_use(uses: int, is_dead: bool) -> None:
+    quantizer = started("gradient", torch.tensor([[0.0], [100.0]]), reset_every=1, reset_threshold=0.15)
     features = column(*[0.1 * step for step in range(20 - uses)], *[100.5] * uses)
     quantizer(features)  # 20 uses, a mean of 10: dead below 1.5
-    assert (float(quantizer.codes[1].detach()) != 100.0) == restarts
+    assert (float(quantizer.codes[1].detach()) != 100.0) == is_dead
 
 
 @BOTH
-def test_codes_in_use_do_not_restart(name: str) -> None:
+def test_codes_in_use_are_not_reset(name: str) -> None:
     codes = torch.eye(4) * 10
-    quantizer = started(name, codes, restart_every=1)
+    quantizer = started(name, codes, reset_every=1)
     for step in range(10):
         features = codes.repeat(3, 1).view(3, 2, 2, 4).permute(0, 3, 1, 2) + 0.01 * batch(step, 3, 4, 2, 2)
         quantizer(features)
     assert bool(((quantizer.codes.detach() - codes).norm(dim=1) < 0.1).all())
 
 
-def test_looks_wait_until_codes_could_have_been_chosen_often_enough() -> None:
+def test_resets_wait_until_codes_could_have_been_chosen_often_enough() -> None:
     codes = torch.tensor([[0.0], [100.0], [200.0], [300.0]])
-    quantizer = started("gradient", codes, restart_every=1)
+    quantizer = started("gradient", codes, reset_every=1)
     for step in range(3):
         quantizer(batch(step, 1, 1, 3, 4))  # 12 uses, a mean of 3 a step
         assert torch.equal(quantizer.codes.detach(), codes)
@@ -245,22 +245,22 @@ def test_looks_wait_until_codes_could_have_been_chosen_often_enough() -> None:
     assert quantizer.recent.sum().item() == 0
 
 
-def test_restarts_split_the_worst_cells_and_not_the_outliers_of_good_ones() -> None:
+def test_resets_split_the_worst_cells_and_not_the_outliers_of_good_ones() -> None:
     codes = torch.tensor([[0.0], [1000.0], [-9000.0]])
     # A wide cell of 60 features around 0 (squared error 60 x 400), a tight one around 1000 with an outlier (squared error 900).
     wide, tight = [20.0, -20.0] * 30, [1000.0] * 29 + [1030.0]
     halves = 0
     for seed in range(50):
-        quantizer = started("gradient", codes, restart_every=1)
+        quantizer = started("gradient", codes, reset_every=1)
         quantizer.seed.fill_(seed)
         quantizer(column(*wide, *tight))
         halves += int(abs(float(quantizer.codes[2].detach())) == 20.0)
     assert halves >= 45
 
 
-def test_restarts_keep_away_from_what_is_already_represented() -> None:
+def test_resets_avoid_features_that_are_already_represented() -> None:
     codes = torch.tensor([[0.0, 0.0], [500.0, 500.0], [-500.0, 500.0]])
-    quantizer = started("gradient", codes, restart_every=1)
+    quantizer = started("gradient", codes, reset_every=1)
     features = torch.zeros(1, 2, 10, 10)
     features[0, :, 4, 4] = torch.tensor([3.0, 4.0])
     quantizer(features)
@@ -271,7 +271,7 @@ def test_restarts_keep_away_from_what_is_already_represented() -> None:
 
 @BOTH
 def test_equal_seeds_give_equal_codebooks_and_leave_the_global_generator_alone(name: str) -> None:
-    first, second = build(name, restart_every=2), build(name, restart_every=2)
+    first, second = build(name, reset_every=2), build(name, reset_every=2)
     state = torch.get_rng_state()
     for step in range(6):
         first(batch(step))
@@ -288,7 +288,7 @@ def test_equal_seeds_give_equal_codebooks_and_leave_the_global_generator_alone(n
 @BOTH
 @pytest.mark.parametrize("saved_after", [0, 1, 3])
 def test_resuming_from_saved_state_changes_nothing(name: str, saved_after: int) -> None:
-    straight, stopped = build(name, restart_every=2), build(name, restart_every=2)
+    straight, stopped = build(name, reset_every=2), build(name, reset_every=2)
     for step in range(saved_after):
         straight(batch(step))
         stopped(batch(step))
@@ -304,8 +304,8 @@ def test_resuming_from_saved_state_changes_nothing(name: str, saved_after: int) 
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_batch_that_is_not_finite_teaches_running_means_nothing(first: bool) -> None:
-    quantizer, spared = build("ema", restart_every=0), build("ema", restart_every=0)
+def test_a_batch_that_is_not_finite_does_not_change_an_ema_codebook(first: bool) -> None:
+    quantizer, spared = build("ema", reset_every=0), build("ema", reset_every=0)
     bad = batch(0)
     bad[1, 2, 1, 1] = torch.nan
     if not first:
@@ -324,9 +324,9 @@ def test_a_batch_that_is_not_finite_teaches_running_means_nothing(first: bool) -
 
 
 @BOTH
-def test_a_restart_on_a_batch_that_is_not_finite_takes_only_finite_features(name: str) -> None:
+def test_a_reset_on_a_batch_that_is_not_finite_uses_only_finite_features(name: str) -> None:
     codes = torch.tensor([[0.0, 0.0], [1000.0, 0.0], [0.0, 1000.0]])
-    quantizer = started(name, codes, restart_every=1, restart_threshold=1.0)
+    quantizer = started(name, codes, reset_every=1, reset_threshold=1.0)
     features = batch(0, 2, 2, 5, 5)
     features[0, 0, 0, 0], features[1, 1, 1, 1] = torch.nan, torch.inf
     quantizer(features)
@@ -335,21 +335,21 @@ def test_a_restart_on_a_batch_that_is_not_finite_takes_only_finite_features(name
 
 
 @BOTH
-def test_unused_codes_become_neighbours_of_used_ones(name: str) -> None:
+def test_never_chosen_codes_become_noisy_copies_of_chosen_ones(name: str) -> None:
     quantizer = build(name)
     quantizer(batch(0))
     codes = quantizer.codes.detach().clone()
-    seen = torch.zeros(16, dtype=torch.int64)
-    seen[[2, 5]] = torch.tensor([1000, 3])
-    assert quantizer.reset_unused_codes(seen, torch.Generator().manual_seed(0)) == 14
-    unused = seen == 0
+    counts = torch.zeros(16, dtype=torch.int64)
+    counts[[2, 5]] = torch.tensor([1000, 3])
+    assert quantizer.reset_unused_codes(counts, torch.Generator().manual_seed(0)) == 14
+    dead = counts == 0
     torch.testing.assert_close(quantizer.codes[[2, 5]].detach(), codes[[2, 5]])
-    away = (quantizer.codes.detach()[unused] - codes[2]).norm(dim=1)
+    away = (quantizer.codes.detach()[dead] - codes[2]).norm(dim=1)
     assert int(((away > 0) & (away < 0.1)).sum()) >= 13, "nearly all copy the code that has nearly all of the use"
     assert len(quantizer.codes.detach().unique(dim=0)) == 16
     if isinstance(quantizer, EMACodebook):
-        torch.testing.assert_close(quantizer.counts[unused], torch.full((14,), 1 - quantizer.options.decay))
-        torch.testing.assert_close(quantizer.sums[unused], quantizer.codes[unused] * quantizer.counts[unused, None])
+        torch.testing.assert_close(quantizer.counts[dead], torch.full((14,), 1 - quantizer.options.decay))
+        torch.testing.assert_close(quantizer.sums[dead], quantizer.codes[dead] * quantizer.counts[dead, None])
 
 
 @BOTH
@@ -366,16 +366,23 @@ def test_without_any_use_there_is_nothing_to_reset_to() -> None:
         build("ema").reset_unused_codes(torch.zeros(16, dtype=torch.int64), torch.Generator())
 
 
-@pytest.mark.parametrize("setting", [{"decay": 1.0}, {"num_codes": 1}, {"restart_threshold": 0.0}, {"codes": 3}])
+@pytest.mark.parametrize("setting", [{"decay": 1.0}, {"num_codes": 1}, {"reset_threshold": 0.0}, {"codes": 3}])
 def test_wrong_settings_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="quantizer 'ema'"):
         QUANTIZERS.build("ema", setting)
 
 
+@pytest.mark.parametrize(("old", "new"), [("restart_every", "reset_every"), ("restart_threshold", "reset_threshold")])
+def test_the_former_names_of_options_are_refused_with_the_new_ones(old: str, new: str) -> None:
+    with pytest.raises(ConfigError, match=f"no setting '{old}'") as raised:
+        QUANTIZERS.build("ema", {old: 1})
+    assert f"Did you mean '{new}'?" in (raised.value.hint or "")
+
+
 @BOTH
-def test_restarts_raise_usage_on_features_that_wander_off(name: str) -> None:
-    def used(restart_every: int) -> int:
-        quantizer = build(name, num_codes=64, restart_every=restart_every)
+def test_resets_raise_usage_on_features_that_drift(name: str) -> None:
+    def used(reset_every: int) -> int:
+        quantizer = build(name, num_codes=64, reset_every=reset_every)
         chosen = []
         for step in range(150):
             # An encoder whose features widen and move as it learns: codes of the first batch are soon all in one corner.
@@ -391,7 +398,7 @@ def test_restarts_raise_usage_on_features_that_wander_off(name: str) -> None:
 @BOTH
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler's own, where it hands over to Python
 def test_compiled_with_the_network_around_it_nothing_changes_and_nothing_is_compiled_twice(name: str) -> None:
-    plain, compiled = (nn.Sequential(nn.Conv2d(4, 4, 1), build(name, restart_every=2)) for _ in range(2))
+    plain, compiled = (nn.Sequential(nn.Conv2d(4, 4, 1), build(name, reset_every=2)) for _ in range(2))
     compiled.load_state_dict(plain.state_dict())
     torch.compiler.reset()
     call = torch.compile(compiled, backend="eager")

@@ -21,7 +21,7 @@ CODES, DIM = 96, 8
 
 
 def ema_state(codes: Tensor) -> dict[str, Tensor]:
-    """A codebook of running means that stands at `codes`, with N = 1 and m = e, as the reference begins."""
+    """An EMA codebook initialised to `codes`, with N = 1 and m = e, as the reference begins."""
     return {"codes": codes, "sums": codes, "counts": torch.ones(len(codes)), "initialised": torch.tensor(True)}
 
 
@@ -42,7 +42,7 @@ def test_ema_indices_values_loss_gradient_and_updates(distance: str, estimator: 
         rotation_trick=estimator == "rotation", use_cosine_sim=distance == "cosine", threshold_ema_dead_code=0,
     )  # fmt: skip
     settings = {"num_codes": CODES, "dim": DIM, "distance": distance, "gradient_estimator": estimator}
-    ours = EMACodebook(EMAOptions.model_validate({**settings, "decay": 0.9, "epsilon": 1e-3, "restart_every": 0}))
+    ours = EMACodebook(EMAOptions.model_validate({**settings, "decay": 0.9, "epsilon": 1e-3, "reset_every": 0}))
     start = torch.randn(CODES, DIM)
     start = start / start.norm(dim=1, keepdim=True) if distance == "cosine" else start
     ours.load_state_dict({**ours.state_dict(), **ema_state(start)})
@@ -134,7 +134,7 @@ def test_residual_in_groups() -> None:
         commitment_weight=1.0,
         rotation_trick=False,
     )  # fmt: skip
-    inner = {"num_codes": CODES, "dim": DIM, "decay": 0.9, "epsilon": 1e-3, "restart_every": 0}
+    inner = {"num_codes": CODES, "dim": DIM, "decay": 0.9, "epsilon": 1e-3, "reset_every": 0}
     ours = QUANTIZERS.build(
         "grouped", {"groups": groups, "inner": {"name": "residual", "num_quantizers": num_quantizers, "inner": inner}}
     )

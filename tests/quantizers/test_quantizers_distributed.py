@@ -1,4 +1,4 @@
-"""Two processes with half of each batch are one process with the whole of it: start, running means and restarts."""
+"""Two processes with half of each batch are one process with the whole of it: initialisation, EMA and resets of dead codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def batch(step: int) -> Tensor:
     return (0.2 + step) * drawn + step
 
 
-CODEBOOK = {"num_codes": 24, "dim": 4, "restart_every": 3, "restart_threshold": 0.4, "kmeans_iterations": 4}
+CODEBOOK = {"num_codes": 24, "dim": 4, "reset_every": 3, "reset_threshold": 0.4, "kmeans_iterations": 4}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ema": ("ema", CODEBOOK),
     "ema-cosine": ("ema", {**CODEBOOK, "distance": "cosine"}),
@@ -93,11 +93,11 @@ def test_two_processes_equal_one(case: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["ema", "residual"])
-def test_the_comparison_has_restarts_in_it(case: str) -> None:
+def test_the_comparison_includes_resets(case: str) -> None:
     alone = train(case, slice(None))
     name = "codes" if case == "ema" else "inner.0.codes"
     jumps = [(alone[f"state{step}.{name}"] - alone[f"state{step - 1}.{name}"]).norm(dim=1) for step in range(1, STEPS)]
     rows = batch(5).permute(0, 2, 3, 1).reshape(-1, 4)
     exact = (alone[f"state5.{name}"][:, None] == rows[None]).all(dim=2).any(dim=1)
-    assert int(exact.sum()) >= 3, "codes that stand exactly on a feature of the batch have just restarted"
+    assert int(exact.sum()) >= 3, "codes that equal a feature of the batch have just been reset"
     assert float(jumps[4].max()) > 1

@@ -1,4 +1,4 @@
-"""Numbers that describe an image (width, height, ...) as a vector that a network can use."""
+"""Embedding of condition values: numbers that describe an image (width, height, ...)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vqkit.interfaces import ConditionSpec
 
 
 class ConditionEmbedding(nn.Module):
-    """Condition values to one embedding; an unknown value (NaN) has a learned vector of its own.
+    """Embeds condition values in one vector; each condition has a learned vector for an unknown value (NaN).
 
-    The same learned vectors stand for "unknown" in training (where conditions are hidden at random), in inpainting
-    without conditions, and in the unconditional pass of classifier-free guidance.
+    These learned vectors are used in training (where conditions are dropped at random), in inpainting without conditions, and in
+    the unconditional pass of classifier-free guidance.
     """
 
     mean: Tensor
@@ -30,7 +30,7 @@ class ConditionEmbedding(nn.Module):
         self.register_buffer("deviation", torch.tensor([item.std or 1.0 for item in conditions], dtype=torch.float32))
 
     def forward(self, conditions: Tensor) -> Tensor:
-        """Values [B, D] in the data's own units, NaN where unknown, to [B, width]."""
+        """Values [B, D] in the units of the data, NaN where unknown, to an embedding [B, width]."""
         unknown = conditions.isnan()
         values = ((conditions - self.mean) / self.deviation).masked_fill(unknown, 0.0)
         each = torch.where(unknown[:, :, None], self.unknown, values[:, :, None] * self.slope + self.known)

@@ -1,4 +1,4 @@
-"""The blocks that encoders and decoders are made of.
+"""Building blocks of encoders and decoders.
 
 Shapes: B images, C channels, h x w positions, E the width of the condition embedding.
 """
@@ -11,21 +11,21 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(silu(conv(silu(x)))), with the second convolution starting at zero.
+    """x + conv(silu(conv(silu(x)))), whose second convolution is initialised to zero.
 
-    No normalisation: a block starts as the identity, which keeps the variance in bounds, and the absolute intensity
-    of a feature is what the codebook sees. With `conditions` > 0 the inner features are shifted by a linear function of a
-    condition embedding, which also starts at zero.
+    There is no normalisation: a block starts as the identity, which bounds the variance, and the quantizer depends on the absolute
+    scale of the features. With `conditions` > 0 the inner features are shifted by a linear function of a condition embedding, also
+    initialised to zero.
     """
 
     def __init__(self, channels: int, inner: int, conditions: int = 0) -> None:
         super().__init__()
         self.expand = nn.Conv2d(channels, inner, 3, padding=1)
         self.contract = nn.Conv2d(inner, channels, 3, padding=1)
-        zero(self.contract)
+        init_zero(self.contract)
         self.shift = nn.Linear(conditions, inner) if conditions else None
         if self.shift is not None:
-            zero(self.shift)
+            init_zero(self.shift)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """[B, C, h, w] and an embedding [B, E] (or None) to [B, C, h, w]."""
@@ -36,17 +36,16 @@ class ResidualBlock(nn.Module):
 
 
 class Downsample(nn.Sequential):
-    """Half the height and width: a 4x4 convolution of stride 2. [B, C, h, w] to [B, C', h/2, w/2]."""
+    """A 4x4 convolution of stride 2: [B, C, h, w] to [B, C', h/2, w/2]."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__(nn.Conv2d(channels, out, 4, stride=2, padding=1))
 
 
 class Upsample(nn.Sequential):
-    """Twice the height and width: a 3x3 convolution to four times the channels, rearranged (sub-pixel convolution,
-    Shi et al. 2016), which has neither the checkerboard of transposed convolutions nor their cost.
+    """Sub-pixel convolution (Shi et al. 2016), a 3x3 convolution and a pixel shuffle: [B, C, h, w] to [B, C', 2h, 2w].
 
-    [B, C, h, w] to [B, C', 2h, 2w].
+    Cheaper than a transposed convolution, and without its checkerboard artefacts.
     """
 
     def __init__(self, channels: int, out: int) -> None:
@@ -54,9 +53,9 @@ class Upsample(nn.Sequential):
 
 
 class PositionEmbedding(nn.Module):
-    """A learned vector for every row and for every column, added to a map of a fixed size.
+    """A learned vector for every row and every column, added to a feature map of fixed size.
 
-    Components sit at typical places; without this, attention and convolutions cannot tell where they are.
+    The content of an image depends on the position, which attention and convolutions do not know otherwise.
     """
 
     def __init__(self, channels: int, height: int, width: int) -> None:
@@ -70,7 +69,7 @@ class PositionEmbedding(nn.Module):
 
 
 @torch.no_grad()
-def zero(layer: nn.Conv2d | nn.Linear) -> None:
-    """Make a layer give zero until it has learned something."""
+def init_zero(layer: nn.Conv2d | nn.Linear) -> None:
+    """Initialise a layer to zero, so that its output is zero until it is trained."""
     for parameter in layer.parameters():
         parameter.zero_()

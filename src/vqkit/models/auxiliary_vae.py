@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.interfaces import DataSpec
-from vqkit.layers.residual import zero
+from vqkit.layers.residual import init_zero
 from vqkit.models.gaussian import Gaussian, standard_log_density
 from vqkit.models.latent import Drawn, LatentOptions, VariationalModel, Weighed, build_head
 from vqkit.registry import MODELS
@@ -40,7 +40,7 @@ class ConditionalHead(nn.Module):
         self.correction = nn.Sequential(nn.Conv2d(3 * size, 4 * size, 1), nn.SiLU(), nn.Conv2d(4 * size, 2 * size, 1))
         last = self.correction[-1]
         assert isinstance(last, nn.Conv2d)
-        zero(last)
+        init_zero(last)
 
     def forward(self, features: Tensor, latents: Tensor) -> Gaussian:
         """Features [B, hidden, h, w] and latents [B, L, ...] to a Gaussian over [B, L, ...]."""

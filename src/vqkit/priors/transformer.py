@@ -24,7 +24,7 @@ from vqkit.interfaces import Codes, CodeSpec, Conditioning
 from vqkit.layers.attention import AttentionCache, CausalSelfAttention
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.prior_conditions import PriorConditions
-from vqkit.layers.residual import PositionEmbedding, zero
+from vqkit.layers.residual import PositionEmbedding, init_zero
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
 from vqkit.registry import PRIORS
 
@@ -54,7 +54,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention = CausalSelfAttention(width, head_width)
         contract = nn.Linear(4 * width, width)
-        zero(contract)
+        init_zero(contract)
         self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), contract, nn.Dropout(dropout))
 
     def forward(self, tokens: Tensor) -> Tensor:

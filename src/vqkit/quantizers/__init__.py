@@ -1,1 +1,1 @@
-"""Features to codes and back."""
+"""Vector quantizers: features to code indices and back."""

@@ -1,4 +1,4 @@
-"""The setting that names a quantizer, in the options of whatever holds one."""
+"""The option that selects a quantizer, for models and quantizers that contain one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vqkit.config import NamedOptions
 from vqkit.registry import QUANTIZERS
 
 DEFAULT = "ema"
-"""The quantizer of a group of settings that names none."""
+"""The quantizer when the settings name none."""
 
 
 def _name_or_group(value: object) -> object:
@@ -20,9 +20,9 @@ def _name_or_group(value: object) -> object:
 
 
 def _complete(value: NamedOptions) -> NamedOptions:
-    """With the quantizer's own defaults filled in, so that run.yaml holds them."""
+    """Fill in the defaults of the quantizer, so that run.yaml contains them."""
     return NamedOptions(name=value.name, **QUANTIZERS.options(value.name, value.options).model_dump())
 
 
 QuantizerChoice = Annotated[NamedOptions, BeforeValidator(_name_or_group), AfterValidator(_complete)]
-"""A registered quantizer: its name, or its settings with or without the name. Its field needs `validate_default=True`."""
+"""A registered quantizer, given by its name or by a mapping of its settings. The field needs `validate_default=True`."""

@@ -1,4 +1,4 @@
-"""What stays outside of `torch.compile`."""
+"""Exclude methods from `torch.compile`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 
 
 def never_compiled(method: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Leave a method out of `torch.compile`: one that counts on the host, for which every step would be compiled anew.
+    """Exclude a method from `torch.compile`: one with a counter on the host, which would be recompiled at every step.
 
-    `torch.compiler.disable` costs seconds when it is imported, which nobody should pay who does not compile.
+    `torch.compiler.disable` takes seconds to import, so that it is used only while compiling.
     """
 
     @functools.wraps(method)

@@ -1,4 +1,4 @@
-"""What quantizers share that are made of others: several codes a position."""
+"""What quantizers that consist of other quantizers share: several codes per position."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vqkit.registry import QUANTIZERS
 
 
 class CompositeQuantizer(Quantizer):
-    """Several quantizers with equal settings, whose indices stand one after the other: int64 [B, num_quantizers, h, w]."""
+    """Several quantizers with equal settings, whose indices are stacked: int64 [B, num_quantizers, h, w]."""
 
     def __init__(self, choice: NamedOptions, count: int) -> None:
         super().__init__()
@@ -27,13 +27,13 @@ class CompositeQuantizer(Quantizer):
         return sum(inner.reset_unused_codes(part, generator) for inner, part in self._parts(counts, 0))
 
     def _parts(self, tensor: Tensor, dim: int) -> list[tuple[Quantizer, Tensor]]:
-        """Each inner quantizer, and its own part of a tensor whose dimension `dim` is `num_quantizers`, missing where that is 1."""
+        """Each inner quantizer with its part of a tensor whose dimension `dim` is `num_quantizers` (absent if that is 1)."""
         parts = (tensor.unsqueeze(dim) if self.num_quantizers == 1 else tensor).chunk(len(self.inner), dim)
         single = self.num_quantizers == len(self.inner)
         return [(inner, part.squeeze(dim) if single else part) for inner, part in zip(self.inner, parts, strict=True)]
 
-    def _joined(self, indices: list[Tensor]) -> Tensor:
-        """The inner quantizers' indices as one tensor int64 [B, num_quantizers, h, w], or [B, h, w] where `num_quantizers` is 1."""
+    def _stacked(self, indices: list[Tensor]) -> Tensor:
+        """Indices of the inner quantizers as one tensor, int64 [B, num_quantizers, h, w], or [B, h, w] if `num_quantizers` is 1."""
         if self.num_quantizers == 1:
             return indices[0]
         return torch.stack(indices, 1) if self.num_quantizers == len(self.inner) else torch.cat(indices, 1)

@@ -1,4 +1,4 @@
-"""Finite scalar quantization: rounding in place of a codebook (Mentzer et al. 2023, "Finite Scalar Quantization: VQ-VAE Made
+"""Finite scalar quantization: rounding instead of a codebook (Mentzer et al. 2023, "Finite Scalar Quantization: VQ-VAE Made
 Simple", section 3 and appendix A.1)."""
 
 from __future__ import annotations
@@ -15,30 +15,32 @@ from vqkit.quantizers.straight_through import pass_through
 from vqkit.registry import QUANTIZERS
 
 MAX_CODES = 2**24
-"""Largest K: usage is counted code by code."""
+"""Largest K: the uses of every code are counted."""
 
-MOST_LEVELS = 256
-"""Largest number of levels of a channel: with more, the margin would reach into a level beyond."""
+MAX_LEVELS = 256
+"""Largest number of levels of a channel, well below 1000, where `MARGIN` would span half a level and rounding would add one."""
 
 MARGIN = 1e-3
-"""Share by which the tanh reaches beyond the outer levels, so that they are reached at all."""
+"""Fraction by which the range of the tanh exceeds the outermost levels, so that these can be reached."""
 
 
 class FSQOptions(Settings):
     """Settings of finite scalar quantization."""
 
     levels: tuple[int, ...] = Field(
-        (8, 5, 5, 5), min_length=1, description="Values of each channel, 3 to 256; K is their product, D their number."
+        (8, 5, 5, 5),
+        min_length=1,
+        description="Levels of each channel, 3 to 256; K is their product, D the number of channels.",
     )
-    num_codes: int | None = Field(None, description="K, if it is to be checked against the levels.")
+    num_codes: int | None = Field(None, description="Optional: K, checked against the product of the levels.")
 
     @field_validator("levels")
     @classmethod
     def _large_enough(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
         if min(levels) < 3:
             raise ValueError(f"a channel needs at least 3 levels, not {min(levels)}; for 2 use the quantizer lfq")
-        if max(levels) > MOST_LEVELS:
-            raise ValueError(f"a channel has at most {MOST_LEVELS} levels, not {max(levels)}; use more channels")
+        if max(levels) > MAX_LEVELS:
+            raise ValueError(f"a channel has at most {MAX_LEVELS} levels, not {max(levels)}; use more channels")
         if math.prod(levels) > MAX_CODES:
             raise ValueError(f"{_product(levels)} codes are more than {MAX_CODES}")
         return levels
@@ -58,13 +60,13 @@ def _product(levels: tuple[int, ...]) -> str:
 
 @QUANTIZERS.register("fsq")
 class FSQ(Quantizer):
-    """Bounds channel i with a tanh, so that rounding gives one of its L_i integers, and scales these to [-1, 1].
+    """Bounds channel i by a tanh, rounds it to one of L_i integers, and scales these to [-1, 1].
 
         digit_i = round(h_i tanh(z_i + s_i) - o_i) + floor(L_i / 2)          index = sum_i digit_i L_0 ... L_{i-1}
         value_i = digit_i / floor(L_i / 2) - 1
         h_i = (L_i - 1)(1 + 1e-3) / 2,   o_i = 1/2 where L_i is even, else 0,   s_i = atanh(o_i / h_i), so that 0 stays 0
 
-    The gradient passes the rounding unchanged. There is nothing to learn and nothing to lose: both losses are zero.
+    The gradient is straight-through. There are no parameters, and both losses are zero.
     """
 
     Options = FSQOptions
@@ -106,11 +108,11 @@ class FSQ(Quantizer):
         return (torch.stack(digits, dim=1) - self.half_width).float() / self.half_width
 
     def _bounded(self, features: Tensor) -> Tensor:
-        """Features [B, D, h, w] as float32 just inside of the outer integers."""
+        """Features [B, D, h, w] to float32 values that round to the L_i integers of each channel."""
         return torch.tanh(features.float() + self.shift) * self.half_range - self.offset
 
     def _indices(self, bounded: Tensor) -> Tensor:
-        """Indices int64 [B, h, w] of bounded features [B, D, h, w]; some valid index where one is not a number."""
+        """Indices int64 [B, h, w] of bounded features [B, D, h, w]; an arbitrary valid index where a feature is NaN."""
         digits = bounded.detach().nan_to_num(0).round().long() + self.half_width
         index = torch.zeros_like(digits[:, 0])
         for channel, size in reversed(list(enumerate(self.options.levels))):

@@ -1,4 +1,4 @@
-"""The batches of all processes as one matrix, for the few decisions that must not depend on how a batch was split."""
+"""The batches of all processes as one matrix, for random choices that must not depend on how a batch is distributed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vqkit.core import distributed
 
 
 class GlobalBatch:
-    """Rows float32 [N, D] of this process, seen as a slice of the rows of all processes, ordered by process number.
+    """The rows of all processes, ordered by rank, of which this process holds float32 [N, D].
 
-    Every process must make one and call its methods together, with equal arguments; the answers are then equal everywhere,
-    and equal to those of a single process that holds all rows.
+    Every process must create one and call the same methods with equal arguments. The results are then equal on all processes, and
+    equal to those of a single process that holds all rows.
     """
 
     def __init__(self, rows: Tensor) -> None:
@@ -25,36 +25,36 @@ class GlobalBatch:
         self.total: int = sum(counted)
 
     def take(self, positions: Tensor) -> Tensor:
-        """The rows at `positions` int64 [P] of all rows: float32 [P, D]. Each process fills in what it owns."""
+        """The global rows at `positions` int64 [P]: float32 [P, D]."""
         local = positions.to(self.rows.device) - self.start
         own = (local >= 0) & (local < len(self.rows))
         taken = self.rows[local.clamp(0, len(self.rows) - 1)]
-        # Not a product: another process's NaN must not spread from a row that was not asked for.
+        # Not a product with the mask: a NaN in a row that is not requested must not spread.
         taken = torch.where(own[:, None], taken, torch.zeros_like(taken))
         distributed.all_reduce(taken)
         return taken
 
-    def join(self, values: Tensor) -> Tensor:
-        """One number for each own row, float32 [N], as one number for each of all rows, float32 [total]."""
-        joined = values.new_zeros(self.total)
-        joined[self.start : self.start + len(values)] = values
-        distributed.all_reduce(joined)
-        return joined
+    def gather(self, values: Tensor) -> Tensor:
+        """Concatenate a value per row, float32 [N], over all processes: float32 [total]."""
+        gathered = values.new_zeros(self.total)
+        gathered[self.start : self.start + len(values)] = values
+        distributed.all_reduce(gathered)
+        return gathered
 
 
 def draw_distinct(batch: GlobalBatch, count: int, generator: torch.Generator) -> Tensor:
-    """`count` rows of all rows, each row equally likely, float32 [count, D]; repeated only if there are fewer rows than that."""
+    """`count` global rows, drawn uniformly without replacement, float32 [count, D]; rows repeat if there are fewer than `count`."""
     order = torch.randperm(batch.total, generator=generator)
     return batch.take(order[torch.arange(count) % batch.total])
 
 
 def draw_weighted(batch: GlobalBatch, weights: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Up to `count` different rows of all rows, drawn without replacement with probability proportional to their weights.
+    """Up to `count` global rows, drawn without replacement with probability proportional to their weights.
 
-    `weights` float32 [N], not negative, of the own rows. Returns the rows, float32 [P, D] with P = min(count, total), and bool
-    [P], False for a row that stands there only because too few have a weight above zero.
+    `weights` float32 [N], not negative, of the rows of this process. Returns the rows, float32 [P, D] with P = min(count, total),
+    and bool [P], False for rows of weight zero, which fill up the result when there are too few others.
     """
     noise = torch.empty(batch.total).exponential_(generator=generator).to(weights.device)
-    # The largest quotients of weights and exponential noise are such a draw (Efraimidis & Spirakis 2006).
-    keys, positions = (batch.join(weights) / noise.clamp_min(torch.finfo(torch.float32).tiny)).topk(min(count, batch.total))
+    # Weighted sampling without replacement: the largest quotients of weight and exponential noise (Efraimidis & Spirakis 2006).
+    keys, positions = (batch.gather(weights) / noise.clamp_min(torch.finfo(torch.float32).tiny)).topk(min(count, batch.total))
     return batch.take(positions), keys > 0

@@ -1,4 +1,4 @@
-"""A codebook that learns by gradient descent, as in the first VQ-VAE (van den Oord et al. 2017, equation 3)."""
+"""A codebook trained by gradient descent, as in the first VQ-VAE (van den Oord et al. 2017, equation 3)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 from vqkit.core import distributed
 from vqkit.quantizers.codebook import CodebookOptions, LearnedCodebook
-from vqkit.quantizers.sphere import unit
+from vqkit.quantizers.l2_normalize import l2_normalize
 from vqkit.quantizers.straight_through import count_by_code
 from vqkit.registry import QUANTIZERS
 
 
 @QUANTIZERS.register("gradient")
 class GradientCodebook(LearnedCodebook):
-    """The codes are a parameter, which the gradient of the codebook loss pulls to the features that chose them.
+    """The codes are a parameter: the gradient of the codebook loss moves them towards the features that chose them.
 
-    With the cosine distance the parameter is of any length, and what is used is its direction.
+    With the cosine distance the parameter itself is not normalised; its l2-normalised rows are the codes.
     """
 
     Options = CodebookOptions
@@ -28,10 +28,10 @@ class GradientCodebook(LearnedCodebook):
 
     def codebook(self) -> Tensor:
         """See `LookupQuantizer.codebook`."""
-        # A copy, since dead codes move between the forward and the backward pass, which needs the old lengths.
-        return unit(self.codes.clone(), 1) if self.on_sphere else self.codes
+        # A copy: dead codes are reset between the forward pass and the backward pass, which needs the old norms.
+        return l2_normalize(self.codes.clone(), 1) if self.l2_normalized else self.codes
 
-    def _learn(self, rows: Tensor, indices: Tensor) -> Tensor:
+    def _update_codes(self, rows: Tensor, indices: Tensor) -> Tensor:
         counts = count_by_code(indices, self.num_codes)
         distributed.all_reduce(counts)
         return counts

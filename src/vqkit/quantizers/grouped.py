@@ -1,5 +1,5 @@
-"""Grouped quantization: one code for each group of channels (product quantization, Jegou et al. 2011; with residual quantizers
-inside Yang et al. 2023, "HiFi-Codec")."""
+"""Grouped quantization: one code per group of channels (product quantization, Jegou et al. 2011; with residual quantizers
+in each group: Yang et al. 2023, "HiFi-Codec")."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from vqkit.registry import QUANTIZERS
 class GroupedOptions(Settings):
     """Settings of grouped quantization."""
 
-    groups: int = Field(2, ge=1, le=64, description="Groups of channels; D is this times the inner quantizer's.")
+    groups: int = Field(2, ge=1, le=64, description="Groups of channels; D is this times the dimension of the inner quantizer.")
     inner: QuantizerChoice = Field(
-        NamedOptions(name="ema"), validate_default=True, description="The quantizer of each group: its name and settings."
+        NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer of each group."
     )
 
 
 @QUANTIZERS.register("grouped")
 class GroupedVQ(CompositeQuantizer):
-    """The features [B, D, h, w] are cut into groups along D; each group has a quantizer, and codes, of its own.
+    """The features [B, D, h, w] are split into groups along D; each group has its own quantizer and its own codes.
 
-    Indices are int64 [B, num_quantizers, h, w], group after group. Losses are the means of those of the groups: means over all D
-    channels.
+    Indices are int64 [B, num_quantizers, h, w], ordered by group. Losses are means over the groups, and so over all D channels.
     """
 
     Options = GroupedOptions
@@ -40,22 +39,22 @@ class GroupedVQ(CompositeQuantizer):
 
     def forward(self, features: Tensor) -> Quantized:
         """See `Quantizer.forward`."""
-        groups = [inner(part) for inner, part in zip(self.inner, self._cut(features), strict=True)]
+        groups = [inner(part) for inner, part in zip(self.inner, self._split(features), strict=True)]
         return Quantized(
             torch.cat([group.features for group in groups], 1),
-            self._joined([group.indices for group in groups]),
+            self._stacked([group.indices for group in groups]),
             torch.stack([group.codebook_loss for group in groups]).mean(),
             torch.stack([group.commitment_loss for group in groups]).mean(),
         )
 
     def encode(self, features: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
-        return self._joined([inner.encode(part) for inner, part in zip(self.inner, self._cut(features), strict=True)])
+        return self._stacked([inner.encode(part) for inner, part in zip(self.inner, self._split(features), strict=True)])
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""
         return torch.cat([inner.decode(part) for inner, part in self._parts(indices, 1)], 1)
 
-    def _cut(self, features: Tensor) -> tuple[Tensor, ...]:
-        """The groups' own channels, each [B, D / groups, h, w]."""
+    def _split(self, features: Tensor) -> tuple[Tensor, ...]:
+        """The channels of each group, [B, D / groups, h, w]."""
         return features.chunk(len(self.inner), 1)

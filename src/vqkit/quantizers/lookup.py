@@ -1,7 +1,7 @@
-"""What quantizers with a codebook share: the nearest of K codes, a gradient for it, and the way back.
+"""What all quantizers with a codebook share: nearest-code lookup, the gradient estimator, and decoding.
 
-Where the codes come from is the subclass's own: `vqkit.quantizers.codebook` (codes that learn one by one) and
-`vqkit.quantizers.simvq` (codes that move together).
+Where the codes come from is up to the subclass: `vqkit.quantizers.codebook` (codes that are learned independently) and
+`vqkit.quantizers.simvq` (codes under one learned linear map).
 """
 
 from __future__ import annotations
@@ -16,36 +16,35 @@ from torch import Tensor
 from vqkit.config import Settings
 from vqkit.interfaces import Quantized, Quantizer
 from vqkit.quantizers.compiling import never_compiled
+from vqkit.quantizers.l2_normalize import l2_normalize
 from vqkit.quantizers.nearest import nearest_codes
 from vqkit.quantizers.rotation import rotate
-from vqkit.quantizers.sphere import unit
 from vqkit.quantizers.straight_through import straight_through, to_grid, to_rows
 
 GradientEstimator = Annotated[
     Literal["straight-through", "rotation"],
-    Field(description="How the gradient passes a code: unchanged, or turned and scaled as the feature was to become the code."),
+    Field(description="How the gradient passes from a code to its feature: unchanged, or rotated and scaled."),
 ]
-"""The gradient of a step that has none; see `vqkit.quantizers.straight_through` and `vqkit.quantizers.rotation`."""
+"""The gradient estimator of the lookup; see `vqkit.quantizers.straight_through` and `vqkit.quantizers.rotation`."""
 
 
 class LookupOptions(Settings):
     """Settings of every quantizer with a codebook."""
 
     num_codes: int = Field(512, ge=2, description="Number of codes K.")
-    dim: int = Field(64, ge=1, description="Length D of a code, and channels of the features.")
-    commitment_weight: float = Field(0.25, ge=0, description="Weight of the loss that pulls features to their codes.")
+    dim: int = Field(64, ge=1, description="Dimension D of the codes and of the features.")
+    commitment_weight: float = Field(0.25, ge=0, description="Weight of the commitment loss, which pulls features to their codes.")
     distance: Literal["euclidean", "cosine"] = Field(
-        "euclidean", description="cosine: features and codes are first divided by their lengths, and only angles count."
+        "euclidean", description="Distance of features and codes; with cosine, both are l2-normalised first."
     )
     gradient_estimator: GradientEstimator = "straight-through"
 
 
 class LookupQuantizer(Quantizer):
-    """Replaces each feature by the nearest of the K codes that `codebook` gives.
+    """Replaces each feature by the nearest of the K codes of `codebook()`.
 
-    With the cosine distance features and codes lie on the unit sphere (Yu et al. 2022, "Vector-quantized Image Modeling with
-    Improved VQGAN", section 3.2): what goes on to the decoder are codes of length one, and the losses compare these with the
-    features on the sphere.
+    With the cosine distance features and codes are l2-normalised (Yu et al. 2022, "Vector-quantized Image Modeling with Improved
+    VQGAN", section 3.2): the decoder gets l2-normalised codes, and the losses compare them with the l2-normalised features.
     """
 
     def __init__(self, options: LookupOptions) -> None:
@@ -53,25 +52,25 @@ class LookupQuantizer(Quantizer):
         self.num_codes = options.num_codes
         self.dim = options.dim
         self.commitment_weight = options.commitment_weight
-        self.on_sphere = options.distance == "cosine"
-        self.rotates = options.gradient_estimator == "rotation"
+        self.l2_normalized = options.distance == "cosine"
+        self.uses_rotation = options.gradient_estimator == "rotation"
 
     @abstractmethod
     def codebook(self) -> Tensor:
-        """The codes as they are used, float32 [K, D], with a gradient to what the codebook loss trains."""
+        """The codes, float32 [K, D], l2-normalised for the cosine distance; with a gradient to the parameters that define them."""
 
     @never_compiled
     def forward(self, features: Tensor) -> Quantized:
         """See `Quantizer.forward`."""
         with torch.autocast(features.device.type, enabled=False):
-            features = self._placed(features)
+            features = self._normalized(features)
             rows = to_rows(features)
             if self.training:
-                self._start(rows)
+                self._initialise(rows)
             codes = self.codebook()
             indices = nearest_codes(rows, codes)
             quantized, codebook_loss, commitment_loss = straight_through(features, codes, rows, indices)
-            if self.rotates:
+            if self.uses_rotation:
                 quantized = rotate(features, quantized)
             if self.training:
                 self._update(rows, indices)
@@ -83,7 +82,7 @@ class LookupQuantizer(Quantizer):
     def encode(self, features: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
         with torch.autocast(features.device.type, enabled=False):
-            rows = to_rows(self._placed(features))
+            rows = to_rows(self._normalized(features))
             return nearest_codes(rows, self.codebook()).view(features.shape[0], *features.shape[2:])
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -93,12 +92,12 @@ class LookupQuantizer(Quantizer):
             codes = self.codebook().detach()
         return to_grid(torch.embedding(codes, indices.flatten()), torch.Size((batch, self.dim, height, width)))
 
-    def _placed(self, features: Tensor) -> Tensor:
-        """The features [B, D, h, w] where they are compared: on the sphere, or where they are."""
-        return unit(features.float(), 1) if self.on_sphere else features
+    def _normalized(self, features: Tensor) -> Tensor:
+        """The features [B, D, h, w], l2-normalised if the distance is cosine."""
+        return l2_normalize(features.float(), 1) if self.l2_normalized else features
 
-    def _start(self, rows: Tensor) -> None:
-        """Anything to do before the rows float32 [N, D] of a training batch are quantised."""
+    def _initialise(self, rows: Tensor) -> None:
+        """Called before the rows float32 [N, D] of a training batch are quantised, to initialise the codes from the first batch."""
 
     def _update(self, rows: Tensor, indices: Tensor) -> None:
-        """Anything to do after the rows float32 [N, D] of a training batch got their indices int64 [N]."""
+        """Called after the rows float32 [N, D] of a training batch were quantised to indices int64 [N], to update the codes."""

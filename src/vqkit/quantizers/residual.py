@@ -1,4 +1,4 @@
-"""Residual quantization: codes that add up (Zeghidour et al. 2021, "SoundStream", section III-C; for images Lee et al. 2022,
+"""Residual quantization: a sum of codes (Zeghidour et al. 2021, "SoundStream", section III-C; for images Lee et al. 2022,
 "Autoregressive Image Generation using Residual Quantization", section 3.1)."""
 
 from __future__ import annotations
@@ -20,31 +20,30 @@ from vqkit.registry import QUANTIZERS
 class ResidualOptions(Settings):
     """Settings of residual quantization."""
 
-    num_quantizers: int = Field(4, ge=1, le=64, description="Codes a position; K ** num_quantizers sums of them.")
+    num_quantizers: int = Field(4, ge=1, le=64, description="Codes per position; they give K ** num_quantizers sums.")
     gradient_estimator: GradientEstimator = "straight-through"
     inner: QuantizerChoice = Field(
-        NamedOptions(name="ema"), validate_default=True, description="The codebook of each depth: its name and settings."
+        NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer of each depth."
     )
 
     @field_validator("inner")
     @classmethod
-    def _can_add_up(cls, inner: NamedOptions) -> NamedOptions:
+    def _fits_residuals(cls, inner: NamedOptions) -> NamedOptions:
         if not issubclass(QUANTIZERS.get(inner.name), LookupQuantizer):
-            raise ValueError(f"a residual needs a quantizer with a codebook, such as ema, gradient or simvq, not {inner.name}")
+            raise ValueError(f"residual quantization needs a codebook, such as ema, gradient or simvq, not {inner.name}")
         if inner.options["distance"] != "euclidean":
-            raise ValueError("codes of length one cannot follow residuals that become short; use distance: euclidean")
+            raise ValueError("l2-normalised codes cannot represent residuals of small norm; use distance: euclidean")
         if inner.options["gradient_estimator"] != "straight-through":
-            raise ValueError("the gradient passes all depths at once; set gradient_estimator of the residual quantizer itself")
+            raise ValueError("the gradient passes all depths in one step; set gradient_estimator of the residual quantizer itself")
         return inner
 
 
 @QUANTIZERS.register("residual")
 class ResidualVQ(CompositeQuantizer):
-    """Depth d quantises what depths 0 to d - 1 left over: `r_0 = z`, `q_d = Q_d(r_d)`, `r_{d+1} = r_d - q_d`, value `sum_d q_d`.
+    """Depth d quantises the residual of depths 0 to d - 1: `r_0 = z`, `q_d = Q_d(r_d)`, `r_{d+1} = r_d - q_d`, value `sum_d q_d`.
 
-    Indices are int64 [B, num_quantizers, h, w], coarsest first. Losses are the sums of those of all depths. Their gradients, and
-    that of
-    the value, pass to the features once, as if quantisation as a whole were one step; earlier codes are constants to later ones.
+    Indices are int64 [B, num_quantizers, h, w], coarsest first. Losses are summed over the depths. The gradient of the value
+    passes to the features once, as if all depths were a single lookup; earlier codes are constants to later ones.
     """
 
     Options = ResidualOptions
@@ -67,7 +66,7 @@ class ResidualVQ(CompositeQuantizer):
             total = total + chosen
         return Quantized(
             self._pass(features, total),
-            self._joined([step.indices for step in steps]),
+            self._stacked([step.indices for step in steps]),
             torch.stack([step.codebook_loss for step in steps]).sum(),
             torch.stack([step.commitment_loss for step in steps]).sum(),
         )
@@ -79,9 +78,9 @@ class ResidualVQ(CompositeQuantizer):
         for inner in self.inner:
             indices.append(inner.encode(residual))
             residual = residual - inner.decode(indices[-1])
-        return self._joined(indices)
+        return self._stacked(indices)
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""
-        inner, *rest = [member.decode(part) for member, part in self._parts(indices, 1)]
-        return sum(rest, inner)
+        first, *rest = [inner.decode(part) for inner, part in self._parts(indices, 1)]
+        return sum(rest, first)

@@ -1,5 +1,5 @@
-"""A codebook that moves as one (Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One Linear
-Layer")."""
+"""A codebook under one learned linear map (Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One
+Linear Layer")."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from vqkit.core import distributed
 from vqkit.layers.mirrored_buffer import MirroredBuffer
+from vqkit.quantizers.dead_codes import reset_dead_codes
+from vqkit.quantizers.l2_normalize import l2_normalize
 from vqkit.quantizers.lookup import LookupOptions, LookupQuantizer
-from vqkit.quantizers.sphere import unit
-from vqkit.quantizers.unused import beside_used_codes
 from vqkit.registry import QUANTIZERS
 
 
@@ -18,12 +18,12 @@ from vqkit.registry import QUANTIZERS
 class SimVQ(LookupQuantizer):
     """The codes are `basis W^T`: fixed random vectors, float32 [K, D], under one map W, float32 [D, D], that the optimizer trains.
 
-    A codebook loss that reaches a few chosen codes moves W, and with it all codes, so that none is left behind.
-    `Quantizer.decode` applies W as well, which the authors' own code does not.
+    The codebook loss of the few chosen codes changes W and thereby all codes, so that no code becomes dead. `Quantizer.decode`
+    applies W as well, unlike the authors' implementation.
 
     Where we depart from the paper: on the first training batch W is set so that the codes have the second moments of the features
-    (`_start`). From the usual random W most codes lie where no feature ever comes, and it takes thousands of steps to turn them
-    there. `initialised`, saved with the model, says whether that has happened.
+    (see `_initialise`). With the usual random initialisation of W most codes are far from all features, and it takes thousands of
+    steps to rotate them there. The buffer `initialised`, saved with the model, records that the first batch has been seen.
     """
 
     Options = LookupOptions
@@ -39,11 +39,11 @@ class SimVQ(LookupQuantizer):
     def codebook(self) -> Tensor:
         """See `LookupQuantizer.codebook`."""
         codes: Tensor = self.map(self.basis)
-        return unit(codes, 1) if self.on_sphere else codes
+        return l2_normalize(codes, 1) if self.l2_normalized else codes
 
     @torch.no_grad()
-    def _start(self, rows: Tensor) -> None:
-        """On the first training batch whose features are all finite: W = sqrt(D E[z z^T]), as the basis has E[c c^T] = I / D."""
+    def _initialise(self, rows: Tensor) -> None:
+        """On the first training batch whose features are all finite: W = sqrt(D E[z z^T]), since the basis has E[c c^T] = I / D."""
         if self._initialised.read():
             return
         moments = torch.cat([rows.T @ rows, torch.full_like(rows[:1].T, len(rows))], dim=1)
@@ -51,7 +51,7 @@ class SimVQ(LookupQuantizer):
         second = moments[:, :-1] / moments[:, -1:]
         if not bool(second.isfinite().all()):
             return
-        # In double precision and on one process: the eigenvectors of nearly equal values are not the same everywhere.
+        # In float64, and from one process: eigenvectors of nearly equal eigenvalues differ between machines.
         values, vectors = torch.linalg.eigh(self.dim * second.double())
         self.map.weight.copy_((vectors * values.clamp_min(0).sqrt()) @ vectors.T)
         distributed.broadcast(self.map.weight.detach())
@@ -59,7 +59,7 @@ class SimVQ(LookupQuantizer):
 
     @torch.no_grad()
     def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
-        """See `Quantizer.reset_unused_codes`: fixed vectors move beside those whose codes are used."""
-        unused, basis = beside_used_codes(self.basis, counts, generator)
+        """See `Quantizer.reset_unused_codes`; what is replaced are the fixed vectors of the dead codes."""
+        dead, basis = reset_dead_codes(self.basis, counts, generator)
         self.basis.copy_(basis)
-        return int(unused.sum())
+        return int(dead.sum())
