@@ -56,7 +56,7 @@ samples = prior.sample_with_vqvae2(vqvae2, batch_size=8, temperature=(0.9, 1.0))
 z_top, z_bottom = prior.sample(batch_size=8, temperature=(0.9, 1.0))
 with torch.no_grad():
     quantized = [quantizer.decode(indices) for quantizer, indices in zip(vqvae2.quantizers, (z_top, z_bottom), strict=True)]
-    unknown = torch.full((8, len(vqvae2.spec.conditions)), torch.nan)
+    unknown = vqvae2.spec.unknown_conditions(8)
     by_hand = vqvae2.mean(vqvae2.logits(quantized, unknown))
 
 # One top, eight bottoms: what the bottom still decides.

@@ -16,7 +16,7 @@ from vqkit.doctor import built_in, priors, trained
 from vqkit.doctor.checks import Finding, run_checks
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.inference.conditioning import code_spec
-from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior, Tokenizer
+from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior, Tokenizer, fully_observed
 from vqkit.priors.hierarchical import HierarchicalPixelCNN
 from vqkit.registry import PRIORS
 from vqkit.storage.checkpoints import load_model, locate, read_tensors, write_model, write_prior, write_tensors
@@ -153,7 +153,7 @@ def test_the_unigram_entropy_is_that_of_the_codes(prior_run: Path, run: Path) ->
     model = load_model(run).model
     assert isinstance(model, Tokenizer)
     images = trained.PriorRun(prior_run, None, CPU).images.batch(100).to(CPU).images
-    codes = model.encode(images, torch.ones_like(images, dtype=torch.bool))[0]
+    codes = model.encode(images, fully_observed(images))[0]
     shares = torch.bincount(codes.flatten(), minlength=32) / codes.numel()
     entropy = -float((shares[shares > 0] * shares[shares > 0].log()).sum())
     assert float(found.split("unigram entropy ")[1].split(",")[0]) == pytest.approx(entropy, abs=0.01)

@@ -17,7 +17,7 @@ from vqkit.doctor.pictures import hidden_part, random_images
 from vqkit.errors import CheckpointError
 from vqkit.evaluation.codebook_usage import level_statistics
 from vqkit.inference.pipeline import Pipeline
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import discretize
 from vqkit.interfaces import Codes, DataSpec, Quantized, Quantizer
 from vqkit.registry import QUANTIZERS
 from vqkit.storage.checkpoints import Loaded, digest, load_model
@@ -120,17 +120,17 @@ def test_a_round_trip() -> None:
 class Overpainting(Pipeline):
     """Gives out everything as the model made it."""
 
-    def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
+    def _fill_missing(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
         if images.is_floating_point():
             return expected
-        return settle(expected, images, torch.zeros_like(observed), self.spec)
+        return discretize(expected, self.spec)
 
 
 class Rounding(Pipeline):
     """Is careful with integers only."""
 
-    def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
-        finished = super()._finish(expected, images, observed)
+    def _fill_missing(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
+        finished = super()._fill_missing(expected, images, observed)
         return finished * 0.999 if images.is_floating_point() else finished
 
 

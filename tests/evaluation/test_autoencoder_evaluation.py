@@ -24,7 +24,7 @@ from vqkit.evaluation.autoencoder import Evaluation, code_bits, evaluate, level_
 from vqkit.evaluation.held_out import open_split
 from vqkit.evaluation.mask_scenarios import MASK_KINDS, fixed_masks, mask_scenarios
 from vqkit.evaluation.requests import EvaluationRequest
-from vqkit.interfaces import Autoencoder, Batch, DataSpec, Reconstruction
+from vqkit.interfaces import Autoencoder, Batch, DataSpec, Reconstruction, fully_observed
 from vqkit.registry import MODELS
 from vqkit.storage.checkpoints import Loaded
 
@@ -252,7 +252,7 @@ def test_use_of_codes_over_the_whole_split() -> None:
     result = evaluate(loaded(model), EvaluationRequest(keep_sets=[["bt"]], batch_size=8))
     images = split_images()
     with torch.inference_mode():
-        counts = torch.bincount(model.encode(images, torch.ones_like(images, dtype=torch.bool))[0].flatten(), minlength=16)
+        counts = torch.bincount(model.encode(images, fully_observed(images))[0].flatten(), minlength=16)
     (level,) = result.levels
     assert (level.name, level.num_codes, level.used) == ("codes", 16, int((counts > 0).sum()))
     assert level.usage == pytest.approx(level.used / 16)

@@ -20,7 +20,7 @@ from vqkit.evaluation.mask_scenarios import mask_scenarios
 from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.inference.conditioning import code_spec
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import CodeSpec, DataSpec
+from vqkit.interfaces import CodeSpec, DataSpec, fully_observed
 from vqkit.storage.checkpoints import Loaded
 
 TYRES = NamedOptions(name="tyre", num_train=8, num_val=2, num_test=11)
@@ -75,14 +75,14 @@ def test_a_prior_told_metadata_gets_the_true_ones() -> None:
     told, nothing = measured(sampler("metadata")).rates()
     width = TEST.batch(torch.arange(11)).conditions[:, 0]
     assert (told.name, nothing.name) == ("conditional", "unconditional")
-    expected = counting_nats(codes_of(torch.ones_like(images()).bool()), (width * 0.15).round())
+    expected = counting_nats(codes_of(fully_observed(images())), (width * 0.15).round())
     assert told.nll_per_code == pytest.approx(expected, rel=1e-5)
     assert nothing.nll_per_code == pytest.approx(math.log(16))
 
 
 def test_a_prior_that_sees_parts_is_shown_each_of_them() -> None:
     kept, other, _ = measured(sampler("observed"), [["group_nc"], ["tpc", "bt"]]).rates()
-    codes = codes_of(torch.ones_like(images()).bool())
+    codes = codes_of(fully_observed(images()))
     for rate, keep in ((kept, [0]), (other, [2, 4])):
         observed = torch.zeros_like(images()).bool()
         observed[:, keep] = True

@@ -24,7 +24,7 @@ from vqkit.evaluation.sample_quality import (
     reference_contents,
 )
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import DataSpec, ImageDataset, Split
+from vqkit.interfaces import DataSpec, ImageDataset, Split, fully_observed
 
 ONE_PART = torch.tensor([[0.0, 0.996, 0.004], [0.0, 0.5, 0.5]])
 """Usual are one part of the first component, and one or two of the second."""
@@ -128,6 +128,6 @@ def test_reconstructions_are_settled_expected_images() -> None:
     pipe = pipeline(SHAPES)
     images = sections(5)
     drawn = reconstructed(Sampler(torch.nn.Identity(), pipe, Path("prior"), "d"), images)  # type: ignore[arg-type]
-    assert torch.equal(drawn.expected, pipe.fill(images, torch.ones_like(images).bool()))
+    assert torch.equal(drawn.expected, pipe.fill(images, fully_observed(images)))
     assert torch.equal(drawn.final, pipe.reconstruct(images))
     assert int((drawn.final > 0).sum(dim=1).max()) == 1

@@ -14,7 +14,8 @@ from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.image_io.pictures import composite, to_pil
 from vqkit.inference import pipeline as generate
 from vqkit.inference.pipeline import Pipeline, condition_rows
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import discretize, fill_missing, paste
+from vqkit.interfaces import fully_observed
 
 IMAGE = sections(1)[0]
 KEPT = [1]
@@ -168,7 +169,7 @@ def test_codes_decode_to_the_reconstruction() -> None:
     codes = model.encode(images)
     assert [tuple(level.shape) for level in codes] == [(150, 2, 3)] and codes[0].dtype == torch.int64
     decoded = model.decode(codes)
-    torch.testing.assert_close(decoded, expected_values(torch.ones(images.shape, dtype=torch.bool), images))
+    torch.testing.assert_close(decoded, expected_values(fully_observed(images), images))
     assert torch.equal(model.reconstruct(images.float() / 255), decoded)
     assert isinstance(model.model, Blocks) and max(model.model.seen_batches) <= 64
     assert torch.equal(model.encode(IMAGE, keep=["belt"])[0], model.encode(IMAGE[1], keep="belt")[0])
@@ -212,11 +213,11 @@ def test_codes_of_another_model_are_refused() -> None:
         pipeline(SHAPES).decode((torch.tensor([[[0, 1, 2], [3, 4, 16]]]),))
 
 
-def test_settled_components_never_overlap_nor_cover_kept_ones() -> None:
+def test_filled_in_components_never_overlap_nor_cover_kept_ones() -> None:
     generator = torch.Generator().manual_seed(5)
     images, expected = sections(40, seed=1), torch.rand(40, 3, 8, 12, generator=generator)
     observed = torch.rand(40, 3, 8, 12, generator=generator) > 0.5
-    final = settle(expected, images, observed, SHAPES)
+    final = fill_missing(expected, images, observed, SHAPES)
     assert torch.equal(final[observed], images[observed])
     assert int((final > 0).sum(dim=1).max()) == 1
     free = ~(images * observed > 0).any(dim=1, keepdim=True)
@@ -225,21 +226,35 @@ def test_settled_components_never_overlap_nor_cover_kept_ones() -> None:
     assert torch.equal((final > 0) & ~observed, likely & free & ~observed)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_kept_values_are_pasted_bit_for_bit(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(6)
+    soft = torch.rand(3, 3, 8, 8, generator=generator)
+    images = soft if dtype.is_floating_point else (soft * 255).round().to(torch.uint8)
+    observed = torch.rand(3, 3, 8, 8, generator=generator) > 0.5
+    result = torch.rand(3, 3, 8, 8, generator=generator)
+    if not dtype.is_floating_point:
+        result = discretize(result, COLOUR)
+    pasted = paste(result, images, observed)
+    assert pasted.dtype == dtype
+    assert torch.equal(pasted[observed], images[observed])
+    assert torch.equal(pasted[~observed], result[~observed])
+
+
 def test_two_components_that_may_both_claim_a_pixel_leave_no_speck() -> None:
     expected = torch.zeros(1, 3, 8, 12)
     expected[:, 1], expected[:, 2] = 0.42, 0.4  # one of them is there, most probably
     expected[:, :, 0] = 0.2  # the first row: none of them is
-    nothing = torch.zeros(1, 3, 8, 12, dtype=torch.bool)
-    final = settle(expected, torch.zeros(1, 3, 8, 12, dtype=torch.uint8), nothing, SHAPES)
+    final = discretize(expected, SHAPES)
     assert bool((final[:, 1, 1:] == 255).all())
     assert int(final.sum()) == 255 * 7 * 12
 
 
-def test_settled_intensities_are_rounded() -> None:
+def test_filled_in_intensities_are_rounded() -> None:
     images = torch.full((1, 3, 8, 8), 7, dtype=torch.uint8)
     observed = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
     observed[:, 0] = True
-    final = settle(torch.full((1, 3, 8, 8), 0.5), images, observed, COLOUR)
+    final = fill_missing(torch.full((1, 3, 8, 8), 0.5), images, observed, COLOUR)
     assert (final[:, 0] == 7).all() and (final[:, 1:] == 128).all()
 
 

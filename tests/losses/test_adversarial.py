@@ -19,7 +19,7 @@ from small_runs import tiny
 from vqkit.cli.train import train_vqvae
 from vqkit.config import LossConfig, RunConfig, TrainingConfig, parse_yaml
 from vqkit.errors import ConfigError, Interrupted
-from vqkit.interfaces import OptimizerGroup
+from vqkit.interfaces import OptimizerGroup, fully_observed
 from vqkit.interfaces.picture_losses import Pictures
 from vqkit.interfaces.tasks import TrainingState
 from vqkit.layers.discriminator import PatchDiscriminator
@@ -272,9 +272,9 @@ def test_the_last_weight_makes_the_logits() -> None:
         options = {"hidden": 8, "inner": 8, "quantizer": {"name": "fsq", "levels": (5, 5)}}
         model = MODELS.build(name, options, SPEC)
         images = batch(0).images
-        result = model(images, torch.ones_like(images, dtype=torch.bool), torch.empty(4, 0))
+        result = model(images, fully_observed(images), torch.empty(4, 0))
         model.last_weight.data.zero_()
-        flat = model(images, torch.ones_like(images, dtype=torch.bool), torch.empty(4, 0)).logits
+        flat = model(images, fully_observed(images), torch.empty(4, 0)).logits
         assert result.logits[0, 0].unique().numel() > 4
         assert flat[0, 0].unique().numel() <= 4  # what is left is the convolution's bias, one of four at a pixel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqkit.interfaces import ConditionSpec, DataSpec
+from vqkit.interfaces import ConditionSpec, DataSpec, fully_observed
 from vqkit.models.latent import LatentModel
 from vqkit.registry import MODELS
 
@@ -36,7 +36,7 @@ def inputs(data: DataSpec, count: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """Images, all observed, and unknown conditions."""
     images = torch.rand(count, len(data.components), data.height, data.width, generator=torch.Generator().manual_seed(1))
     images = images.round() if data.value_kind == "binary" else (images * 255).round() / 255
-    return images, torch.ones_like(images, dtype=torch.bool), torch.full((count, len(data.conditions)), float("nan"))
+    return images, fully_observed(images), data.unknown_conditions(count)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

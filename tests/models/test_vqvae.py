@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vqkit.errors import ConfigError
-from vqkit.interfaces import ConditionSpec, DataSpec
+from vqkit.interfaces import ConditionSpec, DataSpec, fully_observed
 from vqkit.models.vqvae import VQVAE
 from vqkit.registry import MODELS
 
@@ -30,8 +30,8 @@ def tiny(data: DataSpec, **options: object) -> VQVAE:
 def inputs(data: DataSpec, count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(count, len(data.components), data.height, data.width, generator=generator).round()
-    observed = torch.ones_like(images, dtype=torch.bool)
-    return images, observed, torch.full((count, len(data.conditions)), float("nan"))
+    observed = fully_observed(images)
+    return images, observed, data.unknown_conditions(count)
 
 
 @pytest.mark.parametrize(("height", "width", "stride"), [(24, 16, 4), (64, 32, 4), (10, 6, 2), (16, 48, 8)])
@@ -170,7 +170,7 @@ def test_fsq_is_not_driven_to_where_nothing_comes_back_from() -> None:
         model = MODELS.build("vqvae", {"hidden": 16, "inner": 8, "quantizer": {"name": "fsq", "levels": [8, 5, 5]}}, data)
     patches = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     images = 0.4 + 0.2 * patches.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    observed, unknown = torch.ones_like(images, dtype=torch.bool), torch.empty(64, 0)
+    observed, unknown = fully_observed(images), torch.empty(64, 0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(60):
         result = model(images, observed, unknown)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, DataError
 from vqkit.inference.conditioning import code_spec, observed_maps
-from vqkit.interfaces import ConditionSpec, DataSpec
+from vqkit.interfaces import ConditionSpec, DataSpec, fully_observed
 from vqkit.models.vqvae2 import VQVAE2
 from vqkit.registry import MODELS
 
@@ -35,7 +35,7 @@ def tiny(data: DataSpec, **options: object) -> VQVAE2:
 def inputs(data: DataSpec, count: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(count, len(data.components), data.height, data.width, generator=generator).round()
-    return images, torch.ones_like(images, dtype=torch.bool), torch.full((count, len(data.conditions)), float("nan"))
+    return images, fully_observed(images), data.unknown_conditions(count)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.config import Settings
-from vqkit.interfaces import DataSpec, EncoderPart
+from vqkit.interfaces import DataSpec, EncoderPart, fully_observed
 from vqkit.interfaces.methods import PretrainingMethod, View
 from vqkit.pretraining.barlow_twins import BarlowTwins, correlation_losses
 from vqkit.pretraining.byol import BYOL, BYOLOptions, distances, momentum_at
@@ -35,7 +35,7 @@ def encoder() -> EncoderPart:
 
 def views(count: int = 4) -> tuple[View, View]:
     images = torch.rand(2, count, 2, 8, 8, generator=torch.Generator().manual_seed(1))
-    return View(images[0], torch.ones_like(images[0], dtype=torch.bool)), View(images[1], images[1] > 0.3)
+    return View(images[0], fully_observed(images[0])), View(images[1], images[1] > 0.3)
 
 
 def built(name: str, part: EncoderPart, **settings: object) -> PretrainingMethod:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.config import ViewsConfig
-from vqkit.interfaces import DataSpec
+from vqkit.interfaces import DataSpec, fully_observed
 from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameters
 
 SPEC = DataSpec("toy", ("a", "b", "c"), 8, 12, "intensity")
@@ -70,7 +70,7 @@ def test_each_component_has_a_brightness_and_a_contrast_of_its_own() -> None:
 def test_blur_is_a_gaussian_of_each_image_s_own_deviation() -> None:
     large = torch.rand(2, 3, 100, 120, generator=generator(6))
     draws = ViewParameters(*(each[:2] for each in still()))._replace(blur=torch.tensor([0.0, 0.8]))
-    blurred = apply_view(large, draws._replace(observed=torch.ones_like(large, dtype=torch.bool)), SPEC).images
+    blurred = apply_view(large, draws._replace(observed=fully_observed(large)), SPEC).images
     torch.testing.assert_close(blurred[0], large[0], rtol=0, atol=1e-4)
     line = torch.exp(-(torch.arange(-3, 4) ** 2) / (2 * 0.8**2))
     window = line[:, None] * line / line.sum() ** 2

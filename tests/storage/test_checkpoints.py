@@ -12,6 +12,7 @@ from safetensors.torch import load_file, safe_open, save_file
 from vqkit.config import NamedOptions
 from vqkit.core.atomic import directory_atomically, write_atomically
 from vqkit.errors import CheckpointError
+from vqkit.interfaces import fully_observed
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import digest, load_model, locate, write_model
 
@@ -31,7 +32,7 @@ def test_a_model_file_alone_is_enough(tiny_run: Path, copy: Path) -> None:
     assert loaded.header["code_shapes"] == [[16, 8]]
     assert not loaded.model.training
     images = torch.rand(2, 5, 64, 32)
-    arguments = images, torch.ones_like(images, dtype=torch.bool), torch.full((2, 2), float("nan"))
+    arguments = images, fully_observed(images), original.model.spec.unknown_conditions(2)
     assert torch.equal(loaded.model.reconstruct(*arguments), original.model.reconstruct(*arguments))
 
 

@@ -8,7 +8,7 @@ import torch
 from small_runs import TINY
 from vqkit.config import MaskingConfig
 from vqkit.core.randomness import generator_for
-from vqkit.interfaces import Autoencoder, Batch, ConditionSpec, DataSpec, Reconstruction
+from vqkit.interfaces import Autoencoder, Batch, ConditionSpec, DataSpec, Reconstruction, fully_observed
 from vqkit.interfaces.tasks import TrainingState
 from vqkit.registry import MODELS
 from vqkit.training.tasks.autoencoder import AutoencoderTask
@@ -104,8 +104,8 @@ def test_a_model_with_a_prior_of_its_own_is_judged_by_all_that_it_minimises() ->
     model.head[3].bias.data.fill_(2.0)  # type: ignore[index, union-attr, operator]  # a posterior far from the prior
     subject = AutoencoderTask(model, MaskingConfig(), seed=0).eval()
     whole = batch(8)
-    unknown = torch.full_like(whole.conditions, torch.nan)
-    views = torch.ones_like(whole.images, dtype=torch.bool), fixed_observed(whole.images, subject.masking, 0, 4)
+    unknown = subject.model.spec.unknown_conditions(len(whole.images))
+    views = fully_observed(whole.images), fixed_observed(whole.images, subject.masking, 0, 4)
     with torch.no_grad():
         sums = subject.validate(whole, 4)
         minimised = [

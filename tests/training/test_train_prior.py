@@ -21,6 +21,7 @@ from vqkit.config import PriorRunConfig
 from vqkit.data.opening import open_dataset
 from vqkit.errors import CheckpointError, ConfigError, DataError, Interrupted
 from vqkit.inference.pipeline import load
+from vqkit.interfaces import fully_observed
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import digest, load_model, load_prior, write_prior
 from vqkit.training.code_cache import coded_split
@@ -137,7 +138,7 @@ def test_codes_are_computed_once_and_are_those_of_the_tokenizer(tiny_run: Path, 
     again = coded_split(pipeline, images, settings.data, "val", with_images=False)
     indices = torch.tensor([3, 0, 11])
     batch = split.batch(indices)
-    expected = pipeline.encode_batch(images.batch(indices).images, torch.ones(batch.images.shape, dtype=torch.bool))
+    expected = pipeline.encode_batch(images.batch(indices).images, fully_observed(batch.images))
     assert torch.equal(batch.codes[0], expected[0])
     assert torch.equal(again.batch(indices).codes[0], expected[0])
     assert torch.equal(batch.conditions, images.batch(indices).conditions)

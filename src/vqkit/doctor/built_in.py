@@ -19,7 +19,7 @@ from vqkit.doctor.pictures import random_images
 from vqkit.evaluation.codebook_usage import tokenizer_of
 from vqkit.inference.conditioning import KINDS, code_spec
 from vqkit.inference.pipeline import Pipeline
-from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Quantizer, Tokenizer
+from vqkit.interfaces import Batch, ConditionSpec, DataSpec, Quantizer, Tokenizer, fully_observed
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.registry import MODELS, PRIORS, QUANTIZERS
 from vqkit.storage.checkpoints import Loaded, digest, load_prior, write_model, write_prior
@@ -106,7 +106,7 @@ def small_tokenizer(name: str, device: torch.device) -> Loaded:
     images = boxes(IMAGES).to(device).images
     with torch.inference_mode():
         # The first training batch is where a codebook starts.
-        model.train()(images, torch.ones_like(images, dtype=torch.bool), torch.full((IMAGES, 1), torch.nan, device=device))
+        model.train()(images, fully_observed(images), BOXES.unknown_conditions(IMAGES, device))
     return Loaded(model.eval(), Path(name), digest(model.state_dict()), NamedOptions(name="tyre"), {})
 
 

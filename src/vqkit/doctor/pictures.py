@@ -35,7 +35,7 @@ class HeldOut(NamedTuple):
     def batch(self, count: int) -> Batch:
         """The first `count` images, uint8 [B, C, H, W], with the conditions that the model knows."""
         if self.split is None:
-            unknown = torch.full((count, len(self.spec.conditions)), torch.nan)
+            unknown = self.spec.unknown_conditions(count)
             return Batch(random_images(self.spec, count), unknown, torch.full((count,), -1))
         batch = self.split.batch(torch.arange(min(count, len(self.split))))
         return align_conditions(batch, self.split.spec, self.spec)

@@ -16,7 +16,7 @@ from vqkit.config import ConditioningConfig
 from vqkit.doctor.checks import Verdict, failed, ok, skipped, warning
 from vqkit.doctor.pictures import hidden_part
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
-from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer
+from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer, fully_observed
 from vqkit.interfaces.priors import Sampling, SamplingMethod
 from vqkit.interfaces.tasks import TrainingState
 from vqkit.priors.autoregressive import AutoregressivePrior
@@ -51,7 +51,7 @@ class Given(NamedTuple):
 def with_codes(tokenizer: Tokenizer, batch: Batch) -> Batch:
     """A batch on the device, images float [B, C, H, W] in [0, 1], with the codes of its images."""
     with torch.no_grad():
-        return batch._replace(codes=tokenizer.encode(batch.images, torch.ones_like(batch.images, dtype=torch.bool)))
+        return batch._replace(codes=tokenizer.encode(batch.images, fully_observed(batch.images)))
 
 
 def all_told(spec: CodeSpec, tokenizer: Tokenizer, batch: Batch) -> Conditioning:

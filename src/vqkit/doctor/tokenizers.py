@@ -15,7 +15,7 @@ from vqkit.doctor.checks import Verdict, failed, ok, skipped, warning
 from vqkit.doctor.pictures import hidden_part
 from vqkit.evaluation.codebook_usage import LevelStatistics
 from vqkit.inference.pipeline import Pipeline
-from vqkit.interfaces import Quantizer, Tokenizer
+from vqkit.interfaces import Quantizer, Tokenizer, fully_observed
 from vqkit.quantizers.lookup import LookupQuantizer
 from vqkit.storage.checkpoints import Loaded, digest, load_model, write_model
 from vqkit.storage.code_files import check_codes
@@ -61,14 +61,14 @@ def nearest_code(quantizers: Sequence[Quantizer], features: Sequence[Tensor]) ->
 
 def round_trip(pipeline: Pipeline, images: Tensor) -> Verdict:
     """Whether images uint8 [B, C, H, W] are encoded twice alike, and decoding their codes is exactly reconstructing them."""
-    whole = torch.ones_like(images, dtype=torch.bool)
+    whole = fully_observed(images)
     tokenizer = pipeline.tokenizer
     codes = pipeline.encode_batch(images, whole)
     check_codes(codes, tokenizer)
     again = pipeline.encode_batch(images, whole)
     if not all(map(torch.equal, codes, again)):
         return failed("encoding the same images twice gives other codes")
-    unknown = torch.full((len(images), len(pipeline.spec.conditions)), torch.nan)
+    unknown = pipeline.spec.unknown_conditions(len(images))
     decoded, reconstructed = pipeline.decode_batch(codes, unknown), pipeline.fill(images, whole, batch_size=len(images))
     if not torch.equal(decoded, reconstructed):
         difference = float((decoded - reconstructed).abs().max())

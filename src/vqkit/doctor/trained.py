@@ -18,7 +18,7 @@ from vqkit.evaluation.codebook_usage import encode_images, level_statistics, tok
 from vqkit.evaluation.metrics import code_histogram
 from vqkit.inference.pipeline import BATCH_SIZE, Pipeline
 from vqkit.inference.sampler import check_tokenizer
-from vqkit.interfaces import Batch, Tokenizer
+from vqkit.interfaces import Batch, Tokenizer, fully_observed
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.storage.checkpoints import Loaded, LoadedPrior, load_model, load_prior, locate, read_header
 from vqkit.storage.runs import run_directory
@@ -94,7 +94,7 @@ class ModelRun:
             return _NO_CODES
         shown = self.images.batch(IMAGES).to(self.device).images
         with torch.inference_mode():
-            features = self.loaded.model.features(shown, torch.ones_like(shown, dtype=torch.bool))
+            features = self.loaded.model.features(shown, fully_observed(shown))
         return tokenizers.nearest_code(self.loaded.model.quantizers, features)
 
     def _round_trip(self) -> Verdict:

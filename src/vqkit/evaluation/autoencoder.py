@@ -25,7 +25,7 @@ from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario, mask_scenari
 from vqkit.evaluation.metrics import ErrorMeter, Errors, VarianceMeter, code_histogram, entropy_bits, perplexity, usage
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import EvaluationRequest
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import fill_missing
 from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, Split, Tokenizer
 from vqkit.storage.checkpoints import Loaded, load_model
 
@@ -194,7 +194,8 @@ class _Meters:
     def add(self, positions: Tensor, batch: Batch) -> None:
         """Add a batch that is on the device; `positions` int64 [B] of its images in the split."""
         images = batch.images
-        conditions = batch.conditions if self.with_conditions else torch.full_like(batch.conditions, torch.nan)
+        unknown = self.model.spec.unknown_conditions(len(images), images.device)
+        conditions = batch.conditions if self.with_conditions else unknown
         self.variance.add(images)
         for scenario, errors in zip(self.scenarios, self.errors, strict=True):
             observed = scenario.observed(positions, images.shape).to(self.device)
@@ -214,7 +215,7 @@ class _Meters:
     def _final(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor | None:
         """The binary images that `inpaint` would write, float [B, C, H, W]; None for intensities."""
         spec = self.model.spec
-        return settle(expected, images, observed, spec) / 255 if spec.value_kind == "binary" else None
+        return fill_missing(expected, images, observed, spec) / 255 if spec.value_kind == "binary" else None
 
     def _timed(self, images: Tensor, observed: Tensor, conditions: Tensor) -> tuple[Codes, Tensor]:
         _synchronize(self.device)

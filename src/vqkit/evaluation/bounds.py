@@ -88,7 +88,7 @@ def measure_bounds(
     sums = torch.zeros(4, dtype=torch.float64, device=device)
     for positions, batch in batches_with_positions(images, _BATCH_SIZE, "evaluated (bounds)", progress):
         known = align_conditions(batch.to(device), images.spec, model.spec)
-        conditions = known.conditions if with_conditions else torch.full_like(known.conditions, torch.nan)
+        conditions = known.conditions if with_conditions else model.spec.unknown_conditions(len(known.images), device)
         for row, position in enumerate(positions.tolist()):
             each = slice(row, row + 1)
             generator = generator_for(seed, "bound", position)

@@ -17,9 +17,9 @@ from torch import Tensor
 from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
 from vqkit.evaluation.metrics import ErrorMeter, code_histogram
 from vqkit.inference.conditioning import conditioning_for, observed_maps
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, DataSpec
+from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, DataSpec, fully_observed
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,9 @@ class RateMeter:
     def add(self, positions: Tensor, batch: Batch) -> None:
         """Add a batch on the device, with the tokenizer's conditions; `positions` int64 [B] of its images in the split."""
         tokenizer, images = self._sampler.pipeline.tokenizer, batch.images
-        codes = tokenizer.encode(images, torch.ones_like(images, dtype=torch.bool))
-        conditions = batch.conditions if self._with_conditions else torch.full_like(batch.conditions, torch.nan)
+        codes = tokenizer.encode(images, fully_observed(images))
+        unknown = tokenizer.spec.unknown_conditions(len(images), images.device)
+        conditions = batch.conditions if self._with_conditions else unknown
         self._add_errors(tokenizer.decode(codes, conditions), images)
         for counts, level in zip(self.counts, codes, strict=True):
             counts += code_histogram(level, len(counts))
@@ -102,8 +103,7 @@ class RateMeter:
         self._images += len(images)
 
     def _add_errors(self, expected: Tensor, images: Tensor) -> None:
-        nothing = torch.zeros_like(images, dtype=torch.bool)
-        final = settle(expected, images, nothing, self._sampler.spec) / 255 if self._binary else None
+        final = discretize(expected, self._sampler.spec) / 255 if self._binary else None
         self._errors.add(expected, images, final=final)
 
     def rates(self) -> list[Rate]:
@@ -131,7 +131,7 @@ def conditioning_of(sampler: Sampler, case: ConditioningCase, positions: Tensor,
         return conditioning._replace(dropped=conditioning.values.isnan().all(dim=1) & (conditioning.labels < 0))
     observed = case.scenario.observed(positions, images.shape).to(images.device)
     maps = observed_maps(sampler.pipeline.tokenizer, images, observed)
-    unknown = torch.full_like(batch.conditions, torch.nan), torch.full_like(batch.labels, -1)
+    unknown = sampler.spec.unknown_conditions(len(images), images.device), torch.full_like(batch.labels, -1)
     return conditioning_for(spec, *((batch.conditions, batch.labels) if case.conditions else unknown), maps)
 
 

@@ -24,7 +24,7 @@ from vqkit.evaluation.held_out import batches_with_positions
 from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.pictures import composite, rows_figure, save_picture
-from vqkit.interfaces import Codes, Split, Tokenizer
+from vqkit.interfaces import Codes, Split, Tokenizer, fully_observed
 from vqkit.storage.checkpoints import Loaded, write_model
 from vqkit.storage.runs import MODEL_FILE
 
@@ -92,7 +92,7 @@ def encode_images(
     for _, batch in batches_with_positions(images, batch_size, what, progress):
         shown = batch.to(device).images
         total += shown.sum(0, dtype=torch.float64)
-        for store, codes in zip(levels, model.encode(shown, torch.ones_like(shown, dtype=torch.bool)), strict=True):
+        for store, codes in zip(levels, model.encode(shown, fully_observed(shown)), strict=True):
             store.append(codes.to("cpu", torch.int32))
     return Encoded(tuple(torch.cat(store) for store in levels), (total / len(images)).float().cpu())
 
@@ -161,7 +161,7 @@ def code_patches(model: Tokenizer, levels: Codes, level: int, code: int, device:
     places = (levels[level] == code).nonzero()
     chosen = places[torch.linspace(0, len(places) - 1, min(OCCURRENCES, len(places))).round().long()]
     grids = tuple(each[chosen[:, 0]].long().to(device) for each in levels)
-    unknown = torch.full((len(chosen), len(model.spec.conditions)), torch.nan, device=device)
+    unknown = model.spec.unknown_conditions(len(chosen), device)
     pictures = composite(model.decode(grids, unknown).cpu(), model.spec)
     height, width = _cell(model, level)
     padded = F.pad(pictures, (width, width, height, height), value=_OUTSIDE)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario
 from vqkit.evaluation.metrics import overlap, peak_signal_to_noise
 from vqkit.evaluation.progress import Progress
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import fill_missing
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Batch, DataSpec
 from vqkit.interfaces.priors import Sampling
@@ -92,7 +92,7 @@ def measure_completions(
             observed = scenario.observed(sources.positions[each], images[each].shape)
             completions = sampler.complete(images[each], observed, count, known, sampling, advance=advance, first=start)
             expected = sampler.pipeline.fill(images[each], observed, known)
-            one_pass = settle(expected, images[each], observed, sampler.spec)
+            one_pass = fill_missing(expected, images[each], observed, sampler.spec)
             parts.append(compare_completions(completions.images, one_pass, images[each], observed, sampler.spec))
     return completion_metrics(scenario, Comparisons(*map(torch.cat, zip(*parts, strict=True))), sampler.spec)
 

@@ -118,7 +118,7 @@ def decode_ablated(
 ) -> Tensor:
     """Expected images [B, C, H, W] from the `kept` levels, of the contributions [B, D, h, w] of all; conditions are unknown."""
     inputs = [each if level in kept else baselines[level].expand_as(each) for level, each in enumerate(contributions)]
-    unknown = torch.full((len(inputs[0]), len(model.spec.conditions)), torch.nan, device=inputs[0].device)
+    unknown = model.spec.unknown_conditions(len(inputs[0]), inputs[0].device)
     return model.decode_parts(inputs, unknown)
 
 

@@ -246,7 +246,7 @@ def _measure_completions(
         return ()
     sources = _some_images(data, sampler, request.limit or COMPLETED_IMAGES)
     if not request.with_conditions:
-        unknown = torch.full_like(sources.batch.conditions, torch.nan)
+        unknown = sampler.spec.unknown_conditions(len(sources.batch.images))
         sources = sources._replace(batch=sources.batch._replace(conditions=unknown))
     return tuple(
         measure_completions(sampler, scenario, sources, request.completions, request.sampling, progress) for scenario in scenarios

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from vqkit.evaluation.metrics import THRESHOLD
 from vqkit.evaluation.shape_statistics import connected_parts, have_usual_parts, overlap_share, part_shares
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import DataSpec, ImageDataset
+from vqkit.interfaces import DataSpec, ImageDataset, fully_observed
 
 OVERLAP_ALLOWED = 0.001
 """The largest share of an image's pixels in which components may overlap for the image to count as free of overlap."""
@@ -91,10 +90,8 @@ class Adherence:
 
 def reconstructed(sampler: Sampler, images: Tensor) -> GeneratedImages:
     """The tokenizer's reconstructions of whole images uint8 [N, C, H, W]."""
-    expected = sampler.pipeline.fill(images, torch.ones_like(images, dtype=torch.bool))
-    return GeneratedImages(
-        "reconstructions", expected, settle(expected, images, torch.zeros_like(images, dtype=torch.bool), sampler.spec)
-    )
+    expected = sampler.pipeline.fill(images, fully_observed(images))
+    return GeneratedImages("reconstructions", expected, discretize(expected, sampler.spec))
 
 
 def plausibilities(drawn: GeneratedImages, usual: Tensor) -> list[Plausibility]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.image_io.pictures import BACKGROUND, palette
 from vqkit.image_io.values import one_hot_images
-from vqkit.interfaces import DataSpec
+from vqkit.interfaces import DataSpec, fully_observed
 
 
 class Reading(NamedTuple):
@@ -299,14 +299,14 @@ def _channels(channels: Tensor, spec: DataSpec, name: str) -> Reading:
         raise _Misfit("its channels overlap, and the components of this data do not", near=True)
     count = len(spec.components)
     images = checked_values(channels[:, :count], spec, name)
-    present = torch.ones(images.shape, dtype=torch.bool)
+    present = fully_observed(images)
     if channels.shape[1] > count:
         present = (channels[:, count:] > 0).expand(images.shape)
     return Reading(images, present)
 
 
 def _whole(images: Tensor) -> Reading:
-    return Reading(images, torch.ones(images.shape, dtype=torch.bool))
+    return Reading(images, fully_observed(images))
 
 
 def _describe(source: Source) -> str:

@@ -14,8 +14,8 @@ from vqkit.image_io.pictures import image_files, save_pictures
 from vqkit.image_io.reading import Item, ReadOptions, read_images
 from vqkit.inference.inpaint import batched
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
-from vqkit.inference.postprocess import settle
-from vqkit.interfaces import Codes, Split
+from vqkit.inference.postprocess import discretize
+from vqkit.interfaces import Codes, Split, fully_observed
 from vqkit.storage.code_files import CodesFile, check_codes
 
 
@@ -37,7 +37,7 @@ def encode_items(
         parts.append(pipeline.encode_batch(images, torch.stack([entry.observed for entry in batch])))
         names += [entry.name for entry in batch]
         advance(len(batch))
-    conditions = torch.full((len(names), len(pipeline.spec.conditions)), torch.nan)
+    conditions = pipeline.spec.unknown_conditions(len(names))
     return CodesFile(_join(parts), tuple(names), torch.full((len(names),), -1), conditions, pipeline.digest)
 
 
@@ -56,7 +56,7 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
         )
     parts, labels, conditions = [], [], []
     for batch in all_batches(split, batch_size):
-        parts.append(pipeline.encode_batch(batch.images, torch.ones(batch.images.shape, dtype=torch.bool)))
+        parts.append(pipeline.encode_batch(batch.images, fully_observed(batch.images)))
         labels.append(batch.labels)
         # Only conditions that the model knows mean anything to it.
         column = dict(zip(given.condition_names, batch.conditions.T, strict=True))
@@ -85,8 +85,7 @@ def decode_codes(
     for start in range(0, len(content.names), batch_size):
         part = slice(start, start + batch_size)
         expected = pipeline.decode_batch(tuple(level[part] for level in content.codes), rows[part])
-        blank = torch.zeros(expected.shape, dtype=torch.uint8)
-        images = settle(expected, blank, blank.bool(), spec)
+        images = discretize(expected, spec)
         pictures: dict[Path, Image.Image] = {}
         for name, image in zip(content.names[part], images, strict=True):
             pictures |= image_files(image, name, out, spec)

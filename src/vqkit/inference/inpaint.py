@@ -21,7 +21,7 @@ from vqkit.errors import DataError
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_pictures
 from vqkit.image_io.reading import InputImage, Item, ReadOptions, read_images
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import fill_missing
 from vqkit.interfaces import DataSpec
 
 FIGURE = "before_after"
@@ -60,7 +60,7 @@ def inpaint_items(
         expected = pipeline.fill(images, observed, conditions, batch_size)
         pictures: dict[Path, Image.Image] = {}
         results = []
-        for entry, filled in zip(batch, settle(expected, images, observed, pipeline.spec), strict=True):
+        for entry, filled in zip(batch, fill_missing(expected, images, observed, pipeline.spec), strict=True):
             figure = out / FIGURE / f"{entry.name}.png"
             files = {**image_files(filled, entry.name, out, pipeline.spec), figure: before_after(entry, filled, pipeline.spec)}
             results.append(Written(entry.name, tuple(files), figure))

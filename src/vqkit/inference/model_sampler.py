@@ -20,7 +20,7 @@ from vqkit.core.memory import map_batches
 from vqkit.core.precision import choose_device
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, condition_rows
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Advance, Labels, Samples, warn_beyond
 from vqkit.interfaces import CodeSpec, DataSpec
 from vqkit.interfaces.models import GenerativeAutoencoder
@@ -102,9 +102,7 @@ class ModelSampler:
             return images.cpu().clone()
 
         expected = torch.cat(map_batches(num_samples, batch_size or BATCH_SIZE, draw, smaller=batch_size is None))
-        blank = torch.zeros(expected.shape, dtype=torch.uint8)
-        final = settle(expected, blank, blank.bool(), self.spec)
-        return Samples((), expected, final, rows, torch.full((num_samples,), -1))
+        return Samples((), expected, discretize(expected, self.spec), rows, torch.full((num_samples,), -1))
 
     def check_conditional(self) -> None:
         """Raise `ConfigError` unless the model knows conditions."""

@@ -29,7 +29,7 @@ from vqkit.image_io.decoding import picture_pixels
 from vqkit.image_io.forms import Reading, Source, array_source, read_form
 from vqkit.image_io.observing import as_observed, observe
 from vqkit.image_io.pictures import composite, to_pil
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import discretize, fill_missing, paste
 from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer
 from vqkit.storage.checkpoints import Loaded, load_model
 from vqkit.storage.code_files import check_codes
@@ -96,13 +96,14 @@ class Pipeline:
             raise DataError(
                 "Everything is kept, so there is nothing to fill in.", "Name fewer components in keep, or give observed."
             )
-        return restore(self._finish(self.fill(reading.images, known, conditions), reading.images, known))
+        expected = self.fill(reading.images, known, conditions)
+        return restore(self._fill_missing(expected, reading.images, known))
 
     def reconstruct(self, image: AnyImage, conditions: Conditions | None = None, form: str | None = None) -> AnyImage:
         """What is left of a whole image after the model's bottleneck. Raises `DataError` for an image that does not fit."""
         reading, restore = self._read(image, (), form)
-        nothing = torch.zeros_like(reading.present)
-        return restore(self._finish(self.fill(reading.images, reading.present, conditions), reading.images, nothing))
+        expected = self.fill(reading.images, reading.present, conditions)
+        return restore(expected if reading.images.is_floating_point() else discretize(expected, self.spec))
 
     def encode(
         self,
@@ -161,11 +162,11 @@ class Pipeline:
         images = images.to(self.device)
         return images if images.is_floating_point() else images.to(torch.float32).div_(255)
 
-    def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
-        """Soft values for soft images, final ones for the others."""
+    def _fill_missing(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
+        """The images with expected values in the missing part: as they are for float images, discretised for the others."""
         if images.is_floating_point():
-            return torch.where(observed, images, expected)
-        return settle(expected, images, observed, self.spec)
+            return paste(expected, images, observed)
+        return fill_missing(expected, images, observed, self.spec)
 
     def _read(self, image: AnyImage, keep: tuple[str, ...], form: str | None) -> tuple[Reading, Callable[[Tensor], AnyImage]]:
         """The image in the model's shape, and the way back to the kind that was given."""

@@ -26,7 +26,7 @@ from vqkit.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from vqkit.image_io.observing import as_observed
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import discretize, fill_missing
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataSpec, Prior, check_images
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
 from vqkit.storage.checkpoints import digest, load_model, load_prior
@@ -162,8 +162,7 @@ class Sampler:
             conditioning = conditioning_for(self.prior.spec, rows, classes)._replace(dropped=unknown)
         codes = self._draw(conditioning, 1, first, sampling, batch_size, advance)
         expected = self._decode(codes, rows)
-        blank = torch.zeros(expected.shape, dtype=torch.uint8)
-        return Samples(codes, expected, settle(expected, blank, blank.bool(), self.spec), rows, classes)
+        return Samples(codes, expected, discretize(expected, self.spec), rows, classes)
 
     def complete(
         self,
@@ -196,7 +195,7 @@ class Sampler:
         nll = self._nll(codes, conditioning, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
         given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
-        return _ranked(settle(expected, given, known, self.spec), nll, codes, observed)
+        return _ranked(fill_missing(expected, given, known, self.spec), nll, codes, observed)
 
     def check_completes(self) -> None:
         """Raise `ConfigError` unless the prior was trained to see a part of an image."""

@@ -9,7 +9,18 @@ K codes, h x w the grid of codes. `observed` is True where a pixel is known.
 
 from __future__ import annotations
 
-from vqkit.interfaces.data import SPLITS, Batch, Codes, ConditionSpec, DataSpec, ImageDataset, Split, SplitName, check_images
+from vqkit.interfaces.data import (
+    SPLITS,
+    Batch,
+    Codes,
+    ConditionSpec,
+    DataSpec,
+    ImageDataset,
+    Split,
+    SplitName,
+    check_images,
+    fully_observed,
+)
 from vqkit.interfaces.models import Autoencoder, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
 from vqkit.interfaces.tasks import OptimizerGroup, StepOutput
@@ -35,4 +46,5 @@ __all__ = [
     "StepOutput",
     "Tokenizer",
     "check_images",
+    "fully_observed",
 ]

@@ -82,6 +82,10 @@ class DataSpec:
                 )
         return torch.tensor([float(values.get(name, float("nan"))) for name in self.condition_names], dtype=torch.float32)
 
+    def unknown_conditions(self, count: int, device: torch.device | str | None = None) -> Tensor:
+        """Conditions float32 [count, D] of images about which nothing is known: NaN throughout."""
+        return self.unknown_conditions(count, device)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for a checkpoint's header."""
         return asdict(self)
@@ -181,6 +185,11 @@ class ImageDataset(ABC):
         """The conditions as they show in images [B, C, H, W] (uint8, or float in [0, 1]), float32 [B, D]; None if they do not."""
         del images
         return None
+
+
+def fully_observed(images: Tensor) -> Tensor:
+    """The mask of images [B, C, H, W] whose every pixel is observed: bool of their shape, True throughout."""
+    return torch.ones_like(images, dtype=torch.bool)
 
 
 def check_images(images: Tensor, spec: DataSpec) -> None:

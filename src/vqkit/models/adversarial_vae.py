@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
-from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction
+from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction, fully_observed
 from vqkit.layers.frozen import frozen
 from vqkit.models import likelihoods
 from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
@@ -152,7 +152,7 @@ class AdversarialVAE(VAE):
 
     def _seen_again(self, made: Tensor) -> Gaussian:
         """q(z|made) of images [B, C, H, W] seen whole; the encoder does not learn from it."""
-        whole = torch.ones_like(made, dtype=torch.bool)
+        whole = fully_observed(made)
         return Gaussian.of(frozen(self.head, frozen(self.encoder, see(made, whole))))
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from vqkit.core import distributed
 from vqkit.core.randomness import generator_for
-from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
+from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction, fully_observed
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.models import likelihoods
 from vqkit.models.coding import Decoder, Encoder, NetworkOptions, check_stride, see, widths
@@ -171,7 +171,7 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
     def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """See `GenerativeAutoencoder.log_weights`."""
         likelihoods.check_probability(self.likelihood)
-        features = self.features(images, torch.ones_like(images, dtype=torch.bool))
+        features = self.features(images, fully_observed(images))
         size = max(1, _VALUES_AT_ONCE // images.numel())
         parts = []
         noise = torch.randn((samples * len(images), self.draws, *self.latent_shape), generator=generator)

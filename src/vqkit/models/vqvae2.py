@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vqkit.interfaces import DataSpec, Quantizer, check_images
+from vqkit.interfaces import DataSpec, Quantizer, check_images, fully_observed
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Upsample
 from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, check_size, see, widths
@@ -171,7 +171,7 @@ class VQVAE2(CodingModel):
         Raises `DataError` for images of another size or number of components.
         """
         check_images(images, self.spec)
-        codes = self.encode(images, torch.ones_like(images, dtype=torch.bool))
+        codes = self.encode(images, fully_observed(images))
         return {f"indices_{name}": level for name, level in zip(self.level_names, codes, strict=True)}
 
 

@@ -209,7 +209,7 @@ class HierarchicalPixelCNN(AutoregressivePrior):
             )
         place = next(vqvae2_model.parameters()).device
         codes = self.sample(batch_size, sampling=Sampling(temperature=temperature, seed=seed), device=place)
-        unknown = torch.full((batch_size, len(vqvae2_model.spec.conditions)), torch.nan, device=place)
+        unknown = vqvae2_model.spec.unknown_conditions(batch_size, place)
         with torch.no_grad():
             images = vqvae2_model.decode(codes, unknown)
         return images if device is None else images.to(device)

@@ -19,7 +19,7 @@ from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
 from vqkit.image_io.pictures import composite, grid
 from vqkit.inference.model_sampler import ModelSampler
 from vqkit.inference.pipeline import Pipeline
-from vqkit.inference.postprocess import settle
+from vqkit.inference.postprocess import fill_missing
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.report.measuring import report_request
 from vqkit.storage.checkpoints import Loaded
@@ -62,7 +62,7 @@ class Pictures:
         pipeline = Pipeline(loaded, device, "fp32")
         for gallery, scenario in zip(self.galleries, self._scenarios, strict=True):
             observed = scenario.observed(self._positions, self._images.shape)
-            filled = settle(pipeline.fill(self._images, observed), self._images, observed, spec)
+            filled = fill_missing(pipeline.fill(self._images, observed), self._images, observed, spec)
             gallery.rows[label] = composite(filled, spec)
         if isinstance(loaded.model, GenerativeAutoencoder):
             drawn = ModelSampler(loaded.model, loaded).sample(COUNT)

@@ -14,8 +14,8 @@ from vqkit.core.distributed import world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import mask_probability, sample_observed
 from vqkit.evaluation import metrics
-from vqkit.inference.postprocess import settle
-from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, StepOutput, Tokenizer
+from vqkit.inference.postprocess import fill_missing
+from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, StepOutput, Tokenizer, fully_observed
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.interfaces.tasks import Task, TrainingState
@@ -103,8 +103,8 @@ class AutoencoderTask(Task):
         `first` is the position of the batch's first image in the split, so that its holes are always the same.
         Conditions are unknown, as they mostly are when something is to be filled in.
         """
-        unknown = torch.full_like(batch.conditions, float("nan"))
-        views = {"": torch.ones_like(batch.images, dtype=torch.bool)}
+        unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
+        views = {"": fully_observed(batch.images)}
         if self.masking.max_probability > 0:
             views["_masked"] = fixed_observed(batch.images, self.masking, self.seed, first)
         sums = {"count": torch.tensor(float(len(batch.images)), dtype=torch.float64)}
@@ -116,7 +116,7 @@ class AutoencoderTask(Task):
             sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * len(batch.images)
             sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, judged).double().sum()
             if self.model.spec.value_kind == "binary":
-                final = settle(mean, batch.images, ~judged, self.model.spec) / 255
+                final = fill_missing(mean, batch.images, ~judged, self.model.spec) / 255
                 sums[f"iou{name}"] = metrics.mean_iou(final, batch.images, judged).double().sum()
         return sums
 
@@ -128,7 +128,7 @@ class AutoencoderTask(Task):
         """
         if not isinstance(self.model, GenerativeAutoencoder):
             return result.reconstruction_loss
-        unknown = torch.full_like(batch.conditions, float("nan"))
+        unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
         drawn = self.model(batch.images, observed, unknown, generator_for(self.seed, "validation draws", first))
         return drawn.total_loss
 
@@ -142,8 +142,8 @@ class AutoencoderTask(Task):
     @torch.no_grad()
     def log_images(self, batch: Batch) -> dict[str, Tensor]:
         """Rows of pictures, float [B, C, H, W]: the originals, their reconstructions, what is given and what is filled in."""
-        unknown = torch.full_like(batch.conditions, float("nan"))
-        whole = torch.ones_like(batch.images, dtype=torch.bool)
+        unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
+        whole = fully_observed(batch.images)
         part = fixed_observed(batch.images, self.masking, self.seed, 0)
         filled = torch.where(part, batch.images, self.model.reconstruct(batch.images, part, unknown))
         return {

@@ -15,7 +15,7 @@ from vqkit.core.distributed import world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import all_batches
 from vqkit.data.subsets import limit_split
-from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, Split, StepOutput
+from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, Split, StepOutput, fully_observed
 from vqkit.interfaces.methods import PretrainingMethod, View
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.pretraining import probes
@@ -153,6 +153,6 @@ class SelfSupervisedTask(Task):
         found: list[Features] = []
         for batch in all_batches(limit_split(split, limit), _AT_ONCE):
             images = batch.to(device).images
-            features = encode_views(self.model, View(images, torch.ones_like(images, dtype=torch.bool)))
+            features = encode_views(self.model, View(images, fully_observed(images)))
             found.append(Features(features.cpu(), batch.conditions, batch.labels))
         return Features(*map(torch.cat, zip(*found, strict=True)))

@@ -160,7 +160,7 @@ class PriorTask(Task):
 
     def _decode(self, codes: tuple[Tensor, ...]) -> Tensor:
         """Pictures of codes, without metadata: what the prior makes of it alone is to be seen."""
-        unknown = torch.full((len(codes[0]), len(self.spec.conditions)), torch.nan, device=codes[0].device)
+        unknown = self.spec.unknown_conditions(len(codes[0]), codes[0].device)
         return self.tokenizer.decode(codes, unknown)
 
 
