@@ -84,7 +84,7 @@ class DataSpec:
 
     def unknown_conditions(self, count: int, device: torch.device | str | None = None) -> Tensor:
         """Conditions float32 [count, D] of images about which nothing is known: NaN throughout."""
-        return self.unknown_conditions(count, device)
+        return torch.full((count, len(self.conditions)), torch.nan, device=device)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a checkpoint's header."""
