@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vqkit.data.augmentation import Augmentation, random_crop, random_flip
 from vqkit.data.splits import (
     ArraySplit,
     LabelMapSplit,
@@ -14,8 +15,6 @@ from vqkit.data.splits import (
     hold_out,
     is_binary,
     is_exclusive,
-    random_crop,
-    random_flip,
 )
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.values import one_hot_images
@@ -63,7 +62,9 @@ def test_only_a_split_that_flips_augments() -> None:
     images = torch.rand(64, 2, 2, 3)
     stored = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)
     assert ArraySplit(SPEC, stored).augment(images, torch.Generator().manual_seed(0)) is images
-    assert not torch.equal(ArraySplit(SPEC, stored, flip=True).augment(images, torch.Generator().manual_seed(0)), images)
+    assert not torch.equal(
+        ArraySplit(SPEC, stored, augmentation=Augmentation(flip=True)).augment(images, torch.Generator().manual_seed(0)), images
+    )
 
 
 def test_random_crop_by_hand() -> None:
@@ -91,8 +92,8 @@ def test_a_crop_is_a_function_of_the_generator_and_not_of_the_layout() -> None:
 def test_flips_are_the_same_with_crops_and_without() -> None:
     stored, images = torch.zeros(4, 2, 8, 9, dtype=torch.uint8), torch.rand(16, 2, 8, 9)
     wide = replace(SPEC, height=8, width=9)
-    flipped = ArraySplit(wide, stored, flip=True).augment(images, torch.Generator().manual_seed(0))
-    both = ArraySplit(wide, stored, flip=True, crop=1).augment(images, torch.Generator().manual_seed(0))
+    flipped = ArraySplit(wide, stored, augmentation=Augmentation(flip=True)).augment(images, torch.Generator().manual_seed(0))
+    both = ArraySplit(wide, stored, augmentation=Augmentation(flip=True, crop=1)).augment(images, torch.Generator().manual_seed(0))
     ways = [flipped[:, :, 1 + down : 7 + down, 1 + across : 8 + across] for down in (-1, 0, 1) for across in (-1, 0, 1)]
     for number, image in enumerate(both):
         assert any(torch.equal(image[:, 1:7, 1:8], way[number]) for way in ways)
@@ -103,8 +104,13 @@ def test_flips_are_the_same_with_crops_and_without() -> None:
 def test_a_crop_as_large_as_the_image_is_refused(crop: int) -> None:
     stored = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)
     with pytest.raises(ConfigError, match=rf"data.crop = {crop} shifts images of 2 x 3 \(height x width\) out of sight.*below 2"):
-        ArraySplit(SPEC, stored, crop=crop)
-    assert ArraySplit(SPEC, stored, crop=1).augment(torch.rand(3, 2, 2, 3), torch.Generator()).shape == (3, 2, 2, 3)
+        ArraySplit(SPEC, stored, augmentation=Augmentation(crop=crop))
+    assert ArraySplit(SPEC, stored, augmentation=Augmentation(crop=1)).augment(torch.rand(3, 2, 2, 3), torch.Generator()).shape == (
+        3,
+        2,
+        2,
+        3,
+    )
 
 
 def test_condition_specs_leave_out_what_is_unknown() -> None:

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.config import Settings
+from vqkit.data.augmentation import Augmentation, Crop, Flip
 from vqkit.data.describing import SampledKindChoice, describe, with_kind
 from vqkit.data.packing import read_spec
 from vqkit.data.sampled import SampledSplit
@@ -66,8 +67,8 @@ class ArrayDataset(ImageDataset):
             None, description="Names of the columns of the conditions. Default: condition_1 and so on."
         )
         value_kind: SampledKindChoice = "auto"
-        flip: bool = Field(False, description="Mirror half of the training images left to right.")
-        crop: int = Field(0, ge=0, description="Shift training images by up to so many pixels each way, borders mirrored.")
+        flip: Flip = False
+        crop: Crop = 0
         pad_to_multiple: int = Field(1, ge=1, description="Pad height and width with zeros on all sides to a multiple of this.")
         validation_share: ValidationShare = 0.05
 
@@ -93,11 +94,10 @@ class ArrayDataset(ImageDataset):
         """One split."""
         source, positions = self._plan.of(name)
         images, labels, conditions, names = self._contents[source]
-        flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
         if len(positions) < len(images):
             names = [f"{number:06d}" if names is None else names[number] for number in positions.tolist()]
             images, conditions, labels = images[positions], conditions[positions], labels[positions]
-        described = conditions, labels, names, flip, crop
+        described = conditions, labels, names, Augmentation(self._options.flip, self._options.crop).of(name)
         if self._options.value_kind == "sampled":
             return SampledSplit(self.spec, name, images, *described)
         return ArraySplit(self.spec, images, *described)

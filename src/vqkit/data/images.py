@@ -21,7 +21,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.config import Settings
-from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, check_crop, random_variant
+from vqkit.data.augmentation import Augmentation, Crop, Flip
+from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.decoding import quiet_pillow
 from vqkit.image_io.files import PictureSize, decode, picture_paths, picture_size, read_all
@@ -62,8 +63,8 @@ class ImageFolderDataset(ImageDataset):
             min_length=1,
             description="Names of the channels. Default: r, g, b; grey; or channel_1 and so on. One name reads all as grey.",
         )
-        flip: bool = Field(True, description="Mirror half of the training pictures left to right.")
-        crop: int = Field(0, ge=0, description="Shift training pictures by up to so many pixels each way, borders mirrored.")
+        flip: Flip = True
+        crop: Crop = 0
         memory_mb: int = Field(2048, ge=0, description="Largest set in MiB, as uint8, that is held in memory.")
         validation_share: ValidationShare = 0.05
 
@@ -89,9 +90,9 @@ class ImageFolderDataset(ImageDataset):
         """One split; in memory if the whole of its folder fits into `memory_mb`."""
         source, positions = self._plan.of(name)
         found = self._found[source]
-        flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
+        augmentation = Augmentation(self._options.flip, self._options.crop).of(name)
         if len(found.paths) * self._size.channels * self._size.height * self._size.width > self._options.memory_mb * 2**20:
-            return StreamedSplit(self.spec, _select(found, positions), self._size, flip, crop)
+            return StreamedSplit(self.spec, _select(found, positions), self._size, augmentation)
         if source not in self._decoded:
             self._decoded[source] = _decode_all(found, self._size, self._root)
             # Damage shows only now, so the split is planned again without the pictures that were left out.
@@ -100,7 +101,7 @@ class ImageFolderDataset(ImageDataset):
             source, positions = self._plan.of(name)
         found, images = self._decoded[source]
         chosen = _select(found, positions)
-        return ArraySplit(self.spec, images[positions], labels=chosen.labels, names=chosen.names, flip=flip, crop=crop)
+        return ArraySplit(self.spec, images[positions], labels=chosen.labels, names=chosen.names, augmentation=augmentation)
 
     @cached_property
     def spec(self) -> DataSpec:
@@ -146,10 +147,10 @@ class StreamedSplit(Split):
 
     in_memory = False
 
-    def __init__(self, spec: DataSpec, found: ImageFiles, size: PictureSize, flip: bool, crop: int) -> None:
+    def __init__(self, spec: DataSpec, found: ImageFiles, size: PictureSize, augmentation: Augmentation) -> None:
         super().__init__(spec)
-        check_crop(crop, spec)
-        self._found, self._size, self._flip, self._crop = found, size, flip, crop
+        augmentation.check(spec)
+        self._found, self._size, self._augmentation = found, size, augmentation
 
     def __len__(self) -> int:
         return len(self._found.paths)
@@ -167,8 +168,8 @@ class StreamedSplit(Split):
         return [self._found.names[index] for index in indices.tolist()]
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """See `random_variant`."""
-        return random_variant(images, self._flip, self._crop, generator)
+        """See `Augmentation`."""
+        return self._augmentation.apply(images, generator)
 
     def _readable(self, index: int) -> tuple[int, Tensor]:
         """The position and the pixels of the first picture from `index` on that can be decoded."""

@@ -33,13 +33,11 @@ class JoinedDataset(ImageDataset):
     def __init__(self, options: Options) -> None:
         self._parts = [open_dataset(NamedOptions(name=path, **options.settings)) for path in options.paths]
         first, *others = (part.spec for part in self._parts)
-        wanted = first.components, first.height, first.width, first.value_kind
         for spec in others:
-            given = spec.components, spec.height, spec.width, spec.value_kind
-            if given != wanted:
+            if spec.layout != first.layout:
                 raise DataError(
-                    f"'{spec.name}' has {_described(spec)}, and '{first.name}' {_described(first)}, so they cannot be joined.",
-                    "Bring pictures to one size with --set data.settings.height=64 --set data.settings.width=64.",
+                    f"'{spec.name}' has {spec.describe_layout()}, and '{first.name}' has {first.describe_layout()}.",
+                    "Scale pictures to one size with --set data.settings.height=64 --set data.settings.width=64.",
                 )
         name = ",".join(part.spec.name for part in self._parts)
         self._spec = DataSpec(name, first.components, first.height, first.width, first.value_kind)
@@ -99,7 +97,3 @@ class JoinedSplit(Split):
             places = (owners == number).nonzero()[:, 0]
             found.append((number, indices[places] - starts[number], places))
         return found
-
-
-def _described(spec: DataSpec) -> str:
-    return f"{len(spec.components)} {spec.value_kind} components of {spec.height} x {spec.width} (height x width)"

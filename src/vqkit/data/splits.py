@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vqkit.errors import ConfigError, DataError
+from vqkit.data.augmentation import Augmentation
+from vqkit.errors import DataError
 from vqkit.image_io.values import one_hot_images
 from vqkit.interfaces import SPLITS, Batch, ConditionSpec, DataSpec, Split
 
@@ -21,7 +22,7 @@ class ArraySplit(Split):
     """Images held as one array (in memory, or a memory-mapped file).
 
     `images` uint8 [N, C, H, W]; `conditions` float32 [N, D], NaN where unknown; `labels` int64 [N], -1 where there is no class;
-    `names`: one for each image, or None for their numbers; `flip` and `crop`: see `random_variant`.
+    `names`: one for each image, or None for their numbers.
     """
 
     in_memory = True
@@ -33,17 +34,16 @@ class ArraySplit(Split):
         conditions: Tensor | None = None,
         labels: Tensor | None = None,
         names: Sequence[str] | None = None,
-        flip: bool = False,
-        crop: int = 0,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
     ) -> None:
         super().__init__(spec)
-        check_crop(crop, spec)
+        augmentation.check(spec)
         count = len(images)
         self._images = images
         self._conditions = torch.empty(count, 0) if conditions is None else conditions
         self._labels = torch.full((count,), -1) if labels is None else labels
         self._names = names
-        self._flip, self._crop = flip, crop
+        self._augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self._images)
@@ -57,8 +57,8 @@ class ArraySplit(Split):
         return [f"{index:06d}" if self._names is None else self._names[index] for index in indices.tolist()]
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """See `random_variant`."""
-        return random_variant(images, self._flip, self._crop, generator)
+        """See `Augmentation`."""
+        return self._augmentation.apply(images, generator)
 
 
 class LabelMapSplit(Split):
@@ -87,48 +87,6 @@ class LabelMapSplit(Split):
     def names(self, indices: Tensor) -> list[str]:
         """The prefix and the number of each image."""
         return [f"{self._prefix}_{index:05d}" for index in indices.tolist()]
-
-
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image [B, C, H, W] mirrored left to right with probability one half."""
-    flipped = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
-
-
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Each image [B, C, H, W] shifted by up to `padding` pixels each way, a cut-out of itself with mirrored borders around it.
-
-    The usual augmentation of CIFAR (He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2). They pad with
-    zeros, but a model that gives back what it sees would learn black borders. The border pixels themselves are not repeated.
-    """
-    count, _, height, width = images.shape
-    down, across = torch.randint(-padding, padding + 1, (2, count, 1), generator=generator).to(images.device)
-    rows, columns = (
-        _mirrored(torch.arange(size, device=images.device) + shift, size) for size, shift in ((height, down), (width, across))
-    )
-    numbers = torch.arange(count, device=images.device)
-    # Where positions are looked up around a whole dimension, torch puts what they give first, and that dimension last.
-    return images[numbers[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
-
-
-def random_variant(images: Tensor, flip: bool, crop: int, generator: torch.Generator) -> Tensor:
-    """Images [B, C, H, W], half of them mirrored left to right if `flip`, shifted by up to `crop` pixels (see `random_crop`)."""
-    mirrored = random_flip(images, generator) if flip else images
-    return random_crop(mirrored, crop, generator) if crop else mirrored
-
-
-def check_crop(crop: int, spec: DataSpec) -> None:
-    """Raise `ConfigError` unless images can be shifted so far."""
-    if crop >= min(spec.height, spec.width):
-        raise ConfigError(
-            f"data.crop = {crop} shifts images of {spec.height} x {spec.width} (height x width) out of sight.",
-            f"It must be below {min(spec.height, spec.width)}; an eighth of the size is usual.",
-        )
-
-
-def _mirrored(positions: Tensor, size: int) -> Tensor:
-    """Positions beyond 0 ... size - 1 mirrored at the first and the last of these."""
-    return size - 1 - (size - 1 - positions.abs()).abs()
 
 
 def condition_specs(names: Sequence[str], values: Tensor) -> tuple[ConditionSpec, ...]:

@@ -27,10 +27,9 @@ def check_data(given: DataSpec, expected: DataSpec) -> None:
 
     Components, size and kind of values must be the same; names of conditions and classes may differ.
     """
-    wanted = expected.components, expected.height, expected.width, expected.value_kind
-    if (given.components, given.height, given.width, given.value_kind) != wanted:
+    if given.layout != expected.layout:
         raise DataError(
-            f"The data set '{given.name}' has {_described(given)}; the model was trained on {_described(expected)}.",
+            f"The data set '{given.name}' has {given.describe_layout()}; the model was trained on {expected.describe_layout()}.",
             "Name fitting data with --data, or a fitting model with --run.",
         )
 
@@ -85,10 +84,3 @@ class Subset(Split):
     def positions(self, indices: Tensor) -> Tensor:
         """See `Split.positions`: an image keeps its position, whichever images are beside it here."""
         return self._split.positions(self._positions[indices])
-
-
-def _described(spec: DataSpec) -> str:
-    names = spec.components if len(spec.components) <= 8 else (*spec.components[:8], "...")
-    return (
-        f"{len(spec.components)} {spec.value_kind} components ({', '.join(names)}) of {spec.height} x {spec.width} (height x width)"
-    )

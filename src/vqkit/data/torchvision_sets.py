@@ -25,6 +25,7 @@ from torch import Tensor
 from vqkit.config import Settings
 from vqkit.core import distributed
 from vqkit.core.torchvision_import import import_torchvision
+from vqkit.data.augmentation import Augmentation, Crop, Flip
 from vqkit.data.images import ImageFiles, StreamedSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare
 from vqkit.errors import DataError
@@ -40,17 +41,16 @@ _MISSING_OR_DAMAGED = (RuntimeError, ValueError, AssertionError, EOFError)
 
 
 class TorchvisionDataset(ImageDataset):
-    """A data set that torchvision knows how to download: `part` of its class `class_name`."""
+    """A data set that torchvision can download, by its class of the same name. `title`: the name that people know it by."""
 
     title: ClassVar[str]
-    class_name: ClassVar[str]
 
     class Options(Settings):
         """Settings that all of them share."""
 
         root: str = Field("data", description="Directory that holds the files, or where they are downloaded to.")
-        flip: bool = Field(True, description="Mirror half of the training pictures left to right.")
-        crop: int = Field(0, ge=0, description="Shift training pictures by up to so many pixels each way, borders mirrored.")
+        flip: Flip = True
+        crop: Crop = 0
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -67,7 +67,7 @@ class TorchvisionDataset(ImageDataset):
     def _part(self, name: str) -> Any:
         """The torchvision data set of one part, downloaded if it is not there. Raises `DataError` when it cannot be."""
         if name not in self._parts:
-            constructor = getattr(import_torchvision().datasets, self.class_name)
+            constructor = getattr(import_torchvision().datasets, type(self).__name__)
             arguments = self._arguments(name)
             try:
                 self._parts[name] = constructor(self._root, **arguments)
@@ -126,8 +126,8 @@ class _InMemory(TorchvisionDataset):
         source, positions = SplitPlan(counts, self._validation_share, self.title).of(name)
         labels = torch.as_tensor(self._part(source).targets)[positions]
         names = [f"{source}_{number:05d}" for number in positions.tolist()]
-        flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
-        return ArraySplit(self.spec, self._images(source)[positions], labels=labels, names=names, flip=flip, crop=crop)
+        augmentation = Augmentation(self._options.flip, self._options.crop).of(name)
+        return ArraySplit(self.spec, self._images(source)[positions], labels=labels, names=names, augmentation=augmentation)
 
     def _images(self, part: str) -> Tensor:
         """The images of a part, uint8 [N, C, H, W]."""
@@ -140,7 +140,6 @@ class CIFAR10(_InMemory):
     """CIFAR-10 (Krizhevsky, 2009)."""
 
     title = "CIFAR-10"
-    class_name = "CIFAR10"
 
 
 @DATASETS.register("cifar100")
@@ -148,7 +147,6 @@ class CIFAR100(_InMemory):
     """CIFAR-100 (Krizhevsky, 2009)."""
 
     title = "CIFAR-100"
-    class_name = "CIFAR100"
 
 
 @DATASETS.register("mnist")
@@ -156,12 +154,13 @@ class MNIST(_InMemory):
     """MNIST (LeCun et al., 1998)."""
 
     title = "MNIST"
-    class_name = "MNIST"
 
     class Options(_InMemory.Options):
         """Settings of `mnist`."""
 
-        flip: bool = Field(False, description="Mirror half of the training pictures left to right; digits do not bear it.")
+        flip: bool = Field(
+            False, description="Mirror half of the training images left to right, which changes what most digits are."
+        )
 
 
 @DATASETS.register("fashion-mnist")
@@ -169,7 +168,6 @@ class FashionMNIST(_InMemory):
     """Fashion-MNIST (Xiao et al., 2017)."""
 
     title = "Fashion-MNIST"
-    class_name = "FashionMNIST"
 
 
 @DATASETS.register("celeba")
@@ -177,7 +175,6 @@ class CelebA(TorchvisionDataset):
     """CelebA (Liu et al., 2015) with its own three parts, scaled and cut to a square."""
 
     title = "CelebA"
-    class_name = "CelebA"
 
     class Options(TorchvisionDataset.Options):
         """Settings of `celeba`."""
@@ -197,8 +194,8 @@ class CelebA(TorchvisionDataset):
         """One of CelebA's own parts, decoded batch by batch."""
         files = [self._root / "celeba" / "img_align_celeba" / file for file in self._part(name).filename]
         found = ImageFiles(files, [file.stem for file in files], torch.full((len(files),), -1))
-        flip, crop = (self._options.flip, self._options.crop) if name == "train" else (False, 0)
-        return StreamedSplit(self.spec, found, self._size, flip, crop)
+        augmentation = Augmentation(self._options.flip, self._options.crop).of(name)
+        return StreamedSplit(self.spec, found, self._size, augmentation)
 
     def _arguments(self, part: str) -> dict[str, Any]:
         return {"split": {"val": "valid"}.get(part, part)}

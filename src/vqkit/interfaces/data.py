@@ -60,6 +60,17 @@ class DataSpec:
         return self.components == ("r", "g", "b")
 
     @property
+    def layout(self) -> tuple[tuple[str, ...], int, int, str]:
+        """What images of two data sets must have in common to be used together: components, height, width and kind of values."""
+        return self.components, self.height, self.width, self.value_kind
+
+    def describe_layout(self) -> str:
+        """The layout in words, for messages; of many components, the first eight are named."""
+        names = self.components if len(self.components) <= 8 else (*self.components[:8], "...")
+        kind = f"{len(self.components)} {self.value_kind} components ({', '.join(names)})"
+        return f"{kind} of {self.height} x {self.width} (height x width)"
+
+    @property
     def condition_names(self) -> tuple[str, ...]:
         """Names of the D conditions, in order."""
         return tuple(condition.name for condition in self.conditions)

@@ -1,0 +1,71 @@
+"""Random variants of training images: mirrored left to right, and shifted."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vqkit.errors import ConfigError
+from vqkit.interfaces import DataSpec, SplitName
+
+Flip = Annotated[bool, Field(description="Mirror half of the training images left to right.")]
+"""The setting `flip` of a data set."""
+
+Crop = Annotated[
+    int, Field(ge=0, description="Shift training images by up to this many pixels in each direction; borders are mirrored.")
+]
+"""The setting `crop` of a data set."""
+
+
+class Augmentation(NamedTuple):
+    """Half of the images mirrored if `flip`, and all shifted by up to `crop` pixels (see `random_crop`)."""
+
+    flip: bool = False
+    crop: int = 0
+
+    def of(self, split: SplitName) -> Augmentation:
+        """What is done to the images of a split: nothing outside of training."""
+        return self if split == "train" else Augmentation()
+
+    def check(self, spec: DataSpec) -> None:
+        """Raise `ConfigError` unless images can be shifted so far."""
+        if self.crop >= min(spec.height, spec.width):
+            raise ConfigError(
+                f"data.crop = {self.crop} shifts images of {spec.height} x {spec.width} (height x width) out of sight.",
+                f"It must be below {min(spec.height, spec.width)}; an eighth of the size is usual.",
+            )
+
+    def apply(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """A random variant of each of the images [B, C, H, W]."""
+        flipped = random_flip(images, generator) if self.flip else images
+        return random_crop(flipped, self.crop, generator) if self.crop else flipped
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image [B, C, H, W] mirrored left to right with probability one half."""
+    flipped = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Each image [B, C, H, W] shifted by up to `padding` pixels each way, a cut-out of itself with mirrored borders around it.
+
+    The usual augmentation of CIFAR (He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2). They pad with
+    zeros, but a model that gives back what it sees would learn black borders. The border pixels themselves are not repeated.
+    """
+    count, _, height, width = images.shape
+    down, across = torch.randint(-padding, padding + 1, (2, count, 1), generator=generator).to(images.device)
+    rows, columns = (
+        _mirrored(torch.arange(size, device=images.device) + shift, size) for size, shift in ((height, down), (width, across))
+    )
+    numbers = torch.arange(count, device=images.device)
+    # Where positions are looked up around a whole dimension, torch puts what they give first, and that dimension last.
+    return images[numbers[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def _mirrored(positions: Tensor, size: int) -> Tensor:
+    """Positions beyond 0 ... size - 1 mirrored at the first and the last of these."""
+    return size - 1 - (size - 1 - positions.abs()).abs()
