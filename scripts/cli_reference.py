@@ -129,5 +129,11 @@ def paragraphs(text: str) -> str:
 
 
 if __name__ == "__main__":
-    chapters = [section(name, function) for name, function in commands(app)]
+    chapters: list[str] = []
+    names: dict[Callable[..., Any], str] = {}
+    for name, function in commands(app):
+        first = names.setdefault(function, name)
+        chapters.append(
+            section(name, function) if first == name else f"## {name}\n\nThe same command as `{first}`, with its options.\n"
+        )
     write_or_check("cli.md", "\n".join([HEAD, *chapters]), __doc__)

@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "load": "vqkit.inference.pipeline",
     "load_sampler": "vqkit.inference.sampler",
-    "Sampling": "vqkit.priors.sampling",
+    "Sampling": "vqkit.interfaces.priors",
     "mask_components": "vqkit.data.masking",
     "DataSpec": "vqkit.interfaces",
     "VQKitError": "vqkit.errors",
@@ -42,9 +42,13 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'vqkit' has no attribute '{name}'")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    from vqkit.renamed import MODULES
+
+    if name in MODULES:  # an AttributeError would be replaced by one that does not give the new name: `from vqkit import name`
+        raise ImportError(f"vqkit.{name} has moved. Use {MODULES[name]}.")
+    raise AttributeError(f"module 'vqkit' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

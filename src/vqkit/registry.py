@@ -131,7 +131,7 @@ class Registry(Generic[Part]):
         try:
             return schema.model_validate(dict(settings))
         except ValidationError as error:
-            raise ConfigError(*describe_validation_error(error, schema, f"the {self.kind} '{name}'")) from None
+            raise ConfigError(*describe_validation_error(error, schema, f"the {self.kind} '{name}'", self.kind)) from None
 
     def build(self, name: str, settings: Mapping[str, Any], *context: Any, **keywords: Any) -> Part:
         """Check `settings` and build the part: `Class(options, *context, **keywords)`."""

@@ -161,9 +161,9 @@ def test_help_lists_the_commands(flag: str) -> None:
 
 
 def test_a_wrong_command_is_the_users_to_fix() -> None:
-    done = run("train")
+    done = run("trian")
     assert done.returncode == 2
-    assert "No such command 'train'" in done.stderr
+    assert "No such command 'trian'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -190,12 +190,12 @@ def test_answers_for_a_directory_told_how_to_draw() -> None:
     ("arguments", "message"),
     [
         (["--prior", "observed", "--num-samples", "0"], "0 completions were asked for"),
-        (["--num-samples", "4"], "--num-samples belongs to --prior.*train-prior --condition observed"),
+        (["--num-samples", "4"], "--num-samples belongs to --prior.*train-prior --condition-on observed"),
         (["--top-p", "0.5"], "--top-p belongs to --prior"),
         (["--prior", "observed", "--temperature", "0"], "temperature is 0; it must be above 0"),
         (["--prior", "observed", "--top-p", "1.5"], r"top-p is 1.5; it must be in \(0, 1\]"),
-        (["--prior", "metadata"], "never saw a part of one.*--condition observed"),
-        (["--prior", "observed", "--condition", "width_px=3"], "not trained with --condition metadata"),
+        (["--prior", "metadata"], "never saw a part of one.*--condition-on observed"),
+        (["--prior", "observed", "--condition", "width_px=3"], "not trained with --condition-on metadata"),
         (["--prior", "observed+metadata", "--condition", "width=3"], "no condition 'width'.*Did you mean 'width_px'"),
     ],
 )

@@ -32,7 +32,7 @@ def received(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Any, ...]:
     return call
 
 
-@pytest.mark.parametrize("command", ["train-vqvae", "train-prior", "pretrain"])
+@pytest.mark.parametrize("command", ["train-vqvae", "train", "train-prior", "pretrain"])
 def test_the_options_of_every_training_are_settings(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     words = [word for flag, (_, value) in TYPED.items() for word in (flag, str(value))]
     given = received(monkeypatch, command, *words, "--no-compile", "--out", "here", "--resume", "never", "--set", "a.b=1")
@@ -40,7 +40,7 @@ def test_the_options_of_every_training_are_settings(monkeypatch: pytest.MonkeyPa
     assert given[:5] == (None, {"training": expected}, ["a.b=1"], Path("here"), "never")
 
 
-@pytest.mark.parametrize("command", ["train-vqvae", "train-prior", "pretrain"])
+@pytest.mark.parametrize("command", ["train-vqvae", "train", "train-prior", "pretrain"])
 def test_what_is_not_typed_is_left_to_the_configuration(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     assert received(monkeypatch, command)[:5] == (None, {}, [], None, "auto")
 
@@ -54,7 +54,7 @@ def test_the_options_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("typed", "told"), [("metadata, observed", ["metadata", "observed"]), ("none", [])])
 def test_the_options_of_a_prior(monkeypatch: pytest.MonkeyPatch, typed: str, told: list[str]) -> None:
-    words = ("--tokenizer", "runs/a", "--prior", "transformer", "--condition", typed, "--data", "mnist", "--sample-every", "2")
+    words = ("--tokenizer", "runs/a", "--prior", "transformer", "--condition-on", typed, "--data", "mnist", "--sample-every", "2")
     given = received(monkeypatch, "train-prior", *words)
     assert given[5] is PriorRunConfig
     assert given[1] == {

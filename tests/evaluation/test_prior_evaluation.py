@@ -164,7 +164,7 @@ def test_progress_is_told_of_everything_that_takes_time() -> None:
 
 
 def test_keep_sets_are_refused_by_a_prior_that_sees_no_parts() -> None:
-    with pytest.raises(ConfigError, match=r"never saw a part.*--condition observed"):
+    with pytest.raises(ConfigError, match=r"never saw a part.*--condition-on observed"):
         measure(sampler("metadata"), keep_sets=[["bt"]])
     with pytest.raises(ConfigError, match=r"never saw a part"):
         measure(sampler(), mask_kind="boxes")

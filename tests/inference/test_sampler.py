@@ -132,11 +132,15 @@ def test_a_value_outside_the_range_is_drawn_with_a_warning() -> None:
 
 
 UNTOLD: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
-    ((), {"conditions": {"width_px": 40}}, "not trained with --condition metadata .*tokenizer runs/blocks.* --condition metadata"),
+    (
+        (),
+        {"conditions": {"width_px": 40}},
+        "not trained with --condition-on metadata .*tokenizer runs/blocks.* --condition-on metadata",
+    ),
     (("metadata",), {"conditions": {"width": 40}}, "no condition 'width'.*Did you mean 'width_px'"),
-    (("metadata",), {"labels": "cat"}, "not trained with --condition class .* --condition metadata,class"),
+    (("metadata",), {"labels": "cat"}, "not trained with --condition-on class .* --condition-on metadata,class"),
     (("metadata",), {"conditions": {"width_px": [1, 2]}}, "2 values for 3 images"),
-    (("observed",), {"conditions": {"width_px": 40}}, "draws new ones only without conditions.*--condition metadata"),
+    (("observed",), {"conditions": {"width_px": 40}}, "draws new ones only without conditions.*--condition-on metadata"),
     (("observed", "metadata"), {"conditions": {"width_px": 40}}, "draws new ones only without conditions"),
 ]
 
@@ -227,9 +231,11 @@ def test_images_that_do_not_fit_are_refused(images: torch.Tensor, observed: torc
 
 
 def test_completing_needs_a_prior_that_sees_images_and_knows_the_conditions() -> None:
-    with pytest.raises(ConfigError, match=r"never saw a part of one.*train-prior --tokenizer runs/blocks\S+ --condition observed"):
+    with pytest.raises(
+        ConfigError, match=r"never saw a part of one.*train-prior --tokenizer runs/blocks\S+ --condition-on observed"
+    ):
         sampler("metadata").complete(sections(1), SEEN, 2)
-    with pytest.raises(ConfigError, match=r"not trained with --condition metadata .*--condition observed,metadata"):
+    with pytest.raises(ConfigError, match=r"not trained with --condition-on metadata .*--condition-on observed,metadata"):
         sampler("observed").complete(sections(1), SEEN, 2, {"width_px": 40})
 
 

@@ -123,7 +123,7 @@ def test_wrong_starts_and_levels_are_refused(top: Path, tokenizer: Path, tiny_ru
     assert "is another one" in message
     message, hint = refused("fourth", **settings(None, start_from=str(top), conditioning={"condition_on": ["metadata"]}))
     assert message.endswith("is told nothing, not metadata.")
-    assert hint.startswith("Give --condition none")
+    assert hint.startswith("Give --condition-on none")
     message, hint = refused(
         "fifth",
         **settings(tiny_run, learn=["codes"]) | {"prior": {"name": "pixelcnn", "channels": 8}} | {"levels": {"learn": ["top"]}},

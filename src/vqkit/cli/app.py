@@ -14,6 +14,7 @@ from typing import Annotated, TextIO
 import typer
 
 from vqkit.cli.codebook_stats import codebook_stats
+from vqkit.cli.commands import add_command, add_group
 from vqkit.cli.data import data_app
 from vqkit.cli.decode import decode
 from vqkit.cli.doctor import doctor
@@ -36,8 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+add_command(app, "train-vqvae", train_vqvae)
+add_command(app, "train", train_vqvae, "Train any model: the same command as `train-vqvae`, under a name that fits every model.")
 for command in (
-    train_vqvae,
     train_prior,
     pretrain,
     sample,
@@ -51,8 +53,8 @@ for command in (
     models,
     doctor,
 ):
-    app.command(command.__name__.replace("_", "-"))(command)
-app.add_typer(data_app, name="data")
+    add_command(app, command.__name__.replace("_", "-"), command)
+add_group(app, "data", data_app)
 
 
 def _version(asked: bool) -> None:

@@ -52,7 +52,7 @@ BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", min=1, help=
 
 PriorOption = Annotated[
     str | None,
-    typer.Option("--prior", metavar="RUN", help="Draw several answers from this prior, trained with --condition observed."),
+    typer.Option("--prior", metavar="RUN", help="Draw several answers from this prior, trained with --condition-on observed."),
 ]
 
 
@@ -138,7 +138,8 @@ def _number_of_answers(prior: str | None, num_samples: int | None, settings: dic
     if prior is None and given:
         option = f"--{given[0].replace('_', '-')}"
         raise ConfigError(
-            f"{option} belongs to --prior: a model alone has one answer.", "Name a run of: vqkit train-prior --condition observed"
+            f"{option} belongs to --prior: a model alone has one answer.",
+            "Name a run of: vqkit train-prior --condition-on observed",
         )
     if num_samples is not None and num_samples < 1:
         raise ConfigError(f"{num_samples} completions were asked for.", "Ask for at least one with --num-samples.")

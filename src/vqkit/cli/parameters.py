@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vqkit.cli.panels import MODEL
+
 RunOption = Annotated[
     str | None,
     typer.Option(
@@ -21,6 +23,11 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, such as model.quantizer.num_codes=1024. May be repeated."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any setting of the configuration, such as model.quantizer.num_codes=1024. May be repeated.",
+        rich_help_panel=MODEL,
+    ),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Directory to write to.")]

@@ -1,4 +1,4 @@
-"""`vqkit pretrain`: train the encoder of a model by itself, without an aim of its own."""
+"""`vqkit pretrain`: train the encoder of a model by self-supervised learning."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vqkit.cli.panels import MODEL, OUTPUT, TRAINING
 from vqkit.cli.parameters import SetOption
 from vqkit.cli.training_options import (
     CompileOption,
@@ -17,6 +18,7 @@ from vqkit.cli.training_options import (
     ResumeOption,
     SeedOption,
     StepsOption,
+    TrainingDataOption,
     TrainingDeviceOption,
     data_settings,
     training_settings,
@@ -28,27 +30,36 @@ def pretrain(
     config: ConfigOption = None,
     method: Annotated[
         str | None,
-        typer.Option(help="How it learns: barlow-twins, simclr or byol; `vqkit models` lists them. Default: barlow-twins."),
+        typer.Option(
+            help="Pretraining method: barlow-twins, simclr or byol; `vqkit models` lists them. Default: barlow-twins.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Name of the model whose encoder it is. Default: vqvae.")] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", "-d", help="Name of a data set, or a path to pictures or arrays. Default: tyre.")
+    model: Annotated[
+        str | None, typer.Option(help="Name of the model whose encoder is pretrained. Default: vqvae.", rich_help_panel=MODEL)
     ] = None,
+    data: TrainingDataOption = None,
+    settings: SetOption = None,
     epochs: EpochsOption = None,
     steps: StepsOption = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes together. Default: 128.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per step, over all processes. Default: 128.", rich_help_panel=TRAINING)
+    ] = None,
     lr: RateOption = None,
     seed: SeedOption = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory. Default: runs/<method>-<data>-<number>.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Run directory. Default: runs/<method>-<data>-<number>.", rich_help_panel=OUTPUT),
+    ] = None,
     resume: ResumeOption = "auto",
     device: TrainingDeviceOption = None,
     precision: PrecisionOption = None,
     compile_: CompileOption = None,
-    settings: SetOption = None,
 ) -> None:
-    """Train an encoder by itself, to give two views of an image the same features, and other images others.
+    """Pretrain an encoder self-supervised, so that two views of an image get similar features.
 
-    What it knows is measured at each validation. Any model with such an encoder can start from it: `train-vqvae --init-encoder`.
+    Each validation measures how well the features predict classes and conditions of held-out images. Start any model that has such
+    an encoder from the result with `train-vqvae --init-encoder`.
     """
     training = training_settings(
         epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_

@@ -1,4 +1,4 @@
-"""`vqkit train-vqvae`: train any autoencoder of the registry."""
+"""`vqkit train-vqvae`, also `vqkit train`: train any model of the registry."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vqkit.cli.panels import MASKING, MODEL, OUTPUT
 from vqkit.cli.parameters import SetOption
 from vqkit.cli.training_options import (
     BatchOption,
@@ -18,6 +19,7 @@ from vqkit.cli.training_options import (
     ResumeOption,
     SeedOption,
     StepsOption,
+    TrainingDataOption,
     TrainingDeviceOption,
     data_settings,
     training_settings,
@@ -27,39 +29,57 @@ from vqkit.cli.training_options import (
 
 def train_vqvae(
     config: ConfigOption = None,
-    model: Annotated[str | None, typer.Option(help="Name of a model; `vqkit models` lists them. Default: vqvae.")] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", "-d", help="Name of a data set, or a path to pictures or arrays. Default: tyre.")
+    model: Annotated[
+        str | None, typer.Option(help="Name of a model; `vqkit models` lists them. Default: vqvae.", rich_help_panel=MODEL)
     ] = None,
-    mask_max: Annotated[
-        float | None, typer.Option(help="Share of the samples that are masked after the warm-up. Default: 0.7.")
-    ] = None,
-    mask_warmup: Annotated[float | None, typer.Option(help="Epochs over which that share grows from 0. Default: 20.")] = None,
-    mask_keep: Annotated[
-        str | None, typer.Option(help="What a masked sample keeps: 'any' non-empty subset of the components, or exactly 'one'.")
-    ] = None,
+    data: TrainingDataOption = None,
     init_encoder: Annotated[
         str | None,
-        typer.Option(help="Run of `pretrain`, or of an autoencoder, with whose encoder's weights to start. Default: random ones."),
+        typer.Option(
+            help="Initialise the encoder from this run of `pretrain` or `train-vqvae`. Default: random weights.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     freeze_encoder: Annotated[
-        bool | None, typer.Option("--freeze-encoder", help="Leave these weights as they are; all others learn.")
+        bool | None,
+        typer.Option("--freeze-encoder", help="Keep the encoder's initial weights and train the rest.", rich_help_panel=MODEL),
+    ] = None,
+    settings: SetOption = None,
+    mask_max: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability that a training sample is masked, after the warm-up. Default: 0.7.", rich_help_panel=MASKING
+        ),
+    ] = None,
+    mask_warmup: Annotated[
+        float | None,
+        typer.Option(help="Epochs over which that probability grows linearly from 0. Default: 20.", rich_help_panel=MASKING),
+    ] = None,
+    mask_keep: Annotated[
+        str | None,
+        typer.Option(
+            help="Components that a masked sample keeps: 'any' non-empty subset, or exactly 'one'. Default: any.",
+            rich_help_panel=MASKING,
+        ),
     ] = None,
     epochs: EpochsOption = None,
     steps: StepsOption = None,
     batch_size: BatchOption = None,
     lr: RateOption = None,
     seed: SeedOption = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory. Default: runs/<model>-<data>-<number>.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Run directory. Default: runs/<model>-<data>-<number>.", rich_help_panel=OUTPUT),
+    ] = None,
     resume: ResumeOption = "auto",
     device: TrainingDeviceOption = None,
     precision: PrecisionOption = None,
     compile_: CompileOption = None,
-    settings: SetOption = None,
 ) -> None:
-    """Train a VQ-VAE (or any other autoencoder) to reconstruct whole images from a part of them.
+    """Train a VQ-VAE, or with --model any other model, to reconstruct whole images from parts of them.
 
-    Without options: the masked VQ-VAE on the built-in tyre sections, a few minutes on a laptop.
+    Without options it trains the masked VQ-VAE on the built-in tyre sections, in a few minutes on a laptop. `train` is the same
+    command under a name that fits every model.
     """
     training = training_settings(
         epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_

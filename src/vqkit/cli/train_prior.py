@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vqkit.cli.panels import MODEL, OUTPUT
 from vqkit.cli.parameters import SetOption
 from vqkit.cli.training_options import (
     BatchOption,
@@ -29,53 +30,74 @@ def train_prior(
     config: ConfigOption = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option("--tokenizer", "-t", help="Run of the model whose codes are learned. Default: the newest in runs/."),
+        typer.Option(
+            "--tokenizer",
+            "-t",
+            help="Run of the VQ model whose codes the prior learns. Default: the newest in runs/.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    prior: Annotated[str | None, typer.Option(help="Name of a prior; `vqkit models` lists them. Default: pixelcnn.")] = None,
-    condition: Annotated[
+    prior: Annotated[
+        str | None, typer.Option(help="Name of a prior; `vqkit models` lists them. Default: pixelcnn.", rich_help_panel=MODEL)
+    ] = None,
+    condition_on: Annotated[
         str | None,
         typer.Option(
-            help="What the prior is told, separated by commas: none, metadata, class, observed (a part of the image, which it "
-            "learns to complete). Default: none."
+            metavar="KINDS",
+            help="What to condition the prior on, separated by commas: metadata, class, observed (a visible part of the image, so "
+            "that the prior learns to complete it), or none. Default: none.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     level: Annotated[
         str | None,
-        typer.Option(help="Levels of codes that learn, of a hierarchical prior, separated by commas: top. Default: all."),
+        typer.Option(
+            help="Levels of codes to train, of a hierarchical prior, separated by commas, such as top. Default: all.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(help="Run of a prior on the same tokenizer whose weights to start with: one of --level top, say."),
+        typer.Option(
+            help="Initialise the prior from this run of a prior on the same tokenizer, such as one of --level top.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", "-d", help="Other data than the tokenizer was trained on, by name or path.")
+        str | None,
+        typer.Option("--data", "-d", help="Other data than the tokenizer was trained on, by name or path.", rich_help_panel=MODEL),
     ] = None,
-    sample_every: Annotated[int | None, typer.Option(help="Epochs between two sets of sampled pictures. Default: 5.")] = None,
+    settings: SetOption = None,
     epochs: EpochsOption = None,
     steps: StepsOption = None,
     batch_size: BatchOption = None,
     lr: RateOption = None,
     seed: SeedOption = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory. Default: runs/<prior>-<data>-<number>.")] = None,
+    sample_every: Annotated[
+        int | None, typer.Option(help="Epochs between two sets of sampled pictures. Default: 5.", rich_help_panel=OUTPUT)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Run directory. Default: runs/<prior>-<data>-<number>.", rich_help_panel=OUTPUT),
+    ] = None,
     resume: ResumeOption = "auto",
     device: TrainingDeviceOption = None,
     precision: PrecisionOption = None,
     compile_: CompileOption = None,
-    settings: SetOption = None,
 ) -> None:
-    """Train a prior over the codes of a trained VQ model, for `sample` and for several answers of `inpaint`.
+    """Train a prior over the codes of a trained VQ model, for `sample` and for several completions by `inpaint`.
 
-    The tokenizer stays as it is. Its codes are computed once and kept in its run directory.
+    The tokenizer is frozen. Its codes are computed once and cached in its run directory.
     """
     training = training_settings(
         epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_
     )
-    told = None if condition is None else [name for name in _names(condition) if name != "none"]
+    kinds = None if condition_on is None else [name for name in _names(condition_on) if name != "none"]
     flags: dict[str, Any] = {
         "prior": {"name": prior},
         "tokenizer": {"run": tokenizer},
         "data": data_settings(data),
-        "conditioning": {"condition_on": told},
+        "conditioning": {"condition_on": kinds},
         "levels": {"learn": None if level is None else _names(level), "start_from": start_from},
         "training": {**training, "picture_every": sample_every},
     }

@@ -7,18 +7,38 @@ from typing import Annotated, Any
 
 import typer
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings; see configs/.")]
-EpochsOption = Annotated[int | None, typer.Option(help="Passes over the training set. Default: 25.")]
-StepsOption = Annotated[int | None, typer.Option(help="Optimizer steps, instead of --epochs.")]
-BatchOption = Annotated[int | None, typer.Option(help="Images a step, over all processes together. Default: 64.")]
-RateOption = Annotated[float | None, typer.Option(help="Peak learning rate.")]
-SeedOption = Annotated[int | None, typer.Option(help="Start of every random draw. Default: 0.")]
-ResumeOption = Annotated[
-    str, typer.Option(help="auto: go on if --out holds this very run; never: refuse to; or the path of a run to go on with.")
+from vqkit.cli.panels import MODEL, OUTPUT, RUNTIME, TRAINING
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file of settings; see configs/.", rich_help_panel=MODEL)
 ]
-TrainingDeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
-PrecisionOption = Annotated[str | None, typer.Option(help="auto, fp32 or bf16; auto is bf16 where the hardware has it.")]
-CompileOption = Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile with torch.compile.")]
+TrainingDataOption = Annotated[
+    str | None,
+    typer.Option("--data", "-d", help="Name of a data set, or a path to pictures or arrays. Default: tyre.", rich_help_panel=MODEL),
+]
+EpochsOption = Annotated[int | None, typer.Option(help="Passes over the training set. Default: 25.", rich_help_panel=TRAINING)]
+StepsOption = Annotated[int | None, typer.Option(help="Number of optimizer steps, instead of --epochs.", rich_help_panel=TRAINING)]
+BatchOption = Annotated[
+    int | None, typer.Option(help="Images per step, over all processes. Default: 64.", rich_help_panel=TRAINING)
+]
+RateOption = Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=TRAINING)]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Seed of the initial weights and of all random draws. Default: 0.", rich_help_panel=TRAINING)
+]
+ResumeOption = Annotated[
+    str,
+    typer.Option(
+        help="auto: resume if --out holds a run with this configuration; never: fail if --out exists; or a run to resume.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+TrainingDeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=RUNTIME)]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="auto, fp32 or bf16; auto: bf16 where the hardware supports it.", rich_help_panel=RUNTIME)
+]
+CompileOption = Annotated[
+    bool | None, typer.Option("--compile/--no-compile", help="Compile the model with torch.compile.", rich_help_panel=RUNTIME)
+]
 
 
 def training_settings(
@@ -32,7 +52,7 @@ def training_settings(
     precision: str | None,
     compile_: bool | None,
 ) -> dict[str, Any]:
-    """The flags of these options under the names of their settings."""
+    """The values of these options under the names of their settings."""
     return {
         "epochs": epochs,
         "steps": steps,
@@ -46,7 +66,7 @@ def training_settings(
 
 
 def data_settings(data: str | None) -> dict[str, Any]:
-    """What was typed after --data, as settings that leave those of a file as they are where it is the same kind of data."""
+    """The value of --data as settings; settings of the same kind of data in a file stay in effect."""
     from vqkit.data.opening import name_data
 
     return {} if data is None else name_data(data)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vqkit.renamed import KEYS
 
 
 class Settings(BaseModel):
@@ -28,12 +30,18 @@ class NamedOptions(BaseModel):
         return dict(self.model_extra or {})
 
 
-def describe_validation_error(error: ValidationError, schema: type[BaseModel], subject: str) -> tuple[str, str]:
-    """A sentence and a hint for the first thing that pydantic found wrong."""
+def describe_validation_error(error: ValidationError, schema: type[BaseModel], subject: str, group: str = "") -> tuple[str, str]:
+    """A sentence and a hint for the first thing that pydantic found wrong.
+
+    `group`: the kind of part whose settings these are; nothing for the configuration of a run.
+    """
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     key = ".".join(place) or "it"
     if first["type"] == "extra_forbidden":
+        old, new = _renamed(key, first["input"], f"{group}." if group else "")
+        if new is not None:
+            return f"{subject[0].upper()}{subject[1:]} has no setting '{old}'.", f"Its name is '{new}' now."
         known = _keys_at(schema, place[:-1])
         close = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
         guess = f"Did you mean '{'.'.join([*place[:-1], close[0]])}'? " if close else ""
@@ -44,6 +52,15 @@ def describe_validation_error(error: ValidationError, schema: type[BaseModel], s
         f"In {subject}, {key}: {reason[0].lower()}{reason[1:]}{given}.",
         "See the configuration reference in docs/configuration.md.",
     )
+
+
+def _renamed(key: str, value: Any, prefix: str) -> tuple[str, str | None]:
+    """The old key, down to a setting inside of it that was renamed too, and the new one; None if it was not renamed."""
+    inside = [f"{key}.{child}" for child in value] if isinstance(value, Mapping) else []
+    for old in (*inside, key):
+        if f"{prefix}{old}" in KEYS:
+            return old, KEYS[f"{prefix}{old}"].removeprefix(prefix)
+    return key, None
 
 
 def _keys_at(schema: type[BaseModel], place: Sequence[str]) -> list[str]:

@@ -29,9 +29,9 @@ def code_spec(tokenizer: Tokenizer, kinds: Sequence[str]) -> CodeSpec:
         if kind not in (*KINDS, "none"):
             raise ConfigError(f"There is no condition '{kind}' to train with.", did_you_mean(kind, (*KINDS, "none")))
     if "metadata" in kinds and not spec.conditions:
-        raise ConfigError(f"The data set '{spec.name}' has no metadata to train with.", "Use --condition none or observed.")
+        raise ConfigError(f"The data set '{spec.name}' has no metadata to train with.", "Use --condition-on none or observed.")
     if "class" in kinds and not spec.classes:
-        raise ConfigError(f"The data set '{spec.name}' has no classes to train with.", "Use --condition none or observed.")
+        raise ConfigError(f"The data set '{spec.name}' has no classes to train with.", "Use --condition-on none or observed.")
     return CodeSpec(
         tokenizer.level_names,
         tokenizer.code_shapes,
@@ -66,10 +66,10 @@ def conditioning_for(spec: CodeSpec, conditions: Tensor, labels: Tensor, observe
     count = len(conditions)
     if len(observed) != len(spec.observed_channels):
         raise ConfigError(
-            "The prior was trained with --condition observed and needs an image to complete."
+            "The prior was trained with --condition-on observed and needs an image to complete."
             if spec.observed_channels
-            else "The prior was not trained with --condition observed and cannot complete images.",
-            "Train one with: vqkit train-prior --condition observed",
+            else "The prior was not trained with --condition-on observed and cannot complete images.",
+            "Train one with: vqkit train-prior --condition-on observed",
         )
     values = conditions if spec.conditions else conditions.new_empty(count, 0)
     known = labels if spec.classes else torch.full_like(labels, -1)

@@ -179,7 +179,7 @@ class Sampler:
 
         `images` uint8 [B, C, H, W]; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
         `sample`, one for all images or one each; `first`: number of the first image. Raises `ConfigError` for no samples, an
-        unknown name, or a prior that was not trained with --condition observed, or not with the conditions, and `DataError` for
+        unknown name, or a prior that was not trained with --condition-on observed, or not with the conditions, and `DataError` for
         images or a mask that do not fit.
         """
         if num_samples < 1:
@@ -202,7 +202,7 @@ class Sampler:
         if not self.prior.spec.observed_channels:
             raise ConfigError(
                 f"The prior {self.path} was not trained to complete images: it never saw a part of one.",
-                f"Train one with: vqkit train-prior --tokenizer {self.pipeline.path} --condition observed",
+                f"Train one with: vqkit train-prior --tokenizer {self.pipeline.path} --condition-on observed",
             )
 
     def check_conditional(self) -> None:
@@ -212,7 +212,7 @@ class Sampler:
         if trained.observed_channels:
             raise ConfigError(
                 f"The prior {self.path} was trained to complete images: it draws new ones only without conditions.",
-                f"Train one for this with: vqkit train-prior --tokenizer {self.pipeline.path} --condition {kind}",
+                f"Train one for this with: vqkit train-prior --tokenizer {self.pipeline.path} --condition-on {kind}",
             )
         if not (trained.conditions or trained.classes):
             self._refuse(kind)
@@ -245,8 +245,8 @@ class Sampler:
     def _refuse(self, kind: str) -> NoReturn:
         kinds = ",".join((*condition_kinds(self.prior.spec), kind))
         raise ConfigError(
-            f"The prior {self.path} was not trained with --condition {kind} and cannot be told any.",
-            f"Train one with: vqkit train-prior --tokenizer {self.pipeline.path} --condition {kinds}",
+            f"The prior {self.path} was not trained with --condition-on {kind} and cannot be told any.",
+            f"Train one with: vqkit train-prior --tokenizer {self.pipeline.path} --condition-on {kinds}",
         )
 
     def _conditioning_of(self, images: Tensor, observed: Tensor, rows: Tensor) -> Conditioning:

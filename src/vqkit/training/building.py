@@ -143,7 +143,7 @@ def _start_from(run: str, prior: Prior) -> tuple[str, ...]:
         told, wanted = (", ".join(condition_kinds(spec)) or "nothing" for spec in (start.prior.spec, prior.spec))
         raise ConfigError(
             f"The prior {start.path} that training starts from is told {told}, not {wanted}.",
-            f"Give --condition {','.join(condition_kinds(start.prior.spec)) or 'none'}, or leave --start-from out.",
+            f"Give --condition-on {','.join(condition_kinds(start.prior.spec)) or 'none'}, or leave --start-from out.",
         )
     prior.load_state_dict(start.prior.state_dict())
     return start.learned_levels
