@@ -16,9 +16,9 @@ from vqkit.evaluation.autoencoder import evaluate
 from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.interfaces import DataSpec
 from vqkit.report import measuring
+from vqkit.report.compared_runs import find_runs
 from vqkit.report.measuring import FILE, EvaluationProtocol, measure, report_request
 from vqkit.report.published import published_for
-from vqkit.report.subjects import find_subjects
 from vqkit.storage.checkpoints import load_model
 
 QUICK = EvaluationProtocol(images=4, bound_images=2, bound_samples=2)
@@ -82,25 +82,25 @@ def test_channels_of_colour_pictures_are_not_hidden() -> None:
 
 def test_seeds_of_one_configuration_are_one_model(run: Path, like: Callable[..., str]) -> None:
     second, faster = like("second", "training", seed=1), like("faster", "training", learning_rate=0.1)
-    found = find_subjects([str(run), second, faster])
-    assert [(subject.label, subject.seed) for subject in found] == [("vqvae", 0), ("vqvae", 1), ("vqvae (faster)", 0)]
+    found = find_runs([str(run), second, faster])
+    assert [(each.label, each.seed) for each in found] == [("vqvae", 0), ("vqvae", 1), ("vqvae (faster)", 0)]
     assert found[1].run == Path(second)
 
 
 def test_runs_that_cannot_be_compared_are_refused(run: Path, like: Callable[..., str], tiny_prior_run: Path) -> None:
     with pytest.raises(DataError, match=r"was trained on tyre with data.num_train = 95, and .*run on tyre with .* = 96"):
-        find_subjects([str(run), like("fewer", "data", num_train=95)])
+        find_runs([str(run), like("fewer", "data", num_train=95)])
     with pytest.raises(DataError, match=r"was trained on elsewhere/cats, and .* on tyre: figures of different images"):
-        find_subjects([str(run), like("cats", "data", name="images", path="elsewhere/cats")])
+        find_runs([str(run), like("cats", "data", name="images", path="elsewhere/cats")])
     with pytest.raises(ConfigError, match="is named 2 times"):
-        find_subjects([str(run), str(run)])
+        find_runs([str(run), str(run)])
     with pytest.raises(ConfigError, match="of one configuration with the seed 0"):
-        find_subjects([str(run), like("twin", "training")])
+        find_runs([str(run), like("twin", "training")])
     with pytest.raises(CheckpointError, match="holds a prior, not a model"):
-        find_subjects([str(tiny_prior_run)])
+        find_runs([str(tiny_prior_run)])
     (run / "run.yaml").unlink()
     with pytest.raises(CheckpointError, match="is not in a run directory"):
-        find_subjects([str(run)])
+        find_runs([str(run)])
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from vqkit.report.results import Result, of_each_seed, to_csv
-from vqkit.report.summary import Column, Spread, spread, table, verdict
+from vqkit.report.results import Result, to_csv, values_by_seed
+from vqkit.report.summary import Column, SeedStatistics, conclusion, seed_statistics, table
 
-PSNR = Column("hole_psnr_db", "PSNR, dB", 2, "more")
-MSE = Column("hole_mse", "MSE", 3, "less")
+PSNR = Column("hole_psnr_db", "PSNR, dB", 2, "higher")
+MSE = Column("hole_mse", "MSE", 3, "lower")
 ELBO = Column("elbo_bits_per_dimension", "ELBO", 2)
 
 
@@ -25,16 +25,18 @@ ROWS = [
 
 
 def test_scenarios_are_averaged_within_a_seed_and_then_seeds() -> None:
-    assert of_each_seed(ROWS, "vae", "hole_psnr_db", "components") == [12.0, 13.0]
-    assert of_each_seed(ROWS, "vae", "hole_psnr_db", "boxes") == [20.0, 21.0]
-    assert of_each_seed(ROWS, "vae", "hole_ssim") == []
+    assert values_by_seed(ROWS, "vae", "hole_psnr_db", "components") == [12.0, 13.0]
+    assert values_by_seed(ROWS, "vae", "hole_psnr_db", "boxes") == [20.0, 21.0]
+    assert values_by_seed(ROWS, "vae", "hole_ssim") == []
     found = table("components missing", ROWS, (PSNR, MSE), "components")
-    assert found.cells["vae"][0] == Spread(12.5, pytest.approx(0.5**0.5), 2)
-    assert found.cells["vqvae"] == [Spread(18.0, None, 1), Spread(0.2, None, 1)]
+    assert found.cells["vae"][0] == SeedStatistics(12.5, pytest.approx(0.5**0.5), 2)
+    assert found.cells["vqvae"] == [SeedStatistics(18.0, None, 1), SeedStatistics(0.2, None, 1)]
 
 
 def test_what_is_not_a_number_is_left_out() -> None:
-    assert of_each_seed([*ROWS, row("odd", 0, "boxes", float("nan")), row("odd", 1, "boxes", 3.0)], "odd", "hole_psnr_db") == [3.0]
+    assert values_by_seed([*ROWS, row("odd", 0, "boxes", float("nan")), row("odd", 1, "boxes", 3.0)], "odd", "hole_psnr_db") == [
+        3.0
+    ]
 
 
 def test_the_best_is_the_most_or_the_least() -> None:
@@ -49,28 +51,34 @@ def test_the_best_is_the_most_or_the_least() -> None:
 def test_nobody_is_best_alone_or_where_nothing_is_better() -> None:
     alone = [each for each in ROWS if each.model == "vae"]
     assert table("alone", alone, (PSNR,)).best == [None]
-    assert verdict(ELBO, {"a": Spread(1, 0.1, 2), "b": Spread(2, 0.1, 2)}) is None
+    assert conclusion(ELBO, {"a": SeedStatistics(1, 0.1, 2), "b": SeedStatistics(2, 0.1, 2)}) is None
 
 
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        (Spread(19.0, 0.3, 2), "1.00 ahead of b, which is more than what the seed alone changes (0.50)"),
-        (Spread(19.6, 0.3, 2), "0.40 ahead of b, which is not more than what the seed alone changes (0.50)"),
-        (Spread(19.0, None, 1), "1.00 ahead of b; with one seed, nobody knows whether that is more than chance"),
-        (Spread(19.999, 0.3, 2), "less than 0.01 ahead of b, which is not more"),
+        (
+            SeedStatistics(19.0, 0.3, 2),
+            "1.00 ahead of b, which is more than the standard deviation of this difference over seeds (0.50)",
+        ),
+        (
+            SeedStatistics(19.6, 0.3, 2),
+            "0.40 ahead of b, which is not more than the standard deviation of this difference over seeds (0.50)",
+        ),
+        (SeedStatistics(19.0, None, 1), "1.00 ahead of b; with one seed, significance cannot be assessed"),
+        (SeedStatistics(19.999, 0.3, 2), "less than 0.01 ahead of b, which is not more"),
     ],
 )
-def test_a_lead_is_compared_with_the_seeds_deviation(second: Spread, said: str) -> None:
-    sentence = verdict(PSNR, {"b": second, "c": None, "a": Spread(20.0, 0.4, 2)})
+def test_a_lead_is_compared_with_the_seeds_deviation(second: SeedStatistics, said: str) -> None:
+    sentence = conclusion(PSNR, {"b": second, "c": None, "a": SeedStatistics(20.0, 0.4, 2)})
     assert sentence is not None
     assert sentence.startswith("PSNR, dB: a is best with 20.00")
     assert said in sentence
 
 
 def test_the_spread_of_one_and_of_none() -> None:
-    assert spread([2.5]) == Spread(2.5, None, 1)
-    assert spread([]) is None
+    assert seed_statistics([2.5]) == SeedStatistics(2.5, None, 1)
+    assert seed_statistics([]) is None
 
 
 def test_csv_has_full_precision_and_blanks() -> None:

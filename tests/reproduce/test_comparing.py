@@ -99,7 +99,7 @@ def test_csv_has_a_row_for_each_run_and_scenario(compared: Compared) -> None:
         ("Components missing", "IoU", "hole_iou", "components", 4),
         ("Boxes missing", "SSIM", "hole_ssim", "boxes", 4),
         ("Whole images", "MSE", "whole_mse", None, 5),
-        ("Likelihood and codes", "ELBO, bits a dimension", "elbo_bits_per_dimension", None, 4),
+        ("Likelihood and codes", "ELBO, bits/dim", "elbo_bits_per_dimension", None, 4),
     ],
 )
 def test_the_table_is_mean_and_deviation_of_the_csv(
@@ -128,8 +128,8 @@ def test_the_page_needs_nothing_else_and_says_what_is_where(compared: Compared) 
     assert dict(page.tags)["html"] == {"lang": "en"}
     assert "vqkit reproduce --preset tiny" in page.text
     assert "64 images (4 steps of 16) with 2 seeds" in page.text
-    assert [line[0] for line in page.tables["Filled in: keep group_nc"]] == ["original", "given", *MODELS]
-    assert [line[0] for line in page.tables["New images"]] == ["vae"]
+    assert [line[0] for line in page.tables["Completed: keep group_nc"]] == ["original", "input", *MODELS]
+    assert [line[0] for line in page.tables["Samples"]] == ["vae"]
     assert "vqvae is best" in page.text or "vae is best" in page.text
 
 

@@ -1,1 +1,1 @@
-"""The page that compares runs: their figures on the same held-out images, what they cost, and the same images filled in by all."""
+"""The page that compares runs: metrics on the same held-out images, cost, and the same images completed by every model."""

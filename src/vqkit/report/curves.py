@@ -1,6 +1,6 @@
-"""Figures of a report for the page and for papers: how models learned, and how they compare.
+"""Figures of a report for the page and for papers: learning curves and comparisons.
 
-They are drawn without pyplot, so that no state outlives them.
+They are drawn without pyplot, which keeps global state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vqkit.report.history import Row, curve
-from vqkit.report.summary import Column, Table
+from vqkit.report.summary import Column, ComparisonTable
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#663e14", "#000000")
 # Okabe and Ito (2008), as in vqkit.image_io.pictures, without their yellow, which cannot be seen as a line on white.
@@ -22,16 +22,16 @@ _PANELS = 3
 """Panels side by side."""
 
 Histories = Mapping[str, Mapping[int, list[Row]]]
-"""What was recorded by every model's runs, by seed."""
+"""The recorded metrics of every model's runs, by seed."""
 
 
 def validation_curves(histories: Histories) -> Figure:
-    """PSNR on the hidden part of validation images (on the whole where nothing was hidden) of every run, over steps."""
+    """PSNR on the masked part of validation images (on everything where nothing was masked) of every run, over steps."""
     figure, axes = _panel("step", "PSNR on validation images, dB")
     for number, (model, seeds) in enumerate(histories.items()):
         for position, rows in enumerate(seeds.values()):
-            hidden = any("val/psnr_masked" in row for row in rows)
-            steps, values = curve(rows, "val/psnr_masked" if hidden else "val/psnr")
+            masked = any("val/psnr_masked" in row for row in rows)
+            steps, values = curve(rows, "val/psnr_masked" if masked else "val/psnr")
             axes.plot(steps, values, **_line(number), label=model if position == 0 else None)
     if histories:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8, frameon=False)
@@ -45,7 +45,7 @@ def loss_curves(histories: Histories) -> Figure:
     panels = figure.subplots(lines, _PANELS, squeeze=False).flatten()
     for number, (axes, (model, seeds)) in enumerate(zip(panels, histories.items(), strict=False)):
         for rows in seeds.values():
-            recent = [row for row in rows if "images_per_second" in row]  # the others are means of whole epochs
+            recent = [row for row in rows if "images_per_second" in row]  # the others are averages over whole epochs
             axes.plot(*curve(recent, "train/loss"), **_line(number))
         axes.set_title(model, fontsize=9)
         _plain(axes)
@@ -54,8 +54,8 @@ def loss_curves(histories: Histories) -> Figure:
     return figure
 
 
-def comparison(tables: Sequence[Table], column: Column) -> Figure:
-    """A figure of quality with its deviation over seeds, for every model; a panel for each table that has the column."""
+def comparison(tables: Sequence[ComparisonTable], column: Column) -> Figure:
+    """A metric with its standard deviation over seeds, for every model; a panel for each table that has the column."""
     shown = [each for each in tables if column in each.columns]
     figure = Figure(figsize=(_WIDTH, 0.6 + 0.3 * max((len(each.cells) for each in shown), default=1)), layout="constrained")
     panels = figure.subplots(1, max(1, len(shown)), squeeze=False, sharey=True)[0]
@@ -65,7 +65,7 @@ def comparison(tables: Sequence[Table], column: Column) -> Figure:
         for height, model in enumerate(models):
             cell = each.cells[model][position]
             if cell is not None:
-                axes.errorbar(cell.mean, height, xerr=cell.deviation, fmt="o", color=_COLOURS[0], capsize=3, markersize=5)
+                axes.errorbar(cell.mean, height, xerr=cell.std, fmt="o", color=_COLOURS[0], capsize=3, markersize=5)
         axes.set_yticks(range(len(models)), models)
         axes.set_ylim(-0.6, len(models) - 0.4)
         axes.set_title(each.title, fontsize=9)
@@ -85,7 +85,7 @@ def _panel(horizontal: str, vertical: str) -> tuple[Figure, Any]:
 
 
 def _line(number: int) -> dict[str, Any]:
-    """The look of a model's lines: colours first, then dashes, so that no two models look the same."""
+    """The style of a model's lines: colours first, then dashes, so that no two models look the same."""
     style = _STYLES[number // len(_COLOURS) % len(_STYLES)]
     return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": style, "linewidth": 1.3}
 

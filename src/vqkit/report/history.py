@@ -1,4 +1,4 @@
-"""What a run recorded while it was trained: curves, and how long its steps took."""
+"""The metrics that a run recorded during training: curves, and the time that its steps took."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 Row = dict[str, float]
-"""One row of metrics.jsonl, without what was not a number."""
+"""One row of metrics.jsonl, without values that are null."""
 
 
 def read_history(run: Path) -> list[Row]:
-    """The rows of a run's metrics.jsonl, in order; none where there is no such file. A line that was cut short is left out."""
+    """The rows of a run's metrics.jsonl, in order; none where there is no such file. A truncated line is left out."""
     try:
         lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -26,16 +26,16 @@ def read_history(run: Path) -> list[Row]:
 
 
 def curve(rows: list[Row], name: str) -> tuple[list[float], list[float]]:
-    """Steps and values of one recorded figure."""
+    """Steps and values of one recorded metric."""
     points = [(row["step"], row[name]) for row in rows if name in row]
     return [step for step, _ in points], [value for _, value in points]
 
 
 def training_seconds(rows: list[Row], batch_size: int) -> float | None:
-    """Seconds that all steps took, validation, pictures and checkpoints left out; None where no rate was recorded.
+    """Seconds that all steps took, without validation, images and checkpoints; None where no rate was recorded.
 
-    Computed from the rates, so that a run that was interrupted counts every step once. Steps after the last recorded rate are
-    taken to have had that rate.
+    Computed from the rates, so that every step of an interrupted run counts once. Steps after the last recorded rate are
+    assumed to have had that rate.
     """
     steps, rates = curve(rows, "images_per_second")
     if not steps:

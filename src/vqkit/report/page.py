@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that needs no other, readable on a phone, on paper, and in the dark."""
+"""The page of a report: one self-contained HTML file, readable on a phone, on paper, and in dark mode."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ import torch
 
 import vqkit
 from vqkit.interfaces import DataSpec
-from vqkit.report.pictures import COUNT, Pictures, embedded, strips
+from vqkit.report.compared_runs import ComparedRun
+from vqkit.report.pictures import COUNT, PictureCollector, embedded, strips
 from vqkit.report.published import NOTE, published_for
-from vqkit.report.results import Result, of_each_seed
-from vqkit.report.subjects import Subject
-from vqkit.report.summary import Spread, Table
+from vqkit.report.results import Result, values_by_seed
+from vqkit.report.summary import ComparisonTable, SeedStatistics
 
 _ROW_WIDTH = 880
-"""CSS pixels that a row of pictures may be wide."""
+"""Width of a row of images, at most, in CSS pixels."""
 _GAP = 2
-"""Pixels between the pictures of a row, as `vqkit.image_io.pictures.grid` leaves them."""
+"""Pixels between the images of a row, as `vqkit.image_io.pictures.grid` leaves them."""
+_UNDEFINED = "–"  # noqa: RUF001 - a dash is what a reader expects in an empty cell
 _CAPTIONS = {
-    "psnr_db": "Quality of what was filled in: PSNR of the missing part alone, mean over seeds; bars are deviations over seeds.",
-    "ssim": "Quality of what was filled in: SSIM of the missing part alone, mean over seeds; bars are deviations over seeds.",
-    "validation": "While training: PSNR on validation images, on the part that was hidden; a line for each run.",
-    "losses": "Training loss, each model in its own units; a line for each run.",
+    "psnr_db": "PSNR on the missing part, mean over seeds; error bars are standard deviations over seeds.",
+    "ssim": "SSIM on the missing part, mean over seeds; error bars are standard deviations over seeds.",
+    "validation": "PSNR on the masked part of validation images during training; one line per run.",
+    "losses": "Training loss, in each model's own units; one line per run.",
 }
 
 
 class About(NamedTuple):
-    """What a report is about: its title, the command that made it, and sentences on how the runs were trained."""
+    """Description of a report: its title, the command that wrote it, and notes on how the runs were trained."""
 
     title: str
     command: str
     notes: tuple[str, ...] = ()
 
 
-class Data(NamedTuple):
-    """The data of the runs: their specification, their name or path, and how many test images were measured."""
+class EvaluatedData(NamedTuple):
+    """The data of the runs: specification, name or path, and the number of test images that were evaluated."""
 
     spec: DataSpec
     place: str
@@ -55,16 +56,19 @@ class Plot(NamedTuple):
 
 def render(
     about: About,
-    data: Data | None,
-    tables: tuple[Sequence[Table], Sequence[Table]],
+    data: EvaluatedData | None,
+    tables: tuple[Sequence[ComparisonTable], Sequence[ComparisonTable]],
     results: Sequence[Result],
     plots: Sequence[Plot],
-    pictures: Pictures,
+    pictures: PictureCollector,
     settings: Mapping[str, str],
-    failed: Sequence[Subject],
+    failed: Sequence[ComparedRun],
 ) -> str:
-    """The page. `data`: None where no run could be measured; `tables`: of what was filled in, and all others; `settings` of each
-    model, as YAML."""
+    """The page as HTML.
+
+    `data`: None where no run could be measured; `tables`: of errors on missing parts, and all others; `settings` of each model, as
+    YAML.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vqkit.report", ""),
         autoescape=True,
@@ -92,23 +96,23 @@ def render(
     )
 
 
-def format_cell(cell: Spread | None, decimals: int) -> str:
-    """`1.23 ± 0.04`; without the deviation for one seed or where it is nothing; a dash where the figure is not defined."""
+def format_cell(cell: SeedStatistics | None, decimals: int) -> str:
+    """`1.23 ± 0.04`; without the standard deviation for one seed or where it is zero; a dash for an undefined value."""
     if cell is None:
-        return "–"  # noqa: RUF001 - a dash is what a reader expects in an empty cell
+        return _UNDEFINED
     mean = f"{cell.mean:,.{decimals}f}"
-    return f"{mean} ± {cell.deviation:,.{decimals}f}" if cell.deviation else mean
+    return f"{mean} ± {cell.std:,.{decimals}f}" if cell.std else mean
 
 
 def origin(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """By what the figures were made: versions, machine, and how long the training took."""
+    """The software and the machine that produced the results, and the training time."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     rows = [
         ("vqkit", vqkit.__version__),
         ("Python and torch", f"{platform.python_version()}, {torch.__version__}"),
         (
             "machine",
-            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} in use, {device}",
+            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}",
         ),
     ]
     seconds = {(result.model, result.seed): result.training_seconds for result in results if result.training_seconds is not None}
@@ -118,7 +122,7 @@ def origin(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def _likelihoods(results: Sequence[Result]) -> list[tuple[str, int, list[str]]]:
-    """Likelihoods with the draws of an image, and the models whose bounds are by them."""
+    """Likelihoods with the number of posterior samples, and the models with these bounds."""
     found: dict[tuple[str, int], dict[str, None]] = {}
     for result in results:
         if result.likelihood is not None and result.bound_draws is not None:
@@ -126,21 +130,21 @@ def _likelihoods(results: Sequence[Result]) -> list[tuple[str, int, list[str]]]:
     return [(likelihood, draws, list(models)) for (likelihood, draws), models in found.items()]
 
 
-def _published(data: Data | None, results: Sequence[Result]) -> list[dict[str, str]]:
-    """Rows of the study's figures beside ours, for data that it is about."""
+def _published(data: EvaluatedData | None, results: Sequence[Result]) -> list[dict[str, str]]:
+    """Rows of published results beside ours, for data that have some."""
     rows = []
     for theirs in published_for(data.place) if data else ():
         ours = {}
         for field, digits in (("whole_mse", 4), ("whole_psnr_db", 1), ("whole_ssim", 3)):
-            values = of_each_seed(results, theirs.model, field)
+            values = values_by_seed(results, theirs.model, field)
             ours[field] = f"{sum(values) / len(values):.{digits}f}" if values else "not run"
         rows.append(
             {
                 "name": theirs.name,
                 "model": theirs.model,
-                "mse": "not given" if theirs.mse is None else f"{theirs.mse:.4f}",
+                "mse": _UNDEFINED if theirs.mse is None else f"{theirs.mse:.4f}",
                 "psnr": theirs.psnr_db,
-                "ssim": "not given" if theirs.ssim is None else f"{theirs.ssim:.3f}",
+                "ssim": _UNDEFINED if theirs.ssim is None else f"{theirs.ssim:.3f}",
                 **ours,
             }
         )
@@ -148,6 +152,6 @@ def _published(data: Data | None, results: Sequence[Result]) -> list[dict[str, s
 
 
 def _strip_height(spec: DataSpec) -> int:
-    """CSS pixels that a row of pictures is high: enlarged as often as it still fits on a desk's screen."""
+    """Height of a row of images in CSS pixels: the largest whole multiple that fits `_ROW_WIDTH`."""
     width = COUNT * (spec.width + _GAP) + _GAP
     return (spec.height + 2 * _GAP) * max(1, _ROW_WIDTH // width)

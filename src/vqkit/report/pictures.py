@@ -1,6 +1,6 @@
-"""Pictures of a report: the same held-out images filled in by every model, and what the models draw by themselves.
+"""Images of a report: the same held-out images completed by every model, and samples of generative models.
 
-Pictures are uint8 [N, 3, H, W] throughout; what is filled in is final, as `vqkit inpaint` gives it.
+Images are uint8 [N, 3, H, W] throughout; completed ones are final, as `vqkit inpaint` writes them.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from vqkit.report.measuring import report_request
 from vqkit.storage.checkpoints import Loaded
 
 COUNT = 12
-"""Images that every model fills in, and that it draws."""
-_UNSEEN = 128
-"""Grey of pixels of which nothing is shown."""
+"""Images that every model completes, and that it samples."""
+_HIDDEN_GREY = 128
+"""Grey value of pixels of which no component is observed."""
 _JPEG_QUALITY = 90
 
 
 @dataclass
 class Gallery:
-    """The same images with the same part missing, filled in by every model: `rows` of pictures by label.
+    """The same images with the same part missing, completed by every model: `rows` of images by label.
 
-    The first two rows are the images themselves and what the models were shown of them. `mask_kind`: as in the rows of results.
+    The first two rows are the original images and the observed input. `mask_kind`: as in the rows of results.
     """
 
     scenario: str
@@ -43,8 +43,8 @@ class Gallery:
     rows: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Pictures:
-    """Collects the pictures of one model after the other; all must have been trained on the same data."""
+class PictureCollector:
+    """Collects the images of one model after the other; all must have been trained on the same data."""
 
     def __init__(self) -> None:
         self.galleries: list[Gallery] = []
@@ -54,7 +54,7 @@ class Pictures:
         self._scenarios: list[MaskScenario] = []
 
     def add(self, label: str, loaded: Loaded, device: torch.device) -> None:
-        """Let a model, which is on the device, fill in the images and draw some. Raises `DataError` where they cannot be read."""
+        """Complete the images with a model on the device, and sample from it. Raises `DataError` for images that cannot be read."""
         spec = loaded.model.spec
         if self._images is None:
             self._begin(loaded)
@@ -69,7 +69,7 @@ class Pictures:
             self.samples[label] = composite(drawn.images, spec)
 
     def _begin(self, loaded: Loaded) -> None:
-        """Choose the images, and of each kind of hiding the first one."""
+        """Choose the images, and the first scenario of each mask kind."""
         spec = loaded.model.spec
         split = open_split(loaded, None, "test", COUNT)
         indices = torch.arange(len(split))
@@ -83,15 +83,15 @@ class Pictures:
         for kind, scenario in kinds.items():
             observed = scenario.observed(self._positions, self._images.shape)
             shown = composite(self._images * observed, spec)
-            unseen = ~observed.any(dim=1, keepdim=True)
-            given = torch.where(unseen, torch.full_like(shown, _UNSEEN), shown)
-            self.galleries.append(Gallery(scenario.name, kind, {"original": original, "given": given}))
+            hidden = ~observed.any(dim=1, keepdim=True)
+            given = torch.where(hidden, torch.full_like(shown, _HIDDEN_GREY), shown)
+            self.galleries.append(Gallery(scenario.name, kind, {"original": original, "input": given}))
 
 
 def data_uri(picture: Image.Image) -> str:
-    """A picture inside of a page: the smaller of a PNG and of a JPEG, which halves and more what photographs weigh.
+    """An image as a data URI: the smaller of a PNG and a JPEG, which for photographs is less than half as large.
 
-    Drawings are smaller as PNG, without loss; the JPEG keeps colours at full resolution, for what was filled in shows at edges.
+    Drawings are smaller as lossless PNG; the JPEG has no chroma subsampling, so the borders of completed regions stay sharp.
     """
     png, jpeg = io.BytesIO(), io.BytesIO()
     picture.save(png, format="PNG", optimize=True)
@@ -101,10 +101,10 @@ def data_uri(picture: Image.Image) -> str:
 
 
 def embedded(kind: str, content: bytes) -> str:
-    """A picture's file of a kind (png, jpeg) as an address that holds it."""
+    """An image file of a kind (png, jpeg) as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def strips(rows: Mapping[str, Tensor]) -> dict[str, str]:
-    """Each row of pictures as one wide picture inside of a page, by label."""
+    """Each row of images as the data URI of one wide image, by label."""
     return {label: data_uri(grid(pictures, columns=len(pictures))) for label, pictures in rows.items()}

@@ -1,4 +1,4 @@
-"""What the cat inpainting study printed in its notebook, to stand beside figures of cats."""
+"""Results printed in the notebook of the cat inpainting study, shown beside results on cats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """One model of the study: the name of ours that is closest, its own name, and its figures on whole images of 64 x 64."""
+    """One model of the study: the closest model of vqkit, its name there, and its metrics on whole images of 64 x 64 pixels."""
 
     model: str
     name: str
@@ -23,12 +23,12 @@ CATS = (
     Published("vae+simclr", "VAEs with self-supervised encoders", None, "19.5 to 20.1", None),
 )
 NOTE = (
-    "The study's figures are those of its own aligned cat faces, whole images, one run each; its errors include what the model was "
-    "shown. Ours are of other cats, so they show the order of magnitude, not who is better."
+    "The study's numbers are for its own aligned cat faces, whole images, one run each; its errors include the observed part. "
+    "Ours are for other images of cats, so only the order of magnitude can be compared."
 )
 
 
 def published_for(place: str) -> tuple[Published, ...]:
-    """The published figures of data with this name or path; none but for cats."""
+    """The published results for data with this name or path; there are some for cats only."""
     names = (PurePath(part).name.lower() for part in place.split(","))
     return CATS if any(re.search(r"(?<![a-z])cats?(?![a-z])", name) for name in names) else ()

@@ -1,4 +1,4 @@
-"""The figures of a report in rows: one for each run and each way of hiding a part of the images. `results.csv` holds them all."""
+"""The metrics of a report in rows, one for each run and scenario: `results.csv`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vqkit.report.compared_runs import ComparedRun
 from vqkit.report.measuring import Measurement
-from vqkit.report.subjects import Subject
 
 
 class Result(NamedTuple):
     """One row. Fields that are None are not defined for the model; a run that failed has one row with its `failure`.
 
-    `hole_*` are errors on what was missing in `scenario`, a scenario of the kind `mask_kind`; `whole_*` on everything, from full
-    input; `code_usage_share`: of codes that occur among the test images, averaged over levels;
-    `code_bits_per_image`: that it takes to store an image's codes plainly.
+    `hole_*` are errors on what was missing in `scenario`, which is of `mask_kind`; `whole_*` on everything, from full input;
+    `code_usage_share`: share of the codes that occur in the test images, averaged over levels; `code_bits_per_image`: size of an
+    image's codes as fixed-length integers.
     """
 
     model: str
@@ -51,18 +51,18 @@ class Result(NamedTuple):
 
 
 def results_of(
-    subject: Subject, measurement: Measurement, steps: int, seconds: tuple[float | None, float | None], out: Path
+    run: ComparedRun, measurement: Measurement, steps: int, seconds: tuple[float | None, float | None], out: Path
 ) -> list[Result]:
     """The rows of a run that was measured; its path is written relative to `out`.
 
-    `steps` of its training, and `seconds` of that and of the run in which its encoder learned before.
+    `steps` of its training, and `seconds` of its training and of the pretraining of its encoder.
     """
     evaluation, bounds = measurement.evaluation, measurement.bounds
     full, levels = evaluation.full, evaluation.levels
     shared = Result(
-        model=subject.label,
-        seed=subject.seed,
-        run=os.path.relpath(subject.run, out),
+        model=run.label,
+        seed=run.seed,
+        run=os.path.relpath(run.directory, out),
         test_images=evaluation.images,
         whole_psnr_db=full.psnr,
         whole_ssim=full.ssim,
@@ -96,13 +96,13 @@ def results_of(
     ]
 
 
-def failed_result(subject: Subject, out: Path) -> Result:
+def failed_result(run: ComparedRun, out: Path) -> Result:
     """The row of a run that failed."""
-    return Result(subject.label, subject.seed, os.path.relpath(subject.run, out), failure=subject.failure)
+    return Result(run.label, run.seed, os.path.relpath(run.directory, out), failure=run.failure)
 
 
 def to_csv(results: Sequence[Result]) -> str:
-    """All rows as CSV, numbers in full precision, what is not defined empty."""
+    """All rows as CSV, numbers in full precision, undefined values empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Result._fields)
@@ -110,10 +110,10 @@ def to_csv(results: Sequence[Result]) -> str:
     return text.getvalue()
 
 
-def of_each_seed(results: Sequence[Result], model: str, field: str, mask_kind: str | None = None) -> list[float]:
-    """A figure of each of a model's runs, averaged over the scenarios of a mask kind (over all rows, by default).
+def values_by_seed(results: Sequence[Result], model: str, field: str, mask_kind: str | None = None) -> list[float]:
+    """A metric of each of a model's runs, averaged over the scenarios of a mask kind (over all rows, by default).
 
-    Runs without that figure, or in which it is not a number, are left out.
+    Runs in which it is missing or not a number are left out.
     """
     seeds: dict[int, list[float]] = {}
     for result in results:

@@ -17,9 +17,9 @@ from vqkit.core.cpus import usable_cpus
 from vqkit.core.precision import choose_device
 from vqkit.errors import TrainingError
 from vqkit.evaluation.progress import Progress, no_progress
+from vqkit.report.compared_runs import ComparedRun
 from vqkit.report.measuring import EvaluationProtocol
 from vqkit.report.page import About
-from vqkit.report.subjects import Subject
 from vqkit.report.writing import Report, write_report
 from vqkit.reproduce.job_pool import Train, exclusive_directory, max_concurrent_jobs, run_jobs
 from vqkit.reproduce.planning import Job, plan
@@ -57,11 +57,11 @@ def reproduce(
         threads = None if at_once == 1 else max(1, usable_cpus() // at_once)
         failures = run_jobs(jobs, train or ProcessTrainer(directory / "logs", lock, threads), console, at_once)
         compared = [job for job in jobs if isinstance(job.config, RunConfig)]
-        subjects = [Subject(job.name, job.seed, job.run, failures.get(job.run)) for job in compared]
+        runs = [ComparedRun(job.name, job.seed, job.run, failures.get(job.run)) for job in compared]
         about = About(f"Which model fills in {_name(data)} best?", command, _notes(settings, jobs, at_once))
-        report = write_report(subjects, directory, about, _protocol(settings), chosen, progress)
+        report = write_report(runs, directory, about, _protocol(settings), chosen, progress)
     if report.failed:
-        names = ", ".join(f"{subject.label} (seed {subject.seed})" for subject in report.failed)
+        names = ", ".join(f"{run.label} (seed {run.seed})" for run in report.failed)
         raise TrainingError(
             f"{len(report.failed)} of {len(compared)} runs failed: {names}; {report.page} shows why, and the others.",
             "Type the same command again to try these once more.",

@@ -1,4 +1,4 @@
-"""The runs that a report compares: which model each is of, with which seed, and that all were trained on the same data."""
+"""The runs that a report compares: the model and the seed of each, and a check that all were trained on the same data."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from vqkit.storage.runs import CONFIG_FILE
 from vqkit.training.kinds import resolve
 
 
-class Subject(NamedTuple):
-    """One run: the name that it shares with the same model's runs of other seeds, its seed, and where it is.
+class ComparedRun(NamedTuple):
+    """One run: its `label`, shared with runs of the same model with other seeds, its seed, and its directory.
 
     `failure`: what went wrong, in a sentence, if it cannot be measured.
     """
 
     label: str
     seed: int
-    run: Path
+    directory: Path
     failure: str | None = None
 
 
-def find_subjects(runs: Sequence[str]) -> list[Subject]:
-    """The runs, those that differ by their seed alone under one name; the order is that in which they were given.
+def find_runs(runs: Sequence[str]) -> list[ComparedRun]:
+    """The runs in the given order; runs that differ only in their seed share a label.
 
-    Raises `CheckpointError` for what is no run of an autoencoder, `DataError` where one was trained on other data than the first,
-    and `ConfigError` when one is named twice.
+    Raises `CheckpointError` for a path that is no run of an autoencoder, `DataError` for a run that was trained on other data than
+    the first, and `ConfigError` for a run that is named twice.
     """
     found = [_directory(run) for run in runs]
     configs = [read_config(run) for run in found]
@@ -40,7 +40,7 @@ def find_subjects(runs: Sequence[str]) -> list[Subject]:
         if config.data != configs[0].data:
             raise DataError(
                 f"{run} was trained on {_described(config, configs[0])}, and {found[0]} on {_described(configs[0], config)}: "
-                "figures of different images cannot be compared.",
+                "metrics on different images cannot be compared.",
                 "Make a report for each data set.",
             )
     labels: dict[str, str] = {}
@@ -48,19 +48,19 @@ def find_subjects(runs: Sequence[str]) -> list[Subject]:
         kind, name = _without_seed(config), config.model.name
         if kind not in labels:
             labels[kind] = name if name not in labels.values() else f"{name} ({run.name})"
-    subjects = [(labels[_without_seed(config)], config.training.seed, run) for run, config in zip(found, configs, strict=True)]
-    for label, seed, run in subjects:
-        twins = [other for other_label, other_seed, other in subjects if (other_label, other_seed) == (label, seed)]
+    compared = [(labels[_without_seed(config)], config.training.seed, run) for run, config in zip(found, configs, strict=True)]
+    for label, seed, run in compared:
+        twins = [other for other_label, other_seed, other in compared if (other_label, other_seed) == (label, seed)]
         if len(twins) > 1:
             raise ConfigError(
-                f"{twins[0]} and {twins[1]} are runs of one configuration with the seed {seed}, so they are no two samples.",
+                f"{twins[0]} and {twins[1]} have the same configuration and the same seed {seed}, so they are not independent.",
                 f"Leave out {run}, or train it with another --seed.",
             )
-    return [Subject(*subject) for subject in subjects]
+    return [ComparedRun(*each) for each in compared]
 
 
 def read_config(run: Path) -> RunConfig:
-    """The configuration that a run was trained with, with defaults filled in. What it started from need not be there any more."""
+    """The configuration that a run was trained with, defaults filled in. Its pretrained encoder need not exist any more."""
     config = load_config(run / CONFIG_FILE, {}, [], RunConfig)
     assert isinstance(config, RunConfig)
     return resolve(config.model_copy(update={"encoder": EncoderConfig()})).model_copy(update={"encoder": config.encoder})
@@ -78,13 +78,13 @@ def _directory(run: str) -> Path:
 
 
 def _without_seed(config: RunConfig) -> str:
-    """All settings but the seed, as text that is the same for the same settings."""
+    """All settings but the seed, as a canonical string."""
     training = config.training.model_copy(update={"seed": 0})
     return config.model_copy(update={"training": training}).model_dump_json()
 
 
 def _described(config: RunConfig, other: RunConfig) -> str:
-    """The data of a run in a few words: its place or name, else the first setting that another's data do not share."""
+    """The data of a run in a few words: its path or name, else the first setting that differs from another's data."""
     mine, others = config.data.model_dump(mode="json"), other.data.model_dump(mode="json")
     place, other_place = typed_as(mine), typed_as(others)
     if place != other_place:
