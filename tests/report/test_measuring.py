@@ -84,17 +84,17 @@ def test_seeds_of_one_configuration_are_one_model(run: Path, like: Callable[...,
     second, faster = like("second", "training", seed=1), like("faster", "training", learning_rate=0.1)
     found = find_runs([str(run), second, faster])
     assert [(each.label, each.seed) for each in found] == [("vqvae", 0), ("vqvae", 1), ("vqvae (faster)", 0)]
-    assert found[1].run == Path(second)
+    assert found[1].directory == Path(second)
 
 
 def test_runs_that_cannot_be_compared_are_refused(run: Path, like: Callable[..., str], tiny_prior_run: Path) -> None:
     with pytest.raises(DataError, match=r"was trained on tyre with data.num_train = 95, and .*run on tyre with .* = 96"):
         find_runs([str(run), like("fewer", "data", num_train=95)])
-    with pytest.raises(DataError, match=r"was trained on elsewhere/cats, and .* on tyre: figures of different images"):
+    with pytest.raises(DataError, match=r"was trained on elsewhere/cats, and .* on tyre: metrics on different images"):
         find_runs([str(run), like("cats", "data", name="images", path="elsewhere/cats")])
     with pytest.raises(ConfigError, match="is named 2 times"):
         find_runs([str(run), str(run)])
-    with pytest.raises(ConfigError, match="of one configuration with the seed 0"):
+    with pytest.raises(ConfigError, match="the same configuration and the same seed 0"):
         find_runs([str(run), like("twin", "training")])
     with pytest.raises(CheckpointError, match="holds a prior, not a model"):
         find_runs([str(tiny_prior_run)])
