@@ -15,7 +15,7 @@ from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_picture
 from vqkit.image_io.reading import InputImage, ReadOptions, find_items
 from vqkit.inference import completions as completing
-from vqkit.inference.completions import Completed, answer_names, complete_items, figure
+from vqkit.inference.completions import Completed, CompletionRequest, complete_items, completion_names, figure
 from vqkit.inference.inpaint import views
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.priors import Sampling
@@ -40,7 +40,8 @@ def complete(
     skipped: list[str] = []
     items = find_items(source, spec, exclude=out)
     ready = sampler("observed", spec=spec)
-    drawn = complete_items(ready, items, out, request, lambda path, reason: skipped.append(reason), count, None, Sampling(seed=2))
+    drawing = CompletionRequest(count, sampling=Sampling(seed=2))
+    drawn = complete_items(ready, items, out, request, drawing, lambda path, reason: skipped.append(reason))
     return list(drawn), skipped
 
 
@@ -96,13 +97,13 @@ def test_a_figure_of_many_answers_shows_the_first() -> None:
 
 
 def test_names_sort() -> None:
-    assert answer_names("x", 3) == ["x_1", "x_2", "x_3"]
-    assert answer_names("x", 10) == sorted(answer_names("x", 10)) and answer_names("x", 10)[0] == "x_01"
+    assert completion_names("x", 3) == ["x_1", "x_2", "x_3"]
+    assert completion_names("x", 10) == sorted(completion_names("x", 10)) and completion_names("x", 10)[0] == "x_01"
 
 
 def test_the_record_names_the_prior_and_the_likelihoods(source: Path, tmp_path: Path) -> None:
     completed, _ = complete(source, tmp_path / "out", 2)
-    completing.write_record(sampler("observed"), completed, Sampling(seed=2), tmp_path / "out")
+    completing.write_completions_json(sampler("observed"), completed, Sampling(seed=2), tmp_path / "out")
     content = json.loads((tmp_path / "out" / "completions.json").read_text())
     assert content["sampling"]["seed"] == 2 and content["tokenizer_digest"] == "d" * 64
     assert content["images"] == [{"name": result.name, "nll": result.nll} for result in completed]

@@ -14,7 +14,7 @@ import torch
 import vqkit
 from painting import SHAPES, Counting, pipeline, sampler, sections
 from vqkit.errors import CheckpointError, ConfigError, DataError
-from vqkit.inference import sampler as module
+from vqkit.inference import prior_batches
 from vqkit.inference.postprocess import discretize, fill_missing
 from vqkit.inference.sampler import Sampler, load_sampler
 from vqkit.interfaces import Codes, DataSpec
@@ -88,7 +88,7 @@ def test_batches_are_as_large_as_memory_allows(monkeypatch: pytest.MonkeyPatch) 
         asked.append(bytes_each)
         return 4
 
-    monkeypatch.setattr(module, "max_batch_size", max_batch_size)
+    monkeypatch.setattr(prior_batches, "max_batch_size", max_batch_size)
     ready = sampler("metadata")
     ready.sample(9, {"width_px": 40})
     ready.sample(1, {"width_px": 40}, sampling=Sampling(guidance_scale=2))

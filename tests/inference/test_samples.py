@@ -17,7 +17,16 @@ from vqkit.image_io.pictures import composite, image_files, rows_figure, save_pi
 from vqkit.image_io.tables import write_table
 from vqkit.inference import samples as drawing
 from vqkit.inference.sampler import Sampler
-from vqkit.inference.samples import Drawn, Sweep, draw, known_of_test_set, plain_blocks, plain_grid, sweep_blocks, sweep_grid
+from vqkit.inference.samples import (
+    DrawnBlock,
+    Sweep,
+    draw_blocks,
+    known_of_test_set,
+    plain_blocks,
+    plain_grid,
+    sweep_blocks,
+    sweep_grid,
+)
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.priors import Sampling
 from vqkit.storage.code_files import read_codes
@@ -43,8 +52,8 @@ def with_test_set(directory: Path) -> Sampler:
 
 def test_what_is_drawn_is_a_data_set_again(tmp_path: Path) -> None:
     blocks = plain_blocks(4, {"width_px": torch.tensor([10.0, 20, 30, 40])}, None)
-    drawn = draw(conditional(), blocks, tmp_path, SAMPLING, batch_size=3)
-    drawing.write_record(conditional(), drawn, SAMPLING, tmp_path)
+    drawn = draw_blocks(conditional(), blocks, tmp_path, SAMPLING, batch_size=3)
+    drawing.write_samples_json(conditional(), drawn, SAMPLING, tmp_path)
     samples = conditional().sample(4, {"width_px": [10, 20, 30, 40]}, sampling=SAMPLING)
     dataset = open_dataset(NamedOptions(name="components", path=str(tmp_path / "images"), components=list(SHAPES.components)))
     batch = dataset.split("test").batch(torch.arange(4))
@@ -54,8 +63,8 @@ def test_what_is_drawn_is_a_data_set_again(tmp_path: Path) -> None:
 
 def test_the_record_says_what_everything_is(tmp_path: Path) -> None:
     ready = conditional()
-    drawn = draw(ready, plain_blocks(2, {"width_px": torch.tensor([10.0, torch.nan])}, None), tmp_path, SAMPLING)
-    drawing.write_record(ready, drawn, SAMPLING, tmp_path)
+    drawn = draw_blocks(ready, plain_blocks(2, {"width_px": torch.tensor([10.0, torch.nan])}, None), tmp_path, SAMPLING)
+    drawing.write_samples_json(ready, drawn, SAMPLING, tmp_path)
     content = json.loads((tmp_path / "samples.json").read_text())
     assert content["prior_digest"] == ready.digest and content["tokenizer_digest"] == "d" * 64
     assert Sampling(**content["sampling"]) == SAMPLING
@@ -66,14 +75,14 @@ def test_the_record_says_what_everything_is(tmp_path: Path) -> None:
 
 
 def test_without_conditions_the_table_has_none(tmp_path: Path) -> None:
-    drawn = draw(sampler(), plain_blocks(1, {}, None), tmp_path, SAMPLING)
-    drawing.write_record(sampler(), drawn, SAMPLING, tmp_path)
+    drawn = draw_blocks(sampler(), plain_blocks(1, {}, None), tmp_path, SAMPLING)
+    drawing.write_samples_json(sampler(), drawn, SAMPLING, tmp_path)
     assert (tmp_path / "images" / "performances.csv").read_text().split() == ["matching,train,test", "sample_00000,False,True"]
 
 
 def test_codes_decode_to_the_same_images(tmp_path: Path) -> None:
     ready = conditional()
-    drawn = draw(ready, plain_blocks(3, {"width_px": 30.0}, None), tmp_path, SAMPLING)
+    drawn = draw_blocks(ready, plain_blocks(3, {"width_px": 30.0}, None), tmp_path, SAMPLING)
     drawing.write_all_codes(ready, drawn, tmp_path / "codes.safetensors")
     content = read_codes(tmp_path / "codes.safetensors")
     samples = ready.sample(3, {"width_px": 30}, sampling=SAMPLING)
@@ -83,10 +92,10 @@ def test_codes_decode_to_the_same_images(tmp_path: Path) -> None:
 
 def test_many_images_are_drawn_in_blocks_that_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ready, widths = conditional(), torch.tensor([10.0, 20, 30, 40, 50])
-    whole = draw(ready, plain_blocks(5, {"width_px": widths}, None), tmp_path / "whole", SAMPLING)
+    whole = draw_blocks(ready, plain_blocks(5, {"width_px": widths}, None), tmp_path / "whole", SAMPLING)
     monkeypatch.setattr(drawing, "_BLOCK", 2)
     blocks = plain_blocks(5, {"width_px": widths}, None)
-    parts = draw(ready, blocks, tmp_path / "parts", SAMPLING)
+    parts = draw_blocks(ready, blocks, tmp_path / "parts", SAMPLING)
     assert [len(part.block.names) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([part.codes[0] for part in parts]), whole[0].codes[0])
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.png"))
@@ -98,7 +107,7 @@ def test_many_images_are_drawn_in_blocks_that_do_not_show(tmp_path: Path, monkey
 
 def test_along_a_row_of_a_sweep_only_the_condition_changes(tmp_path: Path) -> None:
     ready, sweep = conditional(), Sweep("width_px", (20.0, 47.5))
-    drawn = draw(ready, sweep_blocks(3, sweep, {}, None), tmp_path, SAMPLING)
+    drawn = draw_blocks(ready, sweep_blocks(3, sweep, {}, None), tmp_path, SAMPLING)
     alone = [ready.sample(3, {"width_px": value}, sampling=SAMPLING) for value in sweep.values]
     assert all(torch.equal(part.codes[0], samples.codes[0]) for part, samples in zip(drawn, alone, strict=True))
     names = {path.name for path in (tmp_path / "images" / "belt").iterdir()}
@@ -110,7 +119,7 @@ def test_along_a_row_of_a_sweep_only_the_condition_changes(tmp_path: Path) -> No
 
 def test_the_grid_says_what_was_asked_for(tmp_path: Path) -> None:
     ready = conditional()
-    drawn = draw(ready, plain_blocks(3, {"width_px": torch.tensor([10.0, torch.nan, 30])}, None), tmp_path, SAMPLING)
+    drawn = draw_blocks(ready, plain_blocks(3, {"width_px": torch.tensor([10.0, torch.nan, 30])}, None), tmp_path, SAMPLING)
     shown = drawn[0].pictures
     rows = [rows_figure([("width_px", shown[:2])], titles=["10", ""]), rows_figure([("width_px", shown[2:])], titles=["30"])]
     grid = plain_grid(ready, drawn, columns=2)
@@ -122,16 +131,16 @@ def test_the_grid_says_what_was_asked_for(tmp_path: Path) -> None:
 def test_captions_name_classes_and_are_left_out_where_nothing_was_asked_for(tmp_path: Path) -> None:
     pets = DataSpec("pets", ("grey",), 8, 8, "intensity", classes=("cat", "dog"))
     ready = sampler("class", spec=pets)
-    drawn = draw(ready, plain_blocks(2, {}, "dog"), tmp_path, SAMPLING)
+    drawn = draw_blocks(ready, plain_blocks(2, {}, "dog"), tmp_path, SAMPLING)
     assert plain_grid(ready, drawn, 8).tobytes() == rows_figure([("class", drawn[0].pictures)], titles=["dog", "dog"]).tobytes()
-    free: list[Drawn] = draw(ready, plain_blocks(2, {}, None), tmp_path, SAMPLING)
+    free: list[DrawnBlock] = draw_blocks(ready, plain_blocks(2, {}, None), tmp_path, SAMPLING)
     assert plain_grid(ready, free, 8).tobytes() == rows_figure([("", free[0].pictures)]).tobytes()
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"sample_00000.png", "sample_00001.png"}
 
 
 def test_colour_pictures_have_no_table(tmp_path: Path) -> None:
     ready = sampler(spec=COLOUR)
-    drawing.write_record(ready, draw(ready, plain_blocks(1, {}, None), tmp_path, SAMPLING), SAMPLING, tmp_path)
+    drawing.write_samples_json(ready, draw_blocks(ready, plain_blocks(1, {}, None), tmp_path, SAMPLING), SAMPLING, tmp_path)
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"sample_00000.png"}
 
 

@@ -23,9 +23,9 @@ from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from vqkit.image_io.reading import Item, ReadOptions
+    from vqkit.inference.completions import CompletionRequest
     from vqkit.inference.pipeline import Pipeline
     from vqkit.inference.sampler import Sampler
-    from vqkit.interfaces.priors import Sampling
 
 _ANSWERS = 8
 
@@ -101,6 +101,7 @@ def inpaint(
     sampling = parse_sampling(settings)
     from vqkit.cli.counting import count_of
     from vqkit.image_io.reading import ReadOptions, find_items, read_hole
+    from vqkit.inference.completions import CompletionRequest
     from vqkit.inference.pipeline import load
     from vqkit.inference.sampler import load_sampler
 
@@ -125,7 +126,7 @@ def inpaint(
         figures = _fill_in(pipeline, items, out, request, skip, values, batch_size)
         done = f"filled in {count_of(len(figures))}"
     else:
-        figures = _complete(sampler, items, out, request, skip, count, values, sampling, batch_size)
+        figures = _complete(sampler, items, out, request, CompletionRequest(count, values, sampling, batch_size), skip)
         done = f"completed {count_of(len(figures))} in {count} ways"
     note = f"; {skipped} skipped" if skipped else ""
     typer.echo(f"{done}{note}, written to {out}/")
@@ -172,19 +173,15 @@ def _complete(
     sampler: Sampler,
     items: list[Item],
     out: Path,
-    request: ReadOptions,
+    reading: ReadOptions,
+    request: CompletionRequest,
     skip: Callable[[str, str], None],
-    count: int,
-    conditions: dict[str, float],
-    sampling: Sampling,
-    batch_size: int | None,
 ) -> list[Path]:
-    """`count` answers for each image; the figures."""
+    """Draw several completions of each image; returns the figures."""
     from vqkit.cli.counting import counting
-    from vqkit.inference.completions import complete_items, write_record
+    from vqkit.inference.completions import complete_items, write_completions_json
 
-    with counting("drawn", len(items) * count) as advance:
-        drawn = complete_items(sampler, items, out, request, skip, count, conditions, sampling, batch_size, advance)
-        completed = list(drawn)
-    write_record(sampler, completed, sampling, out)
+    with counting("drawn", len(items) * request.num_samples) as advance:
+        completed = list(complete_items(sampler, items, out, reading, request, skip, advance))
+    write_completions_json(sampler, completed, request.sampling, out)
     return [result.figure for result in completed]

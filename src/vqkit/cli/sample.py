@@ -22,7 +22,8 @@ from vqkit.cli.sampling import (
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.inference.samples import AnySampler, Block
+    from vqkit.inference.image_sampler import ImageSampler
+    from vqkit.inference.samples import Block
 
 _MODES = ("unconditional", "conditional")
 _COUNT, _SWEEP_COUNT = 16, 4
@@ -93,17 +94,17 @@ def sample(
         blocks = _blocks(sampler, mode, values, label, num_samples)
     count = sum(len(block.names) for block in blocks)
     with counting("drawn", count) as advance:
-        drawn = drawing.draw(sampler, blocks, out, sampling, batch_size, advance)
+        drawn = drawing.draw_blocks(sampler, blocks, out, sampling, batch_size, advance)
     grid = drawing.plain_grid(sampler, drawn, columns) if swept is None else drawing.sweep_grid(drawn, drawing.Sweep(*swept))
     save_picture(grid, out / drawing.GRID)
-    drawing.write_record(sampler, drawn, sampling, out)
+    drawing.write_samples_json(sampler, drawn, sampling, out)
     if codes and isinstance(sampler, Sampler):
         drawing.write_all_codes(sampler, drawn, out / drawing.CODES)
     typer.echo(f"drew {count_of(count)}, written to {out / drawing.IMAGES}/")
     typer.echo(f"look at {out / drawing.GRID}")
 
 
-def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> AnySampler:
+def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> ImageSampler:
     """The prior with its tokenizer, or the model with a prior of its own, that is meant."""
     from vqkit.inference.model_sampler import draws_by_itself, load_model_sampler
     from vqkit.inference.sampler import load_sampler
@@ -120,15 +121,14 @@ def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> A
     return model
 
 
-def _blocks(sampler: AnySampler, mode: str | None, values: dict[str, float], label: str | None, count: int) -> list[Block]:
+def _blocks(sampler: ImageSampler, mode: str | None, values: dict[str, float], label: str | None, count: int) -> list[Block]:
     """What to draw when no condition is swept: what is named, or what is known of the test set, or nothing."""
     from vqkit.inference.samples import known_of_test_set, plain_blocks
 
     if values or label is not None:
         return plain_blocks(count, values, label)
-    trained = sampler.code_spec
     if mode is None:
-        mode = "conditional" if (trained.conditions or trained.classes) and not trained.observed_channels else "unconditional"
+        mode = "conditional" if sampler.is_conditional else "unconditional"
     if mode == "unconditional":
         typer.echo("without conditions")
         return plain_blocks(count, {}, None)

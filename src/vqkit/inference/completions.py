@@ -1,19 +1,20 @@
-"""Several answers to one hole, as files: whole images drawn from a prior that sees what is kept.
+"""Several completions of partly observed images, as files: whole images drawn from a prior that is conditioned on the kept part.
 
-Below the output directory, K images for each that was read, the most likely first, laid out as `image_io.pictures.image_files`
-does: `{name}_1`, `{name}_2`, ... And beside them
+Below the output directory, K images for each input, the most likely first, laid out as `image_io.pictures.image_files` does:
+`{name}_1`, `{name}_2`, ... And beside them
 
-completions/{name}.png        what was given, the first answers, where they differ, and the truth where the source holds it
-uncertainty/{name}.png        greyscale: black where the answers agree, white where half of them have a shape and half have not
-completions.json              the negative log-likelihood of each answer in nats, and what it was drawn with
+completions/{name}.png        the input, the first completions, their uncertainty, and the original where the source holds it whole
+uncertainty/{name}.png        greyscale: black where completions agree, white where a shape is present in half of them
+completions.json              the negative log-likelihood of each completion in nats, and the sampling settings
 
-Where the image was kept, the values of every answer are those of the source, bit for bit.
+Where the image was kept, the values of every completion are those of the source, bit for bit.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,17 +29,27 @@ from vqkit.inference.inpaint import batched, files_to_keep, refuse_inputs, views
 from vqkit.inference.pipeline import Conditions
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import DataSpec
-from vqkit.interfaces.priors import Sampling
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 
 FIGURE, UNCERTAINTY, RECORD = "completions", "uncertainty", "completions.json"
-MOST_SHOWN = 8
-"""Answers in a figure, however many are drawn."""
+MAX_SHOWN = 8
+"""Completions in a figure, however many are drawn."""
 _BLOCK = 1024
-"""Answers that are held in memory at once."""
+"""Completions that are held in memory at once."""
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """What to draw for each image: `num_samples` completions given named `conditions`; for the rest see `Sampler.complete`."""
+
+    num_samples: int
+    conditions: Conditions = field(default_factory=dict)
+    sampling: Sampling = DEFAULT_SAMPLING
+    batch_size: int | None = None
 
 
 class Completed(NamedTuple):
-    """What came of one image: its name, those of its answers with their nats, the most likely first, and the figure."""
+    """The result for one image: its name, the `nll` in nats of its completions by name, the most likely first, and the figure."""
 
     name: str
     nll: dict[str, float]
@@ -49,51 +60,64 @@ def complete_items(
     sampler: Sampler,
     items: list[Item],
     out: Path,
-    request: ReadOptions,
+    reading: ReadOptions,
+    request: CompletionRequest,
     skip: Callable[[str, str], None],
-    num_samples: int,
-    conditions: Conditions | None,
-    sampling: Sampling,
-    batch_size: int | None = None,
-    advance: Callable[[float], None] | None = None,
+    advance: Advance | None = None,
 ) -> Iterator[Completed]:
-    """Draw `num_samples` answers for the images of all items and write them below `out`, yielding each image when it is done.
+    """Complete the images of all items and write them below `out`, yielding each image when it is done.
 
-    `skip` is called with the path of an image that cannot be used and the reason; `advance` is told of answers. Raises as
+    `skip` is called with the path of an image that cannot be used and the reason; `advance` with numbers of completions. Raises as
     `Sampler.complete` does, `DataError` when no image can be used or an output would replace an input, and `OSError`.
     """
     inputs = files_to_keep(items, out, sampler.spec)
-    first = 0
-    for batch in batched(read_images(items, sampler.spec, request, False, skip), max(1, _BLOCK // max(1, num_samples))):
+    first, size = 0, max(1, _BLOCK // max(1, request.num_samples))
+    for batch in batched(read_images(items, sampler.spec, reading, False, skip), size):
         images = torch.stack([entry.image for entry in batch])
         observed = torch.stack([entry.observed for entry in batch])
-        drawn = sampler.complete(images, observed, num_samples, conditions, sampling, batch_size, advance, first)
+        drawn = sampler.complete(
+            images,
+            observed,
+            request.num_samples,
+            request.conditions,
+            request.sampling,
+            request.batch_size,
+            advance,
+            first,
+        )
         first += len(batch)
-        for entry, answers, nll, uncertainty in zip(batch, *drawn[:3], strict=True):
-            names = answer_names(entry.name, num_samples)
-            pictures: dict[Path, Image.Image] = {}
-            for name, image in zip(names, answers, strict=True):
-                pictures |= image_files(image, name, out, sampler.spec)
-            map_ = (uncertainty.amax(dim=0) * 255).round().to(torch.uint8)
-            pictures[out / UNCERTAINTY / f"{entry.name}.png"] = to_pil(map_)
-            path = out / FIGURE / f"{entry.name}.png"
-            pictures[path] = figure(entry, answers, nll, map_, sampler.spec)
+        for entry, completions, nll, uncertainty in zip(batch, drawn.images, drawn.nll, drawn.uncertainty, strict=True):
+            names = completion_names(entry.name, request.num_samples)
+            pictures = _pictures(entry, names, completions, nll, uncertainty, sampler.spec, out)
             refuse_inputs(pictures, inputs, out)
             save_pictures(pictures)
-            yield Completed(entry.name, dict(zip(names, nll.tolist(), strict=True)), path)
+            yield Completed(entry.name, dict(zip(names, nll.tolist(), strict=True)), out / FIGURE / f"{entry.name}.png")
 
 
-def answer_names(name: str, count: int) -> list[str]:
-    """`name_1`, `name_2`, ...; of one length, so that they sort."""
+def completion_names(name: str, count: int) -> list[str]:
+    """`name_1`, `name_2`, ..., with leading zeros so that they sort."""
     return [f"{name}_{number:0{len(str(count))}d}" for number in range(1, count + 1)]
 
 
-def figure(entry: InputImage, answers: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec) -> Image.Image:
-    """What was given (hatched where nothing was), the first answers uint8 [K, C, H, W], where they differ, and the truth if known.
+def _pictures(
+    entry: InputImage, names: list[str], completions: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec, out: Path
+) -> dict[Path, Image.Image]:
+    """All pictures of one image by their paths: its completions uint8 [K, C, H, W], their uncertainty [C, H, W], the figure."""
+    pictures: dict[Path, Image.Image] = {}
+    for name, image in zip(names, completions, strict=True):
+        pictures |= image_files(image, name, out, spec)
+    uncertainty_map = (uncertainty.amax(dim=0) * 255).round().to(torch.uint8)
+    pictures[out / UNCERTAINTY / f"{entry.name}.png"] = to_pil(uncertainty_map)
+    pictures[out / FIGURE / f"{entry.name}.png"] = figure(entry, completions, nll, uncertainty_map, spec)
+    return pictures
 
-    `nll` float32 [K] of the answers; `uncertainty` uint8 [H, W].
+
+def figure(entry: InputImage, completions: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec) -> Image.Image:
+    """The input (hatched where missing), the first completions, their uncertainty, and the original where it is known whole.
+
+    `completions` uint8 [K, C, H, W] with `nll` float32 [K]; `uncertainty` uint8 [H, W].
     """
-    shown = answers[:MOST_SHOWN]
+    shown = completions[:MAX_SHOWN]
     pictures = [views(entry.image, entry.observed, spec)[:1], composite(shown, spec), uncertainty.expand(1, 3, -1, -1)]
     titles = ["given", *(f"{value:.1f} nats" for value in nll[: len(shown)].tolist()), "uncertainty"]
     if bool(entry.present.all()):
@@ -102,7 +126,7 @@ def figure(entry: InputImage, answers: Tensor, nll: Tensor, uncertainty: Tensor,
     return rows_figure([("", torch.cat(pictures))], titles=titles)
 
 
-def write_record(sampler: Sampler, completed: Sequence[Completed], sampling: Sampling, out: Path) -> None:
+def write_completions_json(sampler: Sampler, completed: Sequence[Completed], sampling: Sampling, out: Path) -> None:
     """Write `completions.json`."""
     images = [{"name": each.name, "nll": each.nll} for each in completed]
     write_text(out / RECORD, json.dumps({**sampler.origin(sampling), "images": images}, indent=1) + "\n")

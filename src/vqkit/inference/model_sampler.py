@@ -15,16 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqkit.config import NamedOptions
 from vqkit.core.memory import map_batches
 from vqkit.core.precision import choose_device
 from vqkit.errors import CheckpointError, ConfigError
+from vqkit.inference.image_sampler import ImageSampler, Labels, Samples, warn_outside_range
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, condition_rows
 from vqkit.inference.postprocess import discretize
-from vqkit.inference.sampler import Advance, Labels, Samples, warn_beyond
-from vqkit.interfaces import CodeSpec, DataSpec
 from vqkit.interfaces.models import GenerativeAutoencoder
-from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.registry import MODELS
 from vqkit.storage.checkpoints import Loaded, load_model, locate, read_header
 
@@ -55,19 +53,22 @@ def load_model_sampler(run: str | Path | None = None, device: str = "auto") -> M
     return ModelSampler(loaded.model, loaded)
 
 
-class ModelSampler:
-    """A model with a prior of its own, in evaluation mode; `path`, `digest` and `data` are those of its file.
-
-    `spec` describes the images; `code_spec`: the conditions that a sample can be given, all those of the model.
-    """
+class ModelSampler(ImageSampler):
+    """A model with a prior of its own, such as a VAE; see `ImageSampler`."""
 
     def __init__(self, model: GenerativeAutoencoder, loaded: Loaded) -> None:
+        super().__init__(model.spec, loaded.path, loaded.digest, loaded.data)
         self.model = model
-        self.path = loaded.path
-        self.digest = loaded.digest
-        self.data: NamedOptions | None = loaded.data
-        self.spec: DataSpec = model.spec
-        self.code_spec = CodeSpec((), (), (), conditions=model.spec.conditions)
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        """See `ImageSampler.condition_names`."""
+        return self.spec.condition_names
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """See `ImageSampler.classes`: none."""
+        return ()
 
     def sample(
         self,
@@ -79,10 +80,7 @@ class ModelSampler:
         advance: Advance | None = None,
         first: int = 0,
     ) -> Samples:
-        """Draw new images, without codes; the arguments are those of `Sampler.sample`.
-
-        Raises `ConfigError` for no samples, an unknown name, a class, or settings that are about codes.
-        """
+        """See `ImageSampler.sample`. Settings other than the temperature and the seed raise `ConfigError`: there are no codes."""
         if num_samples < 1:
             raise ConfigError(f"{num_samples} samples were asked for.", "Ask for at least one.")
         if labels is not None:
@@ -91,7 +89,7 @@ class ModelSampler:
             self.check_conditional()
         temperature = self._temperature(sampling)
         rows = condition_rows(self.spec, conditions, num_samples)
-        warn_beyond(self.spec.conditions, rows, "model")
+        warn_outside_range(self.spec.conditions, rows, "model")
         device = next(self.model.parameters()).device
 
         def draw(start: int, stop: int) -> Tensor:
@@ -105,14 +103,14 @@ class ModelSampler:
         return Samples((), expected, discretize(expected, self.spec), rows, torch.full((num_samples,), -1))
 
     def check_conditional(self) -> None:
-        """Raise `ConfigError` unless the model knows conditions."""
+        """See `ImageSampler.check_conditional`."""
         if not self.spec.conditions:
             raise ConfigError(
                 f"The model {self.path} was trained on data without conditions and cannot be told any.", "Leave out --condition."
             )
 
     def origin(self, sampling: Sampling) -> dict[str, Any]:
-        """What makes drawn images what they are, as plain values: the model and the settings that matter to it."""
+        """See `ImageSampler.origin`: the model, the temperature and the seed."""
         settings = {"temperature": self._temperature(sampling), "seed": sampling.seed}
         return {"model": str(self.path), "model_digest": self.digest, "sampling": settings}
 

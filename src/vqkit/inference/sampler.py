@@ -1,4 +1,4 @@
-"""A trained prior with its tokenizer: new images, and several answers to one hole.
+"""A trained prior with its tokenizer: new images, and completions of partly observed ones.
 
     sampler = vqkit.load_sampler("runs/prior")
     images = sampler.sample(16, {"width_px": 58}, sampling=Sampling(guidance_scale=2)).images
@@ -9,9 +9,6 @@ A sample is a function of the seed, its number and its conditioning; it does not
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -20,36 +17,17 @@ import torch
 from torch import Tensor
 
 from vqkit.config import NamedOptions
-from vqkit.core.memory import map_batches, max_batch_size
 from vqkit.core.precision import choose_device
 from vqkit.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from vqkit.image_io.observing import as_observed
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
+from vqkit.inference.image_sampler import ImageSampler, Labels, Samples, warn_outside_range
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
 from vqkit.inference.postprocess import discretize, fill_missing
-from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataSpec, Prior, check_images
-from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.inference.prior_batches import draw_codes, total_nll
+from vqkit.interfaces import Codes, Conditioning, Prior, check_images
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.storage.checkpoints import digest, load_model, load_prior
-
-MOST_AT_ONCE = {"cpu": 256, "cuda": 1024}
-"""Samples that are drawn at once at most: more take no less time each."""
-Labels = int | str | Sequence[int | str] | Tensor
-Advance = Callable[[float], None]
-"""Told how many more samples are done; fractions, because codes come one by one."""
-
-
-class Samples(NamedTuple):
-    """New images.
-
-    `codes`: each level int64 [N, h, w]; `expected` float32 [N, C, H, W] in [0, 1]: what the decoder makes of them; `images` uint8
-    [N, C, H, W]: the final ones; `conditions` float32 [N, D] and `labels` int64 [N]: what was asked for, NaN and -1 where nothing.
-    """
-
-    codes: Codes
-    expected: Tensor
-    images: Tensor
-    conditions: Tensor
-    labels: Tensor
 
 
 class Completions(NamedTuple):
@@ -100,31 +78,37 @@ def check_tokenizer(expected: str, given: str, prior: Path, tokenizer: Path) -> 
         )
 
 
-class Sampler:
-    """A prior and the tokenizer whose codes it models.
+class Sampler(ImageSampler):
+    """A prior and the tokenizer whose codes it models; see `ImageSampler`.
 
-    `prior` (in evaluation mode) and `pipeline` (the tokenizer with its conversions) are on one device; `spec` describes the images,
-    `path` is the prior's file, `digest` its fingerprint, and `data` the data set that it was trained on, where that is known.
+    `prior` (in evaluation mode) and `pipeline` (the tokenizer with its conversions) are on one `device`.
     """
 
     def __init__(
         self, prior: Prior, pipeline: Pipeline, path: Path, fingerprint: str = "", data: NamedOptions | None = None
     ) -> None:
+        super().__init__(pipeline.spec, path, fingerprint or digest(prior.state_dict()), data)
         self.prior = prior
         self.pipeline = pipeline
-        self.path = path
-        self.digest = fingerprint or digest(prior.state_dict())
-        self.data = data
-        self.spec: DataSpec = pipeline.spec
         self.device = pipeline.device
 
     @property
-    def code_spec(self) -> CodeSpec:
-        """The codes that the prior models and the conditioning that it takes."""
-        return self.prior.spec
+    def condition_names(self) -> tuple[str, ...]:
+        """See `ImageSampler.condition_names`."""
+        return tuple(condition.name for condition in self.prior.spec.conditions)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """See `ImageSampler.classes`."""
+        return self.prior.spec.classes
+
+    @property
+    def is_conditional(self) -> bool:
+        """See `ImageSampler.is_conditional`. False for a prior that completes images: it needs an image beside the conditions."""
+        return super().is_conditional and not self.prior.spec.observed_channels
 
     def origin(self, sampling: Sampling) -> dict[str, Any]:
-        """What makes drawn images what they are, as plain values: the prior, its tokenizer, and the settings."""
+        """See `ImageSampler.origin`: the prior, its tokenizer and all settings."""
         return {
             "prior": str(self.path),
             "prior_digest": self.digest,
@@ -143,12 +127,9 @@ class Sampler:
         advance: Advance | None = None,
         first: int = 0,
     ) -> Samples:
-        """Draw new images.
+        """See `ImageSampler.sample`.
 
-        `conditions`: named values, one for all or one each (those not named are unknown); `labels`: a class by name or number, or
-        one each; without either the prior is unconditional. `batch_size` None: as large as memory allows; `first`: number of the
-        first sample. A value outside the range that the prior was trained with is warned of. Raises `ConfigError` for no samples,
-        an unknown name, or conditions for a prior that was not trained with them or needs an image as well.
+        Raises `ConfigError` also for a prior that was trained to complete images, if there are conditions.
         """
         if num_samples < 1:
             raise ConfigError(f"{num_samples} samples were asked for.", "Ask for at least one.")
@@ -160,7 +141,7 @@ class Sampler:
         conditioning = Conditioning.unconditional(num_samples, self.prior.spec)
         if not bool(unknown.all()):
             conditioning = conditioning_for(self.prior.spec, rows, classes)._replace(dropped=unknown)
-        codes = self._draw(conditioning, 1, first, sampling, batch_size, advance)
+        codes = draw_codes(self.prior, conditioning, 1, sampling, batch_size, advance, first)
         expected = self._decode(codes, rows)
         return Samples(codes, expected, discretize(expected, self.spec), rows, classes)
 
@@ -191,8 +172,8 @@ class Sampler:
         observed = as_observed(observed, images.shape).expand(images.shape)
         rows = self._rows(conditions, len(images))
         conditioning = self._conditioning_of(images, observed, rows)
-        codes = self._draw(conditioning, num_samples, first * num_samples, sampling, batch_size, advance)
-        nll = self._nll(codes, conditioning, num_samples, sampling, batch_size)
+        codes = draw_codes(self.prior, conditioning, num_samples, sampling, batch_size, advance, first * num_samples)
+        nll = total_nll(self.prior, codes, conditioning, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
         given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
         return _ranked(fill_missing(expected, given, known, self.spec), nll, codes, observed)
@@ -206,7 +187,7 @@ class Sampler:
             )
 
     def check_conditional(self) -> None:
-        """Raise `ConfigError` unless new images can be drawn by conditions or a class."""
+        """See `ImageSampler.check_conditional`."""
         trained = self.prior.spec
         kind = "class" if self.spec.classes and not self.spec.conditions else "metadata"
         if trained.observed_channels:
@@ -223,7 +204,7 @@ class Sampler:
         trained = self.prior.spec.conditions
         if conditions and not trained:
             self._refuse("metadata")
-        warn_beyond(trained, rows, "prior")
+        warn_outside_range(trained, rows, "prior")
         return rows
 
     def _classes(self, labels: Labels | None, count: int) -> Tensor:
@@ -259,71 +240,8 @@ class Sampler:
         maps = tuple(torch.cat(level) for level in zip(*parts, strict=True))
         return conditioning_for(self.prior.spec, rows, torch.full((len(rows),), -1), maps)
 
-    def _draw(
-        self,
-        conditioning: Conditioning,
-        each: int,
-        first: int,
-        sampling: Sampling,
-        batch_size: int | None,
-        advance: Advance | None,
-    ) -> Codes:
-        """`each` samples for every row of `conditioning`: codes int64 [rows * each, h, w] of each level, on the CPU.
-
-        Samples are numbered from `first`; those of one row have consecutive numbers.
-        """
-
-        def draw(start: int, stop: int) -> Codes:
-            with _shares(advance, stop - start) as report:
-                given = self._repeated(conditioning, each, start, stop)
-                codes = self.prior.sample(stop - start, given, sampling, first + start, report)
-            return tuple(level.cpu() for level in codes)
-
-        size = batch_size or self._fitting(sampling)
-        parts = map_batches(len(conditioning.labels) * each, size, draw, smaller=batch_size is None)
-        return tuple(torch.cat(level) for level in zip(*parts, strict=True))
-
-    def _nll(self, codes: Codes, conditioning: Conditioning, each: int, sampling: Sampling, batch_size: int | None) -> Tensor:
-        """Negative log-likelihood float32 [rows * each] of codes drawn by `_draw`, over all levels and positions, on the CPU."""
-
-        def measure(start: int, stop: int) -> Tensor:
-            given = tuple(level[start:stop].to(self.device) for level in codes)
-            with torch.inference_mode():
-                levels = self.prior.nll(given, self._repeated(conditioning, each, start, stop))
-            return torch.stack([level.flatten(1).sum(dim=1) for level in levels]).sum(dim=0).cpu().clone()
-
-        size = batch_size or self._fitting(sampling)
-        return torch.cat(map_batches(len(codes[0]), size, measure, smaller=batch_size is None))
-
-    def _repeated(self, conditioning: Conditioning, each: int, start: int, stop: int) -> Conditioning:
-        """Rows `start` to `stop` of `conditioning` with every row `each` times, on the device."""
-        rows = torch.arange(start, stop) // each
-        return conditioning.map(lambda tensor: tensor[rows].to(self.device))
-
-    def _fitting(self, sampling: Sampling) -> int:
-        """Samples that memory allows at once."""
-        spec = self.prior.spec
-        outputs = sum(weight.shape[0] for weight in self.prior.parameters() if weight.ndim > 1)
-        levels = zip(spec.shapes, spec.cardinalities, strict=True)
-        # A quarter of all layers' outputs, and noise and logits with their sorted and masked copies: about the most that the
-        # built-in priors were measured to hold, by any method.
-        numbers = sum(height * width * (outputs // 4 + 10 * codes) for (height, width), codes in levels)
-        passes = 1 if sampling.guidance_scale == 1 else 2
-        return max_batch_size(4 * numbers * passes, self.device, MOST_AT_ONCE[self.device.type])
-
     def _decode(self, codes: Codes, rows: Tensor) -> Tensor:
         return self.pipeline.decode(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
-
-
-def warn_beyond(conditions: Sequence[ConditionSpec], rows: Tensor, subject: str) -> None:
-    """Warn of values [B, D] outside the range that the `subject` (prior or model) was trained with."""
-    for condition, column in zip(conditions, rows.T, strict=False):
-        for value in column[(column < condition.minimum) | (column > condition.maximum)].unique().tolist():
-            warnings.warn(
-                f"{condition.name} {value:g} is outside the range that the {subject} was trained with, "
-                f"{condition.minimum:g} to {condition.maximum:g}.",
-                stacklevel=4,
-            )
 
 
 def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor) -> Completions:
@@ -337,24 +255,3 @@ def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor) -> Comp
     images = ranked(filled)
     uncertainty = (images.float() / 255).std(dim=1, unbiased=False) * 2 * ~observed
     return Completions(images, nll, uncertainty, tuple(map(ranked, codes)))
-
-
-@contextmanager
-def _shares(advance: Advance | None, count: int) -> Iterator[Advance | None]:
-    """A function that takes shares of `count` samples and tells `advance` of samples: of all in the end, of none after an error."""
-    if advance is None:
-        yield None
-        return
-    done = 0.0
-
-    def report(share: float) -> None:
-        nonlocal done
-        done += share * count
-        advance(share * count)
-
-    try:
-        yield report
-    except RuntimeError:
-        advance(-done)
-        raise
-    advance(count - done)  # what rounding has left

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +25,11 @@ from vqkit.data.subsets import align_conditions, shuffled_indices
 from vqkit.errors import DataError
 from vqkit.image_io.pictures import BACKGROUND, composite, image_files, rows_figure, save_pictures
 from vqkit.image_io.tables import TABLE, write_table
-from vqkit.inference.model_sampler import ModelSampler
+from vqkit.inference.image_sampler import ImageSampler, Labels
 from vqkit.inference.pipeline import Conditions
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Codes
-from vqkit.interfaces.priors import Sampling
+from vqkit.interfaces.priors import Advance, Sampling
 from vqkit.storage.code_files import CodesFile, write_codes
 
 IMAGES, GRID, CODES = "images", "grid.png", "codes.safetensors"
@@ -37,8 +37,6 @@ MOST_SHOWN = 64
 """Images in the grid, or rows in that of a sweep, however many are drawn."""
 _BLOCK = 1024
 """Images that are held in memory at once."""
-AnySampler = Sampler | ModelSampler
-"""What draws: a prior over codes with its tokenizer, or a model with a prior of its own."""
 
 
 class Block(NamedTuple):
@@ -47,7 +45,7 @@ class Block(NamedTuple):
     names: tuple[str, ...]
     first: int
     conditions: Conditions
-    labels: Sequence[int] | str | None
+    labels: Labels | None
 
 
 class Sweep(NamedTuple):
@@ -57,7 +55,7 @@ class Sweep(NamedTuple):
     values: tuple[float, ...]
 
 
-class Drawn(NamedTuple):
+class DrawnBlock(NamedTuple):
     """A block as it came out: `codes`, `conditions` and `labels` as in `Samples`, and the composites of its first images."""
 
     block: Block
@@ -86,12 +84,11 @@ def sweep_blocks(count: int, sweep: Sweep, conditions: Mapping[str, float], labe
     ]
 
 
-def known_of_test_set(sampler: AnySampler, count: int) -> tuple[dict[str, float | Tensor], Tensor | None, str]:
+def known_of_test_set(sampler: ImageSampler, count: int) -> tuple[dict[str, float | Tensor], Tensor | None, str]:
     """Conditions [count] by name and labels [count] of test images, over and over, and the name of the data set.
 
     Only what the prior was trained with. Raises `DataError` when the data set is not there.
     """
-    trained = sampler.code_spec
     try:
         if sampler.data is None:
             raise DataError(f"The prior {sampler.path} does not name the data set that it was trained on.", "")
@@ -103,21 +100,21 @@ def known_of_test_set(sampler: AnySampler, count: int) -> tuple[dict[str, float 
         ) from None
     batch = align_conditions(split.batch(shuffled_indices(len(split), count)), split.spec, sampler.spec)
     columns = zip(sampler.spec.condition_names, batch.conditions.T, strict=True)
-    conditions: dict[str, float | Tensor] = dict(columns) if trained.conditions else {}
-    return conditions, batch.labels if trained.classes else None, split.spec.name
+    conditions: dict[str, float | Tensor] = dict(columns) if sampler.condition_names else {}
+    return conditions, batch.labels if sampler.classes else None, split.spec.name
 
 
-def draw(
-    sampler: AnySampler,
+def draw_blocks(
+    sampler: ImageSampler,
     blocks: Sequence[Block],
     out: Path,
     sampling: Sampling,
     batch_size: int | None = None,
-    advance: Callable[[float], None] | None = None,
-) -> list[Drawn]:
+    advance: Advance | None = None,
+) -> list[DrawnBlock]:
     """Draw the blocks and write their pictures below `out`.
 
-    Raises as `Sampler.sample` does, and `OSError` when it cannot write.
+    Raises as `ImageSampler.sample` does, and `OSError` when it cannot write.
     """
     drawn = []
     for block in blocks:
@@ -128,11 +125,11 @@ def draw(
             pictures |= image_files(image, name, out / IMAGES, sampler.spec)
         save_pictures(pictures)
         shown = composite(samples.images[:MOST_SHOWN], sampler.spec)
-        drawn.append(Drawn(block, samples.codes, samples.conditions, samples.labels, shown))
+        drawn.append(DrawnBlock(block, samples.codes, samples.conditions, samples.labels, shown))
     return drawn
 
 
-def write_record(sampler: AnySampler, drawn: Sequence[Drawn], sampling: Sampling, out: Path) -> None:
+def write_samples_json(sampler: ImageSampler, drawn: Sequence[DrawnBlock], sampling: Sampling, out: Path) -> None:
     """Write what the images are: `samples.json`, and beside several components the table that makes them a data set."""
     spec = sampler.spec
     names = [name for part in drawn for name in part.block.names]
@@ -147,28 +144,27 @@ def write_record(sampler: AnySampler, drawn: Sequence[Drawn], sampling: Sampling
             write_table(temporary, names, "test", *given)
 
 
-def write_all_codes(sampler: Sampler, drawn: Sequence[Drawn], path: Path) -> None:
+def write_all_codes(sampler: Sampler, drawn: Sequence[DrawnBlock], path: Path) -> None:
     """Write the codes of all images to one file."""
     codes = tuple(torch.cat(level) for level in zip(*(part.codes for part in drawn), strict=True))
     names = tuple(name for part in drawn for name in part.block.names)
     labels, rows = torch.cat([part.labels for part in drawn]), torch.cat([part.conditions for part in drawn])
-    content = CodesFile(codes, names, labels, rows, sampler.pipeline.digest, sampler.code_spec.classes)
+    content = CodesFile(codes, names, labels, rows, sampler.pipeline.digest, sampler.classes)
     write_codes(path, content, sampler.pipeline.tokenizer)
 
 
-def plain_grid(sampler: AnySampler, drawn: Sequence[Drawn], columns: int) -> Image.Image:
+def plain_grid(sampler: ImageSampler, drawn: Sequence[DrawnBlock], columns: int) -> Image.Image:
     """The first images in rows of `columns`, each with what the prior was told above it."""
-    spec = sampler.code_spec
     pictures = torch.cat([part.pictures for part in drawn])[:MOST_SHOWN]
     captions = [_caption(part, row, sampler) for part in drawn for row in range(len(part.pictures))]
-    names = ", ".join([*(["class"] if spec.classes else []), *(condition.name for condition in spec.conditions)])
+    names = ", ".join([*(["class"] if sampler.classes else []), *sampler.condition_names])
     rows = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
     captioned = any(captions)
     sheets = [rows_figure([(names if captioned else "", pictures[row])], titles=captions[row] if captioned else ()) for row in rows]
     return _stacked(sheets)
 
 
-def sweep_grid(drawn: Sequence[Drawn], sweep: Sweep) -> Image.Image:
+def sweep_grid(drawn: Sequence[DrawnBlock], sweep: Sweep) -> Image.Image:
     """A row a sample and a column a value: along a row only the condition changes."""
     titles = [f"{sweep.name} {value:g}" for value in sweep.values]
     samples = torch.stack([part.pictures for part in drawn], dim=1)
@@ -185,7 +181,7 @@ def _stacked(sheets: Sequence[Image.Image]) -> Image.Image:
     return stacked
 
 
-def _described(part: Drawn, row: int, sampler: AnySampler) -> dict[str, Any]:
+def _described(part: DrawnBlock, row: int, sampler: ImageSampler) -> dict[str, Any]:
     """An image's name, number, known conditions and class, as plain values."""
     values = zip(sampler.spec.condition_names, part.conditions[row].tolist(), strict=True)
     label = int(part.labels[row])
@@ -193,11 +189,11 @@ def _described(part: Drawn, row: int, sampler: AnySampler) -> dict[str, Any]:
         "name": part.block.names[row],
         "number": part.block.first + row,
         "conditions": {name: value for name, value in values if not math.isnan(value)},
-        "class": None if label < 0 else sampler.code_spec.classes[label],
+        "class": None if label < 0 else sampler.classes[label],
     }
 
 
-def _caption(part: Drawn, row: int, sampler: AnySampler) -> str:
+def _caption(part: DrawnBlock, row: int, sampler: ImageSampler) -> str:
     """What the prior was told about an image, in short; empty if nothing."""
     described = _described(part, row, sampler)
     known = described["conditions"]

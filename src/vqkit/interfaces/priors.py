@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError, did_you_mean
 from vqkit.interfaces.data import Codes, ConditionSpec
 
+Advance = Callable[[float], None]
+"""Reports progress: called with the amount of work done since the last call, in the unit that the function names."""
+
 SamplingMethod = Literal["cached", "fixed-point", "naive"]
 
 
@@ -195,7 +198,7 @@ class Prior(nn.Module, ABC):
         conditioning: Conditioning | None = None,
         sampling: Sampling = DEFAULT_SAMPLING,
         first: int = 0,
-        advance: Callable[[float], None] | None = None,
+        advance: Advance | None = None,
     ) -> Codes:
         """Draw codes int64 [B, h, w] of each level, on the prior's device.
 

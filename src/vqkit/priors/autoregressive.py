@@ -21,10 +21,9 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, Conditioning, Prior
-from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.priors.sampling import choose, guide, gumbel_noise
 
-Advance = Callable[[float], None]
 _LARGE_PRODUCT = 2**25
 """Multiply-adds from which several threads are worth it. Below, they mostly wait for each other, in each of some hundred products a
 code: on two cores that other programs also used, a batch of 16 took 0.8 s with one thread and 5.5 s with two.

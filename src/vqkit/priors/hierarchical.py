@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from vqkit.config import Settings, describe_validation_error
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Tokenizer
-from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import PositionEmbedding, ResidualBlock
-from vqkit.priors.autoregressive import Advance, AutoregressivePrior, Stepper
+from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
 from vqkit.priors.pixelcnn import PixelCNN, PixelCNNOptions, PixelCNNStepper
 from vqkit.registry import PRIORS
 
