@@ -133,6 +133,16 @@ def test_images_are_completed_alike_whatever_is_done_at_once(monkeypatch: pytest
     assert measure_completions(prior, scenario, sources(5), 3, Sampling(), no_progress) == together
 
 
+def test_masks_are_those_of_the_images_positions_in_their_split() -> None:
+    scenario = mask_scenarios(SHAPES, [], "boxes")[-1]
+    prior, images = sampler(0.05, "observed"), sources(5)
+    moved = images._replace(positions=images.positions + 100)
+    first, second = (measure_completions(prior, scenario, each, 2, Sampling(), no_progress) for each in (images, moved))
+    assert first != second
+    observed = scenario.observed(moved.positions, images.batch.images.shape)
+    assert not torch.equal(observed, scenario.observed(images.positions, images.batch.images.shape))
+
+
 def test_known_conditions_are_told_only_to_a_prior_that_was_trained_with_them() -> None:
     scenario = mask_scenarios(SHAPES, [["carcass"]])[1]
     told = sources(2, torch.tensor([[80.0], [90.0]]))

@@ -18,6 +18,8 @@ from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import shuffled_indices
 from vqkit.errors import ConfigError, DataError
+from vqkit.evaluation.completion_quality import Sources
+from vqkit.evaluation.mask_scenarios import MaskScenario
 from vqkit.evaluation.prior import COMPLETED_IMAGES, PriorEvaluation, evaluate_prior
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import PriorEvaluationRequest
@@ -111,6 +113,20 @@ def test_without_a_limit_only_some_images_are_completed(monkeypatch: pytest.Monk
     assert (result.images, result.completions[0].images) == (11, 4)
     limited = measure(sampler("observed"), keep_sets=[["bt"]], completions=1, num_samples=0, limit=6)
     assert (limited.images, limited.completions[0].images) == (6, 6)
+
+
+def test_an_image_is_completed_in_one_way_whatever_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Sources] = []
+
+    def note(sampler: Sampler, scenario: MaskScenario, sources: Sources, *others: object) -> None:
+        found.append(sources)
+
+    monkeypatch.setattr("vqkit.evaluation.prior.measure_completions", note)
+    for limit in (3, 6, None):
+        measure(sampler("observed"), keep_sets=[["bt"]], num_samples=0, limit=limit)
+    few, more, all_ = (each.positions for each in found)
+    assert torch.equal(few, more[:3]) and torch.equal(more, all_[:6])
+    assert torch.equal(found[0].batch.images, DATASET.split("test").batch(few).images)
 
 
 @pytest.mark.filterwarnings("ignore:height_px 41 is outside")

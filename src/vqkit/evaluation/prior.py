@@ -16,7 +16,7 @@ from torch import Tensor
 from vqkit.config import NamedOptions
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset, resolve_data
-from vqkit.data.subsets import align_conditions, check_data, choose_split, shuffled_indices
+from vqkit.data.subsets import align_conditions, check_data, choose_split, limit_split, shuffled_indices
 from vqkit.errors import DataError
 from vqkit.evaluation.code_rates import (
     ConditioningCase,
@@ -105,9 +105,10 @@ class PriorEvaluation:
 
 
 class PriorData(NamedTuple):
-    """A data set, the images of it that a prior is measured on, and those that it was trained on."""
+    """A data set: the whole split that a prior is measured on, the `images` of it within the limit, and its training images."""
 
     dataset: ImageDataset
+    whole: Split
     images: Split
     training: Split
 
@@ -171,7 +172,8 @@ def _data(data: str | NamedOptions | None, sampler: Sampler) -> NamedOptions:
 def _open(named: NamedOptions, expected: DataSpec, split: str, limit: int | None) -> PriorData:
     dataset = open_dataset(named)
     check_data(dataset.spec, expected)
-    return PriorData(dataset, choose_split(dataset, split, limit), dataset.split("train"))
+    whole = choose_split(dataset, split)
+    return PriorData(dataset, whole, limit_split(whole, limit), dataset.split("train"))
 
 
 def _aligned(batch: Batch, data: PriorData, sampler: Sampler) -> Batch:
@@ -182,9 +184,12 @@ def _aligned(batch: Batch, data: PriorData, sampler: Sampler) -> Batch:
 
 
 def _some_images(data: PriorData, sampler: Sampler, count: int) -> Sources:
-    """`count` held-out images from the whole split, or all if they are fewer, as uint8."""
-    chosen = shuffled_indices(len(data.images), min(count, len(data.images)))
-    return Sources(_aligned(data.images.batch(chosen), data, sampler), data.images.positions(chosen))
+    """`count` held-out images, or all within the limit if they are fewer, as uint8.
+
+    They come in the order in which a limit chooses images, so that an image is completed with the same noise whatever the limit.
+    """
+    chosen = shuffled_indices(len(data.whole), min(count, len(data.images)))
+    return Sources(_aligned(data.whole.batch(chosen), data, sampler), chosen)
 
 
 def _describe_training(sampler: Sampler, training: Split, batch_size: int, progress: Progress) -> tuple[Codes, Reference]:

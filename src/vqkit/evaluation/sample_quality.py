@@ -144,6 +144,6 @@ def adherence(
         column = dataset.spec.condition_names.index(name)
         known = ~values.isnan()
         errors, least = ((each[:, column] - values)[known].double() for each in (measured, floor))
-        figures = (float(figure) for figure in (errors.abs().mean(), errors.mean(), least.abs().mean()))
-        results.append(Adherence(name, int(known.sum()), *figures))
+        means = (float(mean) for mean in (errors.abs().mean(), errors.mean(), least.abs().mean()))
+        results.append(Adherence(name, int(known.sum()), *means))
     return tuple(results)
