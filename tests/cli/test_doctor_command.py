@@ -1,4 +1,4 @@
-"""`vqkit doctor`: a line for each check, and an exit code that scripts can use."""
+"""`vqkit doctor`: one line per check, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typer.testing import CliRunner
 
 from vqkit.cli.doctor import doctor
 from vqkit.doctor import built_in
-from vqkit.doctor.checks import Check, Verdict, failed, ok, skipped, warning
+from vqkit.doctor.checks import Check, Outcome, failed, ok, skipped, warning
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.storage.checkpoints import locate
 
 app = typer.Typer()
 app.command("doctor")(doctor)
-LONG = "a long finding " * 30
+LONG = "a long message " * 30
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
-def installed(monkeypatch: pytest.MonkeyPatch, **verdicts: Verdict) -> None:
-    """An installation with these findings."""
-    checks = [Check(name, lambda verdict=verdict: verdict) for name, verdict in verdicts.items()]
+def installed(monkeypatch: pytest.MonkeyPatch, **outcomes: Outcome) -> None:
+    """Replace the checks of the installation."""
+    checks = [Check(name, lambda outcome=outcome: outcome) for name, outcome in outcomes.items()]
     monkeypatch.setattr(built_in, "build_checks", lambda device: checks)
 
 
@@ -50,9 +50,9 @@ def test_a_failure_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stdout.splitlines()[1:] == ["failed  threads  none", "2 checks in 0 s: 1 ok, 1 failed"]
 
 
-@pytest.mark.parametrize(("verdict", "code"), [(ok("fine"), 0), (failed("none"), 1)])
-def test_json_is_one_object_and_nothing_else(monkeypatch: pytest.MonkeyPatch, verdict: Verdict, code: int) -> None:
-    installed(monkeypatch, disk=verdict)
+@pytest.mark.parametrize(("outcome", "code"), [(ok("fine"), 0), (failed("none"), 1)])
+def test_json_is_one_object_and_nothing_else(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, code: int) -> None:
+    installed(monkeypatch, disk=outcome)
     result = run("--json")
     assert result.exit_code == code
     content = json.loads(result.stdout)
@@ -60,11 +60,11 @@ def test_json_is_one_object_and_nothing_else(monkeypatch: pytest.MonkeyPatch, ve
     assert content == {
         "run": None,
         "healthy": code == 0,
-        "checks": [{"name": "disk", "status": verdict.status, "found": verdict.found}],
+        "checks": [{"name": "disk", "status": outcome.status, "message": outcome.message}],
     }
 
 
-def test_a_run_is_examined(tiny_run: Path) -> None:
+def test_a_run_is_checked(tiny_run: Path) -> None:
     result = run("--run", tiny_run)
     lines = result.stdout.splitlines()
     assert result.exit_code == 0, result.stdout
@@ -81,10 +81,10 @@ def test_a_broken_run_fails(tiny_run: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.output
 
 
-def test_what_the_user_can_fix_is_no_finding(tmp_path: Path) -> None:
+def test_wrong_arguments_are_errors_and_not_failed_checks(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no run at"):
         run("--run", tmp_path / "nothing")
-    with pytest.raises(ConfigError, match="--tokenizer belongs to a prior"):
+    with pytest.raises(ConfigError, match="--tokenizer applies to a prior"):
         run("--tokenizer", tmp_path)
     with pytest.raises(ConfigError, match="There is no device 'tpu'"):
         run("--device", "tpu")

@@ -1,4 +1,4 @@
-"""Every check of a prior passes a sound one and finds what it is there to find."""
+"""Every check of a prior passes a correct one and fails for the defect that it looks for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from painting import SHAPES, Blocks, sections
 from small_priors import SMALL, random_codes, random_conditioning, small_prior, small_spec
 from vqkit.config import NamedOptions
 from vqkit.doctor import priors
-from vqkit.doctor.priors import Given
+from vqkit.doctor.priors import PriorCase
 from vqkit.inference.conditioning import code_spec
 from vqkit.interfaces import Batch, Codes, Conditioning
 from vqkit.interfaces.priors import Sampling
@@ -25,7 +25,7 @@ CONDITIONING_KINDS = ("none", "metadata", "class", "observed")
 
 
 class Around(AutoregressivePrior):
-    """A prior with something around it, which may be wrong."""
+    """Wraps a prior, to add a defect."""
 
     def __init__(self, sound: AutoregressivePrior) -> None:
         super().__init__(sound.options, sound.spec)
@@ -39,7 +39,7 @@ class Around(AutoregressivePrior):
 
 
 class Leaking(Around):
-    """What it is to predict, or what comes after it, shows faintly in its logits."""
+    """Its logits depend slightly on the code to be predicted, or on the one after it."""
 
     ahead = 0
 
@@ -59,14 +59,14 @@ class Blind(Around):
 
 
 class Lost(Around):
-    """Its logits are no numbers."""
+    """Its logits are NaN."""
 
     def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
         return super().logits(level, codes, conditioning) * torch.nan
 
 
 class Forgetful(Around):
-    """Its stepper takes every code for a 0."""
+    """Its stepper replaces every code by 0."""
 
     def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
         sound = super().stepper(level, coarser, conditioning)
@@ -79,7 +79,7 @@ class Forgetful(Around):
 
 
 class Drawing(Around):
-    """Draws with other settings than those it was given."""
+    """Draws with settings other than those requested."""
 
     def __init__(self, sound: AutoregressivePrior, changed: str) -> None:
         super().__init__(sound)
@@ -93,16 +93,16 @@ class Drawing(Around):
         first: int = 0,
         advance: Any = None,
     ) -> Codes:
-        given = sampling or Sampling()
+        chosen = sampling or Sampling()
         self.calls += 1
-        seed = {"unseeded": given.seed + self.calls, "one seed": 0}.get(self.changed, given.seed)
-        scale = {"always guided": 2.0, "never guided": 1.0}.get(self.changed, given.guidance_scale)
+        seed = {"unseeded": chosen.seed + self.calls, "one seed": 0}.get(self.changed, chosen.seed)
+        scale = {"always guided": 2.0, "never guided": 1.0}.get(self.changed, chosen.guidance_scale)
         first = 0 if self.changed == "unnumbered" else first
-        return super().sample(batch_size, conditioning, Sampling(seed=seed, guidance_scale=scale, method=given.method), first)
+        return super().sample(batch_size, conditioning, Sampling(seed=seed, guidance_scale=scale, method=chosen.method), first)
 
 
 class Whispering(Around):
-    """Told nothing, it still hears the values."""
+    """Its logits depend on the condition values even when they are dropped."""
 
     def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
         heard = conditioning.values.nan_to_num(0).mean(dim=1)[:, None, None, None]
@@ -118,102 +118,102 @@ class Deaf(Around):
 
 
 class Indifferent(Around):
-    """Nothing can be learned from its losses."""
+    """Its losses have a zero gradient."""
 
     def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
         return tuple(0 * level for level in super().nll(codes, conditioning))
 
 
-def sound(name: str = "pixelcnn", told: str = "metadata", shape: tuple[int, int] = (5, 3)) -> Given:
-    spec = small_spec(told, shape)
-    return Given(small_prior(name, spec), random_codes(spec, 3), random_conditioning(spec, 3))
+def sound(name: str = "pixelcnn", conditioning: str = "metadata", shape: tuple[int, int] = (5, 3)) -> PriorCase:
+    spec = small_spec(conditioning, shape)
+    return PriorCase(small_prior(name, spec), random_codes(spec, 3), random_conditioning(spec, 3))
 
 
-def around(kind: type[Around], *arguments: Any, told: str = "metadata") -> Given:
-    given = sound(told=told)
-    return given._replace(prior=kind(given.prior, *arguments).eval())
+def around(kind: type[Around], *arguments: Any, conditioning: str = "metadata") -> PriorCase:
+    case = sound(conditioning=conditioning)
+    return case._replace(prior=kind(case.prior, *arguments).eval())
 
 
-@pytest.mark.parametrize("told", CONDITIONING_KINDS)
+@pytest.mark.parametrize("conditioning", CONDITIONING_KINDS)
 @pytest.mark.parametrize("name", SMALL)
-def test_a_sound_prior_passes(name: str, told: str) -> None:
-    given = sound(name, told)
-    verdicts = [
-        priors.causality(given),
-        priors.cached_logits(given),
-        priors.same_draws(given, ("fixed-point", "naive")),
-        priors.seeds(given),
-        priors.guidance(given),
+def test_a_sound_prior_passes(name: str, conditioning: str) -> None:
+    case = sound(name, conditioning)
+    outcomes = [
+        priors.causality(case),
+        priors.cached_logits(case),
+        priors.same_draws(case, ("fixed-point", "naive")),
+        priors.seeds(case),
+        priors.guidance(case),
     ]
-    expected = ["ok"] * 4 + ["skipped" if told == "none" else "ok"]
-    assert [verdict.status for verdict in verdicts] == expected, verdicts
+    expected = ["ok"] * 4 + ["skipped" if conditioning == "none" else "ok"]
+    assert [outcome.status for outcome in outcomes] == expected, outcomes
 
 
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Leaking, "the code at row 0, column 0 of level codes moves its own logits by 0.001"),
-        (LookingAhead, "the code at row 0, column 1 of level codes moves logits at row 0, column 0 by 0.001"),
-        (Blind, "the code at row 0, column 0 of level codes moves no later logits"),
-        (Lost, "its logits are no finite numbers"),
+        (Leaking, "the code at row 0, column 0 of level codes changes its own logits by 0.001"),
+        (LookingAhead, "the code at row 0, column 1 of level codes changes logits at row 0, column 0 by 0.001"),
+        (Blind, "the code at row 0, column 0 of level codes changes no later logits"),
+        (Lost, "the logits are not finite"),
     ],
 )
-def test_a_prior_that_sees_ahead_or_nothing_fails(kind: type[Around], said: str) -> None:
-    verdict = priors.causality(around(kind))
-    assert verdict.status == "failed"
-    assert said in verdict.found
+def test_a_prior_that_is_not_causal_or_ignores_codes_fails(kind: type[Around], said: str) -> None:
+    outcome = priors.causality(around(kind))
+    assert outcome.status == "failed"
+    assert said in outcome.message
 
 
 def test_a_fine_grid_is_tried_in_places() -> None:
-    verdict = priors.causality(sound("transformer", "none", (9, 8)))
-    assert (verdict.status, verdict.found.split(" codes")[0]) == ("ok", "64 of 72")
+    outcome = priors.causality(sound("transformer", "none", (9, 8)))
+    assert (outcome.status, outcome.message.split(" codes")[0]) == ("ok", "64 of 72")
 
 
 def test_a_stepper_that_is_wrong_fails() -> None:
-    given = around(Forgetful)
-    verdict = priors.cached_logits(given)
-    assert verdict.status == "failed"
-    assert "cached logits of level codes differ from a full pass by" in verdict.found
-    drawn = priors.same_draws(given, ("fixed-point", "naive"))
+    case = around(Forgetful)
+    outcome = priors.cached_logits(case)
+    assert outcome.status == "failed"
+    assert "cached logits of level codes differ from a full pass by" in outcome.message
+    drawn = priors.same_draws(case, ("fixed-point", "naive"))
     assert drawn.status == "failed"
-    assert drawn.found.startswith("fixed-point sampling with guidance 1 draws")
-    assert priors.causality(given).status == "ok"
+    assert drawn.message.startswith("fixed-point sampling with guidance scale 1 differs")
+    assert priors.causality(case).status == "ok"
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ("unseeded", "the same seed draws other samples the second time"),
-        ("unnumbered", "codes are others when the samples are drawn one by one"),
+        ("unseeded", "drawing again with the same seed gives different samples"),
+        ("unnumbered", "codes differ when the samples are drawn one at a time"),
         ("one seed", "another seed draws the same samples"),
     ],
 )
 def test_samples_that_do_not_follow_from_seed_and_number_fail(changed: str, said: str) -> None:
-    verdict = priors.seeds(around(Drawing, changed))
-    assert verdict.status == "failed"
-    assert said in verdict.found
+    outcome = priors.seeds(around(Drawing, changed))
+    assert outcome.status == "failed"
+    assert said in outcome.message
 
 
 @pytest.mark.parametrize(("changed", "scale"), [("always guided", 1), ("never guided", 3)])
 def test_guidance_other_than_asked_for_fails(changed: str, scale: int) -> None:
-    verdict = priors.guidance(around(Drawing, changed))
-    assert verdict.status == "failed"
-    assert verdict.found.startswith(f"with guidance {scale}, ")
+    outcome = priors.guidance(around(Drawing, changed))
+    assert outcome.status == "failed"
+    assert outcome.message.startswith(f"with guidance scale {scale}, ")
 
 
 def test_a_second_null_condition_fails() -> None:
-    verdict = priors.guidance(around(Whispering))
-    assert (verdict.status, verdict.found.split(":")[0]) == ("failed", "what was dropped still moves the logits")
+    outcome = priors.guidance(around(Whispering))
+    assert (outcome.status, outcome.message.split(":")[0]) == ("failed", "dropped conditions change the logits")
 
 
 def test_conditions_that_change_nothing_are_a_warning() -> None:
-    verdict = priors.guidance(around(Deaf))
-    assert verdict.status == "warning"
-    assert "the conditions change nothing" in verdict.found
+    outcome = priors.guidance(around(Deaf))
+    assert outcome.status == "warning"
+    assert "the conditions change no logits" in outcome.message
 
 
 class Drifting(Blocks):
-    """Every image that it encodes moves it."""
+    """Changes with every image that it encodes."""
 
     def __init__(self) -> None:
         super().__init__(SHAPES)
@@ -225,7 +225,7 @@ class Drifting(Blocks):
 
 
 class Learning(Blocks):
-    """Its features have a gradient whatever happens."""
+    """Its features have a gradient even under `no_grad`."""
 
     def __init__(self) -> None:
         super().__init__(SHAPES)
@@ -244,15 +244,15 @@ def trained_step(tokenizer: Blocks, indifferent: bool = False) -> tuple[str, str
     return priors.frozen_tokenizer(Indifferent(prior) if indifferent else prior, loaded, batch)
 
 
-def test_a_tokenizer_that_stays_passes() -> None:
-    status, found = trained_step(Blocks(SHAPES))
-    assert status == "ok", found
+def test_an_unchanged_tokenizer_passes() -> None:
+    status, message = trained_step(Blocks(SHAPES))
+    assert status == "ok", message
 
 
-def test_a_tokenizer_that_moves_fails() -> None:
-    status, found = trained_step(Drifting())
+def test_a_tokenizer_that_changes_fails() -> None:
+    status, message = trained_step(Drifting())
     assert status == "failed"
-    assert "moved the tokenizer: its digest was" in found
+    assert "changes the tokenizer: digest" in message
 
 
 def test_a_tokenizer_with_gradients_fails() -> None:
@@ -260,12 +260,12 @@ def test_a_tokenizer_with_gradients_fails() -> None:
 
 
 def test_a_step_that_changes_nothing_proves_nothing() -> None:
-    assert trained_step(Blocks(SHAPES), indifferent=True) == ("failed", "a training step of the prior changes nothing in it")
+    assert trained_step(Blocks(SHAPES), indifferent=True) == ("failed", "a training step does not change the prior")
 
 
-def test_a_prior_must_know_more_than_frequencies() -> None:
+def test_a_prior_must_be_better_than_code_frequencies() -> None:
     assert priors.likelihood(1.5, 2.0, 3.0).status == "ok"
-    verdict = priors.likelihood(2.0, 2.0, 3.0)
-    assert verdict.status == "failed"
-    assert verdict.found.startswith("2.000 nats a code on held-out images; unigram entropy 2.000, uniform 3.000")
+    outcome = priors.likelihood(2.0, 2.0, 3.0)
+    assert outcome.status == "failed"
+    assert outcome.message.startswith("2.000 nats per code on held-out images; unigram entropy 2.000, uniform 3.000")
     assert priors.likelihood(float("nan"), 2.0, 3.0).status == "failed"

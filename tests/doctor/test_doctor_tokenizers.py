@@ -1,4 +1,4 @@
-"""Every check of a tokenizer passes a sound one and finds what it is there to find."""
+"""Every check of a tokenizer passes a correct one and fails for the defect that it looks for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from painting import COLOUR, DIGITS, SHAPES, Blocks, Steps, sections
 from vqkit.config import NamedOptions
 from vqkit.doctor import tokenizers
-from vqkit.doctor.checks import Verdict
-from vqkit.doctor.pictures import hidden_part, random_images
+from vqkit.doctor.checks import Outcome
+from vqkit.doctor.images import observed_mask, random_images
 from vqkit.errors import CheckpointError
 from vqkit.evaluation.codebook_usage import level_statistics
 from vqkit.inference.pipeline import Pipeline
@@ -41,31 +41,27 @@ def features() -> Tensor:
 
 
 def test_the_nearest_codes_pass() -> None:
-    verdict = tokenizers.nearest_code((codebook(),), (features(),))
-    assert verdict == Verdict("ok", "30 features: each has the nearest code, as brute force finds it")
+    outcome = tokenizers.nearest_code((codebook(),), (features(),))
+    assert outcome == Outcome("ok", "30 features: each has the nearest code, compared with brute force")
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-def test_the_nearest_codes_of_a_codebook_that_moves_as_one_pass(distance: str) -> None:
+def test_the_nearest_codes_of_simvq_pass(distance: str) -> None:
     quantizer = QUANTIZERS.build("simvq", {"num_codes": 40, "dim": 6, "distance": distance}).eval()
-    verdict = tokenizers.nearest_code((quantizer,), (features(),))
-    assert verdict == Verdict("ok", "30 features: each has the nearest code, as brute force finds it")
+    outcome = tokenizers.nearest_code((quantizer,), (features(),))
+    assert outcome == Outcome("ok", "30 features: each has the nearest code, compared with brute force")
 
 
 def test_fixed_codes_have_no_codebook_to_search() -> None:
-    verdict = tokenizers.nearest_code((Steps(),), (torch.rand(2, 1, 5, 3, generator=torch.Generator().manual_seed(0)),))
-    assert verdict == Verdict(
-        "ok", "codes decode to what the forward pass gave; there is no single codebook to search for the nearest"
-    )
+    outcome = tokenizers.nearest_code((Steps(),), (torch.rand(2, 1, 5, 3, generator=torch.Generator().manual_seed(0)),))
+    assert outcome == Outcome("ok", "decoded codes equal the forward pass; there is no single codebook to search")
 
 
 @pytest.mark.parametrize(("name", "dim"), [("residual", 6), ("grouped", 3)])
 def test_several_codes_a_position_have_no_single_codebook_to_search(name: str, dim: int) -> None:
     quantizer = QUANTIZERS.build(name, {"inner": {"name": "ema", "num_codes": 40, "dim": dim}}).eval()
-    verdict = tokenizers.nearest_code((quantizer,), (features(),))
-    assert verdict == Verdict(
-        "ok", "codes decode to what the forward pass gave; there is no single codebook to search for the nearest"
-    )
+    outcome = tokenizers.nearest_code((quantizer,), (features(),))
+    assert outcome == Outcome("ok", "decoded codes equal the forward pass; there is no single codebook to search")
 
 
 def test_a_code_that_is_not_the_nearest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,16 +72,16 @@ def test_a_code_that_is_not_the_nearest_fails(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(quantizer, "encode", lambda level: wrong)
     result = Quantized(quantizer.decode(wrong), wrong, torch.zeros(()), torch.zeros(()))
     monkeypatch.setattr(quantizer, "forward", lambda level: result)
-    verdict = tokenizers.nearest_code((quantizer,), (features(),))
-    assert verdict == Verdict("failed", "1 of 30 features got a code that is not the nearest one")
+    outcome = tokenizers.nearest_code((quantizer,), (features(),))
+    assert outcome == Outcome("failed", "1 of 30 features got a code that is not the nearest one")
 
 
 def test_codes_that_decode_to_something_else_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     quantizer = codebook()
     decode = quantizer.decode
     monkeypatch.setattr(quantizer, "decode", lambda indices: decode(indices) * 1.0001)
-    verdict = tokenizers.nearest_code((quantizer,), (features(),))
-    assert verdict == Verdict("failed", "codes do not decode to what the forward pass gave")
+    outcome = tokenizers.nearest_code((quantizer,), (features(),))
+    assert outcome == Outcome("failed", "decoded codes differ from the result of the forward pass")
 
 
 class Moody(Blocks):
@@ -107,12 +103,12 @@ class Overflowing(Blocks):
 
 
 def test_a_round_trip() -> None:
-    verdict = tokenizers.round_trip(pipeline(Blocks(SHAPES)), IMAGES)
-    assert verdict == Verdict("ok", "5 images: decode(encode(x)) is reconstruct(x), to the last bit; grid 2 x 3")
+    outcome = tokenizers.round_trip(pipeline(Blocks(SHAPES)), IMAGES)
+    assert outcome == Outcome("ok", "5 images: decode(encode(x)) equals reconstruct(x) bit for bit; grid 2 x 3")
     moody = tokenizers.round_trip(pipeline(Moody(SHAPES)), IMAGES)
-    assert moody == Verdict("failed", "encoding the same images twice gives other codes")
+    assert moody == Outcome("failed", "encoding the same images twice gives different codes")
     embellished = tokenizers.round_trip(pipeline(Embellishing(SHAPES)), IMAGES)
-    assert embellished == Verdict("failed", "decode(encode(images)) differs from reconstruct(images) by up to 1.0e-04")
+    assert embellished == Outcome("failed", "decode(encode(images)) differs from reconstruct(images) by up to 1.0e-04")
     with pytest.raises(CheckpointError, match="has codes from 18 to 21"):
         tokenizers.round_trip(pipeline(Overflowing(SHAPES)), IMAGES)
 
@@ -135,82 +131,82 @@ class Rounding(Pipeline):
 
 
 @pytest.mark.parametrize("spec", [SHAPES, COLOUR, DIGITS], ids=lambda spec: spec.name)
-def test_what_is_kept_comes_back(spec: DataSpec) -> None:
+def test_kept_pixels_are_returned_unchanged(spec: DataSpec) -> None:
     images = random_images(spec, 4)
-    verdict = tokenizers.kept_parts(pipeline(Blocks(spec)), images)
-    kept = int(hidden_part(images, spec).sum())
-    assert verdict == Verdict("ok", f"4 images, {kept} kept pixels: all came back as they were")
+    outcome = tokenizers.kept_pixels(pipeline(Blocks(spec)), images)
+    kept = int(observed_mask(images, spec).sum())
+    assert outcome == Outcome("ok", f"4 images, {kept} kept pixels: all unchanged")
     assert 0 < kept < images.numel()
 
 
 @pytest.mark.parametrize(("kind", "number"), [(Overpainting, "torch.uint8"), (Rounding, "torch.float32")])
-def test_kept_parts_that_are_touched_fail(kind: type[Pipeline], number: str) -> None:
-    verdict = tokenizers.kept_parts(pipeline(Blocks(SHAPES), kind), IMAGES)
-    assert verdict.status == "failed"
-    assert verdict.found.endswith(f"kept pixels came back changed ({number})")
+def test_kept_pixels_that_change_fail(kind: type[Pipeline], number: str) -> None:
+    outcome = tokenizers.kept_pixels(pipeline(Blocks(SHAPES), kind), IMAGES)
+    assert outcome.status == "failed"
+    assert outcome.message.endswith(f"kept pixels were changed ({number})")
 
 
-def health(codes: list[int], num_codes: int) -> Verdict:
+def health(codes: list[int], num_codes: int) -> Outcome:
     return tokenizers.codebook_health([level_statistics("codes", torch.tensor(codes).view(-1, 1, 1), num_codes)])
 
 
 def test_a_codebook_in_use_is_healthy() -> None:
-    verdict = health([*range(20)] * 4, 20)
-    assert verdict == Verdict("ok", "codes: 20 of 20 codes used (100%), 0 dead, perplexity 20.0 (100% of K)")
+    outcome = health([*range(20)] * 4, 20)
+    assert outcome == Outcome("ok", "codes: 20 of 20 codes used (100%), 0 dead, perplexity 20.0 (100% of K)")
 
 
 def test_a_codebook_of_dead_codes_fails() -> None:
-    verdict = health([0] * 100, 20)
-    assert verdict.status == "failed"
-    assert "1 of 20 codes used (5%), 19 dead" in verdict.found
-    assert "the codebook has collapsed" in verdict.found
+    outcome = health([0] * 100, 20)
+    assert outcome.status == "failed"
+    assert "1 of 20 codes used (5%), 19 dead" in outcome.message
+    assert "the codebook has collapsed" in outcome.message
 
 
 def test_a_codebook_with_one_code_for_almost_everything_fails() -> None:
-    verdict = health([0] * 200_000 + [*range(200)], 200)
-    assert verdict.status == "failed"
-    assert "200 of 200 codes used (100%), 0 dead, perplexity 1.0 (1% of K)" in verdict.found
+    outcome = health([0] * 200_000 + [*range(200)], 200)
+    assert outcome.status == "failed"
+    assert "200 of 200 codes used (100%), 0 dead, perplexity 1.0 (1% of K)" in outcome.message
 
 
 @pytest.mark.parametrize("codes", [[0, 1, 2, 3, 4, 5, 6] * 20, [*range(20)] + [0] * 1000], ids=["usage", "perplexity"])
-def test_a_codebook_that_is_wasted_is_a_warning(codes: list[int]) -> None:
-    verdict = health(codes, 20)
-    assert verdict.status == "warning"
-    assert "much of the codebook is wasted" in verdict.found
+def test_a_poorly_used_codebook_is_a_warning(codes: list[int]) -> None:
+    outcome = health(codes, 20)
+    assert outcome.status == "warning"
+    assert "much of the codebook is unused" in outcome.message
 
 
 def test_a_few_codes_say_nothing_about_a_large_codebook() -> None:
-    verdict = health([0] * 79, 20)
-    assert verdict.status == "skipped"
-    assert "79 codes are too few to judge" in verdict.found
+    outcome = health([0] * 79, 20)
+    assert outcome.status == "skipped"
+    assert "79 codes are too few to assess it" in outcome.message
 
 
 def test_the_worst_level_decides() -> None:
     good = level_statistics("bottom", torch.arange(80).view(-1, 1, 1) % 20, 20)
     bad = level_statistics("top", torch.zeros(80, 1, 1, dtype=torch.int64), 20)
-    verdict = tokenizers.codebook_health([good, bad])
-    assert verdict.status == "failed"
-    assert "bottom: 20 of 20" in verdict.found
-    assert "top: 1 of 20" in verdict.found
+    outcome = tokenizers.codebook_health([good, bad])
+    assert outcome.status == "failed"
+    assert "bottom: 20 of 20" in outcome.message
+    assert "top: 1 of 20" in outcome.message
 
 
 def test_a_model_is_what_its_header_says(tiny_run: Path) -> None:
     loaded = load_model(tiny_run)
-    assert tokenizers.specification(loaded) == Verdict("ok", "vqvae: 5 binary components of 64 x 32, data set tyre, K = 32")
+    assert tokenizers.specification(loaded) == Outcome("ok", "vqvae: 5 binary components of 64 x 32, data set tyre, K = 32")
     wrong = loaded._replace(header={**loaded.header, "code_shapes": [[8, 16]]})
-    verdict = tokenizers.specification(wrong)
-    assert verdict.status == "failed"
-    assert "the header promises grids ((8, 16),)" in verdict.found
+    outcome = tokenizers.specification(wrong)
+    assert outcome.status == "failed"
+    assert "the header states grids ((8, 16),)" in outcome.message
 
 
 def test_saving_and_loading(tiny_run: Path, tmp_path: Path) -> None:
     loaded = load_model(tiny_run)
-    assert tokenizers.saved_and_loaded(loaded, tmp_path) == Verdict("ok", f"digest {loaded.digest[:12]} before and after")
+    assert tokenizers.saved_and_loaded(loaded, tmp_path) == Outcome("ok", f"digest {loaded.digest[:12]} before and after")
     other = load_model(tiny_run).model
     next(other.parameters()).data[0] += 1e-3
-    verdict = tokenizers.same_weights(loaded.model, other)
-    assert verdict.status == "failed"
-    assert verdict.found == f"the digest was {loaded.digest[:12]} before and is {digest(other.state_dict())[:12]} now"
+    outcome = tokenizers.same_weights(loaded.model, other)
+    assert outcome.status == "failed"
+    assert outcome.message == f"the digest was {loaded.digest[:12]} before, and is now {digest(other.state_dict())[:12]}"
 
 
 def test_random_images_fit_any_specification() -> None:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vqkit.cli import panels
 from vqkit.cli.parameters import DeviceOption, JsonOption
 from vqkit.cli.sample import TokenizerOption
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from vqkit.doctor.checks import Finding
+    from vqkit.doctor.checks import CheckResult
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 
@@ -21,16 +22,19 @@ def doctor(
     run: Annotated[
         str | None,
         typer.Option(
-            "--run", "-r", help="A run of train-vqvae or train-prior to examine. Default: the installation, with small models."
+            "--run",
+            "-r",
+            help="A run of train-vqvae or train-prior to check. Default: check the installation, with small untrained models.",
+            rich_help_panel=panels.MODEL,
         ),
     ] = None,
     tokenizer: TokenizerOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Check that everything works on this machine, or that a run is sound: a line for each check.
+    """Check the installation on this machine, or a run, and print one line per check.
 
-    Exit code 1 when a check failed. Warnings do not count. docs/doctor.md explains every check.
+    The exit code is 1 if a check failed; warnings do not count. docs/doctor.md explains every check.
     """
     import json
 
@@ -40,43 +44,43 @@ def doctor(
     from vqkit.errors import ConfigError
 
     if run is None and tokenizer is not None:
-        raise ConfigError("--tokenizer belongs to a prior, and there is no --run.", "Name the prior's run with --run.")
+        raise ConfigError("--tokenizer applies to a prior, and --run is missing.", "Give the run of the prior with --run.")
     chosen = choose_device(device)
     checks = built_in.build_checks(chosen) if run is None else trained.build_checks(run, tokenizer, chosen)
-    findings: list[Finding] = []
+    results: list[CheckResult] = []
     if as_json:
-        findings += run_checks(checks)
-        typer.echo(json.dumps(_content(run, findings), indent=2))
+        results += run_checks(checks)
+        typer.echo(json.dumps(_content(run, results), indent=2))
     else:
         from rich.console import Console
 
         console = Console()
         width = max(len(check.name) for check in checks)
-        for finding in run_checks(checks):
-            findings.append(finding)
-            console.print(_line(finding, width), soft_wrap=True)
-        typer.echo(_summary(findings))
-    if not is_healthy(findings):
+        for result in run_checks(checks):
+            results.append(result)
+            console.print(_line(result, width), soft_wrap=True)
+        typer.echo(_summary(results))
+    if not is_healthy(results):
         raise typer.Exit(1)
 
 
-def _line(finding: Finding, width: int) -> Text:
-    """One finding: in colour on a terminal, plain where the output goes elsewhere."""
+def _line(result: CheckResult, width: int) -> Text:
+    """One result as a line, in colour on a terminal."""
     from rich.text import Text
 
-    return Text.assemble((f"{finding.status:<8}", _COLOURS[finding.status]), f"{finding.name:<{width}}  ", finding.found)
+    return Text.assemble((f"{result.status:<8}", _COLOURS[result.status]), f"{result.name:<{width}}  ", result.message)
 
 
-def _content(run: str | None, findings: list[Finding]) -> dict[str, object]:
+def _content(run: str | None, results: list[CheckResult]) -> dict[str, object]:
     from vqkit.doctor.checks import is_healthy
 
-    checks = [{**finding._asdict(), "seconds": round(finding.seconds, 3)} for finding in findings]
-    return {"run": run, "healthy": is_healthy(findings), "checks": checks}
+    checks = [{**result._asdict(), "seconds": round(result.seconds, 3)} for result in results]
+    return {"run": run, "healthy": is_healthy(results), "checks": checks}
 
 
-def _summary(findings: list[Finding]) -> str:
-    """How many checks came to what."""
-    counts = {status: sum(finding.status == status for finding in findings) for status in _COLOURS}
-    seconds = sum(finding.seconds for finding in findings)
-    figures = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return f"{len(findings)} checks in {seconds:.0f} s: {figures}"
+def _summary(results: list[CheckResult]) -> str:
+    """Number of checks by status, and their total duration."""
+    counts = {status: sum(result.status == status for result in results) for status in _COLOURS}
+    seconds = sum(result.seconds for result in results)
+    numbers = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"{len(results)} checks in {seconds:.0f} s: {numbers}"

@@ -1,4 +1,4 @@
-"""What `vqkit doctor` checks without a run: the machine, and every registered part in a small model made on the spot."""
+"""The checks of `vqkit doctor` without a run: the machine, and every registered part in a small untrained model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import nn
 from vqkit.config import NamedOptions
 from vqkit.core.randomness import generator_for
 from vqkit.doctor import machine, priors, tokenizers
-from vqkit.doctor.checks import Check, Verdict, failed, ok
-from vqkit.doctor.pictures import random_images
+from vqkit.doctor.checks import Check, Outcome, failed, ok
+from vqkit.doctor.images import random_images
 from vqkit.evaluation.codebook_usage import tokenizer_of
 from vqkit.inference.conditioning import KINDS, code_spec
 from vqkit.inference.pipeline import Pipeline
@@ -26,7 +26,7 @@ from vqkit.storage.checkpoints import Loaded, digest, load_prior, write_model, w
 
 Module = TypeVar("Module", bound=nn.Module)
 
-BOXES = DataSpec(
+BOX_SPEC = DataSpec(
     "boxes",
     ("first", "second", "third"),
     16,
@@ -35,13 +35,13 @@ BOXES = DataSpec(
     conditions=(ConditionSpec("width_px", 0, 24, 12, 6),),
     classes=("small", "large"),
 )
-"""Three shapes in images that are not square, told by a number and a class: with four pixels a code, a grid of 4 x 6."""
+"""Three boxes in an image that is not square, described by a number and a class. With stride 4 the grid of codes is 4 x 6."""
 TOKENIZER = "vqvae"
-"""The model whose codes every prior is tried on."""
+"""The model whose codes every prior is checked on."""
 FURTHER_TOKENIZERS = {"hierarchical": ("vqvae2",)}
-"""More models whose codes a prior is tried on: how its levels are told of each other shows only where there are several."""
-SHAKE = 0.05
-"""Deviation of the noise added to all parameters of a fresh model, so that parts which start at zero take part as well."""
+"""Further models for the checks of a prior: the conditioning of a level on coarser ones needs several levels."""
+PERTURBATION = 0.05
+"""Standard deviation of the noise added to all parameters, so that layers initialised to zero have an effect."""
 IMAGES = 16
 SAMPLES = 3
 
@@ -68,61 +68,51 @@ def build_checks(device: torch.device) -> list[Check]:
 
 
 class Example(NamedTuple):
-    """A small prior with everything that it needs: its tokenizer, and images with their codes."""
+    """A small prior with its tokenizer, and images with their codes."""
 
     prior: AutoregressivePrior
     tokenizer: Loaded
     batch: Batch
-    given: priors.Given
+    case: priors.PriorCase
 
 
-def shaken(build: Callable[[], Module], device: torch.device) -> Module:
-    """A fresh module in evaluation mode, the same each time, whose parameters have all been moved a little."""
+def perturbed(build: Callable[[], Module], device: torch.device) -> Module:
+    """An untrained module in evaluation mode, with noise added to all parameters; the same at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = build()
     noise = generator_for(0, "doctor", "shake")
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.add_(SHAKE * torch.randn(parameter.shape, generator=noise))
+            parameter.add_(PERTURBATION * torch.randn(parameter.shape, generator=noise))
     return module.to(device).eval()
 
 
-def boxes(count: int) -> Batch:
-    """Images uint8 [count, 3, 16, 24] with a box in each component, and the width and class of the first of these."""
-    images = random_images(BOXES, count)
+def box_images(count: int) -> Batch:
+    """Images uint8 [count, 3, 16, 24] with a box in each component, and the width and class of the first box."""
+    images = random_images(BOX_SPEC, count)
     widths = (images[:, 0] > 0).any(dim=1).sum(dim=1)
-    return Batch(images, widths[:, None].float(), (widths > BOXES.width // 3).long())
+    return Batch(images, widths[:, None].float(), (widths > BOX_SPEC.width // 3).long())
 
 
 def small_tokenizer(name: str, device: torch.device) -> Loaded:
-    """A fresh tokenizer with its default settings, whose codes lie among the features of the boxes."""
-
-    def build() -> Tokenizer:
-        model: Tokenizer = MODELS.build(name, {}, BOXES)
-        return model
-
-    model = shaken(build, device)
-    images = boxes(IMAGES).to(device).images
+    """An untrained tokenizer with default settings, whose codebook is initialised on box images."""
+    model: Tokenizer = perturbed(lambda: MODELS.build(name, {}, BOX_SPEC), device)
+    images = box_images(IMAGES).to(device).images
     with torch.inference_mode():
-        # The first training batch is where a codebook starts.
-        model.train()(images, fully_observed(images), BOXES.unknown_conditions(IMAGES, device))
+        # The first training batch initialises the codebook.
+        model.train()(images, fully_observed(images), BOX_SPEC.unknown_conditions(IMAGES, device))
     return Loaded(model.eval(), Path(name), digest(model.state_dict()), NamedOptions(name="tyre"), {})
 
 
 def small_prior(name: str, tokenizer: str, device: torch.device) -> Example:
-    """A fresh prior with its default settings over the codes of a small tokenizer, told everything that can be told."""
+    """An untrained prior with default settings over the codes of a small tokenizer, with every kind of conditioning."""
     loaded = small_tokenizer(tokenizer, device)
     model = tokenizer_of(loaded)
-
-    def build() -> AutoregressivePrior:
-        prior: AutoregressivePrior = PRIORS.build(name, {}, code_spec(model, KINDS))
-        return prior
-
-    prior = shaken(build, device)
-    batch = priors.with_codes(model, boxes(SAMPLES).to(device))
-    given = priors.Given(prior, batch.codes, priors.all_told(prior.spec, model, batch))
-    return Example(prior, loaded, batch, given)
+    prior: AutoregressivePrior = perturbed(lambda: PRIORS.build(name, {}, code_spec(model, KINDS)), device)
+    batch = priors.with_codes(model, box_images(SAMPLES).to(device))
+    case = priors.PriorCase(prior, batch.codes, priors.full_conditioning(prior.spec, model, batch))
+    return Example(prior, loaded, batch, case)
 
 
 def _tokenizer_checks(name: str, device: torch.device) -> list[Check]:
@@ -131,11 +121,11 @@ def _tokenizer_checks(name: str, device: torch.device) -> list[Check]:
     def pipeline() -> Pipeline:
         return Pipeline(loaded(), device, "fp32")
 
-    images = boxes(IMAGES).images
+    images = box_images(IMAGES).images
     return [
         Check(f"{name}: round trip", lambda: tokenizers.round_trip(pipeline(), images)),
-        Check(f"{name}: kept parts", lambda: tokenizers.kept_parts(pipeline(), images)),
-        Check(f"{name}: saved and loaded", lambda: _saved(loaded())),
+        Check(f"{name}: kept pixels", lambda: tokenizers.kept_pixels(pipeline(), images)),
+        Check(f"{name}: saved and loaded", lambda: _model_saved(loaded())),
     ]
 
 
@@ -143,24 +133,19 @@ def _prior_checks(name: str, tokenizer: str, device: torch.device) -> list[Check
     title = name if tokenizer == TOKENIZER else f"{name} on {tokenizer}"
     example = cache(partial(small_prior, name, tokenizer, device))
     return [
-        Check(f"{title}: causality", lambda: priors.causality(example().given)),
-        Check(f"{title}: cached logits", lambda: priors.cached_logits(example().given)),
-        Check(f"{title}: cached draws", lambda: priors.same_draws(example().given, ("fixed-point", "naive"))),
-        Check(f"{title}: guidance", lambda: priors.guidance(example().given)),
-        Check(f"{title}: seeds", lambda: priors.seeds(example().given)),
+        Check(f"{title}: causality", lambda: priors.causality(example().case)),
+        Check(f"{title}: cached logits", lambda: priors.cached_logits(example().case)),
+        Check(f"{title}: cached draws", lambda: priors.same_draws(example().case, ("fixed-point", "naive"))),
+        Check(f"{title}: guidance", lambda: priors.guidance(example().case)),
+        Check(f"{title}: seeds", lambda: priors.seeds(example().case)),
         Check(f"{title}: frozen tokenizer", lambda: priors.frozen_tokenizer(*example()[:3])),
         Check(f"{title}: saved and loaded", lambda: _prior_saved(example())),
     ]
 
 
-def _nearest_code(name: str, device: torch.device) -> Verdict:
-    """The check of a registered quantizer with its default settings, on features of which some lie far from the origin."""
-
-    def build() -> Quantizer:
-        quantizer: Quantizer = QUANTIZERS.build(name, {})
-        return quantizer
-
-    quantizer = shaken(build, device)
+def _nearest_code(name: str, device: torch.device) -> Outcome:
+    """The check of a registered quantizer with default settings, on features some of which are far from the origin."""
+    quantizer: Quantizer = perturbed(lambda: QUANTIZERS.build(name, {}), device)
     features = torch.randn(8, quantizer.dim, 12, 10, generator=generator_for(0, "doctor", "features")).to(device)
     features[4:] += 20
     with torch.inference_mode():
@@ -168,21 +153,23 @@ def _nearest_code(name: str, device: torch.device) -> Verdict:
     return tokenizers.nearest_code((quantizer.eval(),), (features,))
 
 
-def _saved(loaded: Loaded) -> Verdict:
+def _model_saved(loaded: Loaded) -> Outcome:
     with tempfile.TemporaryDirectory() as directory:
         return tokenizers.saved_and_loaded(loaded, Path(directory))
 
 
-def _prior_saved(example: Example) -> Verdict:
-    """Whether a prior that is saved and loaded is the same, and knows its tokenizer."""
+def _prior_saved(example: Example) -> Outcome:
+    """Whether a prior is the same after saving and loading, and still refers to its tokenizer."""
     with tempfile.TemporaryDirectory() as directory:
-        place = Path(directory)
-        tokenizer = example.tokenizer._replace(path=place / "tokenizer" / "model.safetensors")
+        root = Path(directory)
+        tokenizer = example.tokenizer._replace(path=root / "tokenizer" / "model.safetensors")
         write_model(tokenizer.path, tokenizer.model, tokenizer.data)
-        path = place / "prior" / "model.safetensors"
+        path = root / "prior" / "model.safetensors"
         write_prior(path, example.prior, tokenizer.data, tokenizer)
         loaded = load_prior(path)
-        verdict = tokenizers.same_weights(example.prior, loaded.prior)
-        if verdict.status == "ok" and not loaded.tokenizer.samefile(tokenizer.path):
-            return failed(f"the way to its tokenizer is lost: it leads to {loaded.tokenizer}")
-        return verdict if verdict.status != "ok" else ok(f"{verdict.found}, with the way to its tokenizer")
+        outcome = tokenizers.same_weights(example.prior, loaded.prior)
+        if outcome.status != "ok":
+            return outcome
+        if not loaded.tokenizer.samefile(tokenizer.path):
+            return failed(f"the path of the tokenizer is wrong after loading: {loaded.tokenizer}")
+        return ok(f"{outcome.message}, path of the tokenizer unchanged")

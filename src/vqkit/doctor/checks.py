@@ -1,4 +1,4 @@
-"""What a check is, and how checks are carried out: whatever goes wrong inside one becomes its finding."""
+"""Checks and how they are run: an exception inside a check is reported as its failure."""
 
 from __future__ import annotations
 
@@ -11,71 +11,71 @@ from vqkit.errors import VQKitError
 Status = Literal["ok", "warning", "failed", "skipped"]
 
 
-class Verdict(NamedTuple):
-    """What a check came to, and what it found in a few words."""
+class Outcome(NamedTuple):
+    """What the function of a check returns: a status, and a message of one line."""
 
     status: Status
-    found: str
+    message: str
 
 
 class Check(NamedTuple):
-    """A named question to a machine or a run. When an essential one fails, those after it are skipped."""
+    """A named check of the machine or of a run. When a required check fails, those after it are skipped."""
 
     name: str
-    function: Callable[[], Verdict]
-    essential: bool = False
+    function: Callable[[], Outcome]
+    required: bool = False
 
 
-class Finding(NamedTuple):
-    """The verdict of a check, and the seconds it took."""
+class CheckResult(NamedTuple):
+    """The outcome of a check that was run, and its duration in seconds."""
 
     name: str
     status: Status
-    found: str
+    message: str
     seconds: float
 
 
-def ok(found: str) -> Verdict:
-    """All is well."""
-    return Verdict("ok", found)
+def ok(message: str) -> Outcome:
+    """The check passed."""
+    return Outcome("ok", message)
 
 
-def warning(found: str) -> Verdict:
-    """Something to know, which is no defect."""
-    return Verdict("warning", found)
+def warning(message: str) -> Outcome:
+    """The check passed, but the user should know something."""
+    return Outcome("warning", message)
 
 
-def failed(found: str) -> Verdict:
-    """A defect."""
-    return Verdict("failed", found)
+def failed(message: str) -> Outcome:
+    """The check failed."""
+    return Outcome("failed", message)
 
 
-def skipped(found: str) -> Verdict:
-    """Nothing to check here."""
-    return Verdict("skipped", found)
+def skipped(message: str) -> Outcome:
+    """The check does not apply, or cannot be run."""
+    return Outcome("skipped", message)
 
 
-def run_checks(checks: Sequence[Check]) -> Iterator[Finding]:
-    """The finding of each check in turn, as soon as it is known."""
-    lost = ""
+def run_checks(checks: Sequence[Check]) -> Iterator[CheckResult]:
+    """Run the checks in order, and yield each result as soon as it is available."""
+    failed_requirement = ""
     for check in checks:
         start = time.perf_counter()
-        verdict = skipped(f"not possible while '{lost}' fails") if lost else _verdict(check)
-        if check.essential and verdict.status == "failed":
-            lost = check.name
-        yield Finding(check.name, *verdict, time.perf_counter() - start)
+        outcome = skipped(f"needs the check '{failed_requirement}', which failed") if failed_requirement else _outcome(check)
+        if check.required and outcome.status == "failed":
+            failed_requirement = check.name
+        yield CheckResult(check.name, *outcome, time.perf_counter() - start)
 
 
-def is_healthy(findings: Sequence[Finding]) -> bool:
-    """Whether nothing failed."""
-    return all(finding.status != "failed" for finding in findings)
+def is_healthy(results: Sequence[CheckResult]) -> bool:
+    """Whether no check failed."""
+    return all(result.status != "failed" for result in results)
 
 
-def _verdict(check: Check) -> Verdict:
+def _outcome(check: Check) -> Outcome:
     try:
         return check.function()
     except VQKitError as error:
         return failed(str(error))
-    except Exception as error:  # noqa: BLE001 - a part that breaks in any way is what a doctor is there to find
-        sentence = (str(error).strip() or "no reason given").splitlines()[0]
+    except Exception as error:  # noqa: BLE001 - any exception in a part is a failure to report
+        sentence = (str(error).strip() or "no message").splitlines()[0]
         return failed(f"{type(error).__name__}: {sentence}")

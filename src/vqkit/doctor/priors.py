@@ -1,6 +1,6 @@
-"""Checks of a prior: that it never sees ahead, that its ways to sample agree, and what its conditions do.
+"""Checks of a prior: causality, agreement of the sampling methods, the effect of conditions, and a training step.
 
-Shapes: B samples, K codes, h x w a level's grid of P = h * w positions.
+Shapes: B samples, K codes, h x w the grid of a level with P = h * w positions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from vqkit.config import ConditioningConfig
-from vqkit.doctor.checks import Verdict, failed, ok, skipped, warning
-from vqkit.doctor.pictures import hidden_part
+from vqkit.data.subsets import evenly_spaced
+from vqkit.doctor.checks import Outcome, failed, ok, skipped, warning
+from vqkit.doctor.images import observed_mask
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
 from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer, fully_observed
 from vqkit.interfaces.priors import Sampling, SamplingMethod
@@ -26,150 +27,151 @@ from vqkit.training.tasks.prior import PriorTask
 from vqkit.training.tasks.task import resolve_mask_kind
 
 TOLERANCE = 1e-5
-"""Largest difference between logits that should be the same, as a share of the largest of them (at least 1): float32 rounding."""
-MOST_POSITIONS = 64
-"""Positions of a level that are changed in turn; on a finer grid they are spread evenly over it."""
-AT_ONCE = 16
-"""Grids in one pass."""
-STRONG = 3.0
-"""A guidance scale at which guidance cannot be overlooked."""
+"""Largest difference between logits that should be equal, relative to the largest of them (at least 1): float32 rounding."""
+MAX_POSITIONS = 64
+"""Number of positions of a level whose code is changed; on a larger grid they are evenly spaced."""
+BATCH_SIZE = 16
+"""Changed positions in one forward pass."""
+GUIDANCE_SCALE = 3.0
+"""A guidance scale whose effect exceeds the tolerance."""
 SEED = 7
 
 
-class Given(NamedTuple):
-    """A prior in evaluation mode, codes int64 [B, h, w] of each level, and what it is told of the B images; all on one device."""
+class PriorCase(NamedTuple):
+    """A prior in evaluation mode, codes int64 [B, h, w] of each level, and their conditioning; all on one device."""
 
     prior: AutoregressivePrior
     codes: Codes
-    told: Conditioning
+    conditioning: Conditioning
 
-    def part(self, chosen: slice) -> Given:
-        """Only some of the samples."""
-        return Given(self.prior, tuple(level[chosen] for level in self.codes), self.told.map(lambda tensor: tensor[chosen]))
+    def select(self, samples: slice) -> PriorCase:
+        """The same prior with some of the samples."""
+        codes = tuple(level[samples] for level in self.codes)
+        return PriorCase(self.prior, codes, self.conditioning.map(lambda tensor: tensor[samples]))
+
+    def logits(self, level: int, codes: Codes, conditioning: Conditioning | None = None) -> Tensor:
+        """Logits float32 [B, P, K] of a full pass over codes, with the conditioning of this case unless another is given."""
+        logits = self.prior.logits(level, codes[: level + 1], self.conditioning if conditioning is None else conditioning)
+        return logits.flatten(2).transpose(1, 2).float()
+
+    def sample(self, sampling: Sampling) -> Codes:
+        """As many samples as there are codes, with the conditioning of this case."""
+        return self.prior.sample(len(self.codes[0]), self.conditioning, sampling)
 
 
 def with_codes(tokenizer: Tokenizer, batch: Batch) -> Batch:
-    """A batch on the device, images float [B, C, H, W] in [0, 1], with the codes of its images."""
+    """A batch on the device, with images float [B, C, H, W] in [0, 1], and with the codes of these images."""
     with torch.no_grad():
         return batch._replace(codes=tokenizer.encode(batch.images, fully_observed(batch.images)))
 
 
-def all_told(spec: CodeSpec, tokenizer: Tokenizer, batch: Batch) -> Conditioning:
-    """All that a prior with this `spec` can be told of a batch's images, of which a part is hidden."""
+def full_conditioning(spec: CodeSpec, tokenizer: Tokenizer, batch: Batch) -> Conditioning:
+    """The conditioning of a batch on everything that `spec` lists; of its images, a part is observed."""
     maps: tuple[Tensor, ...] = ()
     if spec.observed_channels:
-        maps = observed_maps(tokenizer, batch.images, hidden_part(batch.images, tokenizer.spec))
+        maps = observed_maps(tokenizer, batch.images, observed_mask(batch.images, tokenizer.spec))
     return conditioning_for(spec, batch.conditions, batch.labels, maps)
 
 
 @torch.inference_mode()
-def causality(given: Given) -> Verdict:
-    """Whether changing a code moves no logits at or before its position, but some later ones (van den Oord et al. 2016).
+def causality(case: PriorCase) -> Outcome:
+    """Whether changing a code changes no logits at or before its position, but some later ones (van den Oord et al. 2016).
 
-    A prior that sees the code it is to predict has a splendid loss and draws nonsense.
+    A prior whose logits depend on the code to be predicted has a low loss, and its samples are useless.
     """
-    changed, places = 0, 0
-    for level, codes in enumerate(given.codes):
+    changed, total = 0, 0
+    for level, codes in enumerate(case.codes):
         height, width = codes.shape[1:]
-        positions = _spread(height * width, MOST_POSITIONS)
-        for part in torch.split(torch.tensor(positions), AT_ONCE):
-            moved, tolerance = _moved_by(given, level, part)
-            if not bool(moved.isfinite().all()):
-                return failed("its logits are no finite numbers")
-            for position, row in zip(part.tolist(), moved, strict=True):
-                wrong = _wrong_influence(row, position, width, tolerance)
-                if wrong:
-                    place = f"row {position // width}, column {position % width} of level {given.prior.spec.level_names[level]}"
-                    return failed(f"the code at {place} {wrong}")
-        changed, places = changed + len(positions), places + height * width
-    of = "all" if changed == places else f"{changed} of"
-    return ok(f"{of} {places} codes changed in turn: none moved logits at or before it, each moved later ones")
+        positions = evenly_spaced(height * width, MAX_POSITIONS)
+        for part in torch.split(positions, BATCH_SIZE):
+            changes, tolerance = _logit_changes(case, level, part)
+            if not bool(changes.isfinite().all()):
+                return failed("the logits are not finite")
+            for position, row in zip(part.tolist(), changes, strict=True):
+                violation = _causality_violation(row, position, width, tolerance)
+                if violation:
+                    place = f"row {position // width}, column {position % width} of level {case.prior.spec.level_names[level]}"
+                    return failed(f"the code at {place} {violation}")
+        changed, total = changed + len(positions), total + height * width
+    number = "all" if changed == total else f"{changed} of"
+    return ok(f"{number} {total} codes changed one at a time: each changes only logits at later positions")
 
 
 @torch.inference_mode()
-def cached_logits(given: Given) -> Verdict:
-    """Whether the logits of cached sampling, code by code, are those of a full pass (Ramachandran et al. 2017)."""
-    worst = 0.0
-    for level, codes in enumerate(given.codes):
-        logits = given.prior.logits(level, given.codes[: level + 1], given.told).flatten(2).float()
-        stepper = given.prior.stepper(level, given.codes[:level], given.told)
+def cached_logits(case: PriorCase) -> Outcome:
+    """Whether the logits of cached sampling, code by code, equal those of a full pass (Ramachandran et al. 2017)."""
+    largest = 0.0
+    for level, codes in enumerate(case.codes):
+        logits = case.logits(level, case.codes)
+        stepper = case.prior.stepper(level, case.codes[:level], case.conditioning)
         previous: Tensor | None = None
         steps = []
         for column in codes.flatten(1).T:
             steps.append(stepper.step(previous))
             previous = column
-        difference = float((torch.stack(steps, dim=2) - logits).abs().max()) / _scale(logits)
+        difference = float((torch.stack(steps, dim=1) - logits).abs().max()) / _scale(logits)
         if not difference <= TOLERANCE:
-            name = given.prior.spec.level_names[level]
-            return failed(f"cached logits of level {name} differ from a full pass by {difference:.1e} of the largest one")
-        worst = max(worst, difference)
-    return ok(f"cached logits are those of a full pass within {worst:.0e}")
+            name = case.prior.spec.level_names[level]
+            return failed(f"cached logits of level {name} differ from a full pass by {difference:.1e} of the largest logit")
+        largest = max(largest, difference)
+    return ok(f"cached logits equal those of a full pass up to {largest:.0e}")
 
 
-def same_draws(given: Given, methods: tuple[SamplingMethod, ...]) -> Verdict:
-    """Whether each of the methods draws what cached sampling draws, with guidance as well where the prior is told anything."""
-    count = len(given.codes[0])
-    for scale in (1.0, STRONG) if given.prior.spec.is_conditional else (1.0,):
-        cached = given.prior.sample(count, given.told, Sampling(seed=SEED, guidance_scale=scale))
+def same_draws(case: PriorCase, methods: tuple[SamplingMethod, ...]) -> Outcome:
+    """Whether each of the methods draws the same codes as cached sampling; for a conditional prior, also with guidance."""
+    for scale in (1.0, GUIDANCE_SCALE) if case.prior.spec.is_conditional else (1.0,):
+        cached = case.sample(Sampling(seed=SEED, guidance_scale=scale))
         for method in methods:
-            other = given.prior.sample(count, given.told, Sampling(seed=SEED, guidance_scale=scale, method=method))
-            different = _different(cached, other)
+            other = case.sample(Sampling(seed=SEED, guidance_scale=scale, method=method))
+            different = _count_differences(cached, other)
             if different:
-                return failed(f"{method} sampling with guidance {scale:g} draws {different} codes that cached sampling does not")
-    return ok(f"{count} samples: cached and {', '.join(methods)} sampling draw the same codes")
+                return failed(f"{method} sampling with guidance scale {scale:g} differs from cached sampling in {different} codes")
+    return ok(f"{len(case.codes[0])} samples: cached and {', '.join(methods)} sampling draw the same codes")
 
 
-def seeds(given: Given) -> Verdict:
-    """Whether a sample is a function of the seed and its number: drawn again, or in smaller batches, it is the same."""
-    count = len(given.codes[0])
-    together = given.prior.sample(count, given.told, Sampling(seed=SEED))
-    if _different(together, given.prior.sample(count, given.told, Sampling(seed=SEED))):
-        return failed("the same seed draws other samples the second time")
-    alone = [
-        given.prior.sample(1, given.part(slice(number, number + 1)).told, Sampling(seed=SEED), first=number)
+def seeds(case: PriorCase) -> Outcome:
+    """Whether a sample depends only on the seed and its number: repeated, or in another batch, it is the same."""
+    count = len(case.codes[0])
+    batched = case.sample(Sampling(seed=SEED))
+    if _count_differences(batched, case.sample(Sampling(seed=SEED))):
+        return failed("drawing again with the same seed gives different samples")
+    single = [
+        case.prior.sample(1, case.select(slice(number, number + 1)).conditioning, Sampling(seed=SEED), first=number)
         for number in range(count)
     ]
-    different = _different(together, tuple(torch.cat(level) for level in zip(*alone, strict=True)))
+    different = _count_differences(batched, tuple(torch.cat(level) for level in zip(*single, strict=True)))
     if different:
-        return failed(f"{different} codes are others when the samples are drawn one by one")
-    if not _different(together, given.prior.sample(count, given.told, Sampling(seed=SEED + 1))):
+        return failed(f"{different} codes differ when the samples are drawn one at a time")
+    if not _count_differences(batched, case.sample(Sampling(seed=SEED + 1))):
         return failed("another seed draws the same samples")
-    return ok(f"{count} samples: the same again, and one by one; others with another seed")
+    return ok(f"{count} samples: the same when repeated and when drawn one at a time, different with another seed")
 
 
 @torch.inference_mode()
-def guidance(given: Given) -> Verdict:
-    """Whether guidance 1 is no guidance, more is as its formula says, and there is one null condition (Ho and Salimans 2022)."""
-    if not given.prior.spec.is_conditional:
-        return skipped("the prior is told nothing")
-    count = len(given.codes[0])
-    untold = given.told._replace(dropped=torch.ones_like(given.told.dropped))
-    nothing = Conditioning.unconditional(count, given.prior.spec, given.codes[0].device)
+def guidance(case: PriorCase) -> Outcome:
+    """Whether guidance follows its formula, with no effect at scale 1, and one null condition (Ho and Salimans 2022)."""
+    if not case.prior.spec.is_conditional:
+        return skipped("the prior is unconditional")
+    dropped = case.conditioning._replace(dropped=torch.ones_like(case.conditioning.dropped))
+    unconditional = Conditioning.unconditional(len(case.codes[0]), case.prior.spec, case.codes[0].device)
     effect = 0.0
-    for level in range(len(given.codes)):
-        known, dropped, none = (_logits(given, level, given.codes, each) for each in (given.told, untold, nothing))
-        if not float((dropped - none).abs().max()) <= TOLERANCE * _scale(none):
-            return failed("what was dropped still moves the logits: there is more than one null condition")
-        effect = max(effect, float((known - dropped).abs().max()) / _scale(known))
-    for scale in (1.0, STRONG):
-        sampling = Sampling(seed=SEED, guidance_scale=scale)
-        drawn = given.prior.sample(count, given.told, sampling)
-        for level, codes in enumerate(drawn):
-            # Drawn codes follow from the logits that they themselves lead to, whichever way they were computed.
-            logits = _logits(given, level, drawn, given.told)
-            if scale != 1:
-                logits = guide(logits, _logits(given, level, drawn, untold), scale)
-            noise = gumbel_noise(sampling.seed, level, 0, count, codes[0].numel(), logits.shape[2]).to(codes.device)
-            different = int((choose(logits, noise, sampling) != codes.flatten(1)).sum())
-            if different:
-                return failed(f"with guidance {scale:g}, {different} of {codes.numel()} codes are not those that the logits choose")
+    for level in range(len(case.codes)):
+        with_conditions, without = case.logits(level, case.codes), case.logits(level, case.codes, dropped)
+        null = case.logits(level, case.codes, unconditional)
+        if not float((without - null).abs().max()) <= TOLERANCE * _scale(null):
+            return failed("dropped conditions change the logits: there is more than one null condition")
+        effect = max(effect, float((with_conditions - without).abs().max()) / _scale(with_conditions))
+    for scale in (1.0, GUIDANCE_SCALE):
+        different = _guidance_errors(case, dropped, Sampling(seed=SEED, guidance_scale=scale))
+        if different:
+            return failed(f"with guidance scale {scale:g}, {different} codes are not those that the guided logits give")
     if not effect > TOLERANCE:
-        return warning("guidance 1 is no guidance, but the conditions change nothing: the prior has not learned from them")
-    return ok(f"guidance 1 draws from the conditional logits alone, {STRONG:g} as its formula says")
+        return warning("guidance is correct, but the conditions change no logits: the prior has not learned to use them")
+    return ok(f"scale 1 samples from the conditional logits, scale {GUIDANCE_SCALE:g} from the guided ones")
 
 
-def frozen_tokenizer(prior: Prior, tokenizer: Loaded, batch: Batch) -> Verdict:
-    """Whether a training step of the prior, on a copy of it, leaves the tokenizer as it was. `batch` as for `with_codes`."""
+def frozen_tokenizer(prior: Prior, tokenizer: Loaded, batch: Batch) -> Outcome:
+    """Whether a training step of a copy of the prior leaves the tokenizer unchanged. `batch` as for `with_codes`."""
     before = digest(tokenizer.model.state_dict())
     kinds = ConditioningConfig(condition_on=condition_kinds(prior.spec))
     task = PriorTask(copy.deepcopy(prior), tokenizer, resolve_mask_kind(kinds, tokenizer.model.spec), {}, SEED).train()
@@ -181,66 +183,67 @@ def frozen_tokenizer(prior: Prior, tokenizer: Loaded, batch: Batch) -> Verdict:
     if not math.isfinite(float(loss.detach())):
         return failed(f"the loss of a training step is {float(loss.detach())}")
     if after != before:
-        return failed(f"a training step of the prior moved the tokenizer: its digest was {before[:12]} and is {after[:12]} now")
+        return failed(f"a training step of the prior changes the tokenizer: digest {before[:12]} before, {after[:12]} after")
     if any(parameter.grad is not None for parameter in tokenizer.model.parameters()):
         return failed("a training step of the prior gives the tokenizer gradients")
     if digest(task.model.state_dict()) == digest(prior.state_dict()):
-        return failed("a training step of the prior changes nothing in it")
-    return ok(f"a training step moves the prior and leaves the tokenizer {before[:12]} as it was")
+        return failed("a training step does not change the prior")
+    return ok(f"a training step changes the prior and leaves the tokenizer unchanged (digest {before[:12]})")
 
 
-def likelihood(nll: float, unigram: float, uniform: float) -> Verdict:
-    """Whether held-out codes are more probable under the prior than under their own frequencies; all in nats a code."""
-    found = f"{nll:.3f} nats a code on held-out images; unigram entropy {unigram:.3f}, uniform {uniform:.3f}"
-    return ok(found) if nll < unigram else failed(f"{found}: the prior knows less than the codes' frequencies")
+def likelihood(nll: float, unigram: float, uniform: float) -> Outcome:
+    """Whether held-out codes are more probable under the prior than under their own frequencies; all in nats per code."""
+    message = f"{nll:.3f} nats per code on held-out images; unigram entropy {unigram:.3f}, uniform {uniform:.3f}"
+    return ok(message) if nll < unigram else failed(f"{message}: the prior is no better than the frequencies of the codes")
 
 
-def _moved_by(given: Given, level: int, positions: Tensor) -> tuple[Tensor, float]:
-    """How far the logits move at each position when one code is changed: [n, P] for n changed positions; and what is rounding."""
+def _logit_changes(case: PriorCase, level: int, positions: Tensor) -> tuple[Tensor, float]:
+    """Change of the logits at each position when the code at one of n `positions` is changed: [n, P]; and the tolerance."""
     count = len(positions)
-    one = given.part(slice(1))
-    told = one.told.map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
-    coarser = tuple(codes.expand(count, -1, -1) for codes in one.codes[:level])
-    same = one.codes[level].expand(count, -1, -1)
-    other = same.flatten(1).clone()
-    size = given.prior.spec.cardinalities[level]
+    first = case.select(slice(1))
+    conditioning = first.conditioning.map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+    coarser = tuple(codes.expand(count, -1, -1) for codes in first.codes[:level])
+    unchanged = first.codes[level].expand(count, -1, -1)
+    changed = unchanged.flatten(1).clone()
+    size = case.prior.spec.cardinalities[level]
     numbers = torch.arange(count)
-    other[numbers, positions] = (other[numbers, positions] + size // 2) % size
-    # Batches of one size, so that both passes round alike.
-    before = given.prior.logits(level, (*coarser, same), told).float()
-    after = given.prior.logits(level, (*coarser, other.view_as(same)), told).float()
-    return (after - before).abs().amax(dim=1).flatten(1).cpu(), TOLERANCE * _scale(before)
+    changed[numbers, positions] = (changed[numbers, positions] + size // 2) % size
+    # Two batches of the same size, so that both passes round alike.
+    before = case.logits(level, (*coarser, unchanged), conditioning)
+    after = case.logits(level, (*coarser, changed.view_as(unchanged)), conditioning)
+    return (after - before).abs().amax(dim=2).cpu(), TOLERANCE * _scale(before)
 
 
-def _wrong_influence(moved: Tensor, position: int, width: int, tolerance: float) -> str:
-    """What is wrong with how far the logits [P] of a grid moved when the code at `position` was changed, if anything."""
-    before, after = moved[: position + 1], moved[position + 1 :]
-    farthest = float(before.max())
-    if farthest > tolerance:
+def _causality_violation(changes: Tensor, position: int, width: int, tolerance: float) -> str:
+    """How the changes [P] of the logits violate causality when the code at `position` was changed; empty if they do not."""
+    before, after = changes[: position + 1], changes[position + 1 :]
+    largest = float(before.max())
+    if largest > tolerance:
         where = int(before.argmax())
         what = "its own logits" if where == position else f"logits at row {where // width}, column {where % width}"
-        return f"moves {what} by {farthest:.2g}: the prior sees ahead"
+        return f"changes {what} by {largest:.2g}: the prior is not causal"
     if len(after) and float(after.max()) == 0:
-        return "moves no later logits: the prior does not see it"
+        return "changes no later logits: the prior ignores it"
     return ""
 
 
-def _logits(given: Given, level: int, codes: Codes, told: Conditioning) -> Tensor:
-    """Logits [B, P, K] of a full pass."""
-    return given.prior.logits(level, codes[: level + 1], told).flatten(2).transpose(1, 2).float()
+def _guidance_errors(case: PriorCase, dropped: Conditioning, sampling: Sampling) -> int:
+    """Number of sampled codes that differ from those that the guided logits of a full pass over these samples give."""
+    errors = 0
+    samples = case.sample(sampling)
+    for level, codes in enumerate(samples):
+        logits = case.logits(level, samples)
+        if sampling.guidance_scale != 1:
+            logits = guide(logits, case.logits(level, samples, dropped), sampling.guidance_scale)
+        noise = gumbel_noise(sampling.seed, level, 0, len(codes), codes[0].numel(), logits.shape[2]).to(codes.device)
+        errors += int((choose(logits, noise, sampling) != codes.flatten(1)).sum())
+    return errors
 
 
 def _scale(logits: Tensor) -> float:
     return max(1.0, float(logits.abs().max()))
 
 
-def _different(first: Codes, second: Codes) -> int:
-    """In how many places codes differ."""
+def _count_differences(first: Codes, second: Codes) -> int:
+    """Number of positions at which codes differ."""
     return sum(int((one != other).sum()) for one, other in zip(first, second, strict=True))
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Up to `most` positions, from the first to the last, evenly spread."""
-    if count <= most:
-        return [*range(count)]
-    return sorted({round(number * (count - 1) / (most - 1)) for number in range(most)})

@@ -1,4 +1,4 @@
-"""Checks of what a run wrote down while it was trained."""
+"""Checks of the metrics that a run recorded during training."""
 
 from __future__ import annotations
 
@@ -7,46 +7,48 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vqkit.doctor.checks import Verdict, failed, ok, skipped, warning
+from vqkit.doctor.checks import Outcome, failed, ok, skipped, warning
 from vqkit.errors import DataError
 
 METRICS = "metrics.jsonl"
-OVERFITTED = 0.02
-"""Share by which the held-out loss may rise above its least before it is worth a warning."""
+OVERFITTING_THRESHOLD = 0.02
+"""Relative increase of the held-out loss over its minimum above which there is a warning."""
 
 
-def losses(run: Path) -> Verdict:
-    """Whether every figure that a run recorded is a finite number."""
+def losses(run: Path) -> Outcome:
+    """Whether every recorded metric is finite."""
     rows = _rows(run)
     if not rows:
         return skipped(f"no {METRICS} beside this checkpoint")
     for row in rows:
-        lost = [name for name, value in row.items() if value is None or not math.isfinite(value)]
-        if lost:
-            return failed(f"{', '.join(lost)} at step {row['step']:g} is no finite number. Train again with a lower --lr.")
-    bad = int(max(row.get("train/skipped_steps", 0) for row in rows))
-    if bad:
-        return warning(f"{len(rows)} rows are finite, but {bad} training steps were left out because their gradient was not")
-    return ok(f"all figures of {len(rows)} rows are finite, to step {rows[-1]['step']:g}")
+        not_finite = [name for name, value in row.items() if value is None or not math.isfinite(value)]
+        if not_finite:
+            return failed(f"{', '.join(not_finite)} at step {row['step']:g} is not finite. Train again with a lower --lr.")
+    skipped_steps = int(max(row.get("train/skipped_steps", 0) for row in rows))
+    if skipped_steps:
+        return warning(
+            f"{len(rows)} rows are finite, but {skipped_steps} training steps were skipped because their gradient was not"
+        )
+    return ok(f"all metrics of {len(rows)} rows are finite, up to step {rows[-1]['step']:g}")
 
 
-def overfitting(run: Path) -> Verdict:
-    """Whether the held-out loss rose at the end of the training while the training loss fell."""
+def overfitting(run: Path) -> Outcome:
+    """Whether the held-out loss increased at the end of training while the training loss decreased."""
     rows = [row for row in _rows(run) if {"train/loss", "val/loss"} <= row.keys() and None not in row.values()]
     if len(rows) < 2:
-        return skipped(f"no two epochs with a held-out loss in {METRICS}")
+        return skipped(f"{METRICS} has fewer than two epochs with a held-out loss")
     best, last = min(rows, key=lambda row: row["val/loss"]), rows[-1]
     gap = last["val/loss"] - last["train/loss"]
-    found = f"held-out loss {last['val/loss']:.4g}, training loss {last['train/loss']:.4g} (gap {gap:.3g})"
+    message = f"held-out loss {last['val/loss']:.4g}, training loss {last['train/loss']:.4g} (gap {gap:.3g})"
     rise = last["val/loss"] - best["val/loss"]
-    if rise > OVERFITTED * abs(best["val/loss"]) and last["train/loss"] < best["train/loss"]:
-        least = f"it was least, {best['val/loss']:.4g}, at step {best['step']:g}"
-        return warning(f"{found}; {least}: the prior overfits. Train for less long, or on more data.")
-    return ok(found)
+    if rise > OVERFITTING_THRESHOLD * abs(best["val/loss"]) and last["train/loss"] < best["train/loss"]:
+        lowest = f"its minimum was {best['val/loss']:.4g}, at step {best['step']:g}"
+        return warning(f"{message}; {lowest}: the prior overfits. Train for fewer epochs or on more data.")
+    return ok(message)
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics, none without a file. Raises `DataError` for a line that is no row."""
+    """The rows of the metrics file, none if there is no file. Raises `DataError` for a line that cannot be parsed."""
     file = run / METRICS
     if not file.is_file():
         return []
@@ -58,7 +60,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
             row["step"] = float(row["step"])
         except (ValueError, TypeError, KeyError, AttributeError):
             raise DataError(
-                f"Line {number} of {file} is no row of figures.", "It was cut short or edited; remove the line."
+                f"Line {number} of {file} is not a row of metrics.", "It was truncated or edited; remove the line."
             ) from None
         rows.append(row)
     return rows
