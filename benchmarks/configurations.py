@@ -31,9 +31,9 @@ from vqkit.image_io.values import channel_names
 from vqkit.interfaces import Batch, DataSpec
 from vqkit.interfaces.tasks import TrainingState
 from vqkit.registry import MODELS
-from vqkit.training.optimization import GuardedStep, build_optimizer
+from vqkit.training.optimization import GuardedOptimizerStep, build_optimizer
 from vqkit.training.tasks.autoencoder import AutoencoderTask
-from vqkit.training.tasks.task import resolve_mask_kind
+from vqkit.training.tasks.masks import resolve_mask_kind
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPECS = {
@@ -72,7 +72,7 @@ def measure(file: Path, batch_size: int | None, steps: int) -> dict[str, Any]:
     model.to(device, memory_format=torch.channels_last)
     task = AutoencoderTask(model, resolve_mask_kind(config.masking, spec), 0).train()
     optimizer = build_optimizer(task.optimizer_groups(), config.training)
-    step = GuardedStep(optimizer, task.optimizer_groups(), config.training.clip_norm, device)
+    step = GuardedOptimizerStep(optimizer, task.optimizer_groups(), config.training.clip_norm, device)
     batch = Batch(images, torch.full((count, 0), torch.nan, device=device), torch.full((count,), -1, device=device))
     seconds = []
     for number in range(steps + 2):

@@ -30,7 +30,7 @@ class ConfigError(VQKitError):
 
 
 class RegistryError(VQKitError):
-    """A name that no registry knows, or one that is registered twice."""
+    """A name that is not registered, or registered twice, or a part that cannot be used."""
 
 
 class CheckpointError(VQKitError):
@@ -42,11 +42,11 @@ class DataError(VQKitError):
 
 
 class TrainingError(VQKitError):
-    """A training run that cannot go on, such as one whose loss is no longer a number."""
+    """A training run that cannot continue, such as one whose gradients are no longer finite."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """The user, or the system, asked the program to stop, and what was done is saved. Exit code 130."""
+    """The program was stopped by a signal after saving its progress. Exit code 130."""
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight
 from vqkit.registry import MODELS
-from vqkit.training.optimization import GuardedStep, build_optimizer
+from vqkit.training.optimization import GuardedOptimizerStep, build_optimizer
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 
 SPEC = DataSpec("toy", ("r", "g"), 16, 24, "intensity")
@@ -41,7 +41,7 @@ def trained(steps: int, part: slice = slice(None)) -> dict[str, Tensor]:
     """State of the task and recorded scalars after a few steps on a part of every batch."""
     task = adversarial_task()
     optimizer = build_optimizer(task.optimizer_groups(), TrainingConfig(learning_rate=1e-2))
-    step = GuardedStep(optimizer, task.optimizer_groups(), clip_norm=1.0, device=torch.device("cpu"))
+    step = GuardedOptimizerStep(optimizer, task.optimizer_groups(), clip_norm=1.0, device=torch.device("cpu"))
     forward = DistributedDataParallel(task) if world_size() > 1 else task
     recorded: dict[str, Tensor] = {}
     for number in range(steps):

@@ -29,7 +29,7 @@ from vqkit.registry import MODELS
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import load_model
 from vqkit.training.kinds import resolve
-from vqkit.training.optimization import GuardedStep, build_optimizer, set_learning_rate
+from vqkit.training.optimization import GuardedOptimizerStep, build_optimizer, set_learning_rate
 from vqkit.training.run import train
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 from vqkit.training.trainer import Trainer
@@ -159,7 +159,7 @@ def test_each_network_is_clipped_by_itself_and_has_its_own_rate() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.025]
     networks[0].weight.grad, networks[1].weight.grad = torch.tensor([[30.0, 40.0]]), torch.tensor([[0.3, 0.4]])
     before = [network.weight.detach().clone() for network in networks]
-    norm = GuardedStep(optimizer, optimizer_groups, 1.0, torch.device("cpu"))()
+    norm = GuardedOptimizerStep(optimizer, optimizer_groups, 1.0, torch.device("cpu"))()
     assert float(norm) == 50
     torch.testing.assert_close(networks[0].weight.grad, torch.tensor([[0.6, 0.8]]))
     torch.testing.assert_close(networks[1].weight.grad, torch.tensor([[0.3, 0.4]]))  # 0.5 is short enough
@@ -168,7 +168,7 @@ def test_each_network_is_clipped_by_itself_and_has_its_own_rate() -> None:
 
     networks[1].weight.grad = torch.tensor([[float("nan"), 1.0]])
     before = [network.weight.detach().clone() for network in networks]
-    step = GuardedStep(optimizer, optimizer_groups, 1.0, torch.device("cpu"))
+    step = GuardedOptimizerStep(optimizer, optimizer_groups, 1.0, torch.device("cpu"))
     step()
     assert int(step.skipped) == 1
     assert all(torch.equal(network.weight, start) for network, start in zip(networks, before, strict=True))
@@ -225,7 +225,7 @@ def test_a_resumed_run_ends_where_it_would_have_ended(run: Path, tmp_path: Path,
 
     def stop(self: Trainer, *arguments: Any) -> None:
         step(self, *arguments)
-        self._asked_to_stop = self.step == 7
+        self._stop_requested = self.step == 7
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", stop)

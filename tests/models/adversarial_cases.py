@@ -11,7 +11,7 @@ from vqkit.config import MaskingConfig, TrainingConfig
 from vqkit.core.distributed import world_size
 from vqkit.interfaces import Batch
 from vqkit.interfaces.tasks import TrainingState
-from vqkit.training.optimization import GuardedStep, build_optimizer
+from vqkit.training.optimization import GuardedOptimizerStep, build_optimizer
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 
 NAMES = ("vae-gan", "adversarial-vae")
@@ -32,7 +32,7 @@ def trained(name: str, steps: int, part: slice = slice(None)) -> dict[str, Tenso
     """Parameters and recorded scalars after a few steps on a part of every batch."""
     task = task_of(name)
     optimizer = build_optimizer(task.optimizer_groups(), TrainingConfig(learning_rate=1e-3))
-    step = GuardedStep(optimizer, task.optimizer_groups(), clip_norm=1.0, device=torch.device("cpu"))
+    step = GuardedOptimizerStep(optimizer, task.optimizer_groups(), clip_norm=1.0, device=torch.device("cpu"))
     forward = DistributedDataParallel(task) if world_size() > 1 else task
     recorded: dict[str, Tensor] = {}
     for number in range(steps):

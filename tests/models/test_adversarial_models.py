@@ -200,7 +200,7 @@ def test_a_resumed_run_ends_where_it_would_have_ended(name: str, tmp_path: Path,
 
     def stop(self: Trainer, *arguments: Any) -> None:
         step(self, *arguments)
-        self._asked_to_stop = self.step == 1
+        self._stop_requested = self.step == 1
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", stop)

@@ -95,7 +95,7 @@ def test_an_interrupted_run_ends_as_it_would_have(encoder_run: Path, tmp_path: P
 
     def stop(self: Trainer, *arguments: Any) -> None:
         step(self, *arguments)
-        self._asked_to_stop = self.step == 9
+        self._stop_requested = self.step == 9
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", stop)
@@ -242,7 +242,7 @@ def test_mistakes_are_answered(
             "--batch-size",
             "1",
         ): "In the configuration, training.batch_size: input should be greater than or equal",
-        ("train-vqvae", *small, "--freeze-encoder"): "The encoder is to be frozen, but none is given",
+        ("train-vqvae", *small, "--freeze-encoder"): "--freeze-encoder needs trained weights, but no encoder is given",
         ("train-vqvae", *small, "--init-encoder", str(tiny_prior_run)): "holds no encoder.",
         ("train-vqvae", *small, "--init-encoder", "nowhere"): "There is no run at nowhere.",
         ("train-vqvae", "--resume", str(encoder_run)): "is not a run of train-vqvae.",

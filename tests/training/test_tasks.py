@@ -12,7 +12,7 @@ from vqkit.interfaces import Autoencoder, Batch, ConditionSpec, DataSpec, Recons
 from vqkit.interfaces.tasks import TrainingState
 from vqkit.registry import MODELS
 from vqkit.training.tasks.autoencoder import AutoencoderTask
-from vqkit.training.tasks.task import fixed_observed, resolve_mask_kind
+from vqkit.training.tasks.masks import fixed_observed, resolve_mask_kind
 
 SPEC = DataSpec("toy", ("a", "b", "c"), 16, 8, "binary", conditions=(ConditionSpec("w", 0, 1, 0.5, 0.3),))
 

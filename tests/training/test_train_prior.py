@@ -72,7 +72,7 @@ def test_ten_steps_and_ten_more_equal_twenty(tiny_run: Path, tmp_path: Path, mon
 
     def stop(self: Trainer, *arguments: Any) -> None:
         step(self, *arguments)
-        self._asked_to_stop = self.step == 10
+        self._stop_requested = self.step == 10
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", stop)
@@ -203,11 +203,11 @@ def test_data_of_another_size_are_refused(tiny_run: Path, tmp_path: Path) -> Non
         train_prior(settings, tmp_path / "run")
 
 
-def test_an_overfitting_prior_is_told_of_once(tiny_run: Path, tmp_path: Path) -> None:
+def test_an_overfitting_prior_is_reported_once(tiny_run: Path, tmp_path: Path) -> None:
     task = Trainer.from_config(config(tiny_run), tmp_path / "run", resume=False).task
     assert task.epoch_message({"val/loss": 2.0, "train/loss": 1.9}, best=float("inf")) is None
     assert task.epoch_message({"val/loss": 2.01, "train/loss": 1.5}, best=2.0) is None
-    assert "overfits: 2.200 nats a code on held-out images after 2.000" in str(
+    assert "overfits: 2.200 nats per code on validation images, 2.000 at best" in str(
         task.epoch_message({"val/loss": 2.2, "train/loss": 1.2}, best=2.0)
     )
     assert task.epoch_message({"val/loss": 2.3, "train/loss": 1.1}, best=2.0) is None

@@ -122,7 +122,7 @@ def test_wrong_starts_and_levels_are_refused(top: Path, tokenizer: Path, tiny_ru
     message, _ = refused("third", **settings(tiny_run, start_from=str(top)))
     assert "is another one" in message
     message, hint = refused("fourth", **settings(None, start_from=str(top), conditioning={"condition_on": ["metadata"]}))
-    assert message.endswith("is told nothing, not metadata.")
+    assert message.endswith("is conditioned on nothing, not on metadata.")
     assert hint.startswith("Give --condition-on none")
     message, hint = refused(
         "fifth",

@@ -121,7 +121,7 @@ def test_a_mean_of_the_weights_is_saved_and_resumed(tmp_path: Path, monkeypatch:
 
     def stop(self: Trainer, *arguments: Any) -> None:
         step(self, *arguments)
-        self._asked_to_stop = self.step == 10
+        self._stop_requested = self.step == 10
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", stop)

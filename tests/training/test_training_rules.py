@@ -20,8 +20,8 @@ from vqkit.training.kinds import resolve
 from vqkit.training.optimization import ModelEMA
 from vqkit.training.run import train
 from vqkit.training.tasks.autoencoder import AutoencoderTask
+from vqkit.training.tasks.masks import fixed_observed
 from vqkit.training.tasks.prior import PriorTask
-from vqkit.training.tasks.task import fixed_observed
 from vqkit.training.trainer import Trainer
 
 

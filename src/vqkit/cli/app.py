@@ -57,8 +57,8 @@ for command in (
 add_group(app, "data", data_app)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from vqkit import __version__
 
         typer.echo(f"vqkit {__version__}")
@@ -80,7 +80,7 @@ def main() -> None:
     except VQKitError as error:
         _fail(error.message, error.hint)
     except Interrupted as interruption:
-        if str(interruption):  # with several processes, one speaks for all
+        if str(interruption):  # only rank 0 has a message
             typer.echo(str(interruption), err=True)
         sys.exit(130)
     except OSError as error:

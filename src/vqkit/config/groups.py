@@ -1,4 +1,4 @@
-"""The groups of settings of a run: what may be set, what it means, and its default."""
+"""The groups of settings of a run, with the meaning and the default of each setting."""
 
 from __future__ import annotations
 
@@ -13,101 +13,115 @@ DEFAULT_EPOCHS = 25
 
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
-"""How much of a running mean stays at each step."""
+"""Decay rate of an exponential moving average."""
 
 
 class HolesConfig(Settings):
-    """What is hidden of an image."""
+    """Which part of an image is masked."""
 
     kind: Literal["auto", "components", "boxes", "free-form", "half", "mixed", "components-or-boxes"] = Field(
         "auto",
-        description="What is hidden: whole components (colour channels count), boxes, strokes, half of the image, mixed: any of "
-        "these three, or components-or-boxes: either with equal chance. auto: components, or boxes where an image has only one.",
+        description="Shape of the masked part: whole components (or colour channels), boxes, free-form strokes, half of the image, "
+        "mixed (one of these three at random), or components-or-boxes (either, with equal probability). auto: components, or boxes "
+        "for images with a single component.",
     )
     keep: Literal["any", "one"] = Field(
         "any",
-        description="Components kept in a masked sample: a random non-empty subset whose size is uniform, or exactly one.",
+        description="Components that a masked sample keeps. any: a random non-empty subset of uniformly distributed size; one: "
+        "exactly one.",
     )
 
 
 class MaskingConfig(HolesConfig):
-    """What is hidden from the model during training."""
+    """Masking of the training images, and dropout of their conditions."""
 
-    max_probability: float = Field(0.7, ge=0, le=1, description="Share of the samples that are masked once the warm-up is over.")
-    warmup_epochs: float = Field(20, ge=0, description="Epochs over which that share grows linearly from 0 to `max_probability`.")
-    hide_conditions: float = Field(0.5, ge=0, le=1, description="Share of the samples whose conditions are hidden from the model.")
+    max_probability: float = Field(0.7, ge=0, le=1, description="Probability that a sample is masked, after the warm-up.")
+    warmup_epochs: float = Field(
+        20, ge=0, description="Epochs over which that probability grows linearly from 0 to `max_probability`."
+    )
+    hide_conditions: float = Field(0.5, ge=0, le=1, description="Probability that the conditions of a sample are hidden.")
 
 
 class ConditioningConfig(HolesConfig):
-    """What a prior is told. `kind` and `keep`: what is hidden of the image that it sees a part of."""
+    """What a prior is conditioned on. `kind` and `keep` choose the masked part of the partly observed images."""
 
     condition_on: tuple[Literal["metadata", "class", "observed"], ...] = Field(
-        (), description="Any of metadata, class, and observed: a part of the image that is to be completed. Empty: nothing."
+        (),
+        description="Any of metadata, class and observed (a visible part of an image to complete). Empty: unconditional.",
     )
     drop: float = Field(
-        0.1, ge=0, le=1, description="Share of the samples that get the learned null condition in place of all that is told."
+        0.1, ge=0, le=1, description="Probability that all conditioning of a sample is replaced by the learned null condition."
     )
-    hide_values: float = Field(0.1, ge=0, le=1, description="Share of the single metadata values that are unknown to the prior.")
+    hide_values: float = Field(0.1, ge=0, le=1, description="Probability that a single metadata value of a sample is hidden.")
 
 
 class LevelsConfig(Settings):
-    """What of a prior learns, and what it knows before."""
+    """Levels of codes that a hierarchical prior trains, and its initial weights."""
 
     learn: tuple[str, ...] = Field(
-        (), description="Names of the levels of codes that learn; the others keep the weights that they start with. Empty: all."
+        (), description="Names of the levels of codes to train; the others keep their initial weights. Empty: all."
     )
     start_from: str | None = Field(
-        None, description="A run of a prior on the same tokenizer, whose weights this one starts with; by default random ones."
+        None, description="Run of a prior on the same tokenizer that provides the initial weights. Default: random weights."
     )
 
 
 class EncoderConfig(Settings):
-    """What the model's encoder knows before training: nothing, by default."""
+    """Initial weights of the model's encoder: random by default."""
 
     start_from: str | None = Field(
-        None, description="A run of `vqkit pretrain`, or of an autoencoder, with whose encoder's weights this one starts."
+        None, description="Run of `vqkit pretrain`, or of a model, that provides the initial weights of the encoder."
     )
-    digest: str | None = Field(None, description="Fingerprint that it must have; written into run.yaml.")
-    freeze: bool = Field(False, description="Leave these weights as they are; everything else learns.")
+    digest: str | None = Field(None, description="Digest that its tensors must have; written to run.yaml.")
+    freeze: bool = Field(False, description="Keep the initial weights of the encoder and train everything else.")
 
 
 class ViewsConfig(HolesConfig):
-    """How the two views of an image differ from it, and so from each other. `kind` and `keep`: what a masked view hides."""
+    """Augmentations that make two views of an image. `kind` and `keep` choose the masked part of a masked view."""
 
     masked: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Share of the second views that hide a part of the image, at the end of the run; it grows from none.",
+        description="Probability that the second view is masked at the end of the run; it grows linearly from 0.",
     )
     crop: float = Field(
-        0.7, gt=0, le=1, description="Smallest share of the image's area that is cut out and enlarged to the image's size; 1: none."
+        0.7,
+        gt=0,
+        le=1,
+        description="Smallest area of a random crop, as a share of the image, which is resized to the full size; 1: no crop.",
     )
-    flip: float = Field(0.5, ge=0, le=1, description="Share of the views that are mirrored left to right.")
+    flip: float = Field(0.5, ge=0, le=1, description="Probability that a view is flipped horizontally.")
     jitter: float = Field(
-        0.4, ge=0, lt=1, description="Largest change of each component's brightness and contrast, as a share; not of binary data."
+        0.4,
+        ge=0,
+        lt=1,
+        description="Largest relative change of the brightness and contrast of each component; not for binary data.",
     )
-    blur: float = Field(0.5, ge=0, le=1, description="Share of the views that are blurred; not of binary data.")
+    blur: float = Field(0.5, ge=0, le=1, description="Probability that a view is blurred; not for binary data.")
 
 
 class LossConfig(Settings):
-    """What is added to the model's own loss so that pictures come out sharp: nothing, by default."""
+    """Perceptual and adversarial losses in addition to the model's own: none by default."""
 
-    perceptual: float = Field(0.0, ge=0, description="Weight of the distance between features of VGG-16; 0: none.")
+    perceptual: float = Field(0.0, ge=0, description="Weight of the perceptual loss, a distance of VGG-16 features; 0 disables it.")
     perceptual_weights: str | None = Field(
         None,
-        description="A .safetensors file of VGG-16's features; by default torchvision's weights, downloaded at their first use.",
+        description="A .safetensors file of VGG-16 feature weights. Default: torchvision's weights, downloaded at first use.",
     )
-    adversarial: float = Field(0.0, ge=0, description="Weight of what a patch discriminator makes of the pictures; 0: none.")
+    adversarial: float = Field(0.0, ge=0, description="Weight of the adversarial (patch discriminator) loss; 0 disables it.")
     discriminator_start_epoch: float = Field(
-        0.0, ge=0, description="Epochs after which the model is told what the discriminator thinks; that learns from the start."
+        0.0, ge=0, description="Epoch at which the adversarial loss is switched on; the discriminator trains from the start."
     )
-    adaptive: bool = Field(True, description="Balance the adversarial loss so that it pulls as hard as the reconstruction loss.")
+    adaptive: bool = Field(
+        True,
+        description="Scale the adversarial loss so that its gradient at the last layer is as large as that of the other losses.",
+    )
     discriminator_channels: int = Field(
-        64, ge=8, multiple_of=8, description="Channels of the discriminator's first layer; a multiple of 8."
+        64, ge=8, multiple_of=8, description="Channels of the first layer of the discriminator; a multiple of 8."
     )
     discriminator_lr_scale: float = Field(
-        0.5, gt=0, description="Learning rate of the discriminator, as a share of the model's at each step."
+        0.5, gt=0, description="Learning rate of the discriminator, as a multiple of the model's."
     )
 
     def without_effect(self) -> list[str]:
@@ -121,45 +135,52 @@ class LossConfig(Settings):
 
 
 class TokenizerConfig(Settings):
-    """The trained model whose codes a prior models."""
+    """The trained VQ model whose codes a prior models."""
 
     run: str | None = Field(
-        None, description="A run directory, a checkpoint directory or a model.safetensors; by default the newest run."
+        None, description="A run directory, a checkpoint directory or a model.safetensors. Default: the newest run."
     )
-    digest: str | None = Field(None, description="Fingerprint that it must have; written into run.yaml.")
+    digest: str | None = Field(None, description="Digest that its tensors must have; written to run.yaml.")
 
 
 class TrainingConfig(Settings):
-    """The loop: how long, how large, how fast, and where."""
+    """The training loop: length, batch size, optimizer, device and logging."""
 
     epochs: int | None = Field(None, ge=1, description="Passes over the training set; exclusive with `steps`.")
     steps: int | None = Field(None, ge=1, description="Optimizer steps; exclusive with `epochs`.")
-    batch_size: int = Field(64, ge=1, description="Images a step, over all processes together.")
+    batch_size: int = Field(64, ge=1, description="Images per step, over all processes.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
     warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate grows linearly from 0.")
-    final_lr_scale: float = Field(0.01, ge=0, le=1, description="Learning rate at the end of the cosine, as a share of the peak.")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
-    betas: tuple[Decay, Decay] = Field((0.9, 0.99), description="Decay rates of AdamW's two running means.")
-    clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    weight_ema: float = Field(
-        0.0, ge=0, lt=1, description="Decay of the running mean of the weights that is kept for inference; 0: none."
+    final_lr_scale: float = Field(
+        0.01, ge=0, le=1, description="Learning rate at the end of the cosine schedule, as a share of the peak."
     )
-    seed: int = Field(0, ge=0, description="Start of every random draw of the run.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
+    betas: tuple[Decay, Decay] = Field(
+        (0.9, 0.99), description="Decay rates of AdamW's averages of the gradient and of its square."
+    )
+    clip_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    weight_ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay of the exponential moving average (EMA) of the weights used for inference; 0 disables it.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the initial weights and of all random draws.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="Arithmetic of the networks; auto: bf16 where the hardware has it. Quantizers are always float32.",
+        description="Precision of the networks. auto: bf16 where the hardware supports it. Quantizers always compute in float32.",
     )
-    compile: bool = Field(False, description="Compile the task with torch.compile.")
+    compile: bool = Field(False, description="Compile the model with torch.compile.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
-    workers: int = Field(2, ge=0, description="Processes that read pictures, for data that does not fit in memory.")
-    log_every: int = Field(50, ge=1, description="Steps between two rows of metrics.jsonl.")
+    workers: int = Field(2, ge=0, description="Data loader processes, for data that does not fit in memory.")
+    log_every: int = Field(50, ge=1, description="Steps between two rows in metrics.jsonl.")
     validate_every: int = Field(1, ge=1, description="Epochs between two passes over the validation set.")
     picture_every: int = Field(
-        5, ge=1, description="Epochs between two sets of pictures; the first and the last epoch always have one."
+        5, ge=1, description="Epochs between two sets of logged images; the first and the last epoch always have one."
     )
     checkpoint_every: int = Field(1000, ge=1, description="Steps between two checkpoints; the last step always has one.")
     keep_checkpoints: int = Field(2, ge=1, description="Checkpoints kept beside the best one.")
-    max_skipped_steps: int = Field(10, ge=1, description="Steps in a row with a loss that is not a number before the run stops.")
+    max_skipped_steps: int = Field(10, ge=1, description="Consecutive steps with a non-finite gradient after which the run stops.")
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
@@ -169,13 +190,15 @@ class TrainingConfig(Settings):
 
 
 class PriorTrainingConfig(TrainingConfig):
-    """The loop, with the defaults of priors."""
+    """The training loop, with the defaults of priors."""
 
     learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate of AdamW.")
 
 
 class PretrainingLoopConfig(TrainingConfig):
-    """The loop, with the defaults of self-supervised learning."""
+    """The training loop, with the defaults of self-supervised pretraining."""
 
-    batch_size: int = Field(128, ge=2, description="Images a step, over all processes together; they are compared with each other.")
+    batch_size: int = Field(
+        128, ge=2, description="Images per step, over all processes; contrastive methods compare them with each other."
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")

@@ -24,7 +24,7 @@ _KIND = "What is trained: model, prior or encoder. It follows from the command a
 
 
 class RunConfig(Settings):
-    """Everything that decides what a training run of an autoencoder does."""
+    """The configuration of a training run of a model."""
 
     command: ClassVar[str] = "train-vqvae"
     kind: Literal["model"] = Field("model", description=_KIND)
@@ -42,9 +42,9 @@ class RunConfig(Settings):
 
 
 class PriorRunConfig(Settings):
-    """Everything that decides what a training run of a prior does.
+    """The configuration of a training run of a prior.
 
-    `data: {name: tokenizer}` stands for the data that the tokenizer was trained on; other settings beside it change these.
+    `data: {name: tokenizer}` is the data that the tokenizer was trained on; further settings in that group override its settings.
     """
 
     command: ClassVar[str] = "train-prior"
@@ -63,7 +63,7 @@ class PriorRunConfig(Settings):
 
 
 class PretrainingRunConfig(Settings):
-    """Everything that decides what a training run of an encoder by itself does. `model`: the one whose encoder it is."""
+    """The configuration of a pretraining run. `model` is the one whose encoder is pretrained."""
 
     command: ClassVar[str] = "pretrain"
     kind: Literal["encoder"] = Field("encoder", description=_KIND)

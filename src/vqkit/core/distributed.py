@@ -1,6 +1,6 @@
-"""Several processes, one training run: what torchrun says about them, and sums over them.
+"""Processes that torchrun started for one training run: their ranks, and collective operations.
 
-Every function is the identity when there is one process, so that callers need no second path.
+Every function is the identity for a single process, so that callers need no second path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def rank() -> int:
-    """Number of this process, 0 when it is alone."""
+    """Rank of this process, 0 for a single process."""
     return dist.get_rank() if _active() else 0
 
 
@@ -54,7 +54,7 @@ def barrier() -> None:
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the processes that torchrun started (nothing to do when there are none), and leave them together at the end.
 
-    What used the group must be let go of inside of it: what still holds it when Python ends can abort a process that has done all.
+    Everything that uses the group must be released inside: an object that still holds it when Python exits can abort the process.
     """
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
@@ -80,6 +80,11 @@ def share(count: int) -> range:
     whole, rest = divmod(count, world_size())
     start = rank() * whole + min(rank(), rest)
     return range(start, start + whole + (rank() < rest))
+
+
+def local_chunk(tensor: Tensor) -> Tensor:
+    """This process's contiguous part of a tensor [N, ...] that was drawn for the batch of all processes."""
+    return tensor.chunk(world_size())[rank()]
 
 
 def broadcast_text(text: str) -> str:

@@ -40,7 +40,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 def map_batches(count: int, size: int, work: Callable[[int, int], Result], smaller: bool) -> list[Result]:
     """The results of `work(start, stop)` over 0 ... `count`, `size` at a time.
 
-    `smaller`: whether to go on with half the size where memory does not suffice. Raises what `work` raises.
+    `smaller`: whether to retry with half the size when memory runs out. Raises what `work` raises.
     """
     results: list[Result] = []
     start = 0

@@ -19,7 +19,7 @@ from vqkit.errors import VQKitError
 from vqkit.evaluation.held_out import open_split
 from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.storage.checkpoints import Loaded
-from vqkit.training.tasks.task import fixed_observed, resolve_mask_kind
+from vqkit.training.tasks.masks import fixed_observed, resolve_mask_kind
 
 MAX_IMAGES = 1000
 """Largest number of held-out images that a check uses."""

@@ -23,8 +23,8 @@ from vqkit.interfaces.tasks import TrainingState
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.priors.sampling import choose, guide, gumbel_noise
 from vqkit.storage.checkpoints import Loaded, digest
+from vqkit.training.tasks.masks import resolve_mask_kind
 from vqkit.training.tasks.prior import PriorTask
-from vqkit.training.tasks.task import resolve_mask_kind
 
 TOLERANCE = 1e-5
 """Largest difference between logits that should be equal, relative to the largest of them (at least 1): float32 rounding."""

@@ -30,7 +30,7 @@ class StepOutput(NamedTuple):
 class OptimizerGroup(NamedTuple):
     """A network that learns: at `lr_scale` times the learning rate of the schedule, and with its gradient clipped by itself.
 
-    `exclude`: parts of the network that are learners of their own.
+    `exclude`: parts of the network that have groups of their own.
     """
 
     network: nn.Module
@@ -38,7 +38,7 @@ class OptimizerGroup(NamedTuple):
     exclude: tuple[nn.Module, ...] = ()
 
     def parameters(self) -> list[nn.Parameter]:
-        """What of it learns."""
+        """The trainable parameters of the network without those of `exclude`."""
         others = {id(parameter) for part in self.exclude for parameter in part.parameters()}
         return [each for each in self.network.parameters() if each.requires_grad and id(each) not in others]
 
@@ -52,17 +52,19 @@ class TrainingState(NamedTuple):
 
 
 class Task(nn.Module, ABC):
-    """A network and what is to be learned of it.
+    """A network and its training objective.
 
-    `model` is what is trained, averaged and saved; `spec` describes the pictures that `pictures` gives; `progress_metrics` names
-    the
-    figures of metrics.jsonl that are shown after an epoch; `has_best`: whether the validation loss says which checkpoint is the
-    best one. What a task has beside its model is kept for a resumed run only.
+    model: what is trained, averaged and saved. The other state of a task is only kept for a resumed run.
+    spec: the images that `log_images` returns.
+    progress_metrics: columns of metrics.jsonl that are printed after an epoch.
+    step_metrics: training scalars that are shown in the progress bar.
+    has_best: whether the validation loss decides which checkpoint is the best one.
     """
 
     model: nn.Module
     spec: DataSpec
     progress_metrics: tuple[str, ...]
+    step_metrics: tuple[str, ...] = ("loss",)
     has_best: bool = True
 
     def optimizer_groups(self) -> list[OptimizerGroup]:
@@ -79,25 +81,25 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
-        """Figures of a validation pass from its sums. `loss` is what the best checkpoint has least of."""
+        """Metrics of a validation pass from its sums. The best checkpoint is the one with the smallest `loss`."""
 
     def extra_metrics(self) -> dict[str, float]:
-        """Further figures of a validation pass, which are not sums over its images; the same on all processes."""
+        """Further metrics of a validation pass, which are not sums over its images; equal on all processes."""
         return {}
 
     @abstractmethod
     def log_images(self, batch: Batch) -> dict[str, Tensor]:
-        """Named rows of pictures of a validation batch, float [B, C, H, W]."""
+        """Named rows of images for a validation batch, float [B, C, H, W]."""
 
     @abstractmethod
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
         """Save the model; `tensors` replace its own of the same names."""
 
     def finish(self, run: Path) -> None:
-        """Write what a finished run shows beside its figures and pictures into its directory. Nothing, by default."""
+        """Write further results of a finished run into its directory. Nothing by default."""
         del run
 
-    def epoch_message(self, figures: Mapping[str, float], best: float) -> str | None:
-        """What to tell the user about an epoch's figures, if anything. `best` is the smallest validation loss before it."""
-        del figures, best
+    def epoch_message(self, row: Mapping[str, float], best: float) -> str | None:
+        """A note for the user about the metrics of an epoch, if any. `best` is the smallest earlier validation loss."""
+        del row, best
         return None

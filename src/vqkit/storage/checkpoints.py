@@ -77,7 +77,7 @@ class LoadedEncoder(NamedTuple):
 
 
 def write_model(path: Path, model: Autoencoder, data: NamedOptions, tensors: Mapping[str, Tensor] | None = None) -> None:
-    """Save a model, atomically. `tensors` replace the model's own of the same names (running means of the weights, say)."""
+    """Save a model, atomically. `tensors` replace the model's own of the same names (such as their EMA)."""
     described = {
         "kind": "model",
         "name": MODELS.name_of(model),

@@ -29,13 +29,13 @@ from vqkit.registry import METHODS, MODELS, PRIORS, Registry
 from vqkit.storage.checkpoints import load_encoder, load_model, load_prior
 from vqkit.training.code_cache import coded_split
 from vqkit.training.tasks.autoencoder import AutoencoderTask
+from vqkit.training.tasks.masks import resolve_mask_kind
 from vqkit.training.tasks.pretraining import SelfSupervisedTask
 from vqkit.training.tasks.prior import PriorTask
-from vqkit.training.tasks.task import resolve_mask_kind
 
 
 class Built(NamedTuple):
-    """A task, whose model is on the device, and the splits that it learns from and is judged by."""
+    """A task, whose model is on the device, and the splits for training and validation."""
 
     task: Task
     train: Split
@@ -47,18 +47,18 @@ def build_autoencoder(config: RunConfig, device: torch.device) -> Built:
     dataset = open_dataset(config.data)
     model = _initialised(MODELS, config.model, config.training.seed, dataset.spec)
     if config.encoder.start_from is not None:
-        _start_from_encoder(config.encoder, model)
+        _initialise_encoder(config.encoder, model)
     model.to(device, memory_format=torch.channels_last)
     losses = _picture_losses(config, model, device)
     task = AutoencoderTask(model, resolve_mask_kind(config.masking, dataset.spec), config.training.seed, losses)
     return Built(task, dataset.split("train"), dataset.split("val"))
 
 
-def _start_from_encoder(settings: EncoderConfig, model: Autoencoder) -> None:
-    """Give a model the weights of a trained encoder, and freeze them if that is asked for.
+def _initialise_encoder(settings: EncoderConfig, model: Autoencoder) -> None:
+    """Initialise a model's encoder from a trained one, and freeze it if the settings say so.
 
-    Raises `DataError` when they know other images, and `ConfigError` naming the first setting of the model in which that encoder
-    differs.
+    Raises `DataError` when that encoder was trained on another kind of images, and `ConfigError` naming the first setting in which
+    it differs.
     """
     start = load_encoder(str(settings.start_from))
     check_data(model.spec, start.spec)
@@ -86,7 +86,7 @@ def build_pretraining(config: PretrainingRunConfig, device: torch.device) -> Bui
 
 
 def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device) -> list[PictureLoss]:
-    """The losses that are asked for. The adversarial one comes last: it is balanced against all that pulls to the target."""
+    """The perceptual and adversarial losses with a weight. The adversarial one comes last: it is balanced against all others."""
     settings, spec = config.loss, model.spec
     losses: list[PictureLoss] = []
     if settings.perceptual:
@@ -94,7 +94,7 @@ def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device)
         losses.append(PerceptualLoss(settings.perceptual, load_vgg(settings.perceptual_weights, device)))
     if settings.adversarial:
         _check_no_discriminator(config.model.name, model)
-        with _drawing_from(generator_for(config.training.seed, "discriminator").initial_seed()):
+        with _seeded(generator_for(config.training.seed, "discriminator").initial_seed()):
             discriminator = PatchDiscriminator(len(spec.components), (spec.height, spec.width), settings.discriminator_channels)
         discriminator.to(device)
         balance = AdaptiveWeight(model.last_weight) if settings.adaptive else unbalanced
@@ -103,7 +103,7 @@ def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device)
 
 
 def _check_no_discriminator(name: str, model: Autoencoder) -> None:
-    """Raise `ConfigError` for a model that plays against a discriminator already."""
+    """Raise `ConfigError` for a model that has a discriminator of its own."""
     if model.adversaries:
         raise ConfigError(
             f"loss.adversarial adds a discriminator, and the model '{name}' has one of its own.",
@@ -119,13 +119,13 @@ def build_prior(config: PriorRunConfig, device: torch.device) -> Built:
     check_data(dataset.spec, pipeline.spec)
     spec = code_spec(pipeline.tokenizer, config.conditioning.condition_on)
     prior = _initialised(PRIORS, config.prior, config.training.seed, spec)
-    learned = _start_from(config.levels.start_from, prior) if config.levels.start_from else ()
+    learned = _initialise_prior(config.levels.start_from, prior) if config.levels.start_from else ()
     prior.trained_levels = config.levels.learn or spec.level_names
     prior.to(device, memory_format=torch.channels_last)
-    # Only now that the prior is known to fit: to encode a data set takes a while.
-    seen = bool(spec.observed_channels)
+    # Only now that the prior is known to fit, because encoding a data set takes a while.
+    with_images = bool(spec.observed_channels)
     train, validation = (
-        coded_split(pipeline, dataset.split(name), config.data, name, with_images=seen) for name in ("train", "val")
+        coded_split(pipeline, dataset.split(name), config.data, name, with_images=with_images) for name in ("train", "val")
     )
     condition = resolve_mask_kind(config.conditioning, pipeline.spec)
     counts, held_out = (tuple(map(code_histogram, split.codes, spec.cardinalities)) for split in (train, validation))
@@ -133,16 +133,16 @@ def build_prior(config: PriorRunConfig, device: torch.device) -> Built:
     return Built(PriorTask(prior, loaded, condition, unigram, config.training.seed, learned), train, validation)
 
 
-def _start_from(run: str, prior: Prior) -> tuple[str, ...]:
-    """Give a prior the weights of a trained one; returns the levels that this one has learned.
+def _initialise_prior(run: str, prior: Prior) -> tuple[str, ...]:
+    """Initialise a prior from a trained one. Returns the names of the levels that were trained before.
 
-    Raises `ConfigError` when that one was told other things.
+    Raises `ConfigError` when that prior has other conditioning.
     """
     start = load_prior(run)
     if start.prior.spec != prior.spec:
-        told, wanted = (", ".join(condition_kinds(spec)) or "nothing" for spec in (start.prior.spec, prior.spec))
+        present, wanted = (", ".join(condition_kinds(spec)) or "nothing" for spec in (start.prior.spec, prior.spec))
         raise ConfigError(
-            f"The prior {start.path} that training starts from is told {told}, not {wanted}.",
+            f"The prior {start.path} that training starts from is conditioned on {present}, not on {wanted}.",
             f"Give --condition-on {','.join(condition_kinds(start.prior.spec)) or 'none'}, or leave --start-from out.",
         )
     prior.load_state_dict(start.prior.state_dict())
@@ -150,14 +150,14 @@ def _start_from(run: str, prior: Prior) -> tuple[str, ...]:
 
 
 def _initialised(registry: Registry[Any], part: NamedOptions, seed: int, context: Any) -> Any:
-    """The network, its weights drawn from the run's seed."""
-    with _drawing_from(seed):
+    """The network, with weights drawn from the run's seed."""
+    with _seeded(seed):
         return registry.build(part.name, part.options, context)
 
 
 @contextmanager
-def _drawing_from(seed: int) -> Iterator[None]:
-    """Draw weights from a seed, and leave the global generators as they were."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators for the initial weights, and restore them afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

@@ -1,7 +1,7 @@
 """The codes of a whole split, computed once and kept beside the tokenizer.
 
 The file's name is a function of the tokenizer's digest, the data set's settings, and the names of the images; a few images are
-encoded again to see that the pictures behind the names are still the same.
+encoded again to verify that the images behind the names are still the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vqkit.storage.code_files import CodesFile, read_codes, write_codes
 from vqkit.storage.runs import run_directory
 
 _PROBES = 16
-"""Images that are encoded again before kept codes are believed."""
+"""Images that are encoded again to verify cached codes."""
 
 
 def coded_split(pipeline: Pipeline, images: Split, data: NamedOptions, name: str, with_images: bool) -> CodedSplit:

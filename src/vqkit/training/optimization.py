@@ -1,4 +1,4 @@
-"""AdamW, its schedule, and the running mean of the weights."""
+"""AdamW, its learning rate schedule, guarded optimizer steps, and the exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def build_optimizer(optimizer_groups: Sequence[OptimizerGroup], config: Training
     for group in optimizer_groups:
         trainable = group.parameters()
         groups += [
-            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay, "rate": group.lr_scale},
-            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0, "rate": group.lr_scale},
+            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay, "lr_scale": group.lr_scale},
+            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0, "lr_scale": group.lr_scale},
         ]
     groups = [group for group in groups if group["params"]]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
@@ -42,13 +42,13 @@ def build_optimizer(optimizer_groups: Sequence[OptimizerGroup], config: Training
 
 
 def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
-    """Give each network its share of the learning rate of a step."""
+    """Set the learning rate of each network: `rate` times its `lr_scale`."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate"]
+        group["lr"] = rate * group["lr_scale"]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's running means and step counts as named tensors: `<parameter number>.<name>`."""
+    """The optimizer's moments and step counts as named tensors: `<parameter number>.<name>`."""
     states = optimizer.state_dict()["state"].items()
     return {f"{index}.{name}": value for index, state in states for name, value in state.items()}
 
@@ -59,16 +59,16 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     for name, value in tensors.items():
         index, key = name.split(".")
         parameter = parameters[int(index)]
-        # The fused kernel walks through memory: a mean must lie there as its parameter does, which may be channels-last.
+        # The fused kernel needs moments in the memory format of their parameter, which may be channels-last.
         like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
         optimizer.state[parameter][key] = like.detach().copy_(value)
 
 
-class GuardedStep:
+class GuardedOptimizerStep:
     """Clip the gradient of each network and step, or do nothing when a gradient is not finite.
 
-    The decision is taken on the device (the fused optimizer skips when `found_inf` is 1), so nothing waits for it.
-    `skipped` counts the skipped steps, `skipped_in_row` those since the last good one: int64 [].
+    The decision is made on the device (the fused optimizer skips the step when `found_inf` is 1), without synchronisation.
+    `skipped` counts the skipped steps, `skipped_in_row` those since the last step that was taken: int64 [].
     """
 
     def __init__(
@@ -83,42 +83,45 @@ class GuardedStep:
     def __call__(self) -> Tensor:
         """Take the step; returns the norm of the first network's gradient before clipping, float32 []."""
         norms = torch.stack([nn.utils.clip_grad_norm_(parameters, self._clip_norm) for parameters in self._networks])
-        bad = ~norms.isfinite().all()
-        self._optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
+        not_finite = ~norms.isfinite().all()
+        self._optimizer.found_inf = not_finite.to(torch.float32)  # type: ignore[attr-defined]
         self._optimizer.grad_scale = None  # type: ignore[attr-defined]
         self._optimizer.step()
-        self.skipped += bad
+        self.skipped += not_finite
         self.skipped_in_row += 1
-        self.skipped_in_row *= bad
+        self.skipped_in_row *= not_finite
         return norms[0]
 
 
 class ModelEMA:
-    """An exponential running mean of the trainable weights, kept beside them for inference."""
+    """An exponential moving average of the trainable weights, used for validation and inference.
+
+    `average` holds it by parameter name; it is empty when `decay` is 0, and then every method does nothing.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
         self._weights = {name: p for name, p in model.named_parameters() if p.requires_grad} if decay else {}
-        self.mean = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self.average = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after a step; early steps count less, so that the start is soon forgotten."""
-        if self.mean:
+        """Average in the weights after a step. The decay is smaller at first, so that the initial weights are soon forgotten."""
+        if self.average:
             decay = min(self._decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(self.mean.values()), [self._weights[name].detach() for name in self.mean], 1 - decay)
+            torch._foreach_lerp_(list(self.average.values()), [self._weights[name].detach() for name in self.average], 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the weights with their mean; a second call undoes it. Nothing happens when no mean is kept."""
-        for name, mean in self.mean.items():
+        """Exchange the weights with their average; a second call undoes it."""
+        for name, average in self.average.items():
             weight = self._weights[name]
             kept = weight.detach().clone()
-            weight.copy_(mean)
-            mean.copy_(kept)
+            weight.copy_(average)
+            average.copy_(kept)
 
     @torch.no_grad()
-    def load(self, mean: Mapping[str, Tensor]) -> None:
-        """The inverse of reading `mean`."""
-        for name, value in mean.items():
-            self.mean[name].copy_(value)
+    def load(self, average: Mapping[str, Tensor]) -> None:
+        """Restore `average`."""
+        for name, value in average.items():
+            self.average[name].copy_(value)

@@ -1,4 +1,4 @@
-"""How a long run shows itself: a bar with rate and time left on a terminal, plain lines elsewhere."""
+"""Progress of a training run: a bar with rate and remaining time on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vqkit.core.distributed import is_main
 
 
 class TrainingProgress:
-    """A bar over the steps of a run. Nothing is shown except by rank 0."""
+    """A progress bar over the steps of a run, shown by rank 0 only."""
 
     def __init__(self, total_steps: int, start: int, batch_size: int) -> None:
         self._console = Console(stderr=True, quiet=not is_main())
@@ -41,12 +41,12 @@ class TrainingProgress:
         self._bar.stop()
 
     def advance(self) -> None:
-        """One more step is done."""
+        """Count one more step."""
         self._steps += 1
         self._bar.advance(self._task)
 
     def rate(self) -> float:
-        """Images a second since the last call; shown in the bar."""
+        """Images per second since the last call; also shown in the bar."""
         now = time.perf_counter()
         rate = self._steps * self._batch_size / max(now - self._since, 1e-9)
         self._since, self._steps = now, 0
@@ -54,14 +54,14 @@ class TrainingProgress:
         return rate
 
     def restart_clock(self) -> None:
-        """Leave the time spent since the last step (on validation, pictures, checkpoints) out of the rate."""
+        """Exclude the time since the last step (validation, images, checkpoints) from the rate."""
         self._since, self._steps = time.perf_counter(), 0
 
     def note(self, text: str) -> None:
-        """A few words at the end of the bar."""
+        """Show a text at the end of the bar."""
         self._bar.update(self._task, note=text)
 
     def line(self, text: str) -> None:
-        """A line that stays, above the bar."""
+        """Print a permanent line above the bar."""
         self._console.print(text, highlight=False, soft_wrap=True)
         sys.stderr.flush()

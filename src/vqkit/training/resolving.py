@@ -47,11 +47,11 @@ def resolve_model(config: RunConfig, epochs: int | None) -> dict[str, Any]:
 
 
 def _resolve_encoder(encoder: EncoderConfig) -> EncoderConfig:
-    """With the file of the encoder that training starts from, and its fingerprint."""
+    """With the file and the digest of the encoder that provides the initial weights."""
     if encoder.start_from is None:
         if encoder.freeze:
             raise ConfigError(
-                "The encoder is to be frozen, but none is given: it would stay as random as it begins.",
+                "--freeze-encoder needs trained weights, but no encoder is given: its random weights would be frozen.",
                 "Name a run of pretrain or train-vqvae with --init-encoder, or leave --freeze-encoder out.",
             )
         return encoder
@@ -68,14 +68,14 @@ def _resolve_encoder(encoder: EncoderConfig) -> EncoderConfig:
 
 
 def _warn_of_idle_losses(loss: LossConfig, epochs: int | None) -> None:
-    """Say which settings of the losses on pictures do nothing."""
+    """Warn of settings of the perceptual and adversarial losses that have no effect."""
     for name in loss.without_effect():
         owner = "perceptual" if name.startswith("perceptual") else "adversarial"
         warnings.warn(f"loss.{name} has no effect while loss.{owner} is 0.", stacklevel=4)
     if loss.adversarial and epochs is not None and epochs <= loss.discriminator_start_epoch:
         warnings.warn(
             f"{epochs} epochs end before loss.discriminator_start_epoch = {loss.discriminator_start_epoch:g}: "
-            "the model will never be told what the discriminator thinks.",
+            "the adversarial loss will never be switched on.",
             stacklevel=4,
         )
 
@@ -86,8 +86,8 @@ def resolve_prior(config: PriorRunConfig, epochs: int | None) -> dict[str, Any]:
     The tokenizer becomes a file and its digest; the data are the tokenizer's unless others are named.
     """
     del epochs
-    start = None if config.levels.start_from is None else _start(config)
-    path = start.tokenizer if start and config.tokenizer.run is None else runs.locate(config.tokenizer.run)
+    initial = None if config.levels.start_from is None else _initial_prior(config)
+    path = initial.tokenizer if initial and config.tokenizer.run is None else runs.locate(config.tokenizer.run)
     header = read_header(path)
     if header.get("kind") != "model" or not header["code_shapes"]:
         raise CheckpointError(f"{path} holds no model with codes.", "Name a run of a VQ model, such as vqvae, with --tokenizer.")
@@ -101,18 +101,18 @@ def resolve_prior(config: PriorRunConfig, epochs: int | None) -> dict[str, Any]:
     if data.name == "tokenizer":
         data = NamedOptions(**{**header["data"], **data.options})
     tokenizer = TokenizerConfig(run=str(path), digest=header["digest"])
-    if start and start.tokenizer_digest != header["digest"]:
+    if initial and initial.tokenizer_digest != header["digest"]:
         raise CheckpointError(
-            f"The prior {start.path} models the codes of the tokenizer {start.tokenizer_digest[:12]}; {path} is another one, "
+            f"The prior {initial.path} models the codes of the tokenizer {initial.tokenizer_digest[:12]}; {path} is another one, "
             f"{header['digest'][:12]}.",
             "Leave --tokenizer out, or leave --start-from out.",
         )
-    prior = start.settings if start else _complete(PRIORS, config.prior)
+    prior = initial.settings if initial else _complete(PRIORS, config.prior)
     return {"prior": prior, "tokenizer": tokenizer, "data": resolve_data(data)}
 
 
-class _Start(NamedTuple):
-    """The prior that another one starts with: its file, its settings, its tokenizer and that one's fingerprint."""
+class _InitialPrior(NamedTuple):
+    """The prior that provides the initial weights of another: its file and settings, its tokenizer and the tokenizer's digest."""
 
     path: Path
     settings: NamedOptions
@@ -120,8 +120,8 @@ class _Start(NamedTuple):
     tokenizer_digest: str
 
 
-def _start(config: PriorRunConfig) -> _Start:
-    """What `start_from` names. Raises `ConfigError` when settings of the prior were given that differ from its own."""
+def _initial_prior(config: PriorRunConfig) -> _InitialPrior:
+    """The prior that `levels.start_from` names. Raises `ConfigError` when the given settings differ from its own."""
     path = runs.locate(config.levels.start_from, kind="prior")
     header = read_header(path)
     if header.get("kind") != "prior":
@@ -135,7 +135,7 @@ def _start(config: PriorRunConfig) -> _Start:
                 f"The prior {path} that training starts from has prior.{key} = {known.get(key)}, not {wanted[key]}.",
                 "Leave that setting out, or leave --start-from out.",
             )
-    return _Start(path, settings, tokenizer_of(path, header), header["tokenizer_digest"])
+    return _InitialPrior(path, settings, tokenizer_of(path, header), header["tokenizer_digest"])
 
 
 def _complete(registry: Registry[Any], part: NamedOptions) -> NamedOptions:

@@ -1,4 +1,4 @@
-"""Whether and how a run goes on: its directory, its configuration, and what may not have changed."""
+"""Resuming a run: its directory, its configuration, and the settings that must not have changed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from vqkit.storage.runs import CONFIG_FILE
 from vqkit.training.kinds import resolve
 
 _FIXED_GROUPS = ("model", "prior", "method", "encoder", "levels", "tokenizer", "data", "views", "conditioning", "loss")
-"""Groups of settings that may not change when a run goes on."""
+"""Groups of settings that must not change when a run is resumed."""
 
 
 def continued_config(
     run: Path, flags: Mapping[str, Any], assignments: Sequence[str], out: Path | None, schema: type[AnyRunConfig]
 ) -> tuple[AnyRunConfig, Path]:
-    """The configuration of a run to go on with, and its directory; flags may change only how and how long it goes on."""
+    """The configuration of a run to resume, and its directory; flags may only change the training loop, such as its length."""
     if out is not None and out != run:
         raise ConfigError(f"--resume {run} and --out {out} name two runs.", "Give only --resume.")
     run = _directory_of(run)
     base = read_config_file(run / CONFIG_FILE)
     trained_by = _schema_of(run)
     if trained_by is not schema:
-        raise ConfigError(f"{run} is not a run of {schema.command}.", f"Go on with: vqkit {trained_by.command} --resume {run}")
+        raise ConfigError(f"{run} is not a run of {schema.command}.", f"Resume it with: vqkit {trained_by.command} --resume {run}")
     training = dict(base.get("training", {}))
     typed = flags.get("training", {})
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
@@ -51,15 +51,15 @@ def _directory_of(run: Path) -> Path:
     for candidate in (run.parent / target if target else run, runs.RUNS / run):
         if (candidate / CONFIG_FILE).is_file():
             return candidate
-    raise CheckpointError(f"There is no run to go on with at {run}.", "Give a run directory: one that holds run.yaml.")
+    raise CheckpointError(f"There is no run to resume at {run}.", "Give a run directory: one that holds run.yaml.")
 
 
 def may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:
-    """Whether to go on from a checkpoint. Raises `ConfigError` when the directory holds something that must not be lost."""
+    """Whether to resume from a checkpoint. Raises `ConfigError` when the directory holds something that would be overwritten."""
     if not run.exists() or not any(run.iterdir()):
         return False
     if resume == "never" or not (run / CONFIG_FILE).is_file():
-        raise ConfigError(f"The run directory {run} exists.", "Choose another --out, or go on with it: --resume auto.")
+        raise ConfigError(f"The run directory {run} exists.", "Choose another --out, or resume it: --resume auto.")
     if resume == "auto":
         _same_configuration(run, config)
     return bool(runs.checkpoints(run))
@@ -76,7 +76,7 @@ def _same_configuration(run: Path, config: AnyRunConfig, groups: tuple[str, ...]
         if (not groups or key.split(".")[0] in groups) and before.get(key) != after.get(key):
             raise ConfigError(
                 f"The run directory {run} exists and was trained with {key} = {before.get(key)}, not {after.get(key)}.",
-                f"Choose another --out, or go on with the run as it was: --resume {run}",
+                f"Choose another --out, or resume the run with its own configuration: --resume {run}",
             )
 
 

@@ -27,9 +27,9 @@ def train(
     resume: str,
     schema: type[AnyRunConfig] = RunConfig,
 ) -> Outcome:
-    """Train as the command line says; see `vqkit train-vqvae --help` for the arguments. `schema`: of what is trained.
+    """Train as the command line says; see `vqkit train-vqvae --help` for the arguments. `schema` decides the kind of run.
 
-    Raises `ConfigError`, `DataError`, `CheckpointError` or `TrainingError` with what to do about it.
+    Raises `ConfigError`, `DataError`, `CheckpointError` or `TrainingError` with a hint.
     """
     run: Path | None
     continued = None if resume in ("auto", "never") else Path(resume)
@@ -45,23 +45,23 @@ def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outc
     """Train in every process; only rank 0 writes and logs."""
     console = Console(stderr=True, quiet=not distributed.is_main())
     directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.subject.name, config.data.name))))
-    going_on = may_continue(directory, config, resume)
-    trainer = Trainer.from_config(config, directory, going_on)
+    resumed = may_continue(directory, config, resume)
+    trainer = Trainer.from_config(config, directory, resumed)
     if distributed.is_main():
         write_text(directory / CONFIG_FILE, dump_yaml(config))
         runs.write_pointer(directory.parent / "latest", directory.name)
-    _announce(console, trainer, directory, going_on)
+    _announce(console, trainer, directory, resumed)
     outcome = trainer.fit()
     if distributed.is_main():
         _report(console, outcome, config)
     return outcome
 
 
-def _announce(console: Console, trainer: Trainer, run: Path, going_on: bool) -> None:
-    """What is about to be trained, in one line."""
+def _announce(console: Console, trainer: Trainer, run: Path, resumed: bool) -> None:
+    """Log in one line what is about to be trained."""
     spec = trainer.task.spec
     parameters = sum(parameter.numel() for parameter in trainer.task.model.parameters())
-    verb = f"Going on from step {trainer.step} of" if going_on else "Training"
+    verb = f"Resuming at step {trainer.step}:" if resumed else "Training"
     console.print(
         f"{verb} {trainer.config.subject.name} ({parameters / 1e6:.2f} M parameters) on {spec.name}: {trainer.loader.size} images "
         f"of {len(spec.components)} x {spec.height} x {spec.width}, {trainer.total_steps} steps, on {trainer.device}; into {run}",
@@ -71,12 +71,12 @@ def _announce(console: Console, trainer: Trainer, run: Path, going_on: bool) -> 
 
 
 def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:
-    """Where things are, and what to type next."""
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.validation.items() if name != "loss")
+    """Log where the results are, and what to type next."""
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in outcome.validation.items() if name != "loss")
     lines = [
         "",
-        f"Done: {outcome.steps} steps. Validation: {figures}",
-        f"  checkpoints, numbers, pictures: {outcome.run}/",
+        f"Done: {outcome.steps} steps. Validation: {metrics}",
+        f"  checkpoints, metrics, images: {outcome.run}/",
         f"  curves:       tensorboard --logdir {outcome.run}/tensorboard",
         *next_steps(config, outcome.run, outcome.spec),
     ]

@@ -1,6 +1,6 @@
-"""What a run records of itself: running means, metrics.jsonl, TensorBoard and pictures.
+"""What a run records: averaged metrics, metrics.jsonl, TensorBoard and images.
 
-Means are summed on the device and fetched only when a row is written, so that recording never makes the device wait.
+Metrics are summed on the device and fetched only when a row is written, so that recording does not synchronise with the device.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class MetricAverages:
         self._steps = 0
 
     def add(self, scalars: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> None:
-        """Take in one step's scalars (float, []) and histograms (int64, [K])."""
+        """Add the scalars (float, []) and histograms (int64, [K]) of one step."""
         self._steps += 1
         for store, values in ((self._sums, scalars), (self._counts, counts)):
             for name, value in values.items():
@@ -61,13 +61,13 @@ class MetricAverages:
         return totals
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Start again from zero."""
         self._sums.clear()
         self._counts.clear()
         self._steps = 0
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs, as named tensors."""
+        """The state as named tensors, for a resumed run."""
         tensors = {f"sum.{name}": value for name, value in self._sums.items()}
         tensors |= {f"count.{name}": value for name, value in self._counts.items()}
         return {**tensors, "steps": torch.tensor(self._steps)}
@@ -80,9 +80,9 @@ class MetricAverages:
 
 
 class Recorder:
-    """Writes rows to metrics.jsonl and TensorBoard, and pictures to both; only rank 0 does.
+    """Writes rows to metrics.jsonl and TensorBoard, and images to files and TensorBoard, on rank 0 only.
 
-    A resumed run drops what was recorded after the step it continues from.
+    A resumed run drops what was recorded after the step from which it resumes.
     """
 
     def __init__(self, run: Path, step: int) -> None:
@@ -130,7 +130,7 @@ class Recorder:
         )
 
     def pictures(self, step: int, epoch: int, rows: Mapping[str, Tensor], scale: int) -> None:
-        """Save named rows of pictures, uint8 [B, 3, H, W], as images/epoch_NNNN_<name>.png and on the board."""
+        """Save named rows of pictures, uint8 [B, 3, H, W], as images/epoch_NNNN_<name>.png and in TensorBoard."""
         if self._board is None:
             return
         from vqkit.image_io.pictures import grid, save_picture
@@ -142,7 +142,7 @@ class Recorder:
             self._board.add_image(name, pixels.view(sheet.height, sheet.width, 3).numpy(), step, dataformats="HWC")
 
     def close(self) -> None:
-        """Flush the board."""
+        """Flush TensorBoard."""
         if self._board is not None:
             self._board.close()
 

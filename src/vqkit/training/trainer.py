@@ -1,7 +1,7 @@
-"""The one training loop. It sums, steps, records and saves; it knows no loss.
+"""The training loop: optimizer steps, metrics, validation and checkpoints, for any task.
 
-A run is a function of its configuration: every draw is keyed by the step, the data order by the epoch, so a run that was
-killed and resumed from its checkpoint ends bit for bit where it would have ended.
+A run is a function of its configuration: every random draw is keyed by the step, the data order by the epoch. A run that was killed
+and resumed from its checkpoint ends with the same bits as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vqkit.storage import runs
 from vqkit.storage.checkpoints import read_tensors, write_tensors
 from vqkit.training.kinds import build
 from vqkit.training.optimization import (
-    GuardedStep,
+    GuardedOptimizerStep,
     ModelEMA,
     build_optimizer,
     learning_rate,
@@ -44,7 +44,7 @@ from vqkit.training.tracking import MetricAverages, Recorder
 
 
 class Outcome(NamedTuple):
-    """What a finished run has to show: its directory, what it was trained on, its steps, its last validation figures."""
+    """The result of a finished run: its directory, its images' specification, its steps, and its last validation metrics."""
 
     run: Path
     spec: DataSpec
@@ -64,17 +64,17 @@ class Trainer:
         self.total_steps = settings.steps or (settings.epochs or DEFAULT_EPOCHS) * self.loader.steps_per_epoch
         optimizer_groups = task.optimizer_groups()
         self.optimizer = build_optimizer(optimizer_groups, settings)
-        self.guarded_step = GuardedStep(self.optimizer, optimizer_groups, settings.clip_norm, device)
+        self.optimizer_step = GuardedOptimizerStep(self.optimizer, optimizer_groups, settings.clip_norm, device)
         self.model_ema = ModelEMA(task.model, settings.weight_ema)
         self.recent, self.whole_epoch = MetricAverages(), MetricAverages()
         self.step = 0
         self.best = float("inf")
         self.last_validation: dict[str, float] = {}
-        self._asked_to_stop = False
+        self._stop_requested = False
 
     @classmethod
     def from_config(cls, config: AnyRunConfig, run: Path, resume: bool) -> Trainer:
-        """Build data, model and task, and continue from the run's newest checkpoint if `resume`."""
+        """Build data, model and task, and resume from the run's newest checkpoint if `resume`."""
         device = distributed.local_device(choose_device(config.training.device))
         trainer = cls(config, run, *build(config, device), device)
         if resume:
@@ -84,7 +84,7 @@ class Trainer:
     def fit(self) -> Outcome:
         """Train to the end.
 
-        Raises `Interrupted` after a signal, with a checkpoint saved, and `TrainingError` when the loss is lost.
+        Raises `Interrupted` after a signal, with a checkpoint saved, and `TrainingError` when gradients stay non-finite.
         """
         forward = self._prepare_forward()
         recorder = Recorder(self.run, self.step)
@@ -100,27 +100,27 @@ class Trainer:
                             self._log(recorder, progress)
                         if self.step == self.total_steps or self.step % self.loader.steps_per_epoch == 0:
                             break
-                        self._stop_if_asked()
+                        self._stop_if_requested()
                         if self.step % settings.checkpoint_every == 0:
                             self.save()
                     self._finish_epoch(recorder, progress)
-                    self._stop_if_asked()
+                    self._stop_if_requested()
         finally:
             recorder.close()
         self._finish_run()
         return Outcome(self.run, self.task.spec, self.step, self.last_validation)
 
     def _prepare_forward(self) -> Any:
-        """The task, its model compiled if asked for, wrapped for several processes."""
+        """The task, with its model compiled if configured, wrapped for several processes."""
         forward: Any = self.task
         if self.config.training.compile:
             from torch._functorch import config as compiler
 
-            # A balanced loss asks for gradients before the backward pass: compiled code must not reuse what both need.
+            # A balanced loss computes gradients before the backward pass: compiled code must not reuse buffers that both need.
             compiler.donated_buffer = False
             self.task.model.compile()
         if distributed.world_size() > 1:
-            # The codebooks are already equal on all processes: their statistics are summed in every step.
+            # The codebooks are equal on all processes already: their statistics are summed in every step.
             devices = [self.device.index] if self.device.type == "cuda" else None
             forward = torch.nn.parallel.DistributedDataParallel(self.task, device_ids=devices, broadcast_buffers=False)
         return forward
@@ -135,13 +135,13 @@ class Trainer:
             output = forward(batch._replace(images=images), self._training_state())
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
-        norm = self.guarded_step()
+        norm = self.optimizer_step()
         self.step += 1
         self.model_ema.update(self.step)
         self.recent.add({**output.scalars, "gradient_norm": norm}, {})
         self.whole_epoch.add(output.scalars, output.counts)
-        if self.device.type == "cpu":  # elsewhere looking would make the device wait: see `_log`
-            self._stop_if_lost()
+        if self.device.type == "cpu":  # elsewhere this would synchronise with the device at every step: see `_log`
+            self._stop_if_diverged()
 
     def _training_state(self) -> TrainingState:
         return TrainingState(self.step, self.step / self.loader.steps_per_epoch, self.step / self.total_steps)
@@ -150,19 +150,19 @@ class Trainer:
         return generator_for(self.config.training.seed, purpose, self.step, distributed.rank())
 
     def _log(self, recorder: Recorder, progress: TrainingProgress) -> None:
-        """A row of the means since the last one."""
-        self._stop_if_lost()
+        """Record the means since the last row."""
+        self._stop_if_diverged()
         means = self.recent.means()
         row = {f"train/{name}": value for name, value in means.items()}
-        row["train/skipped_steps"] = float(self.guarded_step.skipped)
+        row["train/skipped_steps"] = float(self.optimizer_step.skipped)
         row["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
         row["images_per_second"] = progress.rate()
         recorder.row(self.step, self.step / self.loader.steps_per_epoch, row)
-        progress.note(f"loss {means['loss']:.4f}  recon {means['recon']:.4f}" if "recon" in means else f"loss {means['loss']:.4f}")
+        progress.note("  ".join(f"{name} {means[name]:.4f}" for name in self.task.step_metrics if name in means))
         self.recent.reset()
 
     def _finish_epoch(self, recorder: Recorder, progress: TrainingProgress) -> None:
-        """Validate, draw and save as often as asked, and always at the end of the run."""
+        """Validate, log images and save at the configured intervals, and always at the end of the run."""
         settings = self.config.training
         last = self.step == self.total_steps
         number = -(-self.step // self.loader.steps_per_epoch)
@@ -175,7 +175,7 @@ class Trainer:
             row |= {f"val/{name}": value for name, value in self.last_validation.items()}
         recorder.row(self.step, self.step / self.loader.steps_per_epoch, row)
         if last or number == 1 or number % settings.picture_every == 0:
-            self._draw(recorder, number)
+            self._log_images(recorder, number)
         progress.line(_summary(number, self.step, row, self.task.progress_metrics))
         epoch_message = self.task.epoch_message(row, self.best) if validated else None
         if epoch_message is not None:
@@ -188,7 +188,7 @@ class Trainer:
         progress.restart_clock()
 
     def _validate(self) -> dict[str, float]:
-        """Figures over the validation split, summed over the processes."""
+        """Metrics over the validation split, summed over the processes."""
         self.task.eval()
         totals: dict[str, Tensor] = {}
         size = self.config.training.batch_size
@@ -198,14 +198,14 @@ class Trainer:
                 for name, value in self.task.validate(batch.to(self.device), first).items():
                     totals[name] = totals.get(name, 0) + value.to(self.device)
                 first += len(batch.images)
-            figures = self.task.extra_metrics()
+            extra = self.task.extra_metrics()
         names = sorted(totals)
         stacked = torch.stack([totals[name].clone() for name in names])
         distributed.all_reduce(stacked)
-        return {**self.task.validation_row(dict(zip(names, stacked.tolist(), strict=True))), **figures}
+        return {**self.task.validation_row(dict(zip(names, stacked.tolist(), strict=True))), **extra}
 
-    def _draw(self, recorder: Recorder, epoch: int) -> None:
-        """Originals, reconstructions and inpaintings of the first validation images."""
+    def _log_images(self, recorder: Recorder, epoch: int) -> None:
+        """Log the images that the task draws for the first validation images."""
         if not distributed.is_main():
             return
         self.task.eval()
@@ -217,7 +217,7 @@ class Trainer:
         recorder.pictures(self.step, epoch, {name: composite(images.float().cpu(), spec) for name, images in rows.items()}, scale)
 
     def _finish_run(self) -> None:
-        """Let the task write what it shows at the end."""
+        """Let the task write its further results."""
         if not distributed.is_main():
             return
         self.task.eval()
@@ -226,19 +226,19 @@ class Trainer:
 
     @contextmanager
     def _ema_weights(self) -> Iterator[None]:
-        """Use the running mean of the weights, where one is kept."""
+        """Use the EMA of the weights, if the run has one."""
         self.model_ema.swap()
         try:
             yield
         finally:
             self.model_ema.swap()
 
-    def _stop_if_lost(self) -> None:
-        """Give up after many bad steps in a row."""
-        bad = int(self.guarded_step.skipped_in_row)
-        if bad >= self.config.training.max_skipped_steps:
+    def _stop_if_diverged(self) -> None:
+        """Raise `TrainingError` after too many skipped steps in a row."""
+        skipped = int(self.optimizer_step.skipped_in_row)
+        if skipped >= self.config.training.max_skipped_steps:
             raise TrainingError(
-                f"The gradient was not finite in the last {bad} steps (up to step {self.step}); they were skipped.",
+                f"The gradient was not finite in the last {skipped} steps (up to step {self.step}); they were skipped.",
                 "The last checkpoint is good. Try a smaller --lr or --precision fp32.",
             )
 
@@ -246,31 +246,31 @@ class Trainer:
     def _stop_on_signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM ask the loop to stop after its step; a second one stops at once."""
 
-        def ask(number: int, frame: FrameType | None) -> None:
-            if self._asked_to_stop:
+        def request(number: int, frame: FrameType | None) -> None:
+            if self._stop_requested:
                 raise KeyboardInterrupt
-            self._asked_to_stop = True
+            self._stop_requested = True
 
         try:
-            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:  # not the main thread: whoever owns it handles signals
-            before = {}
+            previous = {}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _stop_if_asked(self) -> None:
-        """Save and leave if any process was asked to stop; all processes agree on the step."""
-        asked = torch.tensor(float(self._asked_to_stop), device=self.device)
-        distributed.all_reduce(asked)
-        if asked:
+    def _stop_if_requested(self) -> None:
+        """Save and raise `Interrupted` if any process received a signal; all processes stop at the same step."""
+        requested = torch.tensor(float(self._stop_requested), device=self.device)
+        distributed.all_reduce(requested)
+        if requested:
             self.save()
-            words = (
-                f"Stopped at step {self.step}; everything is saved.\nGo on with: vqkit {self.config.command} --resume {self.run}"
+            message = (
+                f"Stopped at step {self.step}; everything is saved.\nResume with: vqkit {self.config.command} --resume {self.run}"
             )
-            raise Interrupted(words if distributed.is_main() else "")
+            raise Interrupted(message if distributed.is_main() else "")
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of this step, point `latest` (and `best`) to it, and remove those no longer needed."""
@@ -278,7 +278,7 @@ class Trainer:
         if distributed.is_main():
             target = runs.checkpoint_directory(self.run, self.step)
             with directory_atomically(target) as directory:
-                averaged = dict(self.model_ema.mean)
+                averaged = dict(self.model_ema.average)
                 self.task.write(directory / runs.MODEL_FILE, self.config.data, averaged)
                 write_tensors(
                     directory / "training.safetensors", self._state_tensors(generators), {"format": 1, "kind": "training"}
@@ -292,18 +292,18 @@ class Trainer:
         distributed.barrier()
 
     def _state_tensors(self, generators: list[Tensor]) -> dict[str, Tensor]:
-        """What a resumed run needs beside the model, by name."""
+        """The state that a resumed run needs in addition to the model, by name."""
         tensors = {f"rng.{rank}": state for rank, state in enumerate(generators)}
         tensors |= {f"task.{name}": value for name, value in self.task.state_dict().items() if not name.startswith("model.")}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
-        if self.model_ema.mean:
+        if self.model_ema.average:
             tensors |= {f"weights.{name}": value for name, value in self.task.model.named_parameters()}
         for prefix, means in (("recent", self.recent), ("epoch", self.whole_epoch)):
             tensors |= {f"{prefix}.{name}": value for name, value in means.state().items()}
-        return {**tensors, "bad": self.guarded_step.skipped, "bad_in_row": self.guarded_step.skipped_in_row}
+        return {**tensors, "skipped": self.optimizer_step.skipped, "skipped_in_row": self.optimizer_step.skipped_in_row}
 
     def load(self, checkpoint: Path) -> None:
-        """Continue from a checkpoint of a run with this configuration. Raises `CheckpointError` when a file of it is broken."""
+        """Restore a checkpoint of a run with this configuration. Raises `CheckpointError` when one of its files is broken."""
         model, _ = read_tensors(checkpoint / runs.MODEL_FILE, self.device)
         tensors, _ = read_tensors(checkpoint / "training.safetensors", self.device)
         try:
@@ -314,12 +314,12 @@ class Trainer:
             ) from None
         trained = {f"model.{name}": value for name, value in {**model, **_under(tensors, "weights")}.items()}
         self.task.load_state_dict({**trained, **_under(tensors, "task")})
-        self.model_ema.load({name: model[name] for name in self.model_ema.mean})
+        self.model_ema.load({name: model[name] for name in self.model_ema.average})
         load_optimizer(self.optimizer, _under(tensors, "optimizer"))
         self.recent.load(_under(tensors, "recent"))
         self.whole_epoch.load(_under(tensors, "epoch"))
-        self.guarded_step.skipped.copy_(tensors["bad"])
-        self.guarded_step.skipped_in_row.copy_(tensors["bad_in_row"])
+        self.optimizer_step.skipped.copy_(tensors["skipped"])
+        self.optimizer_step.skipped_in_row.copy_(tensors["skipped_in_row"])
         own = tensors.get(f"rng.{distributed.rank()}")
         if own is not None:
             torch.set_rng_state(own.cpu())
@@ -341,5 +341,5 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _summary(epoch: int, step: int, row: dict[str, float], names: tuple[str, ...]) -> str:
     """One line about an epoch."""
-    figures = "  ".join(f"{name.removeprefix('train/')} {row[name]:.4g}" for name in names if name in row)
-    return f"epoch {epoch}  step {step}  {figures}"
+    metrics = "  ".join(f"{name.removeprefix('train/')} {row[name]:.4g}" for name in names if name in row)
+    return f"epoch {epoch}  step {step}  {metrics}"

@@ -1,1 +1,1 @@
-"""What is learned from a batch: autoencoders, priors."""
+"""Tasks: the training objectives of models, priors and encoders."""

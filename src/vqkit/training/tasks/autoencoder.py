@@ -1,4 +1,4 @@
-"""Learning to reconstruct whole images from a part of them."""
+"""Training of models that reconstruct whole images from parts of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqkit.config import MaskingConfig, NamedOptions
-from vqkit.core.distributed import world_size
+from vqkit.core.distributed import local_chunk, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import mask_probability, sample_observed
 from vqkit.evaluation import metrics
@@ -21,16 +21,16 @@ from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.storage.checkpoints import write_model
-from vqkit.training.tasks.task import fixed_observed, share
+from vqkit.training.tasks.masks import fixed_observed
 
 
 class AutoencoderTask(Task):
-    """Reconstruct whole images from a part of them.
+    """Reconstruct whole images from parts of them.
 
-    The masked share of the samples grows with the epoch (see `MaskingConfig`); each sample's conditions are hidden with the
-    probability `masking.hide_conditions`, so that the model works with and without them.
+    The probability that a sample is masked grows with the epoch (see `MaskingConfig`). The conditions of each sample are hidden
+    with the probability `masking.hide_conditions`, so that the model works with and without them.
 
-    `picture_losses` are added to the model's own. What trains discriminators is not part of the recorded `loss`.
+    `picture_losses` are added to the model's own losses. Discriminator losses are not part of the recorded `loss`.
     """
 
     model: Autoencoder
@@ -49,11 +49,13 @@ class AutoencoderTask(Task):
         "val/psnr_masked",
     )
 
+    step_metrics = ("loss", "recon")
+
     def __init__(self, model: Autoencoder, masking: MaskingConfig, seed: int, picture_losses: Sequence[PictureLoss] = ()) -> None:
         super().__init__()
         self.model = model
         self.picture_losses = TypedModuleList(picture_losses)
-        # Sharp pictures differ more from the truth, pixel by pixel, than blurred ones: that error would choose an early checkpoint.
+        # Sharp images have larger pixel errors than blurred ones, so the validation loss would choose an early checkpoint.
         self.has_best = not picture_losses and not model.adversaries
         self.spec = model.spec
         self.masking = masking
@@ -65,24 +67,24 @@ class AutoencoderTask(Task):
         shape = (count * world_size(), size[0], size[1], size[2])
         generator = generator_for(self.seed, "masks", state.step)
         probability = mask_probability(self.masking, state.epoch)
-        observed = share(sample_observed(shape, probability, self.masking, generator)).to(batch.images.device)
-        hidden = share(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
+        observed = local_chunk(sample_observed(shape, probability, self.masking, generator)).to(batch.images.device)
+        hidden = local_chunk(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
         conditions = batch.conditions.masked_fill(hidden, float("nan"))
         result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", state.step))
-        added = self._judge(result, batch.images, state)
+        added = self._added_losses(result, batch.images, state)
         losses = {**result.named_losses, **added.losses}
         loss = torch.stack(list(losses.values())).sum()
         adversarial = {**result.adversarial_losses, **added.adversarial_losses}
         scalars = {"loss": loss, **losses, **adversarial, **result.monitors, **added.monitors}
         scalars["mask_p"] = torch.full((), probability, device=batch.images.device)
         counts = code_counts(self.model, result.codes) if isinstance(self.model, Tokenizer) else {}
-        # One backward pass trains all networks: no gradient of `adversarial_losses` reaches what `losses` train, and the other
-        # way round.
-        everything = torch.stack([loss, *adversarial.values()]).sum()
-        return StepOutput(everything, {name: value.detach() for name, value in scalars.items()}, counts)
+        # One backward pass trains all networks: gradients of `adversarial_losses` reach the discriminators only, those of `losses`
+        # the other networks only.
+        total = torch.stack([loss, *adversarial.values()]).sum()
+        return StepOutput(total, {name: value.detach() for name, value in scalars.items()}, counts)
 
-    def _judge(self, result: Reconstruction, target: Tensor, state: TrainingState) -> Added:
-        """What the losses on pictures add, each told of those before it. `target` float [B, C, H, W]."""
+    def _added_losses(self, result: Reconstruction, target: Tensor, state: TrainingState) -> Added:
+        """The losses that `picture_losses` add; each one gets the sum of those before it. `target` float [B, C, H, W]."""
         total = Added({}, {}, {})
         distance = result.reconstruction_loss
         for picture_loss in self.picture_losses:
@@ -92,16 +94,16 @@ class AutoencoderTask(Task):
         return total
 
     def optimizer_groups(self) -> list[OptimizerGroup]:
-        """See `Task.optimizer_groups`: the model, what learns apart in it, and the networks of the losses on pictures."""
-        apart = self.model.adversaries
-        rest = OptimizerGroup(self.model, exclude=tuple(group.network for group in apart))
-        return [rest, *apart, *(group for picture_loss in self.picture_losses for group in picture_loss.optimizer_groups())]
+        """See `Task.optimizer_groups`: the model, its adversaries, and the networks of the picture losses."""
+        adversaries = self.model.adversaries
+        rest = OptimizerGroup(self.model, exclude=tuple(group.network for group in adversaries))
+        return [rest, *adversaries, *(group for picture_loss in self.picture_losses for group in picture_loss.optimizer_groups())]
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
-        """Sums over a validation batch, float64 []: each image seen whole, and, where training masks, with a fixed part hidden.
+        """Sums over a validation batch, float64 []: whole images and, if training masks, images with a fixed part masked.
 
-        `first` is the position of the batch's first image in the split, so that its holes are always the same.
-        Conditions are unknown, as they mostly are when something is to be filled in.
+        `first` is the position of the batch's first image in the split, on which the masks depend. Conditions are unknown, as they
+        usually are in inpainting.
         """
         unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
         views = {"": fully_observed(batch.images)}
@@ -111,13 +113,13 @@ class AutoencoderTask(Task):
         for name, observed in views.items():
             result = self.model(batch.images, observed, unknown)
             mean = self.model.mean(result.logits)
-            judged = ~observed if name else observed
+            evaluated = ~observed if name else observed
             sums[f"recon{name}"] = result.reconstruction_loss.double() * len(batch.images)
             sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * len(batch.images)
-            sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, judged).double().sum()
+            sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, evaluated).double().sum()
             if self.model.spec.value_kind == "binary":
-                final = fill_missing(mean, batch.images, ~judged, self.model.spec) / 255
-                sums[f"iou{name}"] = metrics.mean_iou(final, batch.images, judged).double().sum()
+                final = fill_missing(mean, batch.images, ~evaluated, self.model.spec) / 255
+                sums[f"iou{name}"] = metrics.mean_iou(final, batch.images, evaluated).double().sum()
         return sums
 
     def _held_out_loss(self, result: Reconstruction, batch: Batch, observed: Tensor, first: int) -> Tensor:
@@ -141,7 +143,7 @@ class AutoencoderTask(Task):
 
     @torch.no_grad()
     def log_images(self, batch: Batch) -> dict[str, Tensor]:
-        """Rows of pictures, float [B, C, H, W]: the originals, their reconstructions, what is given and what is filled in."""
+        """Rows of images, float [B, C, H, W]: the originals, their reconstructions, the visible parts, and the inpainted images."""
         unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
         whole = fully_observed(batch.images)
         part = fixed_observed(batch.images, self.masking, self.seed, 0)

@@ -1,4 +1,4 @@
-"""Learning an encoder by itself, from two views of each image."""
+"""Self-supervised pretraining of an encoder from two views of each image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.config import NamedOptions, ViewsConfig
-from vqkit.core.distributed import world_size
+from vqkit.core.distributed import local_chunk, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import all_batches
 from vqkit.data.subsets import limit_split
@@ -23,7 +23,6 @@ from vqkit.pretraining.embedding import draw_embedding, write_embedding
 from vqkit.pretraining.method import encode_views
 from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameters
 from vqkit.storage.checkpoints import write_encoder
-from vqkit.training.tasks.task import share
 
 EMBEDDING = "embedding.png"
 """The picture of the features, in the run directory."""
@@ -40,10 +39,10 @@ class Features(NamedTuple):
 
 
 class SelfSupervisedTask(Task):
-    """Give two views of an image features that a method finds alike.
+    """Train an encoder with a method that makes the features of two views of an image agree.
 
-    No loss says which checkpoint is best: what features are good for is seen in what those of whole, unchanged images foretell,
-    which is recorded.
+    No loss decides which checkpoint is best. Features are evaluated by how well those of whole, unchanged images predict classes
+    and conditions.
     """
 
     model: EncoderPart
@@ -77,13 +76,13 @@ class SelfSupervisedTask(Task):
             sample_parameters(shape, self.views, generator_for(self.seed, name, state.step), masked)
             for name, masked in (("first view", 0.0), ("second view", state.progress * self.views.masked))
         )
-        first, second = (self._view(batch.images, ViewParameters(*map(share, each))) for each in drawn)
+        first, second = (self._view(batch.images, ViewParameters(*map(local_chunk, each))) for each in drawn)
         output = self.method(self.model, first, second, state.progress)
         scalars = {"loss": output.loss, **output.monitors}
         return StepOutput(output.loss, {name: value.detach() for name, value in scalars.items()}, {})
 
     def optimizer_groups(self) -> list[OptimizerGroup]:
-        """See `Task.optimizer_groups`: the encoder, and those networks of the method that are not running means."""
+        """See `Task.optimizer_groups`: the encoder, and the trainable networks of the method."""
         return [*super().optimizer_groups(), OptimizerGroup(self.method)]
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
@@ -97,7 +96,7 @@ class SelfSupervisedTask(Task):
         return {"agreement": sums["agreement"] / sums["count"]}
 
     def extra_metrics(self) -> dict[str, float]:
-        """See `Task.extra_metrics`: what features of held-out images tell; see `vqkit.pretraining.probes`.
+        """See `Task.extra_metrics`: how well the features of held-out images predict; see `vqkit.pretraining.probes`.
 
         `feature_std`; with classes `neighbour_accuracy` and `linear_accuracy`; with conditions `r2_<name>` of each
         one and their mean `r2`.

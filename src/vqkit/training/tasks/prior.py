@@ -1,4 +1,4 @@
-"""Learning the distribution of a frozen tokenizer's codes."""
+"""Training of priors over the codes of a frozen tokenizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqkit.config import ConditioningConfig, NamedOptions
-from vqkit.core.distributed import rank, world_size
+from vqkit.core.distributed import local_chunk, rank, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import sample_observed
 from vqkit.errors import CheckpointError
@@ -19,19 +19,20 @@ from vqkit.interfaces import Batch, Conditioning, Prior, StepOutput, Tokenizer
 from vqkit.interfaces.priors import Sampling
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage.checkpoints import Loaded, write_prior
-from vqkit.training.tasks.task import fixed_observed, share
+from vqkit.training.tasks.masks import fixed_observed
 
 _OVERFITTING = 1.02
-"""Held-out loss, as a multiple of the best one before, from which on a run is said to overfit."""
+"""A run is reported to overfit when its validation loss exceeds the best one by this factor."""
 
 
 class PriorTask(Task):
-    """Predict each code from the earlier ones and from what is told.
+    """Predict each code from the earlier ones and from the conditioning.
 
-    Of the samples, `condition.drop` get the null condition; of the single metadata values, `condition.hide_values` are unknown; a
-    prior that completes images sees a new random part of each, `condition.kind` and `condition.keep` say which.
+    A sample gets the null condition with probability `conditioning.drop`; a single metadata value is hidden with probability
+    `conditioning.hide_values`. A prior that completes images sees a new random part of each, chosen by `conditioning.kind` and
+    `conditioning.keep`.
 
-    The tokenizer is no part of this module: nothing trains it, moves it to training mode, or saves it.
+    The tokenizer is not a submodule: nothing trains it, moves it to training mode, or saves it.
     """
 
     model: Prior
@@ -41,13 +42,13 @@ class PriorTask(Task):
         self,
         prior: Prior,
         tokenizer: Loaded,
-        condition: ConditioningConfig,
+        conditioning: ConditioningConfig,
         unigram_nll: Mapping[str, float],
         seed: int,
         learned_before: Sequence[str] = (),
     ) -> None:
-        """`unigram_nll`: what a code of each level costs if only the codes' frequencies are known; `learned_before`: the levels
-        that the prior's weights know already.
+        """`unigram_nll`: nats per code of each level under the codes' frequencies; `learned_before`: levels that were trained in an
+        earlier run.
         """
         super().__init__()
         if not isinstance(tokenizer.model, Tokenizer):
@@ -55,7 +56,7 @@ class PriorTask(Task):
         self.model = prior
         self.spec = tokenizer.model.spec
         self.loaded = tokenizer
-        self.condition = condition
+        self.conditioning = conditioning
         self.unigram_nll = unigram_nll
         self.learned_levels = tuple(
             name for name in prior.spec.level_names if name in learned_before or name in prior.trained_levels
@@ -68,13 +69,15 @@ class PriorTask(Task):
         images = batch.images
         shape = (len(images) * world_size(), *images.shape[1:])
         generator = generator_for(self.seed, "conditions", state.step)
-        hidden = share(torch.rand(shape[0], batch.conditions.shape[1], generator=generator) < self.condition.hide_values)
-        dropped = share(torch.rand(shape[0], generator=generator) < self.condition.drop)
-        observed = share(sample_observed(shape, 1.0, self.condition, generator)) if self.model.spec.observed_channels else None
+        hidden = local_chunk(torch.rand(shape[0], batch.conditions.shape[1], generator=generator) < self.conditioning.hide_values)
+        dropped = local_chunk(torch.rand(shape[0], generator=generator) < self.conditioning.drop)
+        observed = (
+            local_chunk(sample_observed(shape, 1.0, self.conditioning, generator)) if self.model.spec.observed_channels else None
+        )
         conditions = batch.conditions.masked_fill(hidden.to(images.device), torch.nan)
         conditioning = self._conditioning(batch._replace(conditions=conditions), observed)
         conditioning = conditioning._replace(dropped=dropped.to(images.device))
-        # Dropout draws from the global generator: it is set for this step, and put back, so that a resumed run draws the same.
+        # Dropout draws from the global generator, which is seeded for this step and restored, so that a resumed run draws the same.
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(generator_for(self.seed, "dropout", state.step, rank()).initial_seed())
@@ -83,19 +86,19 @@ class PriorTask(Task):
         return StepOutput(losses["total_loss"], scalars, {})
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
-        """See `Task.validate`: all that is known is told, and the part that is seen of an image is always the same."""
+        """See `Task.validate`: conditioned on everything known, with the same visible part of an image every time."""
         observed = None
         if self.model.spec.observed_channels:
-            observed = fixed_observed(batch.images, self.condition, self.seed, first)
+            observed = fixed_observed(batch.images, self.conditioning, self.seed, first)
         levels = self.model(batch.codes, self._conditioning(batch, observed))
         sums = {"count": torch.tensor(float(len(batch.labels)), dtype=torch.float64)}
         names = zip(self.model.spec.level_names, levels, strict=True)
         return {**sums, **{f"nll_{name}": level.double().sum() for name, level in names if name in self.learned_levels}}
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
-        """See `Task.validation_row`: nats a code and bits an image, beside the entropies of simpler models.
+        """See `Task.validation_row`: nats per code and bits per image, with the entropies of simpler models for comparison.
 
-        Over the levels that have learned; `loss` over those that learn now.
+        Over the levels trained so far; `loss` is over those trained in this run.
         """
         spec = self.model.spec
         levels = zip(spec.level_names, spec.shapes, spec.cardinalities, strict=True)
@@ -112,31 +115,31 @@ class PriorTask(Task):
             row |= {f"unigram_nll_{name}": self.unigram_nll[name] for name in nll}
         return row
 
-    def epoch_message(self, figures: Mapping[str, float], best: float) -> str | None:
-        """Say once when the held-out loss has turned while the training loss goes on falling."""
-        held_out, training = figures.get("val/loss", 0.0), figures.get("train/loss", 0.0)
+    def epoch_message(self, row: Mapping[str, float], best: float) -> str | None:
+        """Report once that the validation loss rises while the training loss is still falling."""
+        held_out, training = row.get("val/loss", 0.0), row.get("train/loss", 0.0)
         if self._warned or held_out <= _OVERFITTING * best or training >= held_out:
             return None
         self._warned = True
         return (
-            f"Note: the prior overfits: {held_out:.3f} nats a code on held-out images after {best:.3f} before, {training:.3f} on "
-            "those it learns from. The best checkpoint is kept. More data, --set prior.dropout=0.2 or fewer epochs help."
+            f"Note: the prior overfits: {held_out:.3f} nats per code on validation images, {best:.3f} at best, and {training:.3f} "
+            "on training images. The best checkpoint is kept. More data, --set prior.dropout=0.2 or fewer epochs help."
         )
 
     @torch.no_grad()
     def log_images(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Task.log_images`: new images under the null condition, and what is drawn when all is told."""
+        """See `Task.log_images`: reconstructions, unconditional samples and, of a conditional prior, conditional samples."""
         count = len(batch.labels)
         sampling = Sampling(seed=self.seed)
         rows = {"reconstruction": self._decode(batch.codes)}
         if self.learned_levels != self.model.spec.level_names:
-            return rows  # the others would be noise
+            return rows  # the levels that are not trained yet would be noise
         rows["samples"] = self._decode(self.model.sample(count, sampling=sampling))
         if not self.model.spec.is_conditional:
             return rows
         observed = None
         if self.model.spec.observed_channels:
-            observed = fixed_observed(batch.images, self.condition, self.seed, 0)
+            observed = fixed_observed(batch.images, self.conditioning, self.seed, 0)
             rows["given"] = batch.images * observed
         rows["conditional"] = self._decode(self.model.sample(count, self._conditioning(batch, observed), sampling))
         return rows
@@ -159,7 +162,7 @@ class PriorTask(Task):
         return conditioning_for(self.model.spec, batch.conditions, batch.labels, maps)
 
     def _decode(self, codes: tuple[Tensor, ...]) -> Tensor:
-        """Pictures of codes, without metadata: what the prior makes of it alone is to be seen."""
+        """Images of codes, decoded without metadata, which would hide whether the prior has learned to follow them."""
         unknown = self.spec.unknown_conditions(len(codes[0]), codes[0].device)
         return self.tokenizer.decode(codes, unknown)
 

@@ -1,8 +1,4 @@
-"""What the trainer needs to know of what it trains.
-
-A task returns a loss and what to record; the trainer steps and records. Draws are made for the global batch on every process and
-then cut to its share, so that a run does not depend on the number of processes.
-"""
+"""Masks of validation images, and masks that suit a data set."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ import torch
 from torch import Tensor
 
 from vqkit.config import HolesConfig
-from vqkit.core.distributed import rank, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import sample_parts
 from vqkit.interfaces import DataSpec
@@ -21,9 +16,9 @@ Holes = TypeVar("Holes", bound=HolesConfig)
 
 
 def fixed_observed(images: Tensor, holes: HolesConfig, seed: int, first: int) -> Tensor:
-    """Part of each image is hidden, in the manner of training but always, and by its number alone: bool [B, C, H, W].
+    """A mask of each image that depends on its number alone, bool [B, C, H, W], True where the image is observed.
 
-    `first` is the number of the first image; so the batches may be cut, and spread over processes, in any way.
+    `first` is the number of the first image, so that the masks do not depend on how the images are batched or distributed.
     """
     _, components, height, width = images.shape
     generators = (generator_for(seed, "validation", number) for number in range(first, first + len(images)))
@@ -32,12 +27,7 @@ def fixed_observed(images: Tensor, holes: HolesConfig, seed: int, first: int) ->
 
 
 def resolve_mask_kind(holes: Holes, spec: DataSpec) -> Holes:
-    """The configuration with `kind: auto` settled: components where there are several, boxes where there is one."""
+    """The configuration with `kind: auto` resolved: components if there are several, else boxes."""
     if holes.kind != "auto":
         return holes
     return holes.model_copy(update={"kind": "components" if len(spec.components) > 1 else "boxes"})
-
-
-def share(drawn: Tensor) -> Tensor:
-    """This process's contiguous part of what was drawn for the global batch."""
-    return drawn.chunk(world_size())[rank()]
