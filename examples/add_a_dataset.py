@@ -1,8 +1,8 @@
-"""A data set of one's own in the registry: discs and rings, two components that never overlap.
+"""Register a data set of your own: discs and rings, two components that never overlap.
 
     python examples/add_a_dataset.py [STEPS]
 
-In a package of your own, name the module in an entry point and `vqkit train-vqvae --data discs` finds it:
+In a package of your own, publish the module as an entry point, and `vqkit train-vqvae --data discs` finds it:
 
     [project.entry-points."vqkit.datasets"]
     discs = "my_package.discs"
@@ -30,7 +30,7 @@ class DiscOptions(Settings):
     count: int = Field(512, ge=1, description="Images in each split.")
 
 
-@DATASETS.register("discs", "a disc in a ring: two components, the ring's width follows the disc's radius")
+@DATASETS.register("discs", "a disc in a ring: two components, the ring's width is proportional to the disc's radius")
 class Discs(ImageDataset):
     """Discs with rings around them, 32 x 32."""
 
@@ -41,7 +41,7 @@ class Discs(ImageDataset):
         self.count = options.count
 
     def split(self, name: Literal["train", "val", "test"]) -> Split:
-        """One split, from a seed of its own."""
+        """Generate one split; each has its own seed."""
         generator = torch.Generator().manual_seed({"train": 0, "val": 1, "test": 2}[name])
         centre = 12 + 8 * torch.rand(self.count, 2, 1, 1, generator=generator)
         radius = 3 + 5 * torch.rand(self.count, 1, 1, generator=generator)

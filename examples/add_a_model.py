@@ -1,8 +1,8 @@
-"""A model of one's own in the registry: one linear map from what is seen to a few numbers, and one back to the whole image.
+"""Register a model of your own: a linear map from the observed pixels to a low-dimensional code, and one back to the whole image.
 
     python examples/add_a_model.py [STEPS]
 
-In a package of your own, name the module in an entry point and `vqkit train-vqvae --model linear` finds it:
+In a package of your own, publish the module as an entry point, and `vqkit train --model linear` finds it:
 
     [project.entry-points."vqkit.models"]
     linear = "my_package.linear"
@@ -29,12 +29,12 @@ from vqkit.training.run import train
 class LinearOptions(Settings):
     """Settings of the linear model."""
 
-    rank: int = Field(32, ge=1, description="Numbers between the two maps.")
+    rank: int = Field(32, ge=1, description="Dimension of the code between the two maps.")
 
 
-@MODELS.register("linear", "one linear map to a few numbers and one back")
+@MODELS.register("linear", "a linear map to a low-dimensional code and one back")
 class LinearModel(Autoencoder):
-    """Images [B, C, H, W], of which a part is hidden, to the likelihood of every pixel."""
+    """Masked images [B, C, H, W] to the parameters of the likelihood of every pixel."""
 
     Options = LinearOptions
 
@@ -47,12 +47,12 @@ class LinearModel(Autoencoder):
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        """What is hidden is not in `observed_pixels`; the loss is over the whole image."""
+        """`observed_pixels` contains no hidden pixels; the loss is computed over the whole image."""
         logits = self.up(self.down(observed_pixels(images, observed).flatten(1))).view_as(images)
         return Reconstruction(logits, likelihoods.distance(self.likelihood, logits, images))
 
     def mean(self, logits: Tensor) -> Tensor:
-        """The expected image."""
+        """The expected image [B, C, H, W] in [0, 1]."""
         return likelihoods.mean(self.likelihood, logits)
 
 

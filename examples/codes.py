@@ -1,4 +1,4 @@
-"""Images to codes and back: what a VQ-VAE stores of a picture.
+"""Encode images as codes and decode them again.
 
     python examples/codes.py RUN
 

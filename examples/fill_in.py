@@ -1,8 +1,8 @@
-"""Train a small model in code, hide everything but the carcass, and fill in the rest.
+"""Train a small model from Python, mask everything but the carcass, and fill in the rest.
 
     python examples/fill_in.py [STEPS]
 
-Half a minute with the default of 300 steps; the command line's defaults train longer and better.
+Half a minute with the default of 300 steps; the defaults of the command line train longer and give better results.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Two levels of codes, and a prior over both, trained in a loop of one's own: p(top), and p(bottom | top).
+"""Train a VQ-VAE-2 with two levels of codes, and a prior over both in a custom loop: p(top) and p(bottom | top).
 
     python examples/hierarchical_prior.py [STEPS]
 
 A few minutes with the default of 300 steps each. `vqkit train-prior --prior hierarchical` does the second half with checkpoints,
-conditions and held-out figures; this shows what there is to call.
+conditions and held-out metrics; this example shows the underlying functions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ settings = {
 vqvae2 = vqkit.load(train(None, settings, [], Path("runs/example-vqvae2"), "auto").run, device="cpu").tokenizer
 assert isinstance(vqvae2, VQVAE2)
 
-# The levels need not be alike: the bottom is larger, and is told the top.
+# Levels may have different settings. The bottom level is conditioned on the top level.
 options = HierarchicalOptions(channels=(48, 32), layers=(6, 4), attention=(1, 0))
 prior = HierarchicalPixelCNN(options, code_spec(vqvae2, ()))
 optimizer = torch.optim.Adam(prior.parameters(), lr=2e-3)
@@ -46,24 +46,24 @@ for step in range(steps):
     optimizer.step()
     if step % 50 == 0 or step == steps - 1:
         figures = ", ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
-        sys.stdout.write(f"step {step}: nats a code: {figures}\n")
+        sys.stdout.write(f"step {step}: nats per code: {figures}\n")
 
-# New sections in one call; a lower temperature for the top makes safer layouts.
+# Sample new sections in one call; a lower temperature for the top gives more typical layouts.
 prior.eval()
 samples = prior.sample_with_vqvae2(vqvae2, batch_size=8, temperature=(0.9, 1.0))
 
-# The same by hand: codes, then what their quantizers say, then pixels.
+# The same step by step: codes, their quantised features, pixels.
 z_top, z_bottom = prior.sample(batch_size=8, temperature=(0.9, 1.0))
 with torch.no_grad():
     quantized = [quantizer.decode(indices) for quantizer, indices in zip(vqvae2.quantizers, (z_top, z_bottom), strict=True)]
     unknown = vqvae2.spec.unknown_conditions(8)
-    by_hand = vqvae2.mean(vqvae2.logits(quantized, unknown))
+    step_by_step = vqvae2.mean(vqvae2.logits(quantized, unknown))
 
-# One top, eight bottoms: what the bottom still decides.
+# One top with eight bottoms shows the variation that the bottom level contributes.
 one_top = z_top[:1].expand_as(z_top)
 with torch.no_grad():
     mixed = vqvae2.decode((one_top, z_bottom), unknown)
 rows = [("samples", composite(samples, vqvae2.spec)), ("first top", composite(mixed, vqvae2.spec))]
 save_picture(rows_figure(rows), Path("hierarchical.png"))
 grids = " and ".join(f"{height} x {width}" for height, width in vqvae2.code_shapes)
-sys.stdout.write(f"{grids} codes; by hand the same: {torch.equal(by_hand, samples)}; see hierarchical.png\n")
+sys.stdout.write(f"{grids} codes; step by step the same: {torch.equal(step_by_step, samples)}; see hierarchical.png\n")

@@ -1,8 +1,8 @@
-"""Train a small model and two small priors over its codes, draw new sections by width, and complete one in several ways.
+"""Train a small model and two small priors over its codes, sample new sections by width, and complete one in several ways.
 
     python examples/sample_and_complete.py [STEPS]
 
-A few minutes with the default of 400 steps each; the command line's defaults train longer and better.
+A few minutes with the default of 400 steps each; the defaults of the command line train longer and give better results.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ tokenizer = {
 run = train(None, tokenizer, [], Path("runs/example-tokenizer"), "auto").run
 
 
-def train_prior(told: str) -> Path:
+def train_prior(conditioning: str) -> Path:
     settings = {
         "prior": {"name": "pixelcnn", "channels": 32, "layers": 4},
         "tokenizer": {"run": str(run)},
-        "conditioning": {"condition_on": [told]},
+        "conditioning": {"condition_on": [conditioning]},
         "training": {"steps": steps, "learning_rate": 2e-3},
     }
-    return train(None, settings, [], Path(f"runs/example-prior-{told}"), "auto", PriorRunConfig).run
+    return train(None, settings, [], Path(f"runs/example-prior-{conditioning}"), "auto", PriorRunConfig).run
 
 
-# New sections: the same noise along a row, only the width changes.
+# New sections: a row uses the same random noise, only the width changes.
 sampler = vqkit.load_sampler(train_prior("metadata"))
 widths = [42, 46, 50, 54]
 sampling = vqkit.Sampling(guidance_scale=2, seed=1)
@@ -46,7 +46,7 @@ columns = [sampler.sample(3, {"width_px": width}, sampling=sampling).images for 
 rows = [(f"sample {row}", composite(torch.stack(images), sampler.spec)) for row, images in enumerate(zip(*columns, strict=True))]
 save_picture(rows_figure(rows, titles=[f"width_px {width}" for width in widths]), Path("sweep.png"))
 
-# The carcass of a section is known: what could the rest be?
+# Only the carcass of a section is observed: sample plausible completions.
 completer = vqkit.load_sampler(train_prior("observed"))
 truth = open_dataset("tyre").split("test").batch(torch.arange(2)).images
 observed = torch.zeros(truth.shape, dtype=torch.bool)
