@@ -1,9 +1,9 @@
 """Memory and speed of every configuration: `python benchmarks/configurations.py [--batch-size N] [--steps N] [--out FILE]`.
 
-Each is trained for a few steps on synthetic pictures of its data's own size, smooth random fields, in a process of its own: images
-a second are the median over the steps after the first ones, peak memory is that of the process (on a GPU: of the device), and
-`before` is what the process held before the model was built. Nothing is read from disk and nothing is validated, so that the
-figures are those of the model, its optimizer and its loss. Priors are not here: see benchmarks/sampling.py.
+Each is trained for a few steps on synthetic images (smooth random fields) of the size of its data, in a separate process. Images
+per second are the median over the steps after warm-up, peak memory is that of the process (on a GPU: of the device), and `before`
+is the memory of the process before the model is built. Data loading and validation are excluded, so the metrics are those of the
+model, its optimizer and its loss. For priors see benchmarks/sampling.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Threads that spin at a barrier while another program has their core lose whole time slices there. Must precede torch.
+# Threads that busy-wait at a barrier lose whole time slices when another process uses their core. Set before importing torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
@@ -44,7 +44,7 @@ SPECS = {
 
 
 def spec_of(config: RunConfig) -> DataSpec:
-    """Components and size of the pictures that a configuration is for."""
+    """Specification of the images that a configuration is for."""
     settings = config.data.options
     if config.data.name in SPECS:
         return SPECS[config.data.name]
@@ -52,8 +52,8 @@ def spec_of(config: RunConfig) -> DataSpec:
     return DataSpec(config.data.name, channel_names(3), settings.get("height", size), settings.get("width", size), "intensity")
 
 
-def pictures(spec: DataSpec, count: int) -> torch.Tensor:
-    """Smooth random fields, float [count, C, H, W] in [0, 1]; set or not where values are."""
+def synthetic_images(spec: DataSpec, count: int) -> torch.Tensor:
+    """Smooth random fields, float [count, C, H, W] in [0, 1]; thresholded for binary data."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, len(spec.components), 8, 8, generator=generator)
     fields = F.interpolate(coarse, (spec.height, spec.width), mode="bicubic").clamp(0, 1)
@@ -61,11 +61,11 @@ def pictures(spec: DataSpec, count: int) -> torch.Tensor:
 
 
 def measure(file: Path, batch_size: int | None, steps: int) -> dict[str, Any]:
-    """Figures of one configuration, in this process."""
+    """Measure one configuration in this process."""
     config: RunConfig = load_config(file, {}, [])
     spec, device = spec_of(config), choose_device("auto")
     count = batch_size or config.training.batch_size
-    images = pictures(spec, count).to(device)
+    images = synthetic_images(spec, count).to(device)
     before = peak_mib(device)
     torch.manual_seed(0)
     model = MODELS.build(config.model.name, config.model.options, spec)
@@ -82,7 +82,7 @@ def measure(file: Path, batch_size: int | None, steps: int) -> dict[str, Any]:
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         step()
-        finish(device)
+        synchronise(device)
         seconds.append(time.perf_counter() - start)
     return {
         "configuration": file.name,
@@ -104,16 +104,16 @@ def peak_mib(device: torch.device) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def finish(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+def synchronise(device: torch.device) -> None:
+    """Synchronise the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, help="images a step; default: the configuration's own")
-    parser.add_argument("--largest-batch", type=int, default=8, help="for pictures of 128 px and more where there is no GPU")
+    parser.add_argument("--batch-size", type=int, help="images per step; default: that of the configuration")
+    parser.add_argument("--largest-batch", type=int, default=8, help="largest batch for images of 128 px and more without a GPU")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="JSON file to write; default: print only")

@@ -1,9 +1,8 @@
-"""How long filling in takes: `python benchmarks/inpaint.py [--run RUN] [--threads N] [--out FILE]`.
+"""Latency and throughput of inpainting: `python benchmarks/inpaint.py [--run RUN] [--threads N] [--out FILE]`.
 
-One image, and one image of a batch of 64, in milliseconds: through the Python interface (bytes in, final bytes out, everything
-included) and for the network alone. Without `--run`, the default model with untrained weights on the shape of `tyre`, which is
-as fast as a trained one. Times are medians of wall time; each is also given as processor time, which other programs on the
-machine disturb less.
+Milliseconds per image for a single image and for a batch of 64: through the Python interface (uint8 in, final uint8 out, everything
+included) and for the network alone. Without `--run`, the default model with untrained weights on images of the shape of `tyre`,
+which is as fast as a trained one. Times are median wall times; CPU time, which other processes disturb less, is reported as well.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ TYRE = DataSpec(
 
 
 def milliseconds(call: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Median wall and processor time of a call over `repeats` runs, after a tenth as many that warm up."""
+    """Median wall and CPU time of a call over `repeats` runs, after a tenth as many warm-up runs."""
     wall, processor = [], []
     for number in range(-max(2, repeats // 10), repeats):
         started, used = time.perf_counter(), time.process_time()
@@ -50,13 +49,13 @@ def milliseconds(call: Callable[[], object], repeats: int) -> dict[str, float]:
 
 
 def untrained() -> Pipeline:
-    """The default model on the shape of `tyre`, ready to use."""
+    """The default model with untrained weights for images of the shape of `tyre`."""
     model = MODELS.build("vqvae", {}, TYRE).to(memory_format=torch.channels_last).eval()
     return Pipeline(Loaded(model, Path("untrained"), "", NamedOptions(name="tyre"), {}), torch.device("cpu"))
 
 
 def measure(pipeline: Pipeline, repeats: int) -> dict[str, dict[str, float]]:
-    """Milliseconds an image, by what was timed."""
+    """Milliseconds per image of each measurement, by name."""
     spec = pipeline.spec
     keep = [spec.components[0]]
     numbers = torch.randint(len(spec.components) + 1, (BATCH, spec.height, spec.width), generator=torch.Generator().manual_seed(0))

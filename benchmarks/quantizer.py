@@ -1,14 +1,15 @@
-"""The EMA quantizer beside vector-quantize-pytorch: `python benchmarks/quantizer.py [--threads N] [--rounds N] [--out FILE]`.
+"""The EMA quantizer against vector-quantize-pytorch: `python benchmarks/quantizer.py [--threads N] [--rounds N] [--out FILE]`.
 
 Both get the same float32 features [B, D, h, w] and the same codes. Settings are equal: decay 0.99, epsilon 1e-5, commitment
 weight 0.25, straight-through (`rotation_trick=False`), no k-means initialisation and no resets of dead codes (a steady state).
 
 - training: forward, backward to the features, and the update of the codebook;
-- inference: indices and quantised features, nothing learned, no gradient;
-- floor: one plain matrix product of the same size and its argmax, `(rows @ codes.T).argmax(1)`; product: the product alone.
+- inference: indices and quantised features, without updates and gradients;
+- floor (a baseline): one plain matrix product of the same size and its argmax, `(rows @ codes.T).argmax(1)`; product: the product
+  alone.
 
-All of them take turns in one process, round by round, so that whatever else the machine does disturbs all alike. Times are
-medians of wall time. Extra memory is the growth of the process's peak over one call, each in a process of its own.
+All of them are interleaved in one process, so that other load on the machine affects all alike. Times are median wall times. Extra
+memory is the growth of the peak memory over one call, each measured in a separate process.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Threads that spin at a barrier while another program has their core lose whole time slices there. Must precede torch.
+# Threads that busy-wait at a barrier lose whole time slices when another process uses their core. Set before importing torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
@@ -50,8 +51,8 @@ SHAPES = (Shape(128, 64, 8, 8, 512), Shape(32, 64, 32, 32, 512), Shape(64, 64, 1
 COMMITMENT_WEIGHT = 0.25
 
 
-class Contest:
-    """One shape: the features, and both quantizers with the same codes."""
+class Comparison:
+    """Features of one shape, and both quantizers with the same codes."""
 
     def __init__(self, shape: Shape) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -78,7 +79,7 @@ class Contest:
         self.reset()
 
     def reset(self) -> None:
-        """Put both codebooks back to the same codes, N = 1 and m = e."""
+        """Reset both codebooks to the same codes, N = 1 and m = e."""
         ones, codes = torch.ones(len(self.codes)), self.codes
         state = {"codes": codes, "sums": codes, "counts": ones, "initialised": torch.tensor(True)}
         self.ours.load_state_dict({**self.ours.state_dict(), **state})
@@ -87,7 +88,7 @@ class Contest:
             buffer.data.copy_(value[None])
 
     def calls(self) -> dict[str, Callable[[], object]]:
-        """Every contender by name."""
+        """Every measured call by name."""
         return {
             "vqkit training": self.train_ours,
             "reference training": self.train_theirs,
@@ -117,7 +118,7 @@ class Contest:
         return indices
 
     def agreement(self) -> float:
-        """Share of equal indices of one call of each with equal codes; what is missing are near ties."""
+        """Share of equal indices of both with equal codes; the rest are near ties."""
         self.reset()
         return float((self.infer_ours() == self.infer_theirs()).double().mean())
 
@@ -128,7 +129,7 @@ class Contest:
 
 
 def median_milliseconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median wall time of each call over `rounds` rounds in turns, after one round to warm up."""
+    """Median wall time of each call over `rounds` interleaved rounds, after one warm-up round."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():
@@ -140,7 +141,7 @@ def median_milliseconds(calls: dict[str, Callable[[], object]], rounds: int) -> 
 
 
 def extra_memory_mib(shape: int, call: str, threads: int) -> float | None:
-    """Growth of the peak memory over one call, in MiB, measured in a fresh process; only Linux tells it."""
+    """Growth of the peak memory over one call, in MiB, measured in a new process; only on Linux."""
     if not Path("/proc/self/clear_refs").exists():
         return None
     command = [sys.executable, __file__, "--threads", str(threads), "--memory-of", call, "--shape", str(shape)]
@@ -149,13 +150,13 @@ def extra_memory_mib(shape: int, call: str, threads: int) -> float | None:
 
 def print_memory_of(call: str, shape: Shape) -> None:
     """The child's part of `extra_memory_mib`."""
-    contest = Contest(shape)
-    # What libraries allocate at first use is not the method's: let them, on a small input.
-    small = Contest(Shape(1, shape.dim, 2, 2, 64))
+    comparison = Comparison(shape)
+    # Libraries allocate memory at first use, which must not count: warm up on a small input.
+    small = Comparison(Shape(1, shape.dim, 2, 2, 64))
     small.calls()[call]()
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again at what is held now
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the peak to the current memory
     before = resident_mib("VmRSS")
-    contest.calls()[call]()
+    comparison.calls()[call]()
     print(resident_mib("VmHWM") - before)
 
 
@@ -169,11 +170,11 @@ def resident_mib(key: str) -> float:
 
 
 def measure(number: int, rounds: int, threads: int) -> dict[str, Any]:
-    """All figures of one shape."""
+    """All measurements of one shape."""
     shape = SHAPES[number]
-    contest = Contest(shape)
-    agreement = contest.agreement()
-    times = median_milliseconds(contest.calls(), rounds)
+    comparison = Comparison(shape)
+    agreement = comparison.agreement()
+    times = median_milliseconds(comparison.calls(), rounds)
     rows = shape.batch * shape.height * shape.width
     chunk = min(rows, chunk_rows(shape.codes, torch.device("cpu"))) * shape.codes
     return {
@@ -187,7 +188,7 @@ def measure(number: int, rounds: int, threads: int) -> dict[str, Any]:
         "all_distances_mib": round(rows * shape.codes * 4 / 2**20, 1),
         "distances_held_mib": round(chunk * 4 / 2**20, 1),
         "extra_memory_mib": {
-            name: extra_memory_mib(number, name, threads) for name in contest.calls() if name not in ("floor", "product")
+            name: extra_memory_mib(number, name, threads) for name in comparison.calls() if name not in ("floor", "product")
         },
     }
 

@@ -1,11 +1,11 @@
 """Which quantizer? `python benchmarks/quantizer_choice.py --data data/cifar10_jpg [--codes N ...] [--only NAME ...] [--out FILE]`.
 
 Trains one small `vqvae` (stride 4) for each quantizer and number of codes, all with the same number of steps, seed and batches, and
-measures each on the test split of the data: share of the codes that are used, their perplexity, PSNR. Several codes a position
-have as many bits together as the one code of the others: 16,384 = 128 x 128.
+evaluates each on the test split of the data: code usage, perplexity, PSNR. Quantizers with several codes per position have the same
+number of bits in total as the others: 16,384 = 128 x 128.
 
-Times are those of the quantizer alone, forward and backward on a training batch, in turns in one process: medians of wall time.
-What is in the output file already is not trained again.
+Times are those of the quantizer alone, forward and backward on a training batch, interleaved in one process: median wall times.
+Rows that the output file already contains are not trained again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Threads that spin at a barrier while another program has their core lose whole time slices there. Must precede torch.
+# Threads that busy-wait at a barrier lose whole time slices when another process uses their core. Set before importing torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
@@ -32,12 +32,12 @@ from vqkit.registry import QUANTIZERS
 
 FSQ_LEVELS = {512: [8, 8, 8], 4096: [7, 5, 5, 5, 5], 16384: [8, 8, 8, 6, 5]}
 SPLIT = {512: (3, 8), 4096: (2, 64), 16384: (2, 128)}
-"""Codes a position and the size of each of their codebooks, with as many combinations as the key."""
+"""Codes per position and the size of their codebooks, by number of combinations."""
 DIM = 64
 
 
-def contenders(codes: int) -> dict[str, dict[str, Any]]:
-    """The settings of every quantizer that is compared, by the name of its row."""
+def quantizer_settings(codes: int) -> dict[str, dict[str, Any]]:
+    """Settings of every compared quantizer, by the name of its row."""
     parts, each = SPLIT[codes]
     book = {"num_codes": codes, "dim": DIM}
     inner = {"name": "ema", "num_codes": each}
@@ -58,7 +58,7 @@ def contenders(codes: int) -> dict[str, dict[str, Any]]:
 
 
 def train(settings: dict[str, Any], data: Path, steps: int, run: Path) -> float:
-    """Train a model with this quantizer; returns the seconds it took."""
+    """Train a model with this quantizer; returns the duration in seconds."""
     start = time.perf_counter()
     vqkit(
         *("train-vqvae", "--model", "vqvae", "--data", str(data), "--steps", str(steps), "--out", str(run)),
@@ -68,14 +68,14 @@ def train(settings: dict[str, Any], data: Path, steps: int, run: Path) -> float:
 
 
 def vqkit(*arguments: str) -> str:
-    """What a command prints."""
+    """Run a command and return its standard output."""
     command = [sys.executable, "-m", "vqkit", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 
 def measure(name: str, codes: int, data: Path, steps: int) -> dict[str, Any]:
-    """One row."""
-    settings = contenders(codes)[name]
+    """Train and evaluate one row."""
+    settings = quantizer_settings(codes)[name]
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         seconds = train(settings, data, steps, run)
@@ -96,10 +96,10 @@ def measure(name: str, codes: int, data: Path, steps: int) -> dict[str, Any]:
 
 
 def milliseconds(codes: int, rounds: int) -> dict[str, float]:
-    """Median time of a training step of each quantizer alone, on features [64, D, 8, 8]."""
+    """Median milliseconds of a training step of each quantizer alone, on features [64, D, 8, 8]."""
     generator = torch.Generator().manual_seed(0)
     quantizers: dict[str, Quantizer] = {}
-    for name, settings in contenders(codes).items():
+    for name, settings in quantizer_settings(codes).items():
         options = {key: value for key, value in settings.items() if key != "name"}
         quantizers[name] = QUANTIZERS.build(settings["name"], options).train()
     features = {name: torch.randn(64, quantizer.dim, 8, 8, generator=generator) for name, quantizer in quantizers.items()}
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of timing; 0: none")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="JSON file to write, and to go on with; default: print only")
+    parser.add_argument("--out", type=Path, help="JSON file to write, or to resume from; default: print only")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     before = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out and arguments.out.exists() else {}
@@ -144,7 +144,7 @@ def main() -> None:
         )
 
     for codes in arguments.codes:
-        for name in arguments.only or contenders(codes):
+        for name in arguments.only or quantizer_settings(codes):
             done = any((row["quantizer"], row["codes"], row["steps"]) == (name, codes, arguments.steps) for row in rows)
             if arguments.data and not done:
                 rows.append(measure(name, codes, arguments.data, arguments.steps))

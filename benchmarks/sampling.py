@@ -1,17 +1,17 @@
-"""How long drawing codes takes:
+"""Sampling speed of priors:
 `python benchmarks/sampling.py [--run PRIOR_RUN] [--priors NAME ...] [--grids H,W ...] [--threads N] [--out FILE]`.
 
-The three ways to draw the same codes, with the same weights, in float32, for each prior and grid:
+The three sampling methods, with the same weights and samples, in float32, for each prior and grid:
 
 - cached: all codes of a batch of 16;
-- fixed-point: the same, with the number of full passes that it took;
-- naive: the median of `--passes` full passes, times the number of positions. What a pass costs does not depend on how many codes
-  are known, and all of them would take an hour on the largest grid.
+- fixed-point: the same, with the number of full passes;
+- naive: the median of `--passes` full passes, times the number of positions. The cost of a pass does not depend on the number of
+  known codes, and all passes would take an hour on the largest grid.
 
-Then 64 images from nothing: drawn, decoded and settled, through the Python interface. Without `--run`, priors with their default
+Then 64 unconditional images: sampled, decoded and discretised, through the Python interface. Without `--run`, priors with their default
 options and the default tokenizer, untrained: as fast as trained ones, except that codes of an untrained prior hardly depend on
-each other, so that fixed-point needs few passes. Times are medians of wall time; beside it, processor time, which other programs
-on the machine disturb less.
+each other, so that fixed-point needs few passes. Times are median wall times; CPU time, which other processes disturb less, is
+reported as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Threads that spin at a barrier while another program has their core lose whole time slices there. Must precede torch.
+# Threads that busy-wait at a barrier lose whole time slices when another process uses their core. Set before importing torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
@@ -41,8 +41,8 @@ CODES = 512
 GRIDS = ("16,8", "16,16", "32,32")
 
 
-class Contender(NamedTuple):
-    """A prior by name, ready to make images, and its siblings to be timed on other grids."""
+class Candidate(NamedTuple):
+    """A prior with its sampler, and priors of the same kind to be timed on other grids."""
 
     name: str
     sampler: Sampler
@@ -50,34 +50,34 @@ class Contender(NamedTuple):
 
 
 def seconds(call: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Median wall and processor time of a call."""
+    """Median wall and CPU time of a call, in seconds."""
     return {clock: round(value / 1e3, 4) for clock, value in milliseconds(call, repeats).items()}
 
 
 def build(name: str, shape: tuple[int, int]) -> AutoregressivePrior:
-    """A prior of the registry with its default options, untrained, always with the same weights."""
+    """A registered prior with default options and the same untrained weights each time."""
     torch.manual_seed(0)
     prior: AutoregressivePrior = PRIORS.build(name, {}, CodeSpec(("codes",), (shape,), (CODES,)))
     return prior.eval()
 
 
-def untrained_priors(names: Sequence[str], grids: Sequence[str]) -> Iterator[Contender]:
-    """Registered priors by name; codes become images with an untrained tokenizer."""
+def untrained_priors(names: Sequence[str], grids: Sequence[str]) -> Iterator[Candidate]:
+    """Registered priors by name, with an untrained tokenizer."""
     shapes = [(int(height), int(width)) for height, width in (grid.split(",") for grid in grids)]
     pipeline = untrained()
     for name in names:
         sampler = Sampler(build(name, pipeline.tokenizer.code_shapes[0]), pipeline, Path("untrained"))
-        yield Contender(name, sampler, [build(name, shape) for shape in shapes])
+        yield Candidate(name, sampler, [build(name, shape) for shape in shapes])
 
 
-def trained(run: str) -> Contender:
+def trained(run: str) -> Candidate:
     """The prior of a run, on its own grid."""
     sampler = load_sampler(run, device="cpu")
-    return Contender(Path(run).name, sampler, [sampler.prior])
+    return Candidate(Path(run).name, sampler, [sampler.prior])
 
 
 def compare(prior: AutoregressivePrior, repeats: int, passes: int) -> dict[str, Any]:
-    """Seconds of each way to draw one batch."""
+    """Seconds of each sampling method for one batch."""
     height, width = prior.spec.shapes[0]
     nothing = Conditioning.unconditional(BATCH, prior.spec)
     (cached,) = prior.sample(BATCH)
@@ -104,7 +104,7 @@ def compare(prior: AutoregressivePrior, repeats: int, passes: int) -> dict[str, 
 
 
 def count_passes(prior: AutoregressivePrior, call: Callable[[], Any]) -> tuple[Any, int]:
-    """What a call returns, and how many full passes of the prior it took."""
+    """The result of a call, and its number of full passes of the prior."""
     passes = 0
     logits = prior.logits
 
@@ -131,12 +131,12 @@ def main() -> None:
     parser.add_argument("--grids", nargs="+", default=GRIDS, metavar="H,W", help=f"default: {' '.join(GRIDS)}")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--passes", type=int, default=5, help="full passes from which the naive way is reckoned")
+    parser.add_argument("--passes", type=int, default=5, help="full passes from which the naive time is extrapolated")
     parser.add_argument("--out", type=Path, help="JSON file to write; default: print only")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     names = arguments.priors or [*PRIORS.entries()]
-    contenders = [trained(arguments.run)] if arguments.run else list(untrained_priors(names, arguments.grids))
+    candidates = [trained(arguments.run)] if arguments.run else list(untrained_priors(names, arguments.grids))
     report = {
         "benchmark": "sampling",
         "machine": describe_machine(),
@@ -152,7 +152,7 @@ def main() -> None:
                 "draws": [compare(prior, arguments.repeats, arguments.passes) for prior in priors],
                 f"{IMAGES}_images_seconds": seconds(lambda sampler=sampler: sampler.sample(IMAGES), arguments.repeats),
             }
-            for name, sampler, priors in contenders
+            for name, sampler, priors in candidates
         ],
     }
     publish(report, arguments.out)

@@ -1,6 +1,6 @@
-"""How long the command line takes to answer, and what it loads: `python benchmarks/startup.py [--out FILE]`.
+"""Startup time of the command line, and the packages it imports: `python benchmarks/startup.py [--out FILE]`.
 
-Each figure is the median wall time of a fresh process, in seconds, its start included.
+Each time is the median wall time of a new process, in seconds, including its start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAVY = ("torch", "torchvision", "numpy", "PIL", "matplotlib", "tensorboard", "t
 
 
 def median_seconds(arguments: list[str], repeats: int) -> float:
-    """Median wall time of a process over `repeats` runs, after one that warms the disk cache."""
+    """Median wall time of a process over `repeats` runs, after one warm-up run for the disk cache."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -34,7 +34,7 @@ def median_seconds(arguments: list[str], repeats: int) -> float:
 
 
 def loaded_by_the_command_line() -> list[str]:
-    """The heavy packages that importing the command line loads; none is expected."""
+    """The heavy packages imported with the command line; none is expected."""
     code = f"import sys, vqkit.cli.app; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
 

@@ -1,4 +1,4 @@
-"""What a figure was measured on, without which a time in milliseconds says nothing; and how figures are given out."""
+"""Description of the machine and versions of a measurement, and its output as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory, system, the load of the last minute, and how threads wait for each other."""
+    """Processor, cores, memory, system, load of the last minute, and the wait policy of OpenMP threads."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -32,7 +32,7 @@ def describe_versions(*packages: str) -> dict[str, str]:
 
 
 def publish(report: dict[str, Any], out: Path | None) -> None:
-    """Print a report as JSON, and write it to a file if one is named."""
+    """Print a report as JSON, and write it to `out` if given."""
     text = json.dumps(report, indent=2)
     print(text)
     if out is not None:
@@ -48,7 +48,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """The model that Linux names, or whatever Python knows."""
+    """The processor model from /proc/cpuinfo, or from Python's `platform`."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text(encoding="utf-8").splitlines():
