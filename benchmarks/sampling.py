@@ -8,9 +8,9 @@ The three sampling methods, with the same weights and samples, in float32, for e
 - naive: the median of `--passes` full passes, times the number of positions. The cost of a pass does not depend on the number of
   known codes, and all passes would take an hour on the largest grid.
 
-Then 64 unconditional images: sampled, decoded and discretised, through the Python interface. Without `--run`, priors with their default
-options and the default tokenizer, untrained: as fast as trained ones, except that codes of an untrained prior hardly depend on
-each other, so that fixed-point needs few passes. Times are median wall times; CPU time, which other processes disturb less, is
+Then 64 unconditional images: sampled, decoded and discretised, through the Python interface. Without `--run`, priors with their
+default options and the default tokenizer, untrained: as fast as trained ones, except that codes of an untrained prior hardly depend
+on each other, so that fixed-point needs few passes. Times are median wall times; CPU time, which other processes disturb less, is
 reported as well.
 """
 
