@@ -25,8 +25,8 @@ def test_preview_draws_a_grid(tmp_path: Path) -> None:
     output = run("preview", "tyre", "--num", "5", "--columns", "3", "--scale", "2", "--out", str(tmp_path / "grid.png"), *TINY)
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.size == (3 * (64 + 2) + 2, 2 * (128 + 2) + 2)
-    assert "5 of 6 train images drawn" in output
-    assert "group_nc, group_km, bt, fpu, tpc (binary), 64 high, 32 wide; conditions width_px, height_px" in output
+    assert "5 of 6 train images shown" in output
+    assert "group_nc, group_km, bt, fpu, tpc (binary), 64 x 32 (height x width); conditions width_px, height_px" in output
 
 
 def test_preview_refuses_a_file_that_is_no_picture(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_job_is_trained_in_a_process_of_its_own(job: Job, tmp_path: Path) -> N
         ("echo 'Error: The sky fell.' >&2; echo 'Hint: Duck.' >&2; exit 2", "The sky fell. Duck."),
         ("echo '  ValueError: no such sky' >&2; exit 1", "ValueError: no such sky."),
         ("exit 3", "Exit code 3."),
-        ("kill -KILL $$", "Its process was ended by SIGKILL. It may have run out of memory"),
+        ("kill -KILL $$", "Its process was killed by SIGKILL. It may have run out of memory"),
     ],
 )
 def test_what_a_process_says_of_its_failure_is_passed_on(
@@ -96,7 +96,7 @@ def test_a_signal_is_passed_on_once_to_all_and_they_may_finish(tmp_path: Path, m
 
     threading.Thread(target=interrupt).start()
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match="type the same command again"):
+    with pytest.raises(Interrupted, match="run the same command again"):
         run_jobs(jobs_of(tmp_path, "vae", "vqvae", "autoencoder"), trainer(tmp_path), Console(quiet=True), at_once=2)
     assert [file.read_text() for file in tmp_path.glob("asked*")] == ["asked\n"] * 2
     assert not (tmp_path / "logs" / "autoencoder-seed0.log").exists()
@@ -133,7 +133,7 @@ def test_a_model_waits_for_its_encoder_and_fails_with_it(tmp_path: Path) -> None
     assert [job.name for job in jobs] == ["vae+simclr encoder", "vae+simclr", "vae", "vae+byol encoder", "vae+byol"]
     failures = run_jobs(jobs, train, Console(quiet=True), at_once=4)
     assert events == ["vae+simclr encoder", "vae", "vae+simclr"]
-    assert failures == {jobs[3].run: "No sky.", jobs[4].run: "Its encoder could not be trained: No sky."}
+    assert failures == {jobs[3].run: "No sky.", jobs[4].run: "Its encoder could not be pretrained: No sky."}
 
 
 def test_a_job_that_was_stopped_by_somebody_else_stops_the_others(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_gpu_has_one_job_and_cores_have_one_each_as_memory_allows(monkeypatch:
 def test_two_may_not_work_in_one_place(tmp_path: Path) -> None:
     with (
         exclusive_directory(tmp_path),
-        pytest.raises(ConfigError, match="Another vqkit reproduce is at work"),
+        pytest.raises(ConfigError, match="Another vqkit reproduce is running"),
         exclusive_directory(tmp_path),
     ):
         pass

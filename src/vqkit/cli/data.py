@@ -1,4 +1,4 @@
-"""`vqkit data`: look at a data set, write some of its images as files, pack it into one file."""
+"""`vqkit data`: list, preview, export and pack data sets."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vqkit.cli.panels import INPUT, OUTPUT
 from vqkit.cli.parameters import JsonOption, SetOption
 
 if TYPE_CHECKING:
     from vqkit.interfaces import DataSpec, ImageDataset
 
-data_app = typer.Typer(help="Look at data sets, export images, pack a set into one file.", no_args_is_help=True)
+data_app = typer.Typer(help="List, preview, export and pack data sets.", no_args_is_help=True)
 
 
 class SplitName(str, Enum):
-    """The parts of a data set."""
+    """The splits of a data set."""
 
     train = "train"
     val = "val"
     test = "test"
 
 
-DataArgument = Annotated[str, typer.Argument(metavar="DATA", help="Name of a data set (`vqkit data list`), or a path.")]
-SplitOption = Annotated[SplitName, typer.Option("--split", help="Part of the data set.")]
-NumberOption = Annotated[int, typer.Option("--num", "-n", min=1, help="How many images.")]
+DataArgument = Annotated[str, typer.Argument(metavar="DATA", help="Name of a data set (see `vqkit data list`) or a path.")]
+SplitOption = Annotated[SplitName, typer.Option("--split", help="Split to read.", rich_help_panel=INPUT)]
+NumberOption = Annotated[
+    int, typer.Option("--num", "-n", min=1, help="Number of images, from the first on.", rich_help_panel=INPUT)
+]
 
 
 @data_app.command("list")
 def list_data(as_json: JsonOption = False) -> None:
-    """List the data sets and their settings."""
+    """List the registered data sets and their settings."""
     from vqkit.registry import DATASETS
 
     entries = DATASETS.entries()
@@ -47,7 +50,7 @@ def list_data(as_json: JsonOption = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "what it is", "settings (--set data.KEY=VALUE)", box=None, header_style="bold")
+    table = Table("name", "description", "settings (--set data.KEY=VALUE)", box=None, header_style="bold")
     for name, entry in entries.items():
         table.add_row(name, entry.summary, " ".join(fields[name]))
     Console().print(table)
@@ -58,12 +61,14 @@ def preview(
     data: DataArgument = "tyre",
     split: SplitOption = SplitName.train,
     number: NumberOption = 32,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write.")] = Path("preview.png"),
-    columns: Annotated[int, typer.Option("--columns", min=1, help="Images in a row.")] = 8,
-    scale: Annotated[int, typer.Option("--scale", min=1, help="Times that every pixel is enlarged.")] = 3,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.", rich_help_panel=OUTPUT)] = Path("preview.png"),
+    columns: Annotated[int, typer.Option("--columns", min=1, help="Images per row.", rich_help_panel=OUTPUT)] = 8,
+    scale: Annotated[
+        int, typer.Option("--scale", min=1, help="Integer factor by which images are enlarged.", rich_help_panel=OUTPUT)
+    ] = 3,
     settings: SetOption = None,
 ) -> None:
-    """Draw the first images of a data set on one sheet."""
+    """Show the first images of a split as one grid, exactly as a model receives them."""
     from vqkit.data.exporting import first_indices
     from vqkit.image_io.pictures import composite, grid, save_picture
 
@@ -72,7 +77,7 @@ def preview(
     indices = first_indices(part, number)
     save_picture(grid(composite(part.batch(indices).images, part.spec), columns, scale), out)
     typer.echo(_describe(part.spec))
-    typer.echo(f"{len(indices)} of {len(part)} {split.value} images drawn in {out}")
+    typer.echo(f"{len(indices)} of {len(part)} {split.value} images shown in {out}")
 
 
 @data_app.command()
@@ -80,10 +85,14 @@ def export(
     data: DataArgument = "tyre",
     split: SplitOption = SplitName.test,
     number: NumberOption = 4,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")] = Path("exported"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=OUTPUT)] = Path("exported"),
     settings: SetOption = None,
 ) -> None:
-    """Write the first images of a data set as files: a folder for each component, and composites of all of them."""
+    """Write the first images of a split as PNG files.
+
+    Images of several components are written as one folder per component, with composites and a table of
+    conditions; this is the `components` layout. Colour and greyscale images are written as one file each.
+    """
     from vqkit.data.exporting import export as write_files
 
     part = _open(data, settings).split(split.value)
@@ -97,10 +106,10 @@ def export(
 @data_app.command()
 def prepare(
     data: DataArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.", rich_help_panel=OUTPUT)],
     settings: SetOption = None,
 ) -> None:
-    """Pack a data set, its splits and its specification into one file that opens at once."""
+    """Pack all splits of a data set and its specification into one memory-mapped file, which opens without decoding."""
     from vqkit.data.packing import pack
 
     dataset = _open(data, settings)
@@ -112,7 +121,7 @@ def prepare(
 
 
 def _open(data: str, settings: list[str] | None) -> ImageDataset:
-    """The data set that was named, with `--set data.KEY=VALUE` applied."""
+    """Open the named data set, with `--set data.KEY=VALUE` applied."""
     from vqkit.config import load_config
     from vqkit.data.opening import open_dataset
 
@@ -120,15 +129,15 @@ def _open(data: str, settings: list[str] | None) -> ImageDataset:
 
 
 def _describe(spec: DataSpec) -> str:
-    """The specification in one line."""
+    """Describe a specification in one line."""
     conditions = f"; conditions {', '.join(spec.condition_names)}" if spec.conditions else ""
     classes = f"; {len(spec.classes)} classes" if spec.classes else ""
     names = ", ".join(spec.components)
-    return f"{spec.name}: {names} ({spec.value_kind}), {spec.height} high, {spec.width} wide{conditions}{classes}"
+    return f"{spec.name}: {names} ({spec.value_kind}), {spec.height} x {spec.width} (height x width){conditions}{classes}"
 
 
 def _check_picture_suffix(path: Path) -> None:
-    """Raise `ConfigError` for a name that no picture format belongs to."""
+    """Raise `ConfigError` unless pictures are written in the format of the suffix."""
     from vqkit.errors import ConfigError
     from vqkit.image_io.formats import WRITABLE_SUFFIXES, has_suffix
 

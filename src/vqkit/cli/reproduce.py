@@ -1,4 +1,4 @@
-"""`vqkit reproduce`: which model fills in best? Trains them all and writes a page."""
+"""`vqkit reproduce`: train all models under one budget and compare their inpaintings in a report."""
 
 from __future__ import annotations
 
@@ -7,28 +7,54 @@ from typing import Annotated
 
 import typer
 
+from vqkit.cli.panels import MODEL, OUTPUT, RUNTIME, TRAINING
 from vqkit.cli.parameters import DeviceOption
 
 
 def reproduce(
     preset: Annotated[
-        str, typer.Option("--preset", "-p", help="smoke (minutes), laptop (an hour), full (a GPU), or a YAML file.")
+        str,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="Budget and network sizes: smoke (minutes), laptop (an hour), full (for a GPU), or a YAML file.",
+            rich_help_panel=TRAINING,
+        ),
     ] = "smoke",
-    data: Annotated[str, typer.Option("--data", "-d", help="tyre, cifar10, any other data set, or a path to pictures.")] = "tyre",
+    data: Annotated[
+        str, typer.Option("--data", "-d", help="Name of a data set, or a path to pictures or arrays.", rich_help_panel=MODEL)
+    ] = "tyre",
     models: Annotated[
-        str | None, typer.Option("--models", "-m", metavar="NAMES", help="Models to compare, such as vae,vqvae. Default: all.")
+        str | None,
+        typer.Option(
+            "--models",
+            "-m",
+            metavar="NAMES",
+            help="Models to compare, separated by commas, such as vae,vqvae. MODEL+METHOD starts from an encoder pretrained with "
+            "METHOD. Default: all models, and those pretrained ones that the preset names.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write. Default: reports/<preset>-<data>.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Directory of runs and report. Default: reports/<preset>-<data>.", rich_help_panel=OUTPUT),
+    ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, help="Runs trained at the same time. Default: one for every core, one on a GPU."),
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Number of runs trained in parallel. Default: one per core, as far as memory allows; one on a GPU.",
+            rich_help_panel=RUNTIME,
+        ),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Train every model under the same budget and compare how they fill in the same held-out images.
+    """Train every model under the same budget and compare their inpaintings of the same held-out images.
 
-    Writes a page that needs no other file, results.csv, and figures for papers. Stopped and typed again, it goes on where it
-    stopped; what is trained is not trained again.
+    Writes a self-contained HTML report, results.csv and figures for papers. When interrupted, run the
+    same command again: finished runs are kept, and the others resume from their last checkpoint.
     """
     import shlex
     import sys

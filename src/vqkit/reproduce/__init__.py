@@ -1,1 +1,1 @@
-"""Which model fills in best? Every model, trained with the same budget and several seeds, and compared on one page."""
+"""Comparisons: every model trained under the same budget with several seeds, measured on the same images, in one report."""

@@ -1,8 +1,8 @@
-"""`vqkit reproduce`: train every model, measure all on the same held-out images, and write the page.
+"""`vqkit reproduce`: train every model, evaluate all of them on the same held-out images, and write a report.
 
 OUT/index.html, results.csv, figures/   see vqkit.report.writing
-    runs/<model>-seed<n>/               runs like any others
-    logs/                               configuration and words of each run's process
+    runs/<model>-seed<n>/               ordinary run directories
+    logs/                               configuration and output of each run's process
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def reproduce(
     train: Train | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Compare `models` (all, by default) on `data` as a preset says, and write a report to `out`; what was done before is kept.
+    """Compare `models` (default: all) on `data` under a preset, and write a report to `out`; finished runs are kept.
 
-    `command`: what was typed, for the page; `at_once`: runs that are trained at the same time, the processor's cores shared among
-    them (None: see `max_concurrent_jobs`); `train`: how a run is trained, by default in a process of its own.
-    Raises `ConfigError`, `RegistryError` and `DataError` before anything is trained, `Interrupted` when asked to stop, and, once
-    everything is written, `TrainingError` if runs failed.
+    `command`: the command line, shown in the report; `at_once`: number of runs trained in parallel, which share the cores (None:
+    see `max_concurrent_jobs`); `train`: trains one run, by default in a process of its own.
+    Raises `ConfigError`, `RegistryError` and `DataError` before anything is trained, `Interrupted` when asked to stop, and
+    `TrainingError` after the report is written if runs failed.
     """
     chosen = choose_device(device)
     settings = load_preset(preset)
@@ -58,13 +58,13 @@ def reproduce(
         failures = run_jobs(jobs, train or ProcessTrainer(directory / "logs", lock, threads), console, at_once)
         compared = [job for job in jobs if isinstance(job.config, RunConfig)]
         runs = [ComparedRun(job.name, job.seed, job.run, failures.get(job.run)) for job in compared]
-        about = About(f"Which model fills in {_name(data)} best?", command, _notes(settings, jobs, at_once))
+        about = About(f"Which model inpaints {_name(data)} best?", command, _notes(settings, jobs, at_once))
         report = write_report(runs, directory, about, _protocol(settings), chosen, progress)
     if report.failed:
         names = ", ".join(f"{run.label} (seed {run.seed})" for run in report.failed)
         raise TrainingError(
-            f"{len(report.failed)} of {len(compared)} runs failed: {names}; {report.page} shows why, and the others.",
-            "Type the same command again to try these once more.",
+            f"{len(report.failed)} of {len(compared)} runs failed: {names}; {report.page} shows the errors and the other runs.",
+            "Run the same command again to retry them.",
         )
     return report
 
@@ -74,28 +74,27 @@ def _protocol(preset: Preset) -> EvaluationProtocol:
 
 
 def _notes(preset: Preset, jobs: Sequence[Job], at_once: int) -> tuple[str, ...]:
-    """How the runs were trained, in sentences."""
+    """Sentences for the report: how the runs were trained."""
     configs = [job.config for job in jobs if isinstance(job.config, RunConfig)]
     training, masking, steps = configs[0].training, configs[0].masking, configs[0].training.steps or 0
     seeds = "one seed" if len(preset.seeds) == 1 else f"{len(preset.seeds)} seeds"
     budget = (
         f"Every model was trained on {steps * training.batch_size:,} images ({steps:,} steps of "
-        f"{training.batch_size}) with {seeds}, by the same optimizer and with the same encoder and decoder; in "
-        f"{masking.max_probability:.0%} "
-        f"of them {masking.kind.replace('-', ' ')} were hidden."
+        f"{training.batch_size}) with {seeds}, the same optimizer and the same encoder and decoder; "
+        f"{masking.kind.replace('-', ' ')} were masked in {masking.max_probability:.0%} of the images."
     )
     notes = [preset.summary, budget]
     encoder = next((job for job in jobs if isinstance(job.config, PretrainingRunConfig)), None)
     if encoder is not None:
         notes.append(
-            "A model + a method is that model, but its encoder has learned by itself before, by that method, on "
-            f"{encoder.steps * encoder.config.training.batch_size:,} images that the others did not have."
+            "MODEL+METHOD starts from an encoder pretrained with METHOD on another "
+            f"{encoder.steps * encoder.config.training.batch_size:,} images, in addition to the shared budget."
         )
     if at_once > 1:
-        notes.append(f"Seconds are those of {at_once} runs at the same time.")
+        notes.append(f"Training times were measured with {at_once} runs in parallel.")
     return tuple(notes)
 
 
 def _name(data: str) -> str:
-    """The name of the data set, or the last part of its path, or of each of its paths."""
+    """A short name of the data: the data set's name, or the last part of each path."""
     return "+".join(Path(part.strip()).name for part in data.split(",")) or "data"

@@ -1,4 +1,4 @@
-"""Training the jobs of a comparison, several at the same time, and showing how far they are."""
+"""Training the jobs of a comparison, several in parallel, and showing their progress."""
 
 from __future__ import annotations
 
@@ -20,50 +20,50 @@ from vqkit.errors import ConfigError, Interrupted, VQKitError
 from vqkit.reproduce.planning import Job, is_finished
 
 Train = Callable[[Job], Generator[str, None, None]]
-"""Trains a job to its end, or goes on with it, while it is asked for its latest words; when it gives no more, it has ended.
+"""Trains or resumes one job: a generator of its latest progress line, which ends when the job is complete.
 
-Raises `TrainingError` saying why that was not possible. An `Interrupted` that is thrown into it asks it to save and to end.
+It raises `TrainingError` if the job fails. Throwing `Interrupted` into it makes the job save a checkpoint and stop.
 """
-_BYTES_EACH = 2**30
-"""Memory that a run may need, generously."""
+_BYTES_PER_RUN = 2**30
+"""Generous estimate of the memory that a run needs."""
 _PAUSE = 0.1
-"""Seconds between two looks at the jobs under way."""
+"""Seconds between two polls of the running jobs."""
 
 
 def max_concurrent_jobs(device: torch.device) -> int:
-    """How many runs to train at once: one on a GPU; else one for every core, as far as memory allows.
+    """Number of runs to train in parallel: one on a GPU, else one per core, as far as memory allows.
 
-    Small networks gain little from a second core, and two of them gain all of it.
+    A small network gains little from a second core; two networks use both fully.
     """
-    return 1 if device.type == "cuda" else max_batch_size(_BYTES_EACH, device, usable_cpus())
+    return 1 if device.type == "cuda" else max_batch_size(_BYTES_PER_RUN, device, usable_cpus())
 
 
 def run_jobs(jobs: Sequence[Job], train: Train, console: Console, at_once: int = 1) -> dict[Path, str]:
-    """Train what is not finished, at most `at_once` jobs at a time; those that wait for no other are begun in order.
+    """Train the unfinished jobs, at most `at_once` in parallel; jobs that depend on no unfinished job are started in order.
 
-    What fails is noted, and the others go on: returns why, by the job's run. Raises `ConfigError`, before anything is trained, for
-    a run with other settings, and `Interrupted` when asked to stop, once all that were under way have saved what they have.
+    A failed job does not stop the others. Returns the error messages of failed jobs, by run directory. Raises `ConfigError` before
+    anything is trained for a run with other settings, and `Interrupted` when asked to stop, after all running jobs have saved.
     """
     pool = JobPool(jobs, train, console)
     with _StopRequests() as requests, console.status("") as status:
         while pool.running or (pool.waiting and not requests):
             while not requests and len(pool.running) < at_once and (job := pool.next_job()):
                 pool.start(job)
-            stop, words = requests.new(), []
+            stop, progress = requests.new(), []
             for job in list(pool.running):
                 try:
-                    words += pool.poll(job, stop)
+                    progress += pool.poll(job, stop)
                 except Interrupted:
                     requests.note()
-            status.update(escape("\n".join(words)))
-            time.sleep(_PAUSE if words else 0)
+            status.update(escape("\n".join(progress)))
+            time.sleep(_PAUSE if progress else 0)
     if requests:
-        raise Interrupted("Stopped; type the same command again to go on.")
+        raise Interrupted("Stopped; run the same command again to resume.")
     return pool.failures
 
 
 class JobPool:
-    """Jobs that wait, those under way, and why others failed, by their run; what becomes of them is said on the console."""
+    """Waiting and running jobs, and the errors of failed ones by run directory; changes are reported on the console."""
 
     def __init__(self, jobs: Sequence[Job], train: Train, console: Console) -> None:
         self._train, self._console = train, console
@@ -74,24 +74,24 @@ class JobPool:
         self.failures: dict[Path, str] = {}
         for job in jobs:
             if finished[job.run]:
-                self._report(job, "trained before")
+                self._report(job, "finished before")
 
     def next_job(self) -> Job | None:
-        """The first of those that wait whose encoder is not still to come."""
-        to_come = {job.run for job in (*self.waiting, *self.running)}
-        return next((job for job in self.waiting if job.after is None or job.after.run not in to_come), None)
+        """The first waiting job whose encoder is not waiting or in training itself; None if there is none."""
+        unfinished = {job.run for job in (*self.waiting, *self.running)}
+        return next((job for job in self.waiting if job.after is None or job.after.run not in unfinished), None)
 
     def start(self, job: Job) -> None:
-        """Begin to train a job that waits; it fails at once where its encoder did."""
+        """Start a waiting job; it fails at once if its encoder failed."""
         self.waiting.remove(job)
         if job.after and job.after.run in self.failures:
-            self._fail(job, f"Its encoder could not be trained: {self.failures[job.after.run]}")
+            self._fail(job, f"Its encoder could not be pretrained: {self.failures[job.after.run]}")
         else:
             self._report(job, f"{job.steps} steps")
             self.running[job] = self._train(job)
 
     def poll(self, job: Job, stop: bool) -> list[str]:
-        """Go on with a job under way, and ask it to stop if it should; returns its words, none once it has ended.
+        """Poll a running job, or interrupt it if `stop`. Returns its progress line, or nothing once it has ended.
 
         Raises `Interrupted` when it has stopped.
         """
@@ -99,7 +99,7 @@ class JobPool:
         try:
             return [f"{self._names[job.run]}: {training.throw(Interrupted()) if stop else next(training)}"]
         except StopIteration:
-            self._report(job, "trained")
+            self._report(job, "finished")
         except VQKitError as error:
             self._fail(job, str(error))
         except Interrupted:
@@ -112,15 +112,15 @@ class JobPool:
         self.failures[job.run] = why
         self._report(job, f"failed: {why}")
 
-    def _report(self, job: Job, words: str) -> None:
-        self._console.print(f"{self._names[job.run]}: {words}", highlight=False, markup=False, soft_wrap=True)
+    def _report(self, job: Job, message: str) -> None:
+        self._console.print(f"{self._names[job.run]}: {message}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def exclusive_directory(out: Path) -> Iterator[int]:
-    """Keep others from training in `out`: an open file that is locked as long as we, or a process that was given it, live.
+    """Lock `out` against other comparisons. Gives the open lock file, which stays locked while any process that inherits it lives.
 
-    Raises `ConfigError` when somebody else is at work there.
+    Raises `ConfigError` if another process holds the lock.
     """
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as file:
@@ -128,19 +128,19 @@ def exclusive_directory(out: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"Another vqkit reproduce is at work in {out}.", "Wait until it ends, stop it, or choose another --out."
+                f"Another vqkit reproduce is running in {out}.", "Wait until it ends, stop it, or choose another --out."
             ) from None
         yield file.fileno()
 
 
 class _StopRequests:
-    """Signals that ask us to stop, noted while this context lasts."""
+    """Counts SIGINT and SIGTERM inside this context, in place of the usual handlers."""
 
     def __init__(self) -> None:
         self._times = self._seen = 0
 
     def new(self) -> bool:
-        """Whether we were asked since this was last asked."""
+        """Whether a signal arrived since the last call."""
         before, self._seen = self._seen, self._times
         return self._seen > before
 
@@ -156,5 +156,5 @@ class _StopRequests:
             signal.signal(number, handler)
 
     def note(self, number: int = 0, frame: FrameType | None = None) -> None:
-        """Take note that we were asked; a handler of signals."""
+        """Count a request to stop; the signal handler."""
         self._times += 1

@@ -1,4 +1,4 @@
-"""From a preset, a data set and names of models to the runs that are to be trained."""
+"""The plan of a comparison: a preset, a data set and names of models become a list of runs to train."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vqkit.training.kinds import resolve
 
 Config = TypeVar("Config", RunConfig, PretrainingRunConfig)
 
-FEWEST_TRAINING = 64
-"""Training images without which there is nothing to learn."""
-FEWEST_TEST = 8
-"""Test images without which there is nothing to compare."""
+MIN_TRAINING_IMAGES = 64
+"""Least number of training images."""
+MIN_TEST_IMAGES = 8
+"""Least number of test images."""
 
 
 class Job(NamedTuple):
-    """One run to train: its name, its seed, where it is, and its configuration.
+    """One run to train: its name, seed, run directory and configuration.
 
-    `name`: of a model; MODEL+METHOD of one that starts from an encoder which has learned by itself; and MODEL+METHOD encoder of the
-    run in which that learns. `after`: the job that must be finished before, whose encoder it starts from.
+    `name`: the name of a model; MODEL+METHOD for a model that starts from a pretrained encoder; "MODEL+METHOD encoder" for the
+    pretraining run of that encoder. `after`: the pretraining job whose encoder this one starts from, which must finish first.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Job(NamedTuple):
 
 
 def plan(preset: Preset, data: str, models: Sequence[str], out: Path, device: str = "auto") -> list[Job]:
-    """A job for every seed of every model (all that take part if none is named), seed by seed, below `out`/runs.
+    """One job per model and seed, in the order of seeds, with run directories below `out`/runs. No `models`: all of the preset's.
 
-    Raises `RegistryError` for an unknown model or method, `DataError` for data that are missing or too few, and `ConfigError` for a
-    setting of the preset that cannot work.
+    Raises `RegistryError` for an unknown model or method, `DataError` for missing or too few images, and `ConfigError` for
+    an invalid setting of the preset.
     """
     chosen = list(dict.fromkeys(models)) or _all_models(preset)
     for name in chosen:
@@ -74,7 +74,7 @@ def plan(preset: Preset, data: str, models: Sequence[str], out: Path, device: st
 
 
 def is_finished(job: Job) -> bool:
-    """Whether the job was done before. Raises `ConfigError` where its directory holds a run with other settings."""
+    """Whether the run is complete. Raises `ConfigError` if its directory contains a run with other settings."""
     if not (job.run / CONFIG_FILE).is_file() or (job.after and not is_finished(job.after)):
         return False
     present = resolve(load_config(job.run / CONFIG_FILE, {}, [], type(job.config)))
@@ -82,15 +82,15 @@ def is_finished(job: Job) -> bool:
     differing = [group for group in now if before.get(group) != now[group]]
     if differing:
         raise ConfigError(
-            f"The run {job.run} was trained with other settings: {', '.join(differing)} differ from what is asked for now.",
-            "Choose another --out, or remove that directory to train all anew.",
+            f"The run {job.run} was trained with other settings: {', '.join(differing)} differ from those requested now.",
+            "Choose another --out, or remove that directory to train again.",
         )
     saved = runs.checkpoints(job.run)
     return bool(saved) and saved[-1] == runs.checkpoint_directory(job.run, job.steps)
 
 
 def resolved_config(job: Job) -> RunConfig | PretrainingRunConfig:
-    """The whole configuration of a job, with the encoder that it starts from, which must be there."""
+    """The complete configuration of a job, including the pretrained encoder that it starts from, which must exist."""
     if job.after is None or not isinstance(job.config, RunConfig):
         return job.config
     encoder = EncoderConfig(start_from=str(job.after.run))
@@ -103,7 +103,7 @@ def _all_models(preset: Preset) -> list[str]:
 
 
 def _encoder_job(preset: Preset, model: str, method: str, shared: dict[str, Any], seed: int, out: Path) -> Job:
-    """The run in which an encoder learns by itself: with the data and the device of the others, and settings of its own."""
+    """The pretraining run of an encoder: data and device as for the other runs, everything else from `preset.pretraining`."""
     common = {"data": shared["data"], "training": {"device": shared["training"]["device"], "seed": seed}}
     settings = merge(preset.pretraining.run, {**common, "method": {"name": method}, "model": _model(preset, model)})
     config = _config(settings, PretrainingRunConfig, "pretraining.run")
@@ -118,7 +118,7 @@ def _config(settings: dict[str, Any], schema: type[Config], group: str) -> Confi
 
 
 def _resolved_data(preset: Preset, data: str) -> tuple[dict[str, Any], DataSpec]:
-    """The run settings that all models share, with the data among them, and what the data are."""
+    """The run settings that all models share, with the resolved data, and the specification of the data."""
     base = merge(preset.run, {"data": name_data(data)})
     resolved = resolve_data(NamedOptions(**base["data"]))
     dataset = open_dataset(resolved)
@@ -128,16 +128,16 @@ def _resolved_data(preset: Preset, data: str) -> tuple[dict[str, Any], DataSpec]
 
 def _check_size(dataset: ImageDataset, data: str) -> None:
     counts = {name: len(dataset.split(name)) for name in ("train", "test")}
-    if counts["train"] < FEWEST_TRAINING or counts["test"] < FEWEST_TEST:
+    if counts["train"] < MIN_TRAINING_IMAGES or counts["test"] < MIN_TEST_IMAGES:
         raise DataError(
             f"{data} has {counts['train']} training images and {counts['test']} test images; a comparison needs at least "
-            f"{FEWEST_TRAINING} and {FEWEST_TEST}.",
-            "Name a larger set with --data.",
+            f"{MIN_TRAINING_IMAGES} and {MIN_TEST_IMAGES}.",
+            "Choose a larger data set with --data.",
         )
 
 
 def _model(preset: Preset, name: str) -> dict[str, Any]:
-    """A model's settings: those of every network that it knows, and its own."""
+    """A model's settings: those of `preset.network` that it has, updated by its own."""
     known = MODELS.get(name).Options.model_fields
     common = {key: value for key, value in preset.network.items() if key in known}
     return {"name": name, **merge(common, preset.models.get(name, {}))}

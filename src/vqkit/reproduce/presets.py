@@ -1,8 +1,8 @@
-"""Presets: what is trained, for how long, and how it is measured, as YAML beside this file or in a file of the user's.
+"""Presets: what is trained, for how long, and how it is evaluated, as YAML files in `presets/` or a file of the user.
 
-The budget is a number of training images (steps x batch size), the same for every model, and not of seconds: so it is the same on
-every machine and under every load, a run that was interrupted ends where it would have ended, and the table can be had again bit
-for bit. What a model costs in seconds is a column of the table.
+The budget is a number of training images (steps x batch size), the same for every model, rather than a time. It is therefore
+independent of the machine and its load, an interrupted run resumes to the same result, and the table is reproducible bit for bit.
+The training time of each model is a column of the table.
 """
 
 from __future__ import annotations
@@ -20,51 +20,49 @@ Nested = dict[str, Any]
 
 
 class Adaptation(Settings):
-    """What is different for one kind of data."""
+    """Settings that differ for one kind of data."""
 
-    run: Nested = Field({}, description="Further settings of every run.")
-    models: dict[str, Nested] = Field({}, description="Further settings of single models, by name.")
+    run: Nested = Field({}, description="Additional settings of every run.")
+    models: dict[str, Nested] = Field({}, description="Additional settings of individual models, by name.")
 
 
 class Pretraining(Settings):
-    """Encoders that learn by themselves first, and the models that are trained from them too, beside those that are not."""
+    """Models that are also trained from pretrained encoders, and how those are pretrained."""
 
-    models: tuple[str, ...] = Field((), description="Models that take part as MODEL+METHOD without being named.")
-    methods: tuple[str, ...] = Field((), description="Methods for them; none named: all that are registered.")
+    models: tuple[str, ...] = Field((), description="Models that take part as MODEL+METHOD by default.")
+    methods: tuple[str, ...] = Field((), description="Pretraining methods for them. Default: all registered methods.")
     run: Nested = Field({}, description="Settings of every pretraining run.")
 
 
 class Preset(Settings):
-    """Settings of a comparison. Every group of run settings is a part of a configuration such as those in `configs/`."""
+    """Settings of a comparison. Run settings are part of a training configuration, as in `configs/`."""
 
-    summary: str = Field(description="What it is for, in a sentence that the page shows.")
-    seeds: tuple[int, ...] = Field(min_length=1, description="Seeds that every model is trained with.")
-    run: Nested = Field(description="Settings of every run; training.steps among them.")
+    summary: str = Field(description="Purpose in one sentence, shown in the report.")
+    seeds: tuple[int, ...] = Field(min_length=1, description="Seeds with which every model is trained.")
+    run: Nested = Field(description="Settings of every run; must include training.steps.")
     network: Nested = Field({}, description="Settings of every model that has them, such as hidden and blocks.")
-    models: dict[str, Nested] = Field({}, description="Further settings of single models, by name.")
-    data: dict[str, Adaptation] = Field({}, description="What is different, by the name of the registered data set.")
-    pretraining: Pretraining = Field(
-        Pretraining(), description="Encoders that learn by themselves before some models start from them."
-    )
-    test_images: int = Field(ge=1, description="Test images that every model is measured on.")
-    bound_images: int = Field(ge=1, description="Images among them whose probability is bounded.")
-    bound_samples: int = Field(ge=1, description="Draws an image for these bounds.")
+    models: dict[str, Nested] = Field({}, description="Additional settings of individual models, by name.")
+    data: dict[str, Adaptation] = Field({}, description="Settings that differ by data, by the name of the registered data set.")
+    pretraining: Pretraining = Field(Pretraining(), description="Pretrained encoders, and the models that start from them.")
+    test_images: int = Field(ge=1, description="Test images on which every model is evaluated.")
+    bound_images: int = Field(ge=1, description="Number of test images for the likelihood bounds.")
+    bound_samples: int = Field(ge=1, description="Importance samples per image for the likelihood bounds.")
 
 
 def preset_names() -> list[str]:
-    """The presets that come with vqkit."""
+    """Names of the presets that vqkit ships."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def load_preset(preset: str) -> Preset:
-    """A preset by its name, or from a YAML file. Raises `ConfigError` for an unknown name, and for a wrong key or value."""
+    """Load a preset by name or from a YAML file. Raises `ConfigError` for an unknown name, key or invalid value."""
     names = preset_names()
     if preset in names:
         file = _FOLDER / f"{preset}.yaml"
     elif preset.endswith((".yaml", ".yml")):
         file = Path(preset)
     else:
-        raise ConfigError(f"There is no preset '{preset}'.", f"{did_you_mean(preset, names)} Or name a YAML file.")
+        raise ConfigError(f"There is no preset '{preset}'.", f"{did_you_mean(preset, names)} Or give a YAML file.")
     try:
         return Preset.model_validate(read_config_file(file))
     except ValidationError as error:

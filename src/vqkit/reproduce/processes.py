@@ -1,7 +1,4 @@
-"""Training a job of a comparison in a process of its own.
-
-One that breaks, or is killed for lack of memory, takes no other with it.
-"""
+"""Training each job of a comparison in a separate process, so that a crash, or the out-of-memory killer, ends only that job."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from vqkit.errors import Interrupted, TrainingError
 from vqkit.reproduce.planning import Job, resolved_config
 
 _INTERRUPTED = 130
-"""Exit code of a vqkit command that was asked to stop and has saved everything."""
+"""Exit code of a vqkit command that was interrupted and saved a checkpoint."""
 _TAIL = 4096
-"""Bytes at the end of a log in which its last line is looked for."""
+"""Bytes at the end of a log that are searched for its last line."""
 
 
 class ProcessTrainer:
-    """Trains each job with the command of its configuration, in a process of its own whose words go to a file in `logs`.
+    """Trains each job by running its vqkit command in a separate process, whose output goes to a file in `logs`.
 
-    When it is asked to stop, the process is, so that it can save what it has. `lock`: an open file that stays locked while it
-    lives; `threads`: processor threads that it may use (None: as many as it likes).
+    An interrupt is passed on to the process, which then saves a checkpoint. `lock`: an open file that the process inherits, so that
+    the directory stays locked while it runs; `threads`: the process's OMP_NUM_THREADS (None: unchanged).
     """
 
     def __init__(self, logs: Path, lock: int, threads: int | None = None) -> None:
@@ -49,7 +46,7 @@ class ProcessTrainer:
                         process.send_signal(signal.SIGINT)
                         interrupted = True
             finally:
-                process.terminate()  # does nothing once it has ended
+                process.terminate()  # no effect once it has ended
         if interrupted or process.returncode == _INTERRUPTED:
             raise Interrupted
         if process.returncode:
@@ -58,14 +55,14 @@ class ProcessTrainer:
     def _start(self, job: Job, config: Path, log: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "vqkit", job.config.command, "--config", str(config), "--out", str(job.run)]
         with log.open("ab") as file:
-            # A session of its own, so that Ctrl-C reaches it once, through us, and not twice, which would stop it without saving.
+            # In a session of its own it gets Ctrl-C once, from us: a second one would stop it without saving.
             return subprocess.Popen(
                 command, stdout=file, stderr=file, start_new_session=True, pass_fds=(self._lock,), env=self._environment
             )
 
 
 def _lines(log: Path, start: int) -> list[str]:
-    """The lines of a log from a byte on."""
+    """The lines of a log from byte `start` on."""
     with log.open("rb") as file:
         file.seek(start)
         return file.read().decode("utf-8", "replace").splitlines()
@@ -76,13 +73,13 @@ def _last_line(log: Path, start: int) -> str:
     return lines[-1].strip() if lines else "starting"
 
 
-def _reason(said: Sequence[str], code: int, log: Path) -> tuple[str, str]:
-    """What a process that failed said about it, as a sentence and a hint."""
+def _reason(output: Sequence[str], code: int, log: Path) -> tuple[str, str]:
+    """Why a process failed, from its output and exit code: a sentence and a hint."""
     if code < 0:
-        return f"Its process was ended by {signal.Signals(-code).name}.", f"It may have run out of memory; {log} has its words."
-    errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
+        return f"Its process was killed by {signal.Signals(-code).name}.", f"It may have run out of memory; see {log}."
+    errors = [line.removeprefix("Error: ") for line in output if line.startswith("Error: ")]
     if errors:
-        hints = [line.removeprefix("Hint: ") for line in said if line.startswith("Hint: ")]
+        hints = [line.removeprefix("Hint: ") for line in output if line.startswith("Hint: ")]
         return errors[-1], hints[-1] if hints else ""
-    words = [line for line in said if line.strip()]
-    return f"{words[-1].strip()[:300] if words else f'Exit code {code}'}.", f"The whole of it is in {log}."
+    lines = [line for line in output if line.strip()]
+    return f"{lines[-1].strip()[:300] if lines else f'Exit code {code}'}.", f"The full output is in {log}."
