@@ -44,9 +44,9 @@ def test_the_decay_of_the_weight_ema_is_the_share_of_the_old_mean() -> None:
     ema = ModelEMA(model, decay=0.9)
     model.weight.data.fill_(1.0)
     ema.update(1000)
-    assert float(ema.mean["weight"]) == pytest.approx(0.1)
+    assert float(ema.average["weight"]) == pytest.approx(0.1)
     ema.update(1000)
-    assert float(ema.mean["weight"]) == pytest.approx(0.19)
+    assert float(ema.average["weight"]) == pytest.approx(0.19)
 
 
 def test_early_steps_of_the_weight_ema_keep_less_of_the_old_mean() -> None:
@@ -55,7 +55,7 @@ def test_early_steps_of_the_weight_ema_keep_less_of_the_old_mean() -> None:
     ema = ModelEMA(model, decay=0.9)
     model.weight.data.fill_(1.0)
     ema.update(1)  # decay (1 + 1) / (10 + 1)
-    assert float(ema.mean["weight"]) == pytest.approx(9 / 11)
+    assert float(ema.average["weight"]) == pytest.approx(9 / 11)
 
 
 def test_validation_uses_the_ema_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
