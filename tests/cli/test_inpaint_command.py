@@ -189,9 +189,9 @@ def test_answers_for_a_directory_told_how_to_draw() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prior", "observed", "--num-samples", "0"], "0 completions were asked for"),
-        (["--num-samples", "4"], "--num-samples belongs to --prior.*train-prior --condition-on observed"),
-        (["--top-p", "0.5"], "--top-p belongs to --prior"),
+        (["--prior", "observed", "--num-samples", "0"], "0 completions were requested"),
+        (["--num-samples", "4"], "--num-samples needs --prior.*train-prior --condition-on observed"),
+        (["--top-p", "0.5"], "--top-p needs --prior"),
         (["--prior", "observed", "--temperature", "0"], "temperature is 0; it must be above 0"),
         (["--prior", "observed", "--top-p", "1.5"], r"top-p is 1.5; it must be in \(0, 1\]"),
         (["--prior", "metadata"], "never saw a part of one.*--condition-on observed"),
@@ -236,9 +236,9 @@ def test_encode_keeps_only_what_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Either INPUT or --data"),
-        (["sections", "--data", "tyre"], "Either INPUT or --data"),
-        (["--data", "tyre", "--keep", "belt"], "--keep and --form belong to pictures"),
+        ([], "either INPUT or --data"),
+        (["sections", "--data", "tyre"], "either INPUT or --data"),
+        (["--data", "tyre", "--keep", "belt"], "--keep and --form apply to INPUT"),
         (["sections", "--out", "codes.json"], "ends in .safetensors"),
         (["--data", "tyre", "--split", "everything"], "no split 'everything'"),
     ],

@@ -69,7 +69,7 @@ def test_without_conditions_as_typed(asked: list[Any]) -> None:
     result = run("--run", "none")
     assert result.stdout.splitlines() == [
         USING,
-        "without conditions",
+        "unconditional",
         "drew 16 images, written to samples/images/",
         "look at samples/grid.png",
     ]
@@ -135,7 +135,7 @@ def test_a_condition_out_of_range_is_a_note(asked: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("prior", "arguments", "message"),
     [
-        ("none", ["--num-samples", 0], "0 images were asked for"),
+        ("none", ["--num-samples", 0], "0 images were requested"),
         ("none", ["--temperature", 0], "temperature is 0"),
         ("none", ["--temperature", -1], "temperature is -1"),
         ("none", ["--temperature", "warm"], "temperature 'warm' is not a number.*0.9,1"),
@@ -151,15 +151,15 @@ def test_a_condition_out_of_range_is_a_note(asked: list[Any]) -> None:
         (
             "metadata",
             ["--mode", "unconditional", "--condition", "width_px=3"],
-            "unconditional was asked for together with conditions",
+            "unconditional contradicts the given conditions",
         ),
         ("none", ["--condition", "width_px=3"], "not trained with --condition-on metadata"),
         ("metadata", ["--condition", "width=3"], "no condition 'width'"),
         ("metadata", ["--class", "cat"], "not trained with --condition-on class"),
         ("class", ["--class", "cot"], "no class 'cot'. Did you mean 'cat'"),
         ("metadata", ["--sweep", "width=1:2:3"], "no condition 'width'"),
-        ("metadata", ["--sweep", "width_px=1:2:3", "--condition", "width_px=2"], "one value by --condition and many by --sweep"),
-        ("metadata", ["--sweep", "width_px=1:2:3", "--num-samples", 0], "0 images were asked for"),
+        ("metadata", ["--sweep", "width_px=1:2:3", "--condition", "width_px=2"], "given by both --condition and --sweep"),
+        ("metadata", ["--sweep", "width_px=1:2:3", "--num-samples", 0], "0 images were requested"),
     ],
 )
 def test_what_cannot_be_drawn_says_so_and_writes_nothing(
@@ -176,7 +176,7 @@ def test_a_sweep_that_cannot_be_read(text: str) -> None:
         parse_sweep(text)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a=1:2:1", "no sweep"), ("a=1:inf:3", "no sweep"), ("a=2:2:3", "all but equal")])
+@pytest.mark.parametrize(("text", "message"), [("a=1:2:1", "no sweep"), ("a=1:inf:3", "no sweep"), ("a=2:2:3", "nearly equal")])
 def test_a_sweep_that_is_none(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_sweep(text)

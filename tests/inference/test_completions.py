@@ -138,5 +138,5 @@ def test_inputs_are_never_replaced(source: Path, tmp_path: Path) -> None:
 
 
 def test_no_answers_are_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="0 completions were asked for"):
+    with pytest.raises(ConfigError, match="0 completions were requested"):
         complete(source, tmp_path / "out", 0)

@@ -99,7 +99,7 @@ def test_settings_of_codes_are_refused(sampling: Sampling, message: str) -> None
 
 
 def test_what_a_model_cannot_be_told() -> None:
-    with pytest.raises(ConfigError, match="0 samples were asked for"):
+    with pytest.raises(ConfigError, match="0 samples were requested"):
         ready().sample(0)
     with pytest.raises(ConfigError, match="cannot be told a class"):
         ready().sample(1, labels="cat")

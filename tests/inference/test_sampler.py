@@ -160,9 +160,9 @@ def test_unknown_classes_are_refused(label: Any, message: str) -> None:
 
 
 def test_no_samples_are_refused() -> None:
-    with pytest.raises(ConfigError, match="0 samples were asked for"):
+    with pytest.raises(ConfigError, match="0 samples were requested"):
         sampler().sample(0)
-    with pytest.raises(ConfigError, match="0 completions were asked for"):
+    with pytest.raises(ConfigError, match="0 completions were requested"):
         sampler("observed").complete(sections(1), SEEN, 0)
 
 

@@ -102,7 +102,7 @@ def test_a_run_is_sampled(vae_run: Path, tmp_path: Path) -> None:
     assert content["sampling"] == {"temperature": 0.8, "seed": 2} and len(content["images"]) == 3
     assert content["model_digest"] == load_model(vae_run).digest
     sampled(*how, "--temperature", 0.8, "--out", second, "--batch-size", 2)
-    assert sampled(*how, "--mode", "unconditional", "--out", third)[1] == "without conditions"
+    assert sampled(*how, "--mode", "unconditional", "--out", third)[1] == "unconditional"
     pictures = [sorted((run / "images").rglob("*.png")) for run in (first, second, third)]
     assert [len(each) for each in pictures] == [18] * 3  # five components, and all of them in one picture
     assert [path.read_bytes() for path in pictures[0]] == [path.read_bytes() for path in pictures[1]]
@@ -121,8 +121,8 @@ def test_a_sweep_of_a_run(vae_run: Path, tmp_path: Path) -> None:
         (["--top-k", 3], "has no codes, so top-k means nothing"),
         (["--method", "naive"], "has no codes, so the method naive means nothing"),
         (["--class", "cat"], "cannot be told a class"),
-        (["--codes"], "--codes is about codes"),
-        (["--tokenizer", "runs/other"], "--tokenizer is about codes"),
+        (["--codes"], "--codes needs codes"),
+        (["--tokenizer", "runs/other"], "--tokenizer needs codes"),
     ],
 )
 def test_options_of_codes_are_refused(vae_run: Path, tmp_path: Path, options: list[object], message: str) -> None:

@@ -6,11 +6,18 @@ from typing import Annotated
 
 import typer
 
+from vqkit.cli.panels import KNOWN
 from vqkit.errors import ConfigError
 
 ConditionOption = Annotated[
     list[str] | None,
-    typer.Option("--condition", "-c", metavar="NAME=VALUE", help="A known condition, such as width_px=58. May be repeated."),
+    typer.Option(
+        "--condition",
+        "-c",
+        metavar="NAME=VALUE",
+        help="Value of a condition, such as width_px=58; others are unknown. May be repeated.",
+        rich_help_panel=KNOWN,
+    ),
 ]
 
 

@@ -7,20 +7,23 @@ from typing import Annotated
 
 import typer
 
+from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions
 from vqkit.cli.inpaint import BatchSizeOption
 from vqkit.cli.parameters import DeviceOption, RunOption
 
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=panels.OUTPUT)]
+
 
 def decode(
-    codes: Annotated[Path, typer.Argument(metavar="CODES", help="A file that `vqkit encode` wrote.", show_default=False)],
+    codes: Annotated[Path, typer.Argument(metavar="CODES", help="A file written by `vqkit encode`.", show_default=False)],
     run: RunOption = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")] = Path("decoded"),
+    out: OutOption = Path("decoded"),
     conditions: ConditionOption = None,
     batch_size: BatchSizeOption = 64,
     device: DeviceOption = "auto",
 ) -> None:
-    """Write the pictures that codes stand for. Only the model that encoded them can; another one is refused."""
+    """Decode a file of codes to pictures. The model must be the one that encoded them; any other is refused."""
     values = parse_conditions(conditions)
     from vqkit.cli.counting import counting
     from vqkit.inference.encoding import decode_codes

@@ -1,4 +1,4 @@
-"""`vqkit encode`: pictures, or a data set, to a file of codes."""
+"""`vqkit encode`: images, or a data set, to a file of codes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vqkit.cli import panels
 from vqkit.cli.conditions import parse_names
 from vqkit.cli.inpaint import BatchSizeOption, FormOption, KeepOption
 from vqkit.cli.parameters import DataOption, DeviceOption, RunOption
@@ -21,30 +22,34 @@ InputArgument = Annotated[
     Path | None,
     typer.Argument(metavar="[INPUT]", help="A picture, an array, or a directory of them.", show_default=False),
 ]
+SplitOption = Annotated[
+    str, typer.Option("--split", help="Part of the data set: train, val or test.", rich_help_panel=panels.MODEL)
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="File to write.", rich_help_panel=panels.OUTPUT)]
 
 
 def encode(
     source: InputArgument = None,
     data: DataOption = None,
-    split: Annotated[str, typer.Option("--split", help="Part of the data set: train, val or test.")] = "test",
+    split: SplitOption = "test",
     keep: KeepOption = None,
     form: FormOption = None,
     run: RunOption = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("codes.safetensors"),
+    out: OutOption = Path("codes.safetensors"),
     batch_size: BatchSizeOption = 64,
     device: DeviceOption = "auto",
 ) -> None:
-    """Write the codes of pictures or of a data set.
+    """Write the codes of images or of a data set to a file.
 
-    INPUT may have any form that `inpaint` reads; --data also stores labels and conditions.
+    INPUT may have any form that `vqkit inpaint` reads. With --data, labels and conditions are stored too.
     """
     names = parse_names(keep)
     if (source is None) == (data is None):
-        raise ConfigError(
-            "Either INPUT or --data says what to encode, and not both.", "For example: vqkit encode --data tyre --split test"
-        )
+        raise ConfigError("Give either INPUT or --data, and not both.", "For example: vqkit encode --data tyre --split test")
     if data is not None and (names or form):
-        raise ConfigError("--keep and --form belong to pictures, not to --data.", "Leave them out; data sets are encoded whole.")
+        raise ConfigError(
+            "--keep and --form apply to INPUT, not to --data.", "Leave them out: images of a data set are encoded whole."
+        )
     if out.suffix != ".safetensors":
         raise ConfigError(f"The codes cannot be written to {out}.", "Give --out a name that ends in .safetensors.")
     from vqkit.inference.pipeline import load

@@ -1,4 +1,4 @@
-"""`vqkit inpaint`: fill in what is missing from pictures."""
+"""`vqkit inpaint`: fill in what is missing from images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions, parse_names
 from vqkit.cli.parameters import DeviceOption, RunOption
 from vqkit.cli.sampling import (
@@ -27,77 +28,102 @@ if TYPE_CHECKING:
     from vqkit.inference.pipeline import Pipeline
     from vqkit.inference.sampler import Sampler
 
-_ANSWERS = 8
+_COMPLETIONS = 8
 
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="IMAGE_OR_DIR", help="A picture, an array, or a directory of them.", show_default=False)
 ]
 KeepOption = Annotated[
     str | None,
-    typer.Option("--keep", "-k", metavar="NAMES", help="Components that are known, such as group_nc,bt; all others are filled in."),
+    typer.Option(
+        "--keep",
+        "-k",
+        metavar="NAMES",
+        help="Components that are kept, such as group_nc,bt; all others are missing.",
+        rich_help_panel=panels.KNOWN,
+    ),
 ]
 MaskOption = Annotated[
     Path | None,
-    typer.Option("--mask", "-m", help="A picture of the same size: its WHITE pixels are filled in, its black pixels are kept."),
+    typer.Option(
+        "--mask",
+        "-m",
+        help="A picture of the same size: its WHITE pixels are filled in, its black pixels are kept.",
+        rich_help_panel=panels.KNOWN,
+    ),
 ]
 FormOption = Annotated[
     str | None,
     typer.Option(
         "--form",
-        help="What a file holds, if that is unclear: component, strip, label-map, pages, colour, channels-first or channels-last.",
+        help="Form of the files, if ambiguous: component, strip, label-map, pages, colour, channels-first or channels-last.",
+        rich_help_panel=panels.INPUT,
     ),
 ]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images that go through the model at once.")]
-
-
+BatchSizeOption = Annotated[
+    int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.", rich_help_panel=panels.RUNTIME)
+]
 PriorOption = Annotated[
     str | None,
-    typer.Option("--prior", metavar="RUN", help="Draw several answers from this prior, trained with --condition-on observed."),
+    typer.Option(
+        "--prior",
+        metavar="RUN",
+        help="Draw several completions from this prior, which was trained with --condition-on observed.",
+        rich_help_panel=panels.MODEL,
+    ),
+]
+CompletionsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--num-samples", "-n", help="Completions of each image; needs --prior. Default: 8.", rich_help_panel=panels.SAMPLING
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=panels.OUTPUT)]
+CompletionBatchOption = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        min=1,
+        help="Images per batch. Default: 64; with --prior, as many as fit into memory.",
+        rich_help_panel=panels.RUNTIME,
+    ),
 ]
 
 
 def inpaint(
     source: SourceArgument,
+    form: FormOption = None,
     keep: KeepOption = None,
     mask: MaskOption = None,
-    run: RunOption = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")] = Path("inpainted"),
     conditions: ConditionOption = None,
-    form: FormOption = None,
+    run: RunOption = None,
     prior: PriorOption = None,
-    num_samples: Annotated[
-        int | None, typer.Option("--num-samples", "-n", help="With --prior: answers for each image. Default: 8.")
-    ] = None,
+    num_samples: CompletionsOption = None,
     temperature: TemperatureOption = None,
     top_k: TopKOption = None,
     top_p: TopPOption = None,
     guidance_scale: GuidanceOption = None,
     method: MethodOption = None,
     seed: SeedOption = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            "-b",
-            min=1,
-            help="Images that are computed at once. Default: 64, with --prior as many as memory allows.",
-        ),
-    ] = None,
+    out: OutOption = Path("inpainted"),
+    batch_size: CompletionBatchOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Fill in what is missing: whole components, or the white part of a mask.
+    """Fill in what is missing from images: whole components, or the white part of a mask.
 
     IMAGE_OR_DIR is a directory in the component layout (component/name_component.png; a component without a file is missing), a
     directory of pictures, or one file: a single component in greyscale, a label map in the palette's colours, all components side
-    by side, a TIFF with a page each, a colour picture (fully transparent pixels are missing), .npy or .npz.
+    by side, a TIFF with a page for each, a colour picture (fully transparent pixels are missing), .npy or .npz.
 
-    Without --prior there is one answer, the expected one. With --prior there are several, ranked by their likelihood, and a picture
-    of where they differ; --run then says where the prior's tokenizer is, if it was moved. What is kept comes back bit for bit.
+    Without --prior, each image is filled in once, with the model's expected values. With --prior, several completions are drawn and
+    ranked by their likelihood, with a map of their uncertainty; --run then says where the prior's tokenizer is, if it was moved.
+    What is kept is returned unchanged, bit for bit.
     """
     values, names = parse_conditions(conditions), parse_names(keep)
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
     settings |= {"method": method, "seed": seed}
-    count = _number_of_answers(prior, num_samples, settings)
+    count = _number_of_completions(prior, num_samples, settings)
     sampling = parse_sampling(settings)
     from vqkit.cli.counting import count_of
     from vqkit.image_io.reading import ReadOptions, find_items, read_hole
@@ -114,7 +140,7 @@ def inpaint(
         typer.echo(f"using {sampler.path} and its tokenizer {pipeline.path}")
     pipeline.spec.component_indices(names)
     items = find_items(source, pipeline.spec, exclude=out)
-    request = ReadOptions(names, read_hole(mask, pipeline.spec) if mask is not None else None, form)
+    reading = ReadOptions(names, read_hole(mask, pipeline.spec) if mask is not None else None, form)
     skipped = 0
 
     def skip(path: str, reason: str) -> None:
@@ -123,47 +149,47 @@ def inpaint(
         typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
 
     if sampler is None:
-        figures = _fill_in(pipeline, items, out, request, skip, values, batch_size)
+        figures = _fill_in(pipeline, items, out, reading, skip, values, batch_size)
         done = f"filled in {count_of(len(figures))}"
     else:
-        figures = _complete(sampler, items, out, request, CompletionRequest(count, values, sampling, batch_size), skip)
+        figures = _complete(sampler, items, out, reading, CompletionRequest(count, values, sampling, batch_size), skip)
         done = f"completed {count_of(len(figures))} in {count} ways"
     note = f"; {skipped} skipped" if skipped else ""
     typer.echo(f"{done}{note}, written to {out}/")
     typer.echo(f"look at {figures[0] if len(figures) == 1 else f'{figures[0].parent}/'}")
 
 
-def _number_of_answers(prior: str | None, num_samples: int | None, settings: dict[str, Any]) -> int:
-    """Answers for each image. Raises `ConfigError` for none, and for what means nothing without a prior."""
+def _number_of_completions(prior: str | None, num_samples: int | None, settings: dict[str, Any]) -> int:
+    """Completions of each image. Raises `ConfigError` for none, and for options that need a prior."""
     given = [name for name, value in {"num_samples": num_samples, **settings}.items() if value is not None]
     if prior is None and given:
         option = f"--{given[0].replace('_', '-')}"
         raise ConfigError(
-            f"{option} belongs to --prior: a model alone has one answer.",
+            f"{option} needs --prior: without a prior, an image is filled in once.",
             "Name a run of: vqkit train-prior --condition-on observed",
         )
     if num_samples is not None and num_samples < 1:
-        raise ConfigError(f"{num_samples} completions were asked for.", "Ask for at least one with --num-samples.")
-    return _ANSWERS if num_samples is None else num_samples
+        raise ConfigError(f"{num_samples} completions were requested.", "Give --num-samples at least 1.")
+    return _COMPLETIONS if num_samples is None else num_samples
 
 
 def _fill_in(
     pipeline: Pipeline,
     items: list[Item],
     out: Path,
-    request: ReadOptions,
+    reading: ReadOptions,
     skip: Callable[[str, str], None],
     conditions: dict[str, float],
     batch_size: int | None,
 ) -> list[Path]:
-    """One answer for each image; the figures."""
+    """Fill in each image once; returns the figures."""
     from vqkit.cli.counting import counting
     from vqkit.inference.inpaint import inpaint_items
     from vqkit.inference.pipeline import BATCH_SIZE
 
     figures = []
     with counting("filled in", len(items)) as advance:
-        for result in inpaint_items(pipeline, items, out, request, skip, conditions, batch_size or BATCH_SIZE):
+        for result in inpaint_items(pipeline, items, out, reading, skip, conditions, batch_size or BATCH_SIZE):
             figures.append(result.figure)
             advance(1)
     return figures

@@ -1,4 +1,4 @@
-"""`vqkit sample`: new images from a prior."""
+"""`vqkit sample`: new images from a prior or a generative model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions
 from vqkit.cli.parameters import DeviceOption, RunOption
 from vqkit.cli.sampling import (
@@ -30,56 +31,91 @@ _COUNT, _SWEEP_COUNT = 16, 4
 
 TokenizerOption = Annotated[
     str | None,
-    typer.Option("--tokenizer", help="Where the prior's tokenizer is now, if its run was moved. Another one is refused."),
+    typer.Option(
+        "--tokenizer",
+        help="Where the prior's tokenizer is now, if its run was moved. A different tokenizer is refused.",
+        rich_help_panel=panels.MODEL,
+    ),
 ]
 SamplesBatchOption = Annotated[
-    int | None, typer.Option("--batch-size", "-b", min=1, help="Images that are drawn at once. Default: as many as memory allows.")
+    int | None,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        min=1,
+        help="Images drawn at once. Default: as many as fit into memory.",
+        rich_help_panel=panels.RUNTIME,
+    ),
+]
+ModeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        help="conditional or unconditional. Default: conditional if the prior was trained with conditions.",
+        rich_help_panel=panels.KNOWN,
+    ),
+]
+ClassOption = Annotated[
+    str | None, typer.Option("--class", metavar="NAME", help="Class of all images.", rich_help_panel=panels.KNOWN)
+]
+SweepOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sweep",
+        metavar="NAME=FROM:TO:COUNT",
+        help="Draw the same samples for COUNT values of a condition, such as width_px=50:64:8.",
+        rich_help_panel=panels.KNOWN,
+    ),
+]
+CountOption = Annotated[
+    int | None,
+    typer.Option(
+        "--num-samples",
+        "-n",
+        help="Number of images. Default: 16, or 4 for each value of --sweep.",
+        rich_help_panel=panels.SAMPLING,
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=panels.OUTPUT)]
+ColumnsOption = Annotated[
+    int, typer.Option("--grid-nrow", min=1, help="Images per row of the grid.", rich_help_panel=panels.OUTPUT)
+]
+CodesOption = Annotated[
+    bool, typer.Option("--codes", help="Also write the codes, as `vqkit encode` does.", rich_help_panel=panels.OUTPUT)
 ]
 
 
 def sample(
     run: RunOption = None,
     tokenizer: TokenizerOption = None,
-    mode: Annotated[
-        str | None,
-        typer.Option("--mode", help="conditional or unconditional. Default: conditional if the prior was trained with conditions."),
-    ] = None,
-    num_samples: Annotated[
-        int | None, typer.Option("--num-samples", "-n", help="Images to draw: 16 by default; with --sweep, 4 for each value.")
-    ] = None,
+    mode: ModeOption = None,
+    conditions: ConditionOption = None,
+    label: ClassOption = None,
+    sweep: SweepOption = None,
+    num_samples: CountOption = None,
     temperature: TemperatureOption = None,
     top_k: TopKOption = None,
     top_p: TopPOption = None,
     guidance_scale: GuidanceOption = None,
-    conditions: ConditionOption = None,
-    label: Annotated[str | None, typer.Option("--class", metavar="NAME", help="The class to draw.")] = None,
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            "--sweep",
-            metavar="NAME=FROM:TO:COUNT",
-            help="Draw the same samples for COUNT values from FROM to TO, such as width_px=50:64:8.",
-        ),
-    ] = None,
     method: MethodOption = None,
     seed: SeedOption = None,
+    out: OutOption = Path("samples"),
+    columns: ColumnsOption = 8,
+    codes: CodesOption = False,
     batch_size: SamplesBatchOption = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")] = Path("samples"),
-    columns: Annotated[int, typer.Option("--grid-nrow", min=1, help="Images in a row of the grid.")] = 8,
-    codes: Annotated[bool, typer.Option("--codes", help="Also write the codes, as `vqkit encode` does.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Draw new images from a prior, or from a model with a prior of its own, such as a VAE.
+    """Draw new images from a prior, or from a generative model such as a VAE.
 
-    A prior trained with conditions or classes is given those of --condition, --class and --sweep, or else those of the images
-    of the test set, one after the other.
+    A prior that was trained with conditions or classes is conditioned on --condition, --class and --sweep, or, without any of them,
+    on the conditions of test images.
     """
     values, swept = parse_conditions(conditions), parse_sweep(sweep)
     _check(mode, values, label, swept)
     if num_samples is None:
         num_samples = _COUNT if swept is None else _SWEEP_COUNT
     if num_samples < 1:
-        raise ConfigError(f"{num_samples} images were asked for.", "Ask for at least one with --num-samples.")
+        raise ConfigError(f"{num_samples} images were requested.", "Give --num-samples at least 1.")
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
     sampling = parse_sampling({**settings, "seed": seed, "method": method})
     from vqkit.cli.counting import count_of, counting
@@ -105,7 +141,7 @@ def sample(
 
 
 def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> ImageSampler:
-    """The prior with its tokenizer, or the model with a prior of its own, that is meant."""
+    """The prior with its tokenizer, or the generative model, of a run."""
     from vqkit.inference.model_sampler import draws_by_itself, load_model_sampler
     from vqkit.inference.sampler import load_sampler
 
@@ -115,14 +151,14 @@ def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> I
         return sampler
     for option, given in (("--tokenizer", tokenizer is not None), ("--codes", codes)):
         if given:
-            raise ConfigError(f"{option} is about codes, and the model in {run} has none.", "Leave it out.")
+            raise ConfigError(f"{option} needs codes, and the model in {run} has none.", f"Leave out {option}.")
     model = load_model_sampler(run, device)
     typer.echo(f"using {model.path}")
     return model
 
 
 def _blocks(sampler: ImageSampler, mode: str | None, values: dict[str, float], label: str | None, count: int) -> list[Block]:
-    """What to draw when no condition is swept: what is named, or what is known of the test set, or nothing."""
+    """What to draw without --sweep: with the given conditions, with those of test images, or unconditionally."""
     from vqkit.inference.samples import known_of_test_set, plain_blocks
 
     if values or label is not None:
@@ -130,7 +166,7 @@ def _blocks(sampler: ImageSampler, mode: str | None, values: dict[str, float], l
     if mode is None:
         mode = "conditional" if sampler.is_conditional else "unconditional"
     if mode == "unconditional":
-        typer.echo("without conditions")
+        typer.echo("unconditional")
         return plain_blocks(count, {}, None)
     sampler.check_conditional()
     known, labels, data = known_of_test_set(sampler, count)
@@ -149,12 +185,10 @@ def parse_sweep(text: str | None) -> tuple[str, tuple[float, ...]] | None:
     except ValueError:
         raise ConfigError(f"'--sweep {text}' cannot be read.", "Write NAME=FROM:TO:COUNT, such as width_px=50:64:8.") from None
     if count < 2 or not math.isfinite(start) or not math.isfinite(stop):
-        raise ConfigError(f"'--sweep {text}' is no sweep.", "FROM and TO are numbers, and COUNT is two values at least.")
+        raise ConfigError(f"'--sweep {text}' is no sweep.", "FROM and TO must be finite, and COUNT at least 2.")
     values = tuple(start + (stop - start) * step / (count - 1) for step in range(count))
     if len({f"{value:g}" for value in values}) < count:
-        raise ConfigError(
-            f"The values of '--sweep {text}' are all but equal.", "Choose FROM and TO further apart, or fewer values."
-        )
+        raise ConfigError(f"The values of '--sweep {text}' are nearly equal.", "Choose FROM and TO further apart, or fewer values.")
     return name.strip(), values
 
 
@@ -163,6 +197,6 @@ def _check(mode: str | None, values: dict[str, float], label: str | None, sweep:
     if mode not in (None, *_MODES):
         raise ConfigError(f"There is no mode '{mode}'.", f"Known: {', '.join(_MODES)}.")
     if mode == "unconditional" and (values or label is not None or sweep is not None):
-        raise ConfigError("--mode unconditional was asked for together with conditions.", "Leave out the mode or the conditions.")
+        raise ConfigError("--mode unconditional contradicts the given conditions.", "Leave out the mode or the conditions.")
     if sweep is not None and sweep[0] in values:
-        raise ConfigError(f"{sweep[0]} has one value by --condition and many by --sweep.", "Leave out one of them.")
+        raise ConfigError(f"{sweep[0]} is given by both --condition and --sweep.", "Leave out one of them.")

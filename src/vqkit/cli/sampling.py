@@ -1,4 +1,4 @@
-"""How codes are drawn, as options of the commands that draw."""
+"""Options of the commands that sample codes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vqkit.cli.panels import SAMPLING
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,27 +17,47 @@ TemperatureOption = Annotated[
     typer.Option(
         "--temperature",
         metavar="T",
-        help="Below 1: safer; above 1: more varied. Of a hierarchical prior also one for each level, coarse first: 0.9,1. "
-        "Default: 1, the prior as it is.",
+        help="Sampling temperature: below 1, more probable codes; above 1, more varied ones. A hierarchical prior also takes one "
+        "per level, coarse first: 0.9,1. Default: 1.",
+        rich_help_panel=SAMPLING,
     ),
 ]
-TopKOption = Annotated[int | None, typer.Option("--top-k", help="Only the K most probable codes. Default: all.")]
+TopKOption = Annotated[
+    int | None,
+    typer.Option("--top-k", help="Sample from the K most probable codes only. Default: all.", rich_help_panel=SAMPLING),
+]
 TopPOption = Annotated[
     float | None,
-    typer.Option("--top-p", help="Only the most probable codes that have this probability together, such as 0.95. Default: all."),
+    typer.Option(
+        "--top-p",
+        help="Nucleus sampling: only the most probable codes with this total probability, such as 0.95. Default: all.",
+        rich_help_panel=SAMPLING,
+    ),
 ]
 GuidanceOption = Annotated[
-    float | None, typer.Option("--guidance-scale", help="Above 1: follows what is known more closely. Default: 1, no guidance.")
+    float | None,
+    typer.Option(
+        "--guidance-scale",
+        help="Scale of classifier-free guidance; above 1, samples follow their conditions more closely. Default: 1, no guidance.",
+        rich_help_panel=SAMPLING,
+    ),
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same samples. Default: 0.")]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", help="Seed of all random draws: same seed, same samples. Default: 0.", rich_help_panel=SAMPLING),
+]
 MethodOption = Annotated[
     str | None,
-    typer.Option("--method", help="cached, fixed-point or naive: the same samples in less or more time. Default: cached."),
+    typer.Option(
+        "--method",
+        help="cached, fixed-point or naive: the same samples, at different speed. Default: cached.",
+        rich_help_panel=SAMPLING,
+    ),
 ]
 
 
 def parse_sampling(given: dict[str, Any]) -> Sampling:
-    """The settings that are not None, the others by default. Raises `ConfigError` for a value that means nothing."""
+    """Sampling settings: those that are not None, defaults for the others. Raises `ConfigError` for an invalid value."""
     from vqkit.interfaces.priors import Sampling
 
     settings = {name: value for name, value in given.items() if value is not None}
@@ -46,11 +67,9 @@ def parse_sampling(given: dict[str, Any]) -> Sampling:
 
 
 def _temperature(text: str) -> float | tuple[float, ...]:
-    """One number, or one for each level."""
+    """One number, or one per level."""
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(
-            f"The temperature '{text}' is not a number.", "Give one, such as 0.8, or one for each level: 0.9,1."
-        ) from None
+        raise ConfigError(f"The temperature '{text}' is not a number.", "Give one, such as 0.8, or one per level: 0.9,1.") from None
     return numbers[0] if len(numbers) == 1 else numbers

@@ -82,7 +82,7 @@ class ModelSampler(ImageSampler):
     ) -> Samples:
         """See `ImageSampler.sample`. Settings other than the temperature and the seed raise `ConfigError`: there are no codes."""
         if num_samples < 1:
-            raise ConfigError(f"{num_samples} samples were asked for.", "Ask for at least one.")
+            raise ConfigError(f"{num_samples} samples were requested.", "Ask for at least one.")
         if labels is not None:
             raise ConfigError(f"The model {self.path} cannot be told a class.", "Leave out the class.")
         if conditions:

@@ -132,7 +132,7 @@ class Sampler(ImageSampler):
         Raises `ConfigError` also for a prior that was trained to complete images, if there are conditions.
         """
         if num_samples < 1:
-            raise ConfigError(f"{num_samples} samples were asked for.", "Ask for at least one.")
+            raise ConfigError(f"{num_samples} samples were requested.", "Ask for at least one.")
         if conditions or labels is not None:
             self.check_conditional()
         rows = self._rows(conditions, num_samples)
@@ -164,7 +164,7 @@ class Sampler(ImageSampler):
         images or a mask that do not fit.
         """
         if num_samples < 1:
-            raise ConfigError(f"{num_samples} completions were asked for.", "Ask for at least one.")
+            raise ConfigError(f"{num_samples} completions were requested.", "Ask for at least one.")
         self.check_completes()
         check_images(images, self.spec)
         if images.dtype != torch.uint8:
