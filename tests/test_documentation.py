@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,29 @@ def test_a_wrong_option_would_be_noticed(capsys: pytest.CaptureFixture[str]) -> 
         app(["train-vqvae", "--mask-maximum", "1", "--help"], prog_name="vqkit")
     assert caught.value.code == 2
     assert "--mask-maximum" in capsys.readouterr().err
+
+
+def imported_names(page: Path) -> set[tuple[str, str]]:
+    """Module and name of everything that the Python code of the page imports from vqkit, or uses as `vqkit.NAME`."""
+    blocks = re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    nodes = [node for block in blocks for node in ast.walk(ast.parse(textwrap.dedent(block)))]
+    found = {(node.module or "", name.name) for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names}
+    found |= {("vqkit", node.attr) for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "vqkit"}
+    return {(module, name) for module, name in found if module.split(".")[0] == "vqkit"}
+
+
+IMPORTS = sorted({each for page in PAGES for each in imported_names(page)})
+
+
+def test_imports_of_pages_are_found() -> None:
+    assert {("vqkit", "load"), ("vqkit.evaluation", "evaluate"), ("vqkit.core.torchvision_import", "import_torchvision")} <= {
+        *IMPORTS
+    }
+
+
+@pytest.mark.parametrize(("module", "name"), IMPORTS)
+def test_every_name_that_a_page_imports_exists(module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
