@@ -70,8 +70,8 @@ def test_classes_are_known_by_their_neighbours_and_by_a_line() -> None:
 
 
 def test_neighbours_are_counted_by_direction_not_by_length() -> None:
-    train = torch.tensor([[1.0, 0.1], [0.1, 1]]).repeat_interleave(probes.NEIGHBOURS, 0)
-    labels = torch.tensor([0, 1]).repeat_interleave(probes.NEIGHBOURS)
+    train = torch.tensor([[1.0, 0.1], [0.1, 1]]).repeat_interleave(probes.NUM_NEIGHBOURS, 0)
+    labels = torch.tensor([0, 1]).repeat_interleave(probes.NUM_NEIGHBOURS)
     held_out = torch.tensor([[100.0, 12], [0.001, 0.01]])
     assert probes.neighbour_accuracy(train, labels, held_out, torch.tensor([0, 1])) == 1
 

@@ -1,4 +1,4 @@
-"""What a method of self-supervised pretraining is: a loss on the features that an encoder gives two views of each image."""
+"""Contract of self-supervised pretraining methods: a loss on the features of two views of each image."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from vqkit.interfaces.models import EncoderPart
 
 
 class View(NamedTuple):
-    """One view of each image: `images` float [B, C, H, W] in [0, 1], and `observed` bool [B, C, H, W], where they may be seen."""
+    """One view of each image: `images` float [B, C, H, W] in [0, 1], and `observed` bool [B, C, H, W], True where visible."""
 
     images: Tensor
     observed: Tensor
 
 
 class LossOutput(NamedTuple):
-    """`loss`: the float32 scalar to minimise, of which the mean over the processes counts; `monitors`: scalars to be recorded."""
+    """`loss`: the float32 scalar to minimise, averaged over the processes; `monitors`: scalars to record."""
 
     loss: Tensor
     monitors: dict[str, Tensor]
 
 
 class PretrainingMethod(nn.Module, ABC):
-    """How an encoder learns from two views of each image. The networks of a method serve its training only.
+    """A pretraining loss and its auxiliary networks, such as projectors, which are not kept after training.
 
-    It is built for an encoder, which is no part of it.
+    A method is built for an encoder but does not contain it.
     """
 
     Options: ClassVar[type[BaseModel]]
 
     @abstractmethod
     def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> LossOutput:
-        """Judge an encoder by two views of the same images, in a training step; `progress`: share of the run that is done."""
+        """Compute the loss of one training step from two views of the same images. `progress`: completed share of the run."""

@@ -1,1 +1,1 @@
-"""Self-supervised learning of encoders: methods, views of images, and evidence of what was learned."""
+"""Self-supervised pretraining of encoders: methods, augmented views, and probes of the learned features."""

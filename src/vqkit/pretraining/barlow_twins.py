@@ -4,12 +4,12 @@
             ├─ encoder ── mean ── projector ─────────┤      ├─ cross-correlation over the batch ── towards the identity
     view 2 ─┘             [B,F]             [B,P]    └─ z2 ─┘              [P,P]
 
-Each dimension of the projection should be the same in both views, and different dimensions should tell different things:
+Each dimension of the projection should agree between the views, and different dimensions should be uncorrelated:
 
     sum_i (1 - C_ii)^2 + redundancy_weight * sum_i sum_{j != i} C_ij^2
 
-where C is the correlation of the dimensions of z1 with those of z2 over the global batch (equations 1 and 2). Where we depart from
-the paper: the sum is divided by P, so that it does not grow with the projection, and the projector is small.
+where C is the cross-correlation matrix of z1 and z2 over the global batch (equations 1 and 2). Where we depart from the paper:
+the sum is divided by P, so that it does not grow with the projection, and the projector is small.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from vqkit.interfaces.methods import LossOutput, PretrainingMethod, View
 from vqkit.pretraining.method import Projector, ProjectorOptions, gathered_features
 from vqkit.registry import METHODS
 
-_LEAST_VARIANCE = 1e-8
-"""Added to a variance: a dimension that is the same for all images has no correlation, and no infinite gradient."""
+_EPS = 1e-8
+"""Added to variances, so that a constant dimension has zero correlation and a finite gradient."""
 
 
 class BarlowTwinsOptions(ProjectorOptions):
     """Settings of Barlow Twins."""
 
-    redundancy_weight: float = Field(5e-3, ge=0, description="Weight of the correlations between different dimensions.")
+    redundancy_weight: float = Field(5e-3, ge=0, description="Weight of the redundancy reduction term (off-diagonal correlations).")
 
 
 @METHODS.register("barlow-twins")
 class BarlowTwins(PretrainingMethod):
-    """The method of this module; see there for the diagram."""
+    """Barlow Twins; see the module docstring for the loss."""
 
     Options = BarlowTwinsOptions
 
@@ -54,8 +54,8 @@ class BarlowTwins(PretrainingMethod):
 
 
 def correlation_losses(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the correlations of projections float32 [N, P] are from 1 on the diagonal, and from 0 beside it: the sums of squares
-    divided by P.
+    """Invariance and redundancy of projections float32 [N, P]: squared distances of the diagonal of the cross-correlation matrix
+    from 1, and of its other elements from 0, each summed and divided by P.
     """
     with torch.autocast(one.device.type, enabled=False):
         correlation = _standardised(one).T @ _standardised(other) / len(one)
@@ -66,6 +66,6 @@ def correlation_losses(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _standardised(rows: Tensor) -> Tensor:
-    """Rows [N, P] with mean 0 and variance 1 in each dimension."""
+    """Rows [N, P] standardised to mean 0 and variance 1 in each dimension."""
     centred = rows - rows.mean(dim=0)
-    return centred * (centred.square().mean(dim=0) + _LEAST_VARIANCE).rsqrt()
+    return centred * (centred.square().mean(dim=0) + _EPS).rsqrt()

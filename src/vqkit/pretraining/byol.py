@@ -4,10 +4,10 @@
                  │                   │                         ├─ 2 - 2 cos(p1, z2), and with the views exchanged
     view 2 ── target encoder ─ mean ─ target projector ──── z2 ─┘
 
-The target networks are running means of the online ones. No gradient reaches them, and they are not part of the encoder that is
-saved. Their momentum grows from its first value to 1 as half a cosine over the run (equation in section 3.2 of the paper). The mean
-is taken up at the beginning of the next step, when the optimizer has moved the online networks. Where we depart from the paper:
-small heads, and AdamW instead of LARS.
+The target networks are exponential moving averages (EMA) of the online networks. No gradient reaches them, and they are not part of
+the saved encoder. Their momentum increases from its initial value to 1 on a cosine schedule (equation in section 3.2 of the paper).
+The EMA is updated at the beginning of the next step, after the optimizer has updated the online networks. Where we depart from the
+paper: small projectors, and AdamW instead of LARS.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from vqkit.registry import METHODS
 class BYOLOptions(ProjectorOptions):
     """Settings of BYOL."""
 
-    momentum: float = Field(0.996, ge=0, le=1, description="Share of the target networks that stays at the first step; at last, 1.")
+    momentum: float = Field(
+        0.996, ge=0, le=1, description="Initial momentum of the target networks' EMA; it increases to 1 over the run."
+    )
 
 
 @METHODS.register("byol")
 class BYOL(PretrainingMethod):
-    """The method of this module; see there for the diagram."""
+    """BYOL; see the module docstring for the loss."""
 
     Options = BYOLOptions
 
@@ -49,7 +51,7 @@ class BYOL(PretrainingMethod):
     def forward(self, encoder: EncoderPart, first: View, second: View, progress: float) -> LossOutput:
         """See `PretrainingMethod.forward`. Monitors: momentum."""
         momentum = momentum_at(self._momentum, progress)
-        self._follow(encoder, momentum)
+        self._update_target(encoder, momentum)
         predictions = [self.predictor(self.projector(rows)) for rows in gathered_features(encoder, first, second)]
         with torch.no_grad():
             targets = [self.target_projector(rows) for rows in gathered_features(self.target_encoder, second, first)]
@@ -57,18 +59,18 @@ class BYOL(PretrainingMethod):
         return LossOutput(loss, {"momentum": loss.new_tensor(momentum)})
 
     @torch.no_grad()
-    def _follow(self, encoder: EncoderPart, momentum: float) -> None:
-        """Move the target networks towards the online ones."""
+    def _update_target(self, encoder: EncoderPart, momentum: float) -> None:
+        """Update the EMA of the online networks."""
         pairs: list[tuple[nn.Module, nn.Module]] = [(self.target_encoder, encoder), (self.target_projector, self.projector)]
         for target, online in pairs:
             torch._foreach_lerp_(list(target.parameters()), [each.detach() for each in online.parameters()], 1 - momentum)
 
 
 def momentum_at(first: float, progress: float) -> float:
-    """Share of the target that stays at a step: 1 - (1 - first) (cos(pi progress) + 1) / 2."""
+    """Momentum at a step: 1 - (1 - first) (cos(pi progress) + 1) / 2, where `progress` is the completed share of the run."""
     return 1 - (1 - first) * (math.cos(math.pi * progress) + 1) / 2
 
 
 def distances(predictions: Tensor, targets: Tensor) -> Tensor:
-    """2 - 2 cos of each row of [B, P] with its own target, float32 [B]: the squared distance of their directions."""
+    """2 - 2 cos of each row of [B, P] and its target, float32 [B]: the squared distance of the l2-normalised vectors."""
     return 2 - 2 * F.cosine_similarity(predictions, targets, dim=1)

@@ -1,4 +1,4 @@
-"""The features of held-out images on a plane, as a picture: whether like images lie together."""
+"""A scatter plot of held-out features on their first two principal components."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vqkit.core.atomic import write_atomically
 from vqkit.interfaces import DataSpec
 from vqkit.pretraining.probes import principal_plane
 
-_MOST_PANELS = 6
-_MOST_CLASSES_NAMED = 20
+_MAX_PANELS = 6
+_MAX_LEGEND_CLASSES = 20
 
 
 def draw_embedding(features: Tensor, conditions: Tensor, labels: Tensor, spec: DataSpec) -> Figure:
-    """Features [M, F] on their two principal axes, coloured by class (labels int64 [M], -1: none), else by each of the first six
-    conditions (float [M, D]).
+    """Scatter plot of features [M, F] on their first two principal components, coloured by class (labels int64 [M], -1: none), or
+    without classes by each of the first six conditions (float [M, D]).
     """
     plane, shares = principal_plane(features)
-    names: tuple[str, ...] = () if spec.classes else spec.condition_names[:_MOST_PANELS]
+    names: tuple[str, ...] = () if spec.classes else spec.condition_names[:_MAX_PANELS]
     columns = min(3, max(1, len(names)))
     rows = -(-max(1, len(names)) // columns)
     figure = Figure(figsize=(4.4 * columns + 0.6, 3.8 * rows), layout="constrained")
@@ -30,8 +30,8 @@ def draw_embedding(features: Tensor, conditions: Tensor, labels: Tensor, spec: D
     for axes in panels:
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_xlabel(f"first axis: {shares[0]:.0%} of the variance", fontsize=8)
-        axes.set_ylabel(f"second axis: {shares[1]:.0%}", fontsize=8)
+        axes.set_xlabel(f"first component: {shares[0]:.0%} of the variance", fontsize=8)
+        axes.set_ylabel(f"second component: {shares[1]:.0%}", fontsize=8)
     for axes in panels[len(names) or 1 :]:
         axes.set_visible(False)
     if spec.classes:
@@ -48,13 +48,13 @@ def draw_embedding(features: Tensor, conditions: Tensor, labels: Tensor, spec: D
 
 
 def write_embedding(figure: Figure, path: Path) -> None:
-    """Write the picture, whole or not at all."""
+    """Write the figure atomically."""
     with write_atomically(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
 def _by_class(axes: Any, plane: Tensor, labels: Tensor, classes: tuple[str, ...]) -> None:
-    """A colour for each class, named where there are few."""
+    """Colour points by class, with a legend if there are few classes."""
     from matplotlib import colormaps
 
     colours = colormaps["turbo"].resampled(len(classes))
@@ -62,5 +62,5 @@ def _by_class(axes: Any, plane: Tensor, labels: Tensor, classes: tuple[str, ...]
         chosen = plane[labels == number].T.tolist()
         known = number >= 0
         axes.scatter(*chosen, s=8, color=colours(number) if known else "lightgrey", label=classes[number] if known else "unknown")
-    if len(classes) <= _MOST_CLASSES_NAMED:
+    if len(classes) <= _MAX_LEGEND_CLASSES:
         axes.legend(fontsize=7, markerscale=2, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

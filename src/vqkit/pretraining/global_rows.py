@@ -1,4 +1,4 @@
-"""The rows of all processes, for losses that compare each image of a batch with all others, and for the statistics of a batch."""
+"""Gathering rows from all processes, with gradients, for losses and statistics over the global batch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vqkit.core import distributed
 def gather_rows(rows: Tensor) -> Tensor:
     """The rows [B, P] of every process, in the order of ranks: [N, P]. Every process must call it, with equal shapes.
 
-    With a gradient: where every process computes the same loss of all rows, the mean over the processes of their parameters'
-    gradients, which DistributedDataParallel takes, is that of one process which holds all rows.
+    Differentiable: if every process computes the same loss of all rows, then the gradients that DistributedDataParallel averages
+    over the processes equal those of a single process with all rows.
     """
     if distributed.world_size() == 1:
         return rows
@@ -32,6 +32,6 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
-        # The loss is the same everywhere, so each process knows its own rows' gradient; the factor undoes the mean that follows.
+        # The loss is the same in every process, so each takes the gradient of its own rows; the factor undoes the later average.
         first = distributed.rank() * context.count
         return gradients[0][first : first + context.count] * distributed.world_size()

@@ -1,4 +1,4 @@
-"""What a method of self-supervised learning is: a loss on what an encoder makes of two views of each image.
+"""What the pretraining methods share: the projector, and the features of two views of each image over all processes.
 
 Shapes: B images of this process, N images of all processes, C components, F channels of the encoder, P dimensions of a projection.
 """
@@ -15,17 +15,17 @@ from vqkit.pretraining.global_rows import gather_rows
 
 
 class ProjectorOptions(Settings):
-    """Settings of every method."""
+    """Settings of all pretraining methods."""
 
     hidden: int = Field(256, ge=1, description="Width of the projector's hidden layer.")
-    dim: int = Field(128, ge=2, description="Dimensions of a projection, in which views are compared.")
+    dim: int = Field(128, ge=2, description="Dimensions of the projection in which views are compared.")
 
 
 class Projector(nn.Module):
-    """A network with one hidden layer, of a view of the images of all processes: float32 [N, inputs] to [N, outputs].
+    """An MLP with one hidden layer, applied to features of the global batch: float32 [N, inputs] to [N, outputs].
 
-    Normalised over the batch, as in the papers: with layer normalisation in its place, BYOL on tyre sections made all images alike
-    within a hundred steps. No running statistics, for it serves training only; in float32 also where the encoder is in bfloat16.
+    It uses batch normalisation, as in the papers: with layer normalisation, BYOL collapsed within a hundred steps on tyre sections.
+    There are no running statistics, since projectors are only used in training. Always float32, even if the encoder is in bfloat16.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
@@ -45,7 +45,7 @@ class Projector(nn.Module):
 
 
 def encode_views(encoder: nn.Module, *views: View) -> Tensor:
-    """The mean over all positions of the features of views, one view after the other: float32 [views * B, F]."""
+    """Features of views, averaged over all positions; views are concatenated along the batch: float32 [views * B, F]."""
     features: Tensor = encoder(torch.cat([view.images for view in views]), torch.cat([view.observed for view in views]))
     return features.float().mean(dim=(2, 3))
 
@@ -53,8 +53,8 @@ def encode_views(encoder: nn.Module, *views: View) -> Tensor:
 def gathered_features(encoder: nn.Module, first: View, second: View) -> tuple[Tensor, Tensor]:
     """The features of both views of the images of all processes: float32 [N, F] each, the same in every process.
 
-    What follows is small, so that every process computes all of it: a batch's statistics and comparisons are then those of the
-    whole batch, however it is cut.
+    Everything after the encoder is cheap, so every process computes it for the global batch: statistics and comparisons then do not
+    depend on how the batch is split between processes.
     """
     one, other = encode_views(encoder, first, second).chunk(2)
     return gather_rows(one), gather_rows(other)

@@ -1,11 +1,11 @@
 """SimCLR (Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations", section 2.1).
 
     view 1 ─┐                                        ┌─ z1 ─┐
-            ├─ encoder ── mean ── projector ─────────┤      ├─ cosines of all 2 N views ── which one is the other of my image?
+            ├─ encoder ── mean ── projector ─────────┤      ├─ cosines of all 2 N views ── which is the same image?
     view 2 ─┘             [B,F]             [B,P]    └─ z2 ─┘          [2N,2N]
 
-The loss (NT-Xent) is the cross-entropy of that question, asked of each view i with the other view j of its image and the views of
-all other images of the global batch:
+The loss (NT-Xent) is the cross-entropy of identifying, for each view i, the other view j of its image among the views of all images
+of the global batch:
 
     - log( exp(cos(z_i, z_j) / temperature) / sum_{k != i} exp(cos(z_i, z_k) / temperature) )
 
@@ -29,13 +29,13 @@ class SimCLROptions(ProjectorOptions):
     """Settings of SimCLR."""
 
     temperature: float = Field(
-        0.5, gt=0, description="What cosines are divided by; a smaller one minds the most alike images more."
+        0.5, gt=0, description="Temperature of the softmax over cosines; lower values put more weight on hard negatives."
     )
 
 
 @METHODS.register("simclr")
 class SimCLR(PretrainingMethod):
-    """The method of this module; see there for the diagram."""
+    """SimCLR; see the module docstring for the loss."""
 
     Options = SimCLROptions
 
@@ -55,8 +55,8 @@ class SimCLR(PretrainingMethod):
 
 
 def similarities(one: Tensor, other: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Cosines of all pairs of projections float32 [N, P] of both views, divided by the temperature, -inf with oneself: [2N, 2N];
-    and which one is the other view of the same image, int64 [2N].
+    """Logits [2N, 2N]: cosines of all pairs of projections float32 [N, P] of both views, divided by the temperature, -inf on the
+    diagonal; and the index of the other view of the same image (the positive), int64 [2N].
     """
     rows = F.normalize(torch.cat([one, other]), dim=1)
     with torch.autocast(rows.device.type, enabled=False):

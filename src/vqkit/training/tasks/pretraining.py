@@ -25,13 +25,13 @@ from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameter
 from vqkit.storage.checkpoints import write_encoder
 
 EMBEDDING = "embedding.png"
-"""The picture of the features, in the run directory."""
-_TRAINING_IMAGES, _HELD_OUT_IMAGES, _AT_ONCE = 2000, 1000, 100
-"""Images whose features are compared when a run is validated, and how many go through the encoder together."""
+"""File of the embedding plot, in the run directory."""
+_TRAINING_IMAGES, _HELD_OUT_IMAGES, _BATCH = 2000, 1000, 100
+"""Number of training and held-out images for the probes at validation, and their batch size."""
 
 
 class Features(NamedTuple):
-    """Features float32 [N, F] of whole images on the processor, with their conditions float32 [N, D] and labels int64 [N]."""
+    """Features float32 [N, F] of unmasked images, on the CPU, with conditions float32 [N, D] and labels int64 [N]."""
 
     features: Tensor
     conditions: Tensor
@@ -58,7 +58,7 @@ class SelfSupervisedTask(Task):
         splits: tuple[Split, Split],
         seed: int,
     ) -> None:
-        """`origin`: the model whose encoder `model` is, as it is registered; `splits`: training and validation images."""
+        """`origin`: name and options of the model that the encoder `model` belongs to; `splits`: training and validation images."""
         super().__init__()
         self.model = model
         self.method = method
@@ -86,13 +86,13 @@ class SelfSupervisedTask(Task):
         return [*super().optimizer_groups(), OptimizerGroup(self.method)]
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
-        """See `Task.validate`: cosines of the features of two views of each image, which are always the same views."""
+        """See `Task.validate`: cosine similarity of the features of two fixed views of each image."""
         one, other = (F.normalize(encode_views(self.model, each), dim=1) for each in self._fixed_views(batch.images, first))
         agreement = (one * other).sum(dim=1)
         return {"count": torch.tensor(float(len(agreement)), dtype=torch.float64), "agreement": agreement.double().sum()}
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
-        """See `Task.validation_row`: `agreement`, the mean cosine."""
+        """See `Task.validation_row`: `agreement`, the mean cosine similarity."""
         return {"agreement": sums["agreement"] / sums["count"]}
 
     def extra_metrics(self) -> dict[str, float]:
@@ -102,30 +102,30 @@ class SelfSupervisedTask(Task):
         one and their mean `r2`.
         """
         train, held_out = (self._features(*each) for each in zip(self._splits, (_TRAINING_IMAGES, _HELD_OUT_IMAGES), strict=True))
-        figures = {"feature_std": probes.feature_std(held_out.features)}
+        metrics = {"feature_std": probes.feature_std(held_out.features)}
         known, evaluated = train.labels >= 0, held_out.labels >= 0
         if known.any() and evaluated.any():
             given = train.features[known], train.labels[known], held_out.features[evaluated], held_out.labels[evaluated]
-            figures["neighbour_accuracy"] = probes.neighbour_accuracy(*given)
-            figures["linear_accuracy"] = probes.linear_accuracy(*given)
+            metrics["neighbour_accuracy"] = probes.neighbour_accuracy(*given)
+            metrics["linear_accuracy"] = probes.linear_accuracy(*given)
         found: list[float] = []
         for column, name in enumerate(self.spec.condition_names):
             values = train.conditions[:, column], held_out.conditions[:, column]
             explained = probes.r2_score(train.features, values[0], held_out.features, values[1])
             if explained is not None:
                 found.append(explained)
-                figures[f"r2_{name}"] = explained
-        return {**figures, **({"r2": sum(found) / len(found)} if found else {})}
+                metrics[f"r2_{name}"] = explained
+        return {**metrics, **({"r2": sum(found) / len(found)} if found else {})}
 
     @torch.no_grad()
     def log_images(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Task.log_images`: the images, and what the encoder is shown of two views of each; what is hidden is empty."""
+        """See `Task.log_images`: the images and two fixed views of each, with hidden pixels set to 0."""
         first, second = (each.images * each.observed for each in self._fixed_views(batch.images, 0))
         return {"orig": batch.images, "view_1": first, "view_2": second}
 
     @torch.no_grad()
     def finish(self, run: Path) -> None:
-        """See `Task.finish`: the embedding of held-out images, as a picture."""
+        """See `Task.finish`: writes the embedding plot of held-out images."""
         held_out = self._features(self._splits[1], _HELD_OUT_IMAGES)
         write_embedding(draw_embedding(*held_out, self.spec), run / EMBEDDING)
 
@@ -137,7 +137,7 @@ class SelfSupervisedTask(Task):
         return apply_view(images, parameters, self.spec)
 
     def _fixed_views(self, images: Tensor, first: int) -> tuple[View, View]:
-        """Two views of each image by its number alone; `first`: that of the first image."""
+        """Two views of each image that depend only on its position in the split; `first`: the position of the first image."""
         views = []
         for name, masked in (("first fixed view", 0.0), ("second fixed view", self.views.masked)):
             numbers = range(first, first + len(images))
@@ -147,10 +147,10 @@ class SelfSupervisedTask(Task):
         return views[0], views[1]
 
     def _features(self, split: Split, limit: int) -> Features:
-        """Features of images from all over a split; every process computes the same."""
+        """Features of `limit` images of a split; every process computes all of them."""
         device = next(self.model.parameters()).device
         found: list[Features] = []
-        for batch in all_batches(limit_split(split, limit), _AT_ONCE):
+        for batch in all_batches(limit_split(split, limit), _BATCH):
             images = batch.to(device).images
             features = encode_views(self.model, View(images, fully_observed(images)))
             found.append(Features(features.cpu(), batch.conditions, batch.labels))
