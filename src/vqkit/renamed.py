@@ -20,6 +20,8 @@ KEYS = {
     "training.max_bad_steps": "training.max_skipped_steps",
     "model.discriminator_rate": "model.discriminator_lr_scale",
     "quantizer.depth": "quantizer.num_quantizers",
+    "quantizer.restart_every": "quantizer.reset_every",
+    "quantizer.restart_threshold": "quantizer.reset_threshold",
 }
 """Settings: the old key and the new one. Those of a registered part follow its kind, such as model or quantizer."""
 

@@ -1,4 +1,4 @@
-"""Attention starts as the identity, equals the fused kernel, and looks back one position at a time as it does at once."""
+"""Attention starts as the identity, equals the fused kernel, and gives the same step by step as in one pass."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from vqkit.layers.attention import CausalSelfAttention, SelfAttention, number_of_heads
 
 
-def awake(layer: SelfAttention | CausalSelfAttention) -> None:
-    """Make the layer give something other than zero."""
+def randomize_output(layer: SelfAttention | CausalSelfAttention) -> None:
+    """Initialise the output layer, which starts at zero, to random weights."""
     torch.manual_seed(0)
     torch.nn.init.normal_(layer.out.weight, std=0.1)
 
 
 def fused(layer: SelfAttention | CausalSelfAttention, tokens: Tensor, causal: bool) -> Tensor:
-    """What two heads of 64 channels make of tokens [B, P, 128], by torch's own kernel."""
+    """Attention with two heads of 64 channels on tokens [B, P, 128], by the fused kernel of torch."""
     query, key, value = (part.unflatten(2, (2, 64)).transpose(1, 2) for part in layer.project(layer.norm(tokens)).chunk(3, dim=2))
     mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal).transpose(1, 2).flatten(2)
     return tokens + layer.out(mixed)
@@ -32,15 +32,15 @@ def test_attention_starts_as_the_identity() -> None:
 
 def test_attention_equals_the_fused_kernel() -> None:
     layer = SelfAttention(128)
-    awake(layer)
+    randomize_output(layer)
     x = torch.randn(2, 128, 6, 4)
     expected = fused(layer, x.flatten(2).transpose(1, 2), causal=False).transpose(1, 2).reshape(x.shape)
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_causal_attention_equals_the_fused_kernel_at_once_and_step_by_step() -> None:
+def test_causal_attention_equals_the_fused_kernel_in_one_pass_and_step_by_step() -> None:
     layer = CausalSelfAttention(128)
-    awake(layer)
+    randomize_output(layer)
     tokens = torch.randn(2, 9, 128)
     expected = fused(layer, tokens, causal=True)
     torch.testing.assert_close(layer(tokens), expected, rtol=1e-4, atol=1e-5)
@@ -51,5 +51,5 @@ def test_causal_attention_equals_the_fused_kernel_at_once_and_step_by_step() -> 
 
 
 @pytest.mark.parametrize(("channels", "head_width", "heads"), [(128, 64, 2), (32, 64, 1), (96, 40, 2), (90, 20, 3)])
-def test_heads_are_equal_and_about_as_wide_as_asked_for(channels: int, head_width: int, heads: int) -> None:
+def test_heads_have_equal_widths_close_to_the_requested_one(channels: int, head_width: int, heads: int) -> None:
     assert number_of_heads(channels, head_width) == heads

@@ -1,4 +1,4 @@
-"""Blocks start as the identity; sampling changes the size; an unknown condition has its own vector."""
+"""Residual blocks start as the identity; resampling changes the size by two; an unknown condition has its own vector."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_blocks_start_as_the_identity() -> None:
     assert torch.equal(ResidualBlock(64, 16, conditions=8)(x, torch.randn(2, 8)), x)
 
 
-def test_sampling_changes_the_size_by_two() -> None:
+def test_resampling_changes_the_size_by_two() -> None:
     x = torch.randn(2, 8, 6, 4)
     assert Downsample(8, 12)(x).shape == (2, 12, 3, 2)
     assert Upsample(8, 12)(x).shape == (2, 12, 12, 8)
