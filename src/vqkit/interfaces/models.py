@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
 
 class Quantized(NamedTuple):
-    """What a quantizer makes of features.
+    """The result of a quantizer.
 
-    `features` [B, D, h, w]: the chosen codes, with a gradient path to the input; `indices` int64 [B, h, w], or
-    [B, num_quantizers, h, w] from a quantizer with several codes a position; `codebook_loss` pulls codes to features, or is
-    whatever else
-    the quantizer adds to the training loss, weighted by itself (zero for codebooks that learn by running means or not at all);
-    `commitment_loss` pulls features to codes, unweighted; both are float32 scalars.
+    `features` [B, D, h, w]: the chosen codes, with a gradient to the input of the quantizer; `indices` int64 [B, h, w], or
+    [B, num_quantizers, h, w] if there are several codes per position. `codebook_loss`: pulls codes towards features, or another
+    loss of the quantizer, already weighted (zero for EMA codebooks and for fixed codes); `commitment_loss`: pulls features
+    towards codes, not weighted. Both are float32 scalars.
     """
 
     features: Tensor
@@ -43,9 +42,8 @@ class Quantizer(nn.Module, ABC):
     """Replaces each feature vector by one of finitely many codes. Always float32, whatever the surrounding precision.
 
     `num_codes`: K, of each of the codes of a position; `dim`: D, the channels of the features; `commitment_weight`: the weight
-    of the commitment loss in the training loss; `num_quantizers`: codes a position. Indices are int64 [B, h, w] where
-    `num_quantizers` is 1, else
-    [B, num_quantizers, h, w].
+    of the commitment loss in the training loss; `num_quantizers`: codes per position. Indices are int64 [B, h, w] if
+    `num_quantizers` is 1, else [B, num_quantizers, h, w].
     """
 
     Options: ClassVar[type[BaseModel]]
@@ -56,21 +54,21 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor) -> Quantized:
-        """Quantise features [B, D, h, w]. In training mode the codebook may learn from them, after they were quantised."""
+        """Quantise features [B, D, h, w]. In training mode the codebook may be updated, after the features were quantised."""
 
     @abstractmethod
     def encode(self, features: Tensor) -> Tensor:
-        """Indices of features [B, D, h, w]; nothing learns."""
+        """Indices of features [B, D, h, w]; the codebook is not updated."""
 
     @abstractmethod
     def decode(self, indices: Tensor) -> Tensor:
         """Codes float32 [B, D, h, w] of indices. `decode(encode(z))` equals the forward value exactly."""
 
     def reset_unused_codes(self, counts: Tensor, generator: torch.Generator) -> int:
-        """Move codes that were never chosen onto much used ones, slightly apart; returns how many.
+        """Reset dead codes, those that were never chosen, to noisy copies of chosen ones; returns their number.
 
-        `counts` int64 [K], or [num_quantizers, K] where `num_quantizers` is not 1: how often each code was chosen over a data set.
-        Raises `ConfigError` where codes are fixed, as they are unless a subclass says otherwise.
+        `counts` int64 [K], or [num_quantizers, K] where `num_quantizers` is not 1: how often each code was chosen in a data set.
+        Raises `ConfigError` if the codes are fixed, which is the default.
         """
         raise ConfigError(
             f"The codes of the quantizer {type(self).__name__} are fixed and cannot be reset.",
@@ -245,7 +243,7 @@ class Tokenizer(Autoencoder):
         """Expected images float32 [B, C, H, W] in [0, 1] of codes."""
 
     def reset_unused_codes(self, counts: tuple[Tensor, ...], generator: torch.Generator) -> int:
-        """Move codes that were never chosen onto much used ones, slightly apart; returns how many.
+        """Reset dead codes, those that were never chosen, to noisy copies of chosen ones; returns their number.
 
         `counts` int64 [K] of each level: how often each code was chosen over a data set.
         Raises `ConfigError` for a quantizer whose codes are fixed.

@@ -17,7 +17,6 @@ from vqkit.layers.mirrored_buffer import MirroredBuffer
 from vqkit.quantizers.dead_codes import reset_dead_codes
 from vqkit.quantizers.global_batch import GlobalBatch, draw_weighted
 from vqkit.quantizers.kmeans import assign, kmeans
-from vqkit.quantizers.l2_normalize import l2_normalize
 from vqkit.quantizers.lookup import LookupOptions, LookupQuantizer
 
 MIN_MEAN_USES = 10
@@ -91,8 +90,7 @@ class LearnedCodebook(LookupQuantizer):
         `counts` float32 [K]: how many features each new code represents.
         """
         del counts
-        codes = l2_normalize(codes, 1) if self.l2_normalized else codes
-        self.codes.detach().copy_(torch.where(mask[:, None], codes, self.codes))
+        self.codes.detach().copy_(torch.where(mask[:, None], self._normalized(codes), self.codes))
 
     @torch.no_grad()
     def _initialise(self, rows: Tensor) -> None:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from vqkit.quantizers.codebook import CodebookOptions, LearnedCodebook
 from vqkit.quantizers.kmeans import assign
-from vqkit.quantizers.l2_normalize import l2_normalize
 from vqkit.registry import QUANTIZERS
 
 _MIN_SUM_NORM = 1e-15
@@ -47,8 +46,7 @@ class EMACodebook(LearnedCodebook):
 
     def __init__(self, options: EMAOptions) -> None:
         super().__init__(options)
-        codes = torch.randn(self.num_codes, self.dim)
-        codes = l2_normalize(codes, 1) if self.l2_normalized else codes
+        codes = self._normalized(torch.randn(self.num_codes, self.dim))
         self.register_buffer("codes", codes)
         self.register_buffer("counts", torch.ones(self.num_codes))
         self.register_buffer("sums", codes.clone())

@@ -92,9 +92,9 @@ class LookupQuantizer(Quantizer):
             codes = self.codebook().detach()
         return to_grid(torch.embedding(codes, indices.flatten()), torch.Size((batch, self.dim, height, width)))
 
-    def _normalized(self, features: Tensor) -> Tensor:
-        """The features [B, D, h, w], l2-normalised if the distance is cosine."""
-        return l2_normalize(features.float(), 1) if self.l2_normalized else features
+    def _normalized(self, vectors: Tensor) -> Tensor:
+        """Features [B, D, h, w] or codes [K, D], l2-normalised over D, as float32, if the distance is cosine."""
+        return l2_normalize(vectors.float(), 1) if self.l2_normalized else vectors
 
     def _initialise(self, rows: Tensor) -> None:
         """Called before the rows float32 [N, D] of a training batch are quantised, to initialise the codes from the first batch."""

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from vqkit.core import distributed
 from vqkit.layers.mirrored_buffer import MirroredBuffer
 from vqkit.quantizers.dead_codes import reset_dead_codes
-from vqkit.quantizers.l2_normalize import l2_normalize
 from vqkit.quantizers.lookup import LookupOptions, LookupQuantizer
 from vqkit.registry import QUANTIZERS
 
@@ -38,8 +37,7 @@ class SimVQ(LookupQuantizer):
 
     def codebook(self) -> Tensor:
         """See `LookupQuantizer.codebook`."""
-        codes: Tensor = self.map(self.basis)
-        return l2_normalize(codes, 1) if self.l2_normalized else codes
+        return self._normalized(self.map(self.basis))
 
     @torch.no_grad()
     def _initialise(self, rows: Tensor) -> None:
