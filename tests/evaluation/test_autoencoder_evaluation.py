@@ -42,8 +42,8 @@ class Shade(Autoencoder):
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        told = conditions[:, :1].nan_to_num(0)[:, :, None, None] / 1000 if conditions.shape[1] else torch.zeros(())
-        return Reconstruction(0.6 * images * observed + 0.1 + told, torch.zeros(()))
+        conditioned = conditions[:, :1].nan_to_num(0)[:, :, None, None] / 1000 if conditions.shape[1] else torch.zeros(())
+        return Reconstruction(0.6 * images * observed + 0.1 + conditioned, torch.zeros(()))
 
     def mean(self, logits: Tensor) -> Tensor:
         return logits.clamp(0, 1)
@@ -148,7 +148,7 @@ def by_hand(keep: list[int], missing: list[int]) -> tuple[float, float, float, l
     return float(torch.stack(squares).mean()), sum(psnr) / 21, sum(ssim) / 21, overlaps[0], overlaps[1]
 
 
-def test_figures_are_those_of_a_plain_loop_over_the_images() -> None:
+def test_metrics_are_those_of_a_plain_loop_over_the_images() -> None:
     result = evaluate(shade(), EvaluationRequest(keep_sets=[["group_nc", "bt"]], batch_size=8))
     assert result.images == 21
     for figures, keep, missing in ((result.full, [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]), (result.parts[0], [0, 2], [1, 3, 4])):
@@ -228,10 +228,10 @@ def test_mixed_positions_are_all_over_and_always_the_same() -> None:
 
 
 def test_conditions_are_unknown_unless_they_are_requested() -> None:
-    unknown, told = (evaluate(shade(), EvaluationRequest(keep_sets=[["bt"]], with_conditions=use)) for use in (False, True))
+    unknown, conditioned = (evaluate(shade(), EvaluationRequest(keep_sets=[["bt"]], with_conditions=use)) for use in (False, True))
     assert unknown.full.mse == pytest.approx(by_hand([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])[0], rel=1e-6)
-    assert told.with_conditions
-    assert told.full.mse != pytest.approx(unknown.full.mse, rel=1e-3)
+    assert conditioned.with_conditions
+    assert conditioned.full.mse != pytest.approx(unknown.full.mse, rel=1e-3)
 
 
 def test_conditions_are_matched_by_name() -> None:
@@ -286,7 +286,7 @@ def test_continuous_models_have_no_codes_and_everything_is_json() -> None:
     assert result.images_per_second > 0
 
 
-def test_the_same_run_twice_gives_the_same_figures() -> None:
+def test_the_same_run_twice_gives_the_same_metrics() -> None:
     assert without_rate(evaluate(shade(), EvaluationRequest(mask_kind="free-form"))) == without_rate(
         evaluate(shade(), EvaluationRequest(mask_kind="free-form"))
     )

@@ -51,8 +51,8 @@ def test_the_means_over_a_split_are_those_of_its_images(monkeypatch: pytest.Monk
     assert found.standard_error == pytest.approx(float(tight.std() / math.sqrt(3)), rel=1e-3)
     assert (found.likelihood, found.images, found.samples) == ("bernoulli", 3, 5)
     assert found.elbo < found.importance_weighted
-    told = measure_bounds(model, images, samples=5, seed=2, with_conditions=True)
-    assert told.elbo == pytest.approx(float(torch.stack([weights(number, batch.conditions) for number in range(3)]).mean()))
+    conditioned = measure_bounds(model, images, samples=5, seed=2, with_conditions=True)
+    assert conditioned.elbo == pytest.approx(float(torch.stack([weights(number, batch.conditions) for number in range(3)]).mean()))
     # The same, to rounding, when they come in other batches.
     monkeypatch.setattr(module, "_BATCH_SIZE", 2)
     assert measure_bounds(model, images, samples=5, seed=2).elbo == pytest.approx(found.elbo, rel=1e-5)

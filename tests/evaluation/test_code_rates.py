@@ -62,7 +62,7 @@ def counting_nats(codes: Tensor, first: Tensor) -> float:
     return total / codes.numel()
 
 
-def test_a_prior_told_nothing_but_the_null_condition_is_as_the_model_says() -> None:
+def test_an_unconditional_rate_is_the_models_own_likelihood() -> None:
     (nothing,) = measured(sampler()).rates()
     assert nothing.name == "unconditional"
     assert nothing.nll_per_code == pytest.approx(math.log(16))
@@ -71,12 +71,12 @@ def test_a_prior_told_nothing_but_the_null_condition_is_as_the_model_says() -> N
     assert nothing.levels == {"blocks": pytest.approx(math.log(16))}
 
 
-def test_a_prior_told_metadata_gets_the_true_ones() -> None:
-    told, nothing = measured(sampler("metadata")).rates()
+def test_a_prior_conditioned_on_metadata_gets_the_true_values() -> None:
+    conditioned, nothing = measured(sampler("metadata")).rates()
     width = TEST.batch(torch.arange(11)).conditions[:, 0]
-    assert (told.name, nothing.name) == ("conditional", "unconditional")
+    assert (conditioned.name, nothing.name) == ("conditional", "unconditional")
     expected = counting_nats(codes_of(fully_observed(images())), (width * 0.15).round())
-    assert told.nll_per_code == pytest.approx(expected, rel=1e-5)
+    assert conditioned.nll_per_code == pytest.approx(expected, rel=1e-5)
     assert nothing.nll_per_code == pytest.approx(math.log(16))
 
 
@@ -93,18 +93,18 @@ def test_a_prior_that_sees_parts_is_shown_each_of_them() -> None:
     assert kept.nll_per_code != pytest.approx(other.nll_per_code, rel=1e-2)
 
 
-def test_beside_a_part_conditions_are_told_or_not() -> None:
+def test_conditions_beside_an_observed_part_are_optional() -> None:
     chosen = sampler("observed", "metadata")
     batch = TEST.batch(torch.arange(3)).to(torch.device("cpu"))
     scenario = mask_scenarios(TEST.spec, [["bt"]])[1]
-    told, hidden = (
+    conditioned, hidden = (
         conditioning_of(chosen, ConditioningCase("keep bt", conditions, scenario), torch.arange(3), batch)
         for conditions in (True, False)
     )
-    assert torch.equal(told.values, batch.conditions)
+    assert torch.equal(conditioned.values, batch.conditions)
     assert bool(hidden.values.isnan().all())
-    assert torch.equal(told.observed[0], hidden.observed[0])
-    assert not bool(told.dropped.any() or hidden.dropped.any())
+    assert torch.equal(conditioned.observed[0], hidden.observed[0])
+    assert not bool(conditioned.dropped.any() or hidden.dropped.any())
 
 
 def test_the_batch_size_changes_no_rate() -> None:
@@ -147,10 +147,10 @@ def test_unigram_is_the_cost_of_held_out_codes_by_smoothed_training_frequencies(
     assert unigram_rate(training, held_out, TWO_LEVELS, DATA).levels == pytest.approx({"top": top, "bottom": bottom})
 
 
-def test_what_a_prior_can_be_told() -> None:
-    told = [case.name for case in conditioning_cases(sampler("observed").prior.spec, TEST.spec, None, None, False)]
-    assert told[:2] == ["keep group_nc", "keep group_km"]
-    assert told[-2:] == ["all but tpc", "unconditional"]
+def test_the_conditioning_cases_of_a_prior() -> None:
+    conditioned = [case.name for case in conditioning_cases(sampler("observed").prior.spec, TEST.spec, None, None, False)]
+    assert conditioned[:2] == ["keep group_nc", "keep group_km"]
+    assert conditioned[-2:] == ["all but tpc", "unconditional"]
     with pytest.raises(ConfigError, match="Did you mean 'tpc'"):
         conditioning_cases(sampler("observed").prior.spec, TEST.spec, [["tcp"]], None, False)
     both = conditioning_cases(sampler("observed", "metadata").prior.spec, TEST.spec, [["tpc"]], None, True)

@@ -143,13 +143,13 @@ def test_masks_are_those_of_the_images_positions_in_their_split() -> None:
     assert not torch.equal(observed, scenario.observed(images.positions, images.batch.images.shape))
 
 
-def test_known_conditions_are_told_only_to_a_prior_that_was_trained_with_them() -> None:
+def test_known_conditions_reach_only_a_prior_that_was_trained_with_them() -> None:
     scenario = mask_scenarios(SHAPES, [["carcass"]])[1]
-    told = sources(2, torch.tensor([[80.0], [90.0]]))
-    knows = measure_completions(sampler(50.0, "observed", "metadata"), scenario, told, 2, Sampling(), no_progress)
+    conditioned = sources(2, torch.tensor([[80.0], [90.0]]))
+    knows = measure_completions(sampler(50.0, "observed", "metadata"), scenario, conditioned, 2, Sampling(), no_progress)
     # The decoder paints everything 0.8 or 0.9: the first component that is missing claims all that the kept one leaves.
     truth = sections(2) > 0
     expected = [iou(~image[0], image[1]) for image in truth]
     assert knows.most_likely.components["belt"] == pytest.approx(sum(expected) / 2)
-    ignores = measure_completions(sampler(50.0, "observed"), scenario, told, 2, Sampling(), no_progress)
+    ignores = measure_completions(sampler(50.0, "observed"), scenario, conditioned, 2, Sampling(), no_progress)
     assert ignores == measure_completions(sampler(50.0, "observed"), scenario, sources(2), 2, Sampling(), no_progress)

@@ -135,7 +135,7 @@ def test_a_useless_level_shows() -> None:
     assert psnr["none"] != pytest.approx(psnr["all levels"], abs=1e-3)
 
 
-def test_figures_are_of_images_all_over_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ablation_measures_images_from_the_whole_split(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = build("vqvae2", "ema"), photos(9)
     codes = random_codes(model, 9)
     seen: list[int] = []

@@ -48,7 +48,7 @@ BEYOND = pytest.mark.filterwarnings("ignore:height_px 41 is outside")
 
 
 @BEYOND
-def test_a_prior_told_metadata_is_measured_in_every_way_that_it_can_be_used() -> None:
+def test_a_prior_conditioned_on_metadata_is_measured_in_every_case() -> None:
     result = measure(sampler("metadata"))
     assert (result.prior, result.condition_on, result.images, result.split) == ("Counting", ("metadata",), 11, "test")
     assert result.data["num_test"] == 11
@@ -130,14 +130,14 @@ def test_an_image_is_completed_in_one_way_whatever_the_limit(monkeypatch: pytest
 
 
 @pytest.mark.filterwarnings("ignore:height_px 41 is outside")
-def test_conditions_beside_a_part_are_told_only_if_that_is_asked_for() -> None:
+def test_conditions_beside_a_part_are_used_only_on_request() -> None:
     chosen = sampler("observed", "metadata", sharpness=50.0)
-    hidden, told = (measure(chosen, keep_sets=[["bt"]], limit=2, with_conditions=use) for use in (False, True))
-    assert (hidden.with_conditions, told.with_conditions) == (False, True)
-    assert hidden.completions[0].most_likely != told.completions[0].most_likely
-    assert hidden.distortion != told.distortion
-    assert told.samples is not None
-    assert [each.name for each in told.samples.contents] == ["training images", "samples"]
+    hidden, conditioned = (measure(chosen, keep_sets=[["bt"]], limit=2, with_conditions=use) for use in (False, True))
+    assert (hidden.with_conditions, conditioned.with_conditions) == (False, True)
+    assert hidden.completions[0].most_likely != conditioned.completions[0].most_likely
+    assert hidden.distortion != conditioned.distortion
+    assert conditioned.samples is not None
+    assert [each.name for each in conditioned.samples.contents] == ["training images", "samples"]
 
 
 def test_nothing_is_drawn_that_is_not_asked_for() -> None:
@@ -165,18 +165,18 @@ def test_the_settings_of_drawing_are_used_and_recorded() -> None:
     assert one != other
 
 
-def test_progress_is_told_of_everything_that_takes_time() -> None:
-    told: list[tuple[str, int]] = []
+def test_progress_reports_everything_that_takes_time() -> None:
+    conditioned: list[tuple[str, int]] = []
     done: dict[str, float] = {}
 
     @contextmanager
     def progress(what: str, total: int) -> Iterator[Callable[[float], None]]:
-        told.append((what, total))
+        conditioned.append((what, total))
         yield lambda count: done.update({what: done.get(what, 0) + count})
 
     measure(sampler("observed"), keep_sets=[["bt"]], limit=3, progress=progress)
-    assert told == [("evaluated", 3), ("encoded (training images)", 20), ("drawn (samples)", 6), ("completed (keep bt)", 6)]
-    assert done == pytest.approx(dict(told))
+    assert conditioned == [("evaluated", 3), ("encoded (training images)", 20), ("drawn (samples)", 6), ("completed (keep bt)", 6)]
+    assert done == pytest.approx(dict(conditioned))
 
 
 def test_keep_sets_are_refused_by_a_prior_that_sees_no_parts() -> None:

@@ -44,7 +44,7 @@ def like(run: Path) -> Callable[..., str]:
     return copy
 
 
-def test_figures_are_those_of_evaluate_and_are_measured_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_those_of_evaluate_and_are_measured_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_model(run)
     first = measure(loaded, run, QUICK)
     expected = evaluate(run, EvaluationRequest(limit=4, mask_kind="boxes"))
@@ -64,7 +64,7 @@ def test_figures_are_those_of_evaluate_and_are_measured_once(run: Path, monkeypa
         measure(loaded._replace(digest="another"), run, QUICK)
 
 
-def test_a_broken_file_of_figures_is_measured_anew(run: Path) -> None:
+def test_a_broken_cache_is_measured_anew(run: Path) -> None:
     loaded = load_model(run)
     first = measure(loaded, run, QUICK)
     content = json.loads((run / FILE).read_text())
@@ -107,5 +107,5 @@ def test_runs_that_cannot_be_compared_are_refused(run: Path, like: Callable[...,
     ("place", "known"),
     [("data/cats64", True), ("cat-image", True), ("d/Cats", True), ("cats/education", False), ("tyre", False)],
 )
-def test_published_figures_stand_beside_cats_alone(place: str, known: bool) -> None:
+def test_published_results_are_for_cats_only(place: str, known: bool) -> None:
     assert bool(published_for(place)) is known

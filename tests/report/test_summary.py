@@ -48,7 +48,7 @@ def test_the_best_is_the_most_or_the_least() -> None:
     assert boxes.cells["vqvae"] == [None]
 
 
-def test_nobody_is_best_alone_or_where_nothing_is_better() -> None:
+def test_no_model_is_best_alone_or_without_a_better_direction() -> None:
     alone = [each for each in ROWS if each.model == "vae"]
     assert table("alone", alone, (PSNR,)).best == [None]
     assert conclusion(ELBO, {"a": SeedStatistics(1, 0.1, 2), "b": SeedStatistics(2, 0.1, 2)}) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vqkit.evaluation.codebook_usage import Encoded, LevelStatistics
     from vqkit.evaluation.level_ablation import LevelAblation
     from vqkit.interfaces import Split, Tokenizer
+    from vqkit.storage.checkpoints import Loaded
 
 
 def codebook_stats(
@@ -51,52 +52,82 @@ def codebook_stats(
     """
     import json
 
-    from vqkit.cli.counting import counting
     from vqkit.core.atomic import write_text
     from vqkit.core.precision import choose_device
-    from vqkit.data.opening import typed_as
-    from vqkit.evaluation import codebook_usage
-    from vqkit.evaluation.held_out import data_settings, open_split
+    from vqkit.evaluation.held_out import open_split
     from vqkit.storage.checkpoints import load_model
     from vqkit.storage.runs import run_directory
 
     chosen = choose_device(device)
     loaded = load_model(run, chosen)
-    model = codebook_usage.tokenizer_of(loaded)
     images = open_split(loaded, data, split, limit)
-    encoded = codebook_usage.encode_images(model, images, batch_size, chosen, counting)
-    levels = zip(model.level_names, encoded.levels, model.cardinalities, strict=True)
-    statistics = [codebook_usage.level_statistics(*level) for level in levels]
     directory = out or run_directory(loaded.path) / "codebook"
-    pictures = codebook_usage.write_pictures(model, encoded, statistics, directory, chosen)
-    ablations, figures = _ablate_levels(model, images, encoded, directory, batch_size, chosen)
-    pictures += figures
-    reset, checkpoint = codebook_usage.reset_unused(loaded, statistics) if reset_unused else (0, None)
-    described = data_settings(loaded, data)
-    content = {
-        "run": str(loaded.path),
-        "digest": loaded.digest,
-        "data": described,
-        "split": split,
-        "images": len(images),
-        "levels": [level.to_json() for level in statistics],
-        "level_ablation": [each.to_json() for each in ablations],
-        "pictures": [str(path) for path in pictures],
-        "reset": {"codes": reset, "checkpoint": str(checkpoint) if checkpoint else None} if reset_unused else None,
-    }
+    stats = _measure(loaded, images, directory, batch_size, chosen, reset_unused)
+    content = _content(loaded, data, split, len(images), stats)
     write_text(directory / "statistics.json", json.dumps(content) + "\n")
     if as_json:
         typer.echo(json.dumps(content, indent=2))
-        return
+    else:
+        _print(content, stats, directory)
+
+
+class _Stats(NamedTuple):
+    """What was measured: usage of each level, the level ablation, the figures written, and the reset, None where not requested."""
+
+    levels: list[LevelStatistics]
+    ablations: list[LevelAblation]
+    figures: list[Path]
+    reset: tuple[int, Path | None] | None
+
+
+def _measure(loaded: Loaded, images: Split, directory: Path, batch_size: int, device: torch.device, reset_unused: bool) -> _Stats:
+    """Measure codebook usage on the images, and write figures to the directory."""
+    from vqkit.cli.counting import counting
+    from vqkit.evaluation import codebook_usage
+
+    model = codebook_usage.tokenizer_of(loaded)
+    encoded = codebook_usage.encode_images(model, images, batch_size, device, counting)
+    levels = zip(model.level_names, encoded.levels, model.cardinalities, strict=True)
+    statistics = [codebook_usage.level_statistics(*level) for level in levels]
+    figures = codebook_usage.write_pictures(model, encoded, statistics, directory, device)
+    ablations, single_levels = _ablate_levels(model, images, encoded, directory, batch_size, device)
+    reset = codebook_usage.reset_unused(loaded, statistics) if reset_unused else None
+    return _Stats(statistics, ablations, figures + single_levels, reset)
+
+
+def _content(loaded: Loaded, data: str | None, split: str, images: int, stats: _Stats) -> dict[str, Any]:
+    """The results as plain values."""
+    from vqkit.evaluation.held_out import data_settings
+
+    reset = None
+    if stats.reset is not None:
+        codes, checkpoint = stats.reset
+        reset = {"codes": codes, "checkpoint": str(checkpoint) if checkpoint else None}
+    return {
+        "run": str(loaded.path),
+        "digest": loaded.digest,
+        "data": data_settings(loaded, data),
+        "split": split,
+        "images": images,
+        "levels": [level.to_json() for level in stats.levels],
+        "level_ablation": [each.to_json() for each in stats.ablations],
+        "pictures": [str(path) for path in stats.figures],
+        "reset": reset,
+    }
+
+
+def _print(content: dict[str, Any], stats: _Stats, directory: Path) -> None:
     from rich.console import Console
 
-    typer.echo(f"{loaded.path}: {len(images)} images of {typed_as(described)}, {split} split")
-    Console().print(_table(statistics))
-    if ablations:
-        Console().print(_ablation_table(ablations))
+    from vqkit.data.opening import typed_as
+
+    typer.echo(f"{content['run']}: {content['images']} images of {typed_as(content['data'])}, {content['split']} split")
+    Console().print(_table(stats.levels))
+    if stats.ablations:
+        Console().print(_ablation_table(stats.ablations))
     typer.echo(f"figures and statistics.json written to {directory}/")
-    if reset_unused:
-        typer.echo(_reset_message(reset, checkpoint))
+    if stats.reset is not None:
+        typer.echo(_reset_message(*stats.reset))
 
 
 def _ablate_levels(

@@ -103,7 +103,7 @@ FidOption = Annotated[
     bool,
     typer.Option(
         "--fid",
-        help="For models: also FID of the reconstructions; needs vqkit[fid]. Slow without a GPU.",
+        help="For models: also FID of the reconstructions; needs the extra 'fid' of vqkit. Slow without a GPU.",
         rich_help_panel=panels.MEASUREMENT,
     ),
 ]

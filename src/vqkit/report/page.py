@@ -112,7 +112,7 @@ def origin(results: Sequence[Result]) -> list[tuple[str, str]]:
         ("Python and torch", f"{platform.python_version()}, {torch.__version__}"),
         (
             "machine",
-            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}",
+            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} used by torch, {device}",
         ),
     ]
     seconds = {(result.model, result.seed): result.training_seconds for result in results if result.training_seconds is not None}
