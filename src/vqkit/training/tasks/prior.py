@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqkit.config import ConditioningConfig, NamedOptions
 from vqkit.core.distributed import local_chunk, rank, world_size
-from vqkit.core.randomness import generator_for
+from vqkit.core.randomness import generator_for, seed_global_generators
 from vqkit.data.masking import sample_observed
 from vqkit.errors import CheckpointError
 from vqkit.inference.conditioning import conditioning_for, observed_maps
@@ -80,7 +80,7 @@ class PriorTask(Task):
         # Dropout draws from the global generator, which is seeded for this step and restored, so that a resumed run draws the same.
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(generator_for(self.seed, "dropout", state.step, rank()).initial_seed())
+            seed_global_generators(self.seed, "dropout", state.step, rank())
             losses = self.model.loss_function(*batch.codes, conditioning=conditioning)
         scalars = {"loss" if name == "total_loss" else f"nll_{name}": value.detach() for name, value in losses.items()}
         return StepOutput(losses["total_loss"], scalars, {})
