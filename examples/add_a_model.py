@@ -21,7 +21,7 @@ from vqkit.config import Settings
 from vqkit.evaluation.autoencoder import evaluate
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
 from vqkit.layers.encoder_input import observed_pixels
-from vqkit.models import likelihoods
+from vqkit.models.likelihoods import build_likelihood
 from vqkit.registry import MODELS
 from vqkit.training.run import train
 
@@ -41,7 +41,7 @@ class LinearModel(Autoencoder):
     def __init__(self, options: LinearOptions, spec: DataSpec) -> None:
         super().__init__(options, spec)
         size = len(spec.components) * spec.height * spec.width
-        self.likelihood = likelihoods.choose("auto", spec)
+        self.likelihood = build_likelihood("auto", spec)
         self.down, self.up = nn.Linear(2 * size, options.rank), nn.Linear(options.rank, size)
 
     def forward(
@@ -49,11 +49,11 @@ class LinearModel(Autoencoder):
     ) -> Reconstruction:
         """`observed_pixels` contains no hidden pixels; the loss is computed over the whole image."""
         logits = self.up(self.down(observed_pixels(images, observed).flatten(1))).view_as(images)
-        return Reconstruction(logits, likelihoods.distance(self.likelihood, logits, images))
+        return Reconstruction(logits, self.likelihood.loss(logits, images))
 
     def mean(self, logits: Tensor) -> Tensor:
         """The expected image [B, C, H, W] in [0, 1]."""
-        return likelihoods.mean(self.likelihood, logits)
+        return self.likelihood.mean(logits)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from vqkit.evaluation import bounds as module
 from vqkit.evaluation.bounds import Bounds, measure_bounds
 from vqkit.interfaces import DataSpec, Split
 from vqkit.models.latent import VariationalModel
+from vqkit.models.likelihoods import DiscretizedLogistic
 from vqkit.registry import MODELS
 
 
@@ -71,11 +72,11 @@ def test_bits_a_dimension() -> None:
 def test_a_uniform_pixel_has_eight_bits() -> None:
     spec = DataSpec("greys", ("grey",), 8, 8, "intensity")
     model = model_for(spec)
-    assert model.slow_width is not None
+    assert isinstance(model.likelihood, DiscretizedLogistic)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.slow_width.fill_(1.2)  # a density so wide that it is all but flat, except at the ends
+        model.likelihood.raw_log_scale.fill_(1.2)  # a scale so large that the density is all but flat, except at the ends
         model.decoder.up[-1][0].bias.fill_(0.5)
     inside = 1 + torch.randint(254, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     split = ArraySplit(spec, inside)

@@ -29,19 +29,19 @@ from vqkit.training.trainer import Trainer
 GROUPS = {
     "encoder": ("encoder", "head"),
     "decoder": ("foot", "decoder"),
-    "width": ("slow_width",),
+    "scale": ("likelihood",),
     "generator": ("generator",),
     "discriminator": ("discriminator",),
 }
 REACHED = {
     "vae-gan": {
-        "recon": {"encoder", "decoder", "width"},
+        "recon": {"encoder", "decoder", "scale"},
         "kl": {"encoder"},
         "adversarial": {"decoder"},
         "discriminator": {"discriminator"},
     },
     "adversarial-vae": {
-        "recon": {"encoder", "decoder", "width"},
+        "recon": {"encoder", "decoder", "scale"},
         "kl": {"encoder"},
         "adversarial": {"generator"},
         "code": {"generator"},

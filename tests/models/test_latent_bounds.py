@@ -13,7 +13,6 @@ from torch import Tensor
 from vqkit.errors import ConfigError
 from vqkit.interfaces.models import importance_bound
 from vqkit.models import latent as module
-from vqkit.models import likelihoods
 from vqkit.models.latent import VariationalModel
 
 COUNT = 3
@@ -34,7 +33,7 @@ def exact(model: VariationalModel, images: Tensor, conditions: Tensor) -> Tensor
     grid = torch.linspace(-8, 8, 2001)
     logits = model.logits(grid.view(-1, 1, 1, 1), conditions[:1].expand(len(grid), -1))
     log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(grid.double()) + math.log(16 / 2000)
-    each = [likelihoods.log_probability(model.likelihood, logits, image.expand_as(logits), model.width) for image in images]
+    each = [model.likelihood.log_prob(logits, image.expand_as(logits)) for image in images]
     return torch.stack([(log_prior + nll).logsumexp(dim=0) for nll in each])
 
 

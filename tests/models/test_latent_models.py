@@ -9,6 +9,7 @@ from latent_cases import GENERATIVE, NAMES, inputs, seeded, small, spec
 from vqkit.errors import ConfigError
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.models.latent import VariationalModel
+from vqkit.models.likelihoods import DiscretizedLogistic
 from vqkit.models.vae import VAE
 
 
@@ -103,9 +104,9 @@ def test_a_size_that_does_not_divide_names_the_strides_that_do() -> None:
 
 def test_likelihoods_by_the_kind_of_value() -> None:
     binary, grey = small("vae", spec()), small("vae", spec(kind="intensity"))
-    assert (binary.likelihood, grey.likelihood) == ("bernoulli", "logistic")
-    assert binary.width is None and grey.width is not None and grey.width.shape == (3,)
-    assert small("autoencoder", spec(kind="intensity"), likelihood="l1").likelihood == "l1"
+    assert (binary.likelihood.name, grey.likelihood.name) == ("bernoulli", "logistic")
+    assert isinstance(grey.likelihood, DiscretizedLogistic) and grey.likelihood.log_scale.shape == (3,)
+    assert small("autoencoder", spec(kind="intensity"), likelihood="l1").likelihood.name == "l1"
 
 
 @pytest.mark.parametrize("kind", ["binary", "intensity"])
@@ -122,12 +123,12 @@ def test_the_loss_of_the_vae_is_the_elbo_by_the_size_of_an_image(kind: str) -> N
     noise = torch.randn(2, 1, 6, 1, 1, generator=seeded(3))[:, 0]
     logits = model.logits(posterior.mean + posterior.deviation * noise, conditions)
     assert float(losses["kl"]) == pytest.approx(float(divergence.mean()) / images[0].numel(), rel=1e-5)
-    assert float(losses["recon"]) == pytest.approx(float(model.distance(logits, images)), rel=1e-6)
+    assert float(losses["recon"]) == pytest.approx(float(model.likelihood.loss(logits, images)), rel=1e-6)
     # The same from the other side: one draw of log p(x, z) - log q(z|x) with the densities of torch.distributions.
     weight = model.log_weights(images, conditions, 1, seeded(3))[0]
     latents = normal.loc + normal.scale * noise
     ratio = torch.distributions.Normal(0.0, 1.0).log_prob(latents) - normal.log_prob(latents)
-    expected = -model.distance(logits, images) * images.numel() + ratio.sum()
+    expected = -model.likelihood.loss(logits, images) * images.numel() + ratio.sum()
     assert float(weight.sum()) == pytest.approx(float(expected), rel=1e-5)
 
 

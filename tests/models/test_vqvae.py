@@ -131,8 +131,8 @@ def test_each_loss_reaches_only_what_it_should() -> None:
 
 
 def test_likelihoods_by_value_kind() -> None:
-    assert tiny(spec()).likelihood == "bernoulli"
-    assert tiny(spec(kind="intensity")).likelihood == "mse"
+    assert tiny(spec()).likelihood.name == "bernoulli"
+    assert tiny(spec(kind="intensity")).likelihood.name == "mse"
     data = spec(kind="intensity")
     images, observed, conditions = inputs(data)
     for name, expected in (("l1", torch.nn.functional.l1_loss), ("mse", torch.nn.functional.mse_loss)):

@@ -20,7 +20,6 @@ from vqkit.evaluation.held_out import batches_with_positions
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.interfaces import Autoencoder, Split
 from vqkit.interfaces.models import GenerativeAutoencoder, importance_bound
-from vqkit.models.likelihoods import Likelihood
 
 _BATCH_SIZE = 64
 
@@ -34,7 +33,7 @@ class Bounds:
     pixel values of an image.
     """
 
-    likelihood: Likelihood
+    likelihood: str
     images: int
     samples: int
     dimensions: int
@@ -101,4 +100,4 @@ def measure_bounds(
     error = math.sqrt(max(0.0, square / count - mean**2) / max(1.0, count - 1))
     spec = model.spec
     dimensions = len(spec.components) * spec.height * spec.width
-    return Bounds(model.likelihood, int(count), samples, dimensions, elbo / count, mean, error)
+    return Bounds(model.likelihood.name, int(count), samples, dimensions, elbo / count, mean, error)

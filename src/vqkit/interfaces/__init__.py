@@ -21,6 +21,7 @@ from vqkit.interfaces.data import (
     check_images,
     fully_observed,
 )
+from vqkit.interfaces.likelihoods import Likelihood
 from vqkit.interfaces.models import Autoencoder, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
 from vqkit.interfaces.tasks import OptimizerGroup, StepOutput
@@ -36,6 +37,7 @@ __all__ = [
     "DataSpec",
     "EncoderPart",
     "ImageDataset",
+    "Likelihood",
     "OptimizerGroup",
     "Prior",
     "Quantized",

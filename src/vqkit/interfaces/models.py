@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import BaseModel
@@ -17,10 +17,8 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces.data import Codes, DataSpec
+from vqkit.interfaces.likelihoods import Likelihood
 from vqkit.interfaces.tasks import OptimizerGroup
-
-if TYPE_CHECKING:
-    from vqkit.models.likelihoods import Likelihood
 
 
 class Quantized(NamedTuple):
@@ -275,7 +273,7 @@ class GenerativeAutoencoder(Autoencoder):
         """log p(x, z) - log q(z | x) in nats, float64 [samples, B], for draws z from the posterior of WHOLE images [B, C, H, W].
 
         Their mean over the samples estimates the ELBO; see `bound`. `generator` draws on the CPU. Raises `ConfigError` where an
-        image has no probability (see `likelihoods.log_probability`).
+        image has no probability (see `Likelihood.log_prob`).
         """
 
     def bound(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:

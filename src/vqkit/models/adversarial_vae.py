@@ -38,14 +38,12 @@ from torch import Tensor, nn
 
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
-from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction, fully_observed
+from vqkit.interfaces import DataSpec, Likelihood, OptimizerGroup, Reconstruction, fully_observed
 from vqkit.layers.frozen import frozen
-from vqkit.models import likelihoods
 from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
 from vqkit.models.coding import Decoder, see
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.latent import build_foot, code_grid
-from vqkit.models.likelihoods import Likelihood
 from vqkit.models.vae import VAE
 from vqkit.registry import MODELS
 
@@ -107,8 +105,8 @@ class AdversarialVAE(VAE):
         drawn = self.draw(self.features(images, observed), self.noise(len(images), generator).to(images.device))
         result = self.judge(drawn, self.logits(drawn.latents, conditions), images)
         latents, noise = (self.noise(len(images), generator)[:, 0].to(images.device) for _ in range(2))
-        width = None if self.width is None else self.width.detach()  # how wide the likelihood is does not learn from the game
-        made = likelihoods.mean(self.likelihood, self._generate(latents, noise, conditions), width)
+        # The adversarial loss does not train the likelihood's scale.
+        made = frozen(self.likelihood, self._generate(latents, noise, conditions))
         losses = {
             "adversarial": -frozen(self.discriminator, made).mean(),
             "code": self.options.code_weight * code_distance(latents, self._seen_again(made)).mean(),

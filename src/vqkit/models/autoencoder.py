@@ -40,4 +40,4 @@ class PlainAutoencoder(LatentModel):
         """See `Autoencoder.forward`. Losses: recon. Nothing is drawn at random."""
         del generator
         logits = self.logits(self.expected(self.features(images, observed)), conditions)
-        return Reconstruction(logits, self.distance(logits, images))
+        return Reconstruction(logits, self.likelihood.loss(logits, images))

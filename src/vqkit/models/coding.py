@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from vqkit.config import NamedOptions, Settings
 from vqkit.errors import ConfigError
-from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokenizer
+from vqkit.interfaces import Codes, DataSpec, Likelihood, Quantizer, Reconstruction, Tokenizer
 from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
 from vqkit.layers.encoder_input import observed_pixels
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, Upsample
-from vqkit.models import likelihoods
+from vqkit.models.likelihoods import DistanceChoice, build_likelihood
 from vqkit.quantizers.choice import QuantizerChoice
 
 
@@ -56,7 +56,7 @@ class NetworkOptions(Settings):
 class CodingOptions(NetworkOptions):
     """Settings of every model with a discrete bottleneck."""
 
-    likelihood: likelihoods.LikelihoodChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
+    likelihood: DistanceChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
     reconstruction_weight: float = Field(10.0, gt=0, description="Weight of the mean reconstruction distance.")
     quantizer: QuantizerChoice = Field(
         NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer."
@@ -75,7 +75,7 @@ class CodingModel(Tokenizer):
 
     def __init__(self, options: CodingOptions, spec: DataSpec) -> None:
         super().__init__(options, spec)
-        self.likelihood = likelihoods.choose(options.likelihood, spec)
+        self.likelihood = build_likelihood(options.likelihood, spec)
 
     @property
     @abstractmethod
@@ -117,7 +117,7 @@ class CodingModel(Tokenizer):
             pulls["vq"].append(result.codebook_loss)
             pulls["commit"].append(quantizer.commitment_weight * result.commitment_loss)
         logits = self.logits(self.silenced(quantized, generator), conditions)
-        reconstruction_loss = self.options.reconstruction_weight * likelihoods.distance(self.likelihood, logits, images)
+        reconstruction_loss = self.options.reconstruction_weight * self.likelihood.loss(logits, images)
         losses = {loss: torch.stack(each).sum() for loss, each in pulls.items()}
         names = self.grids if len(self.grids) > 1 else ()
         monitors = {f"{loss}_{name}": value for loss, each in pulls.items() for name, value in zip(names, each, strict=False)}
@@ -130,7 +130,7 @@ class CodingModel(Tokenizer):
 
     def mean(self, logits: Tensor) -> Tensor:
         """See `Autoencoder.mean`."""
-        return likelihoods.mean(self.likelihood, logits)
+        return self.likelihood.mean(logits)
 
     @property
     def last_weight(self) -> nn.Parameter:
@@ -261,7 +261,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Codes on the finest grid, `dim` channels in all, to the logits of a whole image, shifted by conditions."""
 
-    def __init__(self, options: NetworkOptions, spec: DataSpec, dim: int, likelihood: likelihoods.Likelihood) -> None:
+    def __init__(self, options: NetworkOptions, spec: DataSpec, dim: int, likelihood: Likelihood) -> None:
         super().__init__()
         channels = widths(options)[::-1]
         embedding = options.hidden if spec.conditions else 0
@@ -275,7 +275,7 @@ class Decoder(nn.Module):
         # The first images are grey. Black ones are so far off, and all in one direction, that in the first steps everything before
         # the codes is pushed in one direction too: fsq's features then end where its tanh is flat, and never come back.
         with torch.no_grad():
-            self.last_bias.add_(likelihoods.middle(likelihood))
+            self.last_bias.add_(likelihood.mid_logit)
 
     @property
     def last_weight(self) -> nn.Parameter:

@@ -25,14 +25,11 @@ from vqkit.core import distributed
 from vqkit.core.randomness import generator_for
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction, fully_observed
 from vqkit.interfaces.models import GenerativeAutoencoder
-from vqkit.models import likelihoods
 from vqkit.models.coding import Decoder, Encoder, NetworkOptions, check_stride, see, widths
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.models.gaussian import Gaussian
+from vqkit.models.likelihoods import LikelihoodChoice, build_likelihood
 
-_FIRST_WIDTH, _NARROWEST, _PACE = -2.0, -7.0, 10.0
-"""Logarithm of the logistic width before training and at least, and how many times faster than a weight it is learned: it has far
-to go, to where reconstruction and divergence balance."""
 _VALUES_AT_ONCE = 2**22
 """Pixel values that are decoded at once when a bound is computed."""
 
@@ -44,7 +41,7 @@ class LatentOptions(NetworkOptions):
         "vector", description="vector: one for the whole image; grid: one at every position of the code grid."
     )
     latent_dim: int = Field(64, ge=1, description="Dimensions of each of these vectors.")
-    likelihood: Literal["auto", "bernoulli", "logistic", "mse", "l1", "huber"] = Field(
+    likelihood: LikelihoodChoice = Field(
         "auto",
         description="auto: bernoulli for binary data, logistic for intensities; by the others an image has no probability.",
     )
@@ -61,9 +58,7 @@ class LatentModel(Autoencoder):
     def __init__(self, options: LatentOptions, spec: DataSpec) -> None:
         super().__init__(options, spec)
         check_stride(options, spec)
-        self.likelihood = likelihoods.choose(options.likelihood, spec, intensities="logistic")
-        logistic = self.likelihood == "logistic"
-        self.slow_width = nn.Parameter(torch.zeros(len(spec.components))) if logistic else None
+        self.likelihood = build_likelihood(options.likelihood, spec, intensities="logistic")
         grid = code_grid(options, spec)
         self.latent_shape = (options.latent_dim, *(grid if options.latent == "grid" else (1, 1)))
         self.encoder = Encoder(options, [2 * len(spec.components), *widths(options)], grid if options.attention else None)
@@ -79,11 +74,6 @@ class LatentModel(Autoencoder):
         """See `Autoencoder.encoder_part`."""
         return EncoderChain(self.options, [self.encoder])
 
-    @property
-    def width(self) -> Tensor | None:
-        """Logarithm of the logistic width of each channel, float32 [C]; None for other likelihoods."""
-        return None if self.slow_width is None else (_FIRST_WIDTH + _PACE * self.slow_width).clamp(min=_NARROWEST)
-
     def features(self, images: Tensor, observed: Tensor) -> Tensor:
         """What the encoder makes of the observed part of images [B, C, H, W]: [B, hidden, h, w]."""
         features: Tensor = self.encoder(see(images, observed))
@@ -94,13 +84,9 @@ class LatentModel(Autoencoder):
         logits: Tensor = self.decoder(self.foot(latents), conditions)
         return logits
 
-    def distance(self, logits: Tensor, images: Tensor) -> Tensor:
-        """Mean negative log-likelihood of a pixel value (up to constants), a float32 scalar."""
-        return likelihoods.distance(self.likelihood, logits, images, self.width)
-
     def mean(self, logits: Tensor) -> Tensor:
         """See `Autoencoder.mean`."""
-        return likelihoods.mean(self.likelihood, logits, self.width)
+        return self.likelihood.mean(logits)
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
         """See `Autoencoder.reconstruct`; nothing is drawn."""
@@ -157,7 +143,7 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
     def judge(self, drawn: Drawn, logits: Tensor, images: Tensor) -> Reconstruction:
         """The ELBO, as losses and monitors (see `forward`), of draws and the logits [B, C, H, W] that were made of them."""
         divergence = drawn.divergence.mean()
-        reconstruction_loss = self.distance(logits, images)
+        reconstruction_loss = self.likelihood.loss(logits, images)
         losses = {"kl": self.beta * divergence / images[0].numel()}
         active = (drawn.posterior.mean.var(dim=0, unbiased=False) > 0.01).float().mean()
         return Reconstruction(logits, reconstruction_loss, losses, {"kl_nats": divergence.detach(), "active": active})
@@ -170,7 +156,6 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
 
     def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """See `GenerativeAutoencoder.log_weights`."""
-        likelihoods.check_probability(self.likelihood)
         features = self.features(images, fully_observed(images))
         size = max(1, _VALUES_AT_ONCE // images.numel())
         parts = []
@@ -179,7 +164,7 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
             count = len(part) // len(images)
             drawn = self.weigh(repeated(features, count), part.to(images.device))
             logits = self.logits(drawn.latents, repeated(conditions, count))
-            pixels = likelihoods.log_probability(self.likelihood, logits, repeated(images, count), self.width)
+            pixels = self.likelihood.log_prob(logits, repeated(images, count))
             parts.append((pixels + drawn.log_ratio).view(count, len(images)))
         return torch.cat(parts)
 

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction
 from vqkit.layers.frozen import frozen
-from vqkit.models import likelihoods
 from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
 from vqkit.models.vae import VAE
 from vqkit.registry import MODELS
@@ -66,6 +65,5 @@ class VAEGAN(VAE):
         return replace(result, losses={**result.losses, "adversarial": adversarial}, adversarial_losses=own)
 
     def _make(self, latents: Tensor, conditions: Tensor) -> Tensor:
-        """Expected images [B, C, H, W]; how wide the likelihood is does not learn from the game."""
-        width = None if self.width is None else self.width.detach()
-        return likelihoods.mean(self.likelihood, self.logits(latents, conditions), width)
+        """Expected images [B, C, H, W]. The adversarial loss does not train the likelihood's scale."""
+        return frozen(self.likelihood, self.logits(latents, conditions))
