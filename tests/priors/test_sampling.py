@@ -143,7 +143,7 @@ def test_guidance_by_numbers() -> None:
         ({"temperature": float("inf")}, r"The temperature is inf"),
         ({"temperature": (1.0, 0.0)}, r"The temperature is 0; it must be above 0\."),
         ({"temperature": ()}, r"no temperature"),
-        ({"top_k": 0}, r"top-k is 0; at least one code must be allowed\."),
+        ({"top_k": 0}, r"top-k is 0; it must be at least 1\."),
         ({"top_k": -3}, r"top-k is -3"),
         ({"top_p": 0.0}, r"top-p is 0; it must be in \(0, 1\]\."),
         ({"top_p": 1.5}, r"top-p is 1\.5; it must be in \(0, 1\]\."),

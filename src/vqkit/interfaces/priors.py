@@ -1,4 +1,4 @@
-"""Models of codes: what a prior models, what it may be told, and what it does.
+"""The contract of priors: the codes that they model, the conditioning that they take, their likelihood, and sampling.
 
 Shapes: B images, D condition values, K codes, h x w a grid of codes.
 """
@@ -25,14 +25,14 @@ SamplingMethod = Literal["cached", "fixed-point", "naive"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw codes. Raises `ConfigError` for a value that means nothing.
+    """Settings of sampling. Raises `ConfigError` for an invalid value.
 
-    `temperature` divides the logits (below 1: safer, above 1: more varied); one number, or one for each level, coarse first;
-    `top_k`: only the k most probable codes; `top_p`: only the most probable codes that together have this probability (Holtzman et
-    al. 2020), after `top_k`;
-    `guidance_scale` s: logits u + s (c - u) from conditional c and unconditional u (Ho and Salimans 2022), before all else; 1: c;
-    `seed`: same seed, same samples; `method`: cached (fast and exact), fixed-point (Jacobi iterations over the whole grid, exact),
-    or naive (a full pass for every code, to check the others against).
+    `guidance_scale` s: classifier-free guidance, logits u + s (c - u) of conditional logits c and unconditional logits u (Ho and
+    Salimans 2022), applied first; 1 disables it. `temperature` divides the logits; one number, or one per level, coarse first.
+    `top_k`: sample from the k most probable codes only. `top_p`: from the most probable codes with this total probability only
+    (nucleus sampling, Holtzman et al. 2020), applied after `top_k`. `seed`: the same seed gives the same samples. `method`: cached
+    (one position per step, with caches), fixed-point (Jacobi iterations over the whole grid) or naive (a full pass per code, the
+    reference for the others); all give the same samples.
     """
 
     temperature: float | tuple[float, ...] = 1.0
@@ -43,39 +43,40 @@ class Sampling:
     method: SamplingMethod = "cached"
 
     def __post_init__(self) -> None:
-        if isinstance(self.temperature, list):  # as good as a tuple, but for comparing and hashing
+        if isinstance(self.temperature, list):  # a tuple can be hashed
             object.__setattr__(self, "temperature", tuple(self.temperature))
         temperatures = self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
         if not temperatures:
-            raise ConfigError("There is no temperature in an empty tuple.", "Give one number, or one for each level.")
+            raise ConfigError("The tuple of temperatures is empty.", "Give one number, or one per level.")
         for temperature in temperatures:
             if not 0 < temperature < float("inf"):
                 raise ConfigError(
-                    f"The temperature is {temperature:g}; it must be above 0.", "1 draws from the model as it is; 0.8 is safer."
+                    f"The temperature is {temperature:g}; it must be above 0.",
+                    "1 samples from the model itself; 0.8 prefers probable codes.",
                 )
         if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"top-k is {self.top_k}; at least one code must be allowed.", "Leave it out to allow all codes.")
+            raise ConfigError(f"top-k is {self.top_k}; it must be at least 1.", "Leave it out to allow all codes.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ConfigError(f"top-p is {self.top_p:g}; it must be in (0, 1].", "0.95 leaves out the least probable 5%.")
+            raise ConfigError(f"top-p is {self.top_p:g}; it must be in (0, 1].", "0.95 excludes the least probable 5%.")
         if not 0 <= self.guidance_scale < float("inf"):
             raise ConfigError(
                 f"The guidance scale is {self.guidance_scale:g}; it must be 0 or more.",
-                "1 is no guidance; 2 follows conditions more.",
+                "1 disables guidance; larger values follow the conditions more closely.",
             )
         if self.method not in get_args(SamplingMethod):
             raise ConfigError(f"There is no sampling method '{self.method}'.", f"Known: {', '.join(get_args(SamplingMethod))}.")
 
     def by_level(self, levels: Sequence[str]) -> tuple[Sampling, ...]:
-        """For each of the named levels, coarse first, the same with that level's temperature.
+        """The settings of each of the named levels, coarse first, which differ in their temperature.
 
-        Raises `ConfigError` unless there is one temperature, or one for each level.
+        Raises `ConfigError` unless there is one temperature, or one per level.
         """
         if not isinstance(self.temperature, tuple):
             return (self,) * len(levels)
         if len(self.temperature) != len(levels):
             raise ConfigError(
                 f"{len(self.temperature)} temperatures were given for the levels of codes {', '.join(levels)}.",
-                "Give one number, or one for each level, the coarsest first.",
+                "Give one number, or one per level, the coarsest first.",
             )
         return tuple(replace(self, temperature=temperature) for temperature in self.temperature)
 
@@ -85,10 +86,11 @@ DEFAULT_SAMPLING = Sampling()
 
 @dataclass(frozen=True)
 class CodeSpec:
-    """What a prior models and what it may be told, level by level, coarse first.
+    """The codes that a prior models and the conditioning that it takes, level by level, coarse first.
 
-    `shapes` (h, w) and `cardinalities` K of each level. `conditions` and `classes`: the metadata and the classes that it is told,
-    empty if it is not; `observed_channels`: M of the feature map of a partly seen image for each level, empty if it gets none.
+    `shapes` (h, w) and `cardinalities` K of each level. `conditions` and `classes`: the metadata and the classes that it is
+    conditioned on, empty if it is not; `observed_channels`: for each level, the channels M of the feature map of a partly observed
+    image, empty if it takes none.
     """
 
     level_names: tuple[str, ...]
@@ -100,7 +102,7 @@ class CodeSpec:
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the prior is told anything."""
+        """Whether the prior is conditioned on anything."""
         return bool(self.conditions or self.classes or self.observed_channels)
 
     def to_json(self) -> dict[str, Any]:
@@ -117,11 +119,11 @@ class CodeSpec:
 
 
 class Conditioning(NamedTuple):
-    """What a prior is told about each of B images.
+    """What a prior is conditioned on, for each of B images.
 
     `values` float32 [B, D] in the data's own units, NaN where unknown (D = 0 without metadata); `labels` int64 [B], -1 where
-    unknown; `observed`: for each level a feature map float32 [B, M, h, w] of what is seen of the image (empty without);
-    `dropped` bool [B]: where True the prior gets its learned null condition in place of all of these.
+    unknown; `observed`: for each level a feature map float32 [B, M, h, w] of the observed part of the image, or empty;
+    `dropped` bool [B]: True where the prior's learned null condition replaces all of these.
     """
 
     values: Tensor
@@ -131,7 +133,7 @@ class Conditioning(NamedTuple):
 
     @classmethod
     def unconditional(cls, count: int, spec: CodeSpec, device: torch.device | None = None) -> Conditioning:
-        """The null condition for `count` images."""
+        """The conditioning of `count` unconditional samples: everything unknown and dropped."""
         maps = zip(spec.observed_channels, spec.shapes, strict=False)
         return cls(
             torch.full((count, len(spec.conditions)), torch.nan, device=device),
@@ -141,7 +143,7 @@ class Conditioning(NamedTuple):
         )
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Conditioning:
-        """The function of every tensor: a slice of the batch, a move to a device, repeats."""
+        """Apply a function to every tensor, such as a slice of the batch or a move to a device."""
         return Conditioning(
             function(self.values), function(self.labels), tuple(map(function, self.observed)), function(self.dropped)
         )
@@ -160,10 +162,10 @@ class Prior(nn.Module, ABC):
 
     @property
     def trained_levels(self) -> tuple[str, ...]:
-        """Names of the levels that learn, at first all. The parameters of the others are frozen, and `loss_function` skips them.
+        """Names of the levels that are trained, by default all; the others are frozen, and `loss_function` skips them.
 
-        Set to other names before the optimizer is made. Raises `ConfigError` for an unknown name, for none, or for a part of the
-        levels of a prior that can only learn them together.
+        Set before the optimizer is built. Raises `ConfigError` for an unknown name, for an empty sequence, or for some of the
+        levels of a prior that can only train all of them together.
         """
         return self._trained_levels
 
@@ -171,7 +173,7 @@ class Prior(nn.Module, ABC):
     def trained_levels(self, names: Sequence[str]) -> None:
         known = self.spec.level_names
         if not names:
-            raise ConfigError("No level of the prior is to be trained.", f"Name one or more of {', '.join(known)}.")
+            raise ConfigError("The list of levels to train is empty.", f"Name one or more of {', '.join(known)}.")
         for name in names:
             if name not in known:
                 raise ConfigError(f"The prior has no level '{name}' to train.", did_you_mean(name, known))
@@ -180,16 +182,16 @@ class Prior(nn.Module, ABC):
         self._trained_levels = chosen
 
     def freeze_other_levels(self, names: tuple[str, ...]) -> None:
-        """Let only the parameters of the named levels learn. A prior whose levels have parameters of their own overrides this."""
+        """Freeze the parameters of all but the named levels. A prior whose levels have separate parameters overrides this."""
         if names != self.spec.level_names:
             raise ConfigError(
-                f"{type(self).__name__} learns its levels ({', '.join(self.spec.level_names)}) together.",
+                f"{type(self).__name__} trains all its levels ({', '.join(self.spec.level_names)}) together.",
                 "Leave --level out, or use --prior hierarchical.",
             )
 
     @abstractmethod
     def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
-        """Negative log-likelihood of each code in nats, float32 [B, h, w] for each level; with a gradient in training."""
+        """Negative log-likelihood of each code in nats, float32 [B, h, w] for each level; differentiable."""
 
     @abstractmethod
     def sample(
@@ -202,16 +204,16 @@ class Prior(nn.Module, ABC):
     ) -> Codes:
         """Draw codes int64 [B, h, w] of each level, on the prior's device.
 
-        `conditioning` None: the null condition; `first`: number of the first sample, so that a sample is a function of the seed and
-        its number, however the samples are cut into batches; `advance` is called with shares of the work done, summing to 1.
+        `conditioning` None: unconditional. `first`: number of the first sample; a sample depends on the seed and its number, and
+        not on how samples are divided into batches. `advance` is called with fractions of the work, which sum to 1.
         """
 
     def forward(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
-        """`nll`, as what is compiled and what hooks see."""
+        """`nll`, so that the prior can be compiled and hooked like any module."""
         return self.nll(codes, conditioning)
 
     def loss_function(self, *codes: Tensor, conditioning: Conditioning | None = None) -> dict[str, Tensor]:
-        """`total_loss`, the mean negative log-likelihood of a code in nats, and the same for each level by its name."""
+        """Losses by name: `total_loss`, the mean negative log-likelihood of a code in nats, and that of each level by its name."""
         given = conditioning or Conditioning.unconditional(len(codes[0]), self.spec, codes[0].device)
         levels = self(codes, given)
         losses = {name: level.mean() for name, level in zip(self.spec.level_names, levels, strict=True)}

@@ -1,12 +1,12 @@
-"""What a prior is told, as features on its grid.
+"""The conditioning of a prior, encoded as features on its grid of codes.
 
 metadata values ── embedding ─┐
 class ──────────── embedding ─┼─ + ── features [B, E, 1, 1], or [B, E, h, w] with a map
 map of what is seen ── conv stack with attention ─┘
 dropped: one learned null vector in place of all of these
 
-The null vector is used where the condition is dropped in training, in unconditional sampling, and in the unconditional pass of
-classifier-free guidance (Ho and Salimans 2022): one and the same.
+The same null vector is used where the conditioning is dropped in training, in unconditional sampling, and in the unconditional pass
+of classifier-free guidance (Ho and Salimans 2022).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PriorConditions(nn.Module):
         self.maps = TypedModuleList([MapEncoder(channels, width, shape) for channels, shape in levels])
 
     def forward(self, conditioning: Conditioning, level: int = 0) -> Tensor:
-        """Features [B, E, 1, 1], or [B, E, h, w] where the prior is told a map."""
+        """Features [B, E, 1, 1], or [B, E, h, w] for a prior that takes feature maps of observed pixels."""
         features = self.null.new_zeros(1, len(self.null), 1, 1)
         if self.values is not None:
             features = features + self.values(conditioning.values)[:, :, None, None]
@@ -46,7 +46,7 @@ class PriorConditions(nn.Module):
 
 
 class MapEncoder(nn.Module):
-    """A map [B, M, h, w] of what is seen of an image to features [B, E, h, w], each of which knows the whole map."""
+    """A feature map [B, M, h, w] of the observed part of an image to features [B, E, h, w], each of which depends on all of it."""
 
     def __init__(self, channels: int, width: int, shape: tuple[int, int]) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Models of codes, which sample what could be."""
+"""Priors: autoregressive models of codes, and their sampling."""

@@ -1,10 +1,10 @@
-"""What priors that go through the grid in raster order share: likelihood, and three ways to draw the same sample.
+"""Priors that are autoregressive in raster order: likelihood, and three sampling methods that give the same samples.
 
-cached        one `Stepper.step` a code; what earlier codes gave is kept (Ramachandran et al. 2017 for PixelCNN; the keys and values
-              of a transformer). Each position is computed once, so a sample costs about one full pass.
+cached        one `Stepper.step` per code, with caches of earlier activations (Ramachandran et al. 2017 for PixelCNN; keys and
+              values of a transformer). Each position is computed once, so a sample costs about one full pass.
 fixed-point   x <- choose(logits(x) + noise) over the whole grid until nothing changes (Jacobi iteration, Song et al. 2021; Wiggers
               and Hoogeboom 2020). After t passes the first t codes are exact; far fewer passes than codes are usually enough.
-naive         a full pass a code, to check the others against.
+naive         a full pass per code; the reference for the others.
 
 All three choose the same code from the same logits and the same noise, so they give the same sample (up to ties within rounding).
 """
@@ -25,13 +25,13 @@ from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.priors.sampling import choose, guide, gumbel_noise
 
 _LARGE_PRODUCT = 2**25
-"""Multiply-adds from which several threads are worth it. Below, they mostly wait for each other, in each of some hundred products a
-code: on two cores that other programs also used, a batch of 16 took 0.8 s with one thread and 5.5 s with two.
+"""Multiply-adds of a matrix product from which several threads are faster. In smaller ones threads mostly wait for each other: on
+two cores shared with other programs, a batch of 16 took 0.8 s with one thread and 5.5 s with two.
 """
 
 
 class Stepper(ABC):
-    """One level of a batch of samples, code by code, with whatever earlier codes left behind."""
+    """Computes the logits of one level position by position for a batch of samples, with caches of earlier positions."""
 
     @abstractmethod
     def step(self, previous: Tensor | None) -> Tensor:
@@ -50,7 +50,7 @@ class AutoregressivePrior(Prior):
 
     @abstractmethod
     def stepper(self, level: int, coarser: Codes, conditioning: Conditioning) -> Stepper:
-        """What draws a level code by code. `coarser` are the levels before it. Gives the logits of `logits`."""
+        """A stepper over a level, given the codes of all `coarser` levels; its logits are those of `logits`."""
 
     def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
         """See `Prior.nll`."""
@@ -75,8 +75,8 @@ class AutoregressivePrior(Prior):
         given = conditioning or Conditioning.unconditional(batch_size, self.spec, device)
         if len(given.dropped) != batch_size:
             raise ConfigError(
-                f"{batch_size} samples were asked for, but the conditioning is of {len(given.dropped)}.",
-                "Give a row for each sample.",
+                f"{batch_size} samples were requested, but the conditioning has {len(given.dropped)} rows.",
+                "Give one row per sample.",
             )
         positions = [height * width for height, width in self.spec.shapes]
         each = sampling.by_level(self.spec.level_names)
@@ -104,7 +104,7 @@ def draw_level(
     sampling: Sampling,
     advance: Callable[[int], None],
 ) -> Tensor:
-    """Codes int64 [B, h, w] of one level with Gumbel noise [B, h * w, K]; `advance` is told of positions as they are done."""
+    """Codes int64 [B, h, w] of one level with Gumbel noise [B, h * w, K]; `advance` is called with numbers of positions."""
     guided = sampling.guidance_scale != 1 and not bool(conditioning.dropped.all())
     if guided:  # the conditional and the unconditional pass as one batch
         unconditional = conditioning._replace(dropped=torch.ones_like(conditioning.dropped))
@@ -131,7 +131,7 @@ def draw_level(
         while done < positions:
             proposed = decide(everywhere(codes), slice(None))
             agreed = (proposed == codes).all(dim=0).long().cumprod(dim=0).sum()
-            # What agrees up to a position was computed from exact codes, and so is exact there and at the next one.
+            # Codes that agree up to a position were computed from exact ones, so they are exact there and at the next position.
             now = max(done + 1, min(positions, int(agreed) + 1))
             codes = proposed
             advance(now - done)
@@ -151,7 +151,7 @@ def draw_level(
 
 
 def join(first: Conditioning, second: Conditioning) -> Conditioning:
-    """Two batches' conditioning as one."""
+    """The conditioning of two batches, concatenated."""
     maps = tuple(torch.cat(pair) for pair in zip(first.observed, second.observed, strict=True))
     return Conditioning(
         torch.cat([first.values, second.values]),
@@ -162,14 +162,14 @@ def join(first: Conditioning, second: Conditioning) -> Conditioning:
 
 
 def _mean_product(prior: Prior, batch: int) -> float:
-    """Multiply-adds of an average matrix product of one position of a batch."""
+    """Multiply-adds of the average matrix product of one position of a batch."""
     sizes = [weight.numel() for weight in prior.parameters() if weight.ndim > 1]
     return batch * sum(sizes) / max(1, len(sizes))
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch computes with one thread for a while."""
+    """A context in which torch computes with one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -180,7 +180,7 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _evaluating(prior: Prior) -> Iterator[None]:
-    """Evaluation mode for a while: no dropout."""
+    """A context in which the prior is in evaluation mode, without dropout."""
     training = prior.training
     prior.eval()
     try:

@@ -5,12 +5,12 @@
     coarser codes ── embedding ── upsampled ── sum, position ── residual blocks ── + ── PixelCNN of the level ── logits
     conditions ────────────────────────────────────────────────────────────────────┘
 
-Each level is a gated PixelCNN of its own (`vqkit.priors.pixelcnn`), which shares nothing with the others. It is told all coarser
-levels everywhere, and so never looks at a finer one. Levels may have one and the same grid, as those of a residual quantizer do;
+Each level is a gated PixelCNN of its own (`vqkit.priors.pixelcnn`), which shares nothing with the others. It is conditioned on all
+coarser levels, and never on a finer one. Levels may have one and the same grid, as those of a residual quantizer do;
 with a single level this is the plain PixelCNN.
 
-Where we depart from the paper: what the PixelCNN says of itself; coarser codes are upsampled by repetition, with learned positions
-beside them, and a level is told all coarser levels and not only the next one.
+Where we depart from the paper: as in `vqkit.priors.pixelcnn`; coarser codes are upsampled by repetition, with learned positions
+added, and a level is conditioned on all coarser levels, not only on the next one.
 
 Shapes: B samples, C channels, K codes, h x w the grid of a level.
 """
@@ -42,22 +42,22 @@ ByLevel = Annotated[
     BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
     Field(min_length=1),
 ]
-"""A setting of every level, or one for each level, the coarsest first."""
+"""One value for all levels, or a list with one per level, the coarsest first."""
 
 
 class HierarchicalOptions(Settings):
-    """Settings of the hierarchical prior. Each is one value for all levels, or a list with one for each, the coarsest first."""
+    """Settings of the hierarchical prior. Each is one value for all levels, or a list with one per level, the coarsest first."""
 
     channels: ByLevel[int] = Field(
         (128,),
-        description="Channels of both stacks of a level's PixelCNN. As all settings here, one value for all "
-        "levels, or a list with one for each, the coarsest first.",
+        description="Channels of both stacks of a level's PixelCNN. Like all settings here, one value for all "
+        "levels, or a list with one per level, the coarsest first.",
     )
     layers: ByLevel[int] = Field((15,), description="Gated layers.")
     kernel: ByLevel[int] = Field((3,), description="Width of the convolutions, odd; half of it, rounded up, is their height.")
     first_kernel: ByLevel[int] = Field((7,), description="The same for the first layer.")
     attention: ByLevel[int] = Field((0,), description="Causal attention blocks, spread evenly between the layers (PixelSNAIL).")
-    dropout: ByLevel[float] = Field((0.0,), description="Share of the gated features that are zeroed in training.")
+    dropout: ByLevel[float] = Field((0.0,), description="Probability with which gated features are zeroed in training.")
     blocks: ByLevel[Annotated[int, Field(ge=1)]] = Field(
         (3,), description="Residual blocks over the coarser codes; the coarsest level has none."
     )
@@ -82,7 +82,7 @@ class HierarchicalOptions(Settings):
 
 
 class CoarserCodes(nn.Module):
-    """Codes of all coarser levels to what they tell of each position of this one: residual blocks over their sum."""
+    """Codes of all coarser levels to features on the grid of this one: residual blocks over the sum of their embeddings."""
 
     def __init__(self, cardinalities: Sequence[int], shape: tuple[int, int], width: int, blocks: int) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ class CoarserCodes(nn.Module):
 
 @PRIORS.register("hierarchical")
 class HierarchicalPixelCNN(AutoregressivePrior):
-    """The hierarchical prior of this module; see there for the diagram.
+    """The hierarchical prior; see the module for the diagram.
 
-    Raises `ConfigError` when a setting lists another number of values than there are levels.
+    Raises `ConfigError` if the number of values of a setting is not that of the levels.
     """
 
     Options = HierarchicalOptions
@@ -117,7 +117,7 @@ class HierarchicalPixelCNN(AutoregressivePrior):
         networks, coarser = [], []
         for level in range(len(spec.level_names)):
             own = options.of_level(level)
-            networks.append(PixelCNN(own, _spec_of_level(spec, level), accompanied=level > 0))
+            networks.append(PixelCNN(own, _spec_of_level(spec, level), extra_features=level > 0))
             if level:
                 blocks = _pick(options.blocks, level)
                 coarser.append(CoarserCodes(spec.cardinalities[:level], spec.shapes[level], own.channels, blocks))
@@ -150,7 +150,7 @@ class HierarchicalPixelCNN(AutoregressivePrior):
                 self.coarser[level - 1].requires_grad_(name in names)
 
     def loss_function(self, *codes: Tensor, conditioning: Conditioning | None = None) -> dict[str, Tensor]:
-        """See `Prior.loss_function`; of the `trained_levels` alone. Give the codes of all levels, the coarsest first."""
+        """See `Prior.loss_function`; over the `trained_levels` only. `codes`: those of all levels, the coarsest first."""
         given = conditioning or Conditioning.unconditional(len(codes[0]), self.spec, codes[0].device)
         learned = [level for level, name in enumerate(self.spec.level_names) if name in self.trained_levels]
         levels = {self.spec.level_names[level]: self.level_nll(level, codes, given) for level in learned}
@@ -172,8 +172,8 @@ class HierarchicalPixelCNN(AutoregressivePrior):
     ) -> Codes:
         """See `Prior.sample`: the codes of each level, the coarsest first.
 
-        `temperature` takes the place of that of `sampling`; the codes go to `device`. `top_shape` and `bottom_shape`, the (h, w) of
-        the coarsest and the finest level, are the prior's own: `ConfigError` is raised for others.
+        `temperature` replaces that of `sampling`; the codes are moved to `device`. `top_shape` and `bottom_shape` are the (h, w) of
+        the coarsest and the finest level: any other than the prior's own raises `ConfigError`.
         """
         shapes = self.spec.shapes
         for name, shape, own in (("top_shape", top_shape, shapes[0]), ("bottom_shape", bottom_shape, shapes[-1])):
@@ -181,7 +181,7 @@ class HierarchicalPixelCNN(AutoregressivePrior):
                 given = " x ".join(map(str, shape))
                 raise ConfigError(
                     f"{name} is {given}; the prior models a grid of {own[0]} x {own[1]} codes there.",
-                    "Leave it out, or train a prior on a tokenizer with such a grid.",
+                    "Leave it out, or train a prior on a tokenizer with that grid.",
                 )
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature)
@@ -196,9 +196,9 @@ class HierarchicalPixelCNN(AutoregressivePrior):
         temperature: float | tuple[float, ...] = 1.0,
         seed: int = 0,
     ) -> Tensor:
-        """New images float32 [B, C, H, W] in [0, 1], without conditions, from the tokenizer whose codes the prior models.
+        """Unconditional images float32 [B, C, H, W] in [0, 1], decoded by the tokenizer whose codes the prior models.
 
-        Raises `ConfigError` for a tokenizer of other levels.
+        Raises `ConfigError` for a tokenizer with other levels.
         """
         modelled = self.spec.level_names, self.spec.shapes, self.spec.cardinalities
         if modelled != (vqvae2_model.level_names, vqvae2_model.code_shapes, vqvae2_model.cardinalities):
@@ -216,12 +216,12 @@ class HierarchicalPixelCNN(AutoregressivePrior):
 
 
 def _pick(values: Sequence[Any], level: int) -> Any:
-    """A level's value: the only one, or its own (the last one, where a list is too short: `_check_lists` refuses it later)."""
+    """A level's value: the only one, or its own (the last one if the list is too short, which `_check_lists` refuses later)."""
     return values[min(level, len(values) - 1)]
 
 
 def _spec_of_level(spec: CodeSpec, level: int) -> CodeSpec:
-    """What the PixelCNN of one level models, and what it is told."""
+    """The specification of the PixelCNN of one level."""
     part = slice(level, level + 1)
     return replace(
         spec,
@@ -233,18 +233,18 @@ def _spec_of_level(spec: CodeSpec, level: int) -> CodeSpec:
 
 
 def _check_lists(options: HierarchicalOptions, spec: CodeSpec) -> None:
-    """Raise `ConfigError` for a setting that lists another number of values than there are levels."""
+    """Raise `ConfigError` if the number of values of a setting is neither 1 nor that of the levels."""
     levels = spec.level_names
     for name, values in options.lists().items():
         if len(values) not in (1, len(levels)):
             has = f"has {len(levels)} levels of codes" if len(levels) > 1 else "has one level of codes"
             raise ConfigError(
                 f"prior.{name} lists {len(values)} values; the tokenizer {has} ({', '.join(levels)}).",
-                "Give one value for all levels, or one for each, the coarsest first.",
+                "Give one value for all levels, or one per level, the coarsest first.",
             )
 
 
 def _levels(names: Sequence[str], shapes: Sequence[tuple[int, int]], cardinalities: Sequence[int]) -> str:
-    """Levels in words: `top 8 x 8 of 512 codes, bottom 16 x 16 of 512 codes`."""
+    """A description of levels: `top 8 x 8 of 512 codes, bottom 16 x 16 of 512 codes`."""
     each = zip(names, shapes, cardinalities, strict=True)
     return ", ".join(f"{name} {height} x {width} of {codes} codes" for name, (height, width), codes in each)

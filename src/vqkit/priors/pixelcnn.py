@@ -5,25 +5,21 @@
                                └── horizontal stack ────── gate ───── gate ─ + ─ ... ── head ── logits      this row, to the left
     conditions ── 1x1 to every vertical gate and, through the link, to the horizontal one
 
-The vertical stack sees whole rows above, the horizontal one its own row to the left and, through the 1x1 link, the vertical one:
-together every earlier position, without a blind spot. Nothing is masked: convolutions are shifted, so that a layer has exactly the
-weights it uses. In the first layer both stacks exclude the current position, and there is no residual.
+The vertical stack covers whole rows above, the horizontal one its own row to the left and, through the 1x1 link, the vertical
+one: together every earlier position, without a blind spot. Nothing is masked: convolutions are shifted, so that a layer has
+exactly the weights it uses. In the first layer both stacks exclude the current position, and there is no residual connection.
 
-Where we depart from the paper: the codes are embedded, not fed as numbers; a channel of ones tells padding from content; learned
-positions are added to both stacks after the first layer; residual connections on both stacks (the paper: horizontal only) keep the
-vertical signal alive through many layers; attention blocks (PixelSNAIL, Chen et al. 2018) may stand between layers.
+Where we depart from the paper: codes are embedded, not fed as numbers; a channel of ones distinguishes padding from content;
+learned positions are added to both stacks after the first layer; both stacks have residual connections (in the paper, the
+horizontal only), which keep the vertical signal alive through many layers; attention blocks (PixelSNAIL, Chen et al. 2018) may
+follow layers.
 
-Shapes: B samples, C channels, K codes, h x w the grid, E = C condition features.
+Cached sampling (`PixelCNNStepper`; Ramachandran et al. 2017, "Fast Generation for Convolutional Autoregressive Models") is exact.
+The vertical stack is computed once per row, from the few rows above that its convolutions reach; the horizontal stack once per
+position, from the few positions to the left. So every layer computes every position once, as in one full pass. Features are
+stored channels last, so that a convolution's window is a row of a matrix and a layer is one matrix product.
 
-Sampling is exact and cached (Ramachandran et al. 2017, "Fast Generation for Convolutional Autoregressive
-Models").
-
-The vertical stack is computed once a row, for the whole row, from the few rows above that its convolutions reach. The horizontal
-stack is computed once a position, from the few positions to the left. So every layer sees every position once, as in one full pass,
-where the naive way takes a full pass for each.
-
-Features lie with their channels last, so that a convolution's window is a row of a matrix and a layer is one matrix product.
-Shapes: B samples, C channels, E condition features, h x w the grid, r = kernel // 2 of a layer.
+Shapes: B samples, C channels, K codes, h x w the grid, E = C condition features, r = kernel // 2 of a layer.
 """
 
 from __future__ import annotations
@@ -54,7 +50,7 @@ class PixelCNNOptions(Settings):
     kernel: int = Field(3, ge=3, description="Width of the convolutions, odd; half of it, rounded up, is their height.")
     first_kernel: int = Field(7, ge=3, description="The same for the first layer.")
     attention: int = Field(0, ge=0, description="Causal attention blocks, spread evenly between the layers (PixelSNAIL).")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the gated features that are zeroed in training.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Probability with which gated features are zeroed in training.")
 
     @field_validator("kernel", "first_kernel")
     @classmethod
@@ -108,16 +104,16 @@ class GatedLayer(nn.Module):
 
 @PRIORS.register("pixelcnn")
 class PixelCNN(AutoregressivePrior):
-    """The gated PixelCNN of this module; see there for the diagram.
+    """The gated PixelCNN; see the module for the diagram.
 
-    `accompanied`: whether its user adds features to what the conditions come to, as the hierarchical prior does with coarser codes.
-    Raises `ConfigError` for a tokenizer of several levels.
+    `extra_features`: whether `network` gets condition features even without conditions, as the hierarchical prior passes those of
+    coarser codes. Raises `ConfigError` for a tokenizer with several levels.
     """
 
     Options = PixelCNNOptions
     options: PixelCNNOptions
 
-    def __init__(self, options: PixelCNNOptions, spec: CodeSpec, accompanied: bool = False) -> None:
+    def __init__(self, options: PixelCNNOptions, spec: CodeSpec, extra_features: bool = False) -> None:
         super().__init__(options, spec)
         if len(spec.level_names) != 1:
             raise ConfigError(
@@ -128,7 +124,7 @@ class PixelCNN(AutoregressivePrior):
         self.embedding = nn.Embedding(spec.cardinalities[0], channels)
         self.position = PositionEmbedding(channels, *spec.shapes[0])
         self.conditions = PriorConditions(spec, channels) if spec.is_conditional else None
-        conditional, dropout = spec.is_conditional or accompanied, options.dropout
+        conditional, dropout = spec.is_conditional or extra_features, options.dropout
         first = GatedLayer(channels + 1, channels, options.first_kernel, True, conditional, dropout)
         rest = [GatedLayer(channels, channels, options.kernel, False, conditional, dropout) for _ in range(options.layers - 1)]
         self.layers = TypedModuleList([first, *rest])
@@ -168,13 +164,13 @@ class PixelCNN(AutoregressivePrior):
 
 
 def gate(features: Tensor) -> Tensor:
-    """tanh of one half of the channels times the logistic function of the other: [B, 2 C, ...] to [B, C, ...]."""
+    """tanh of one half of the channels times the sigmoid of the other: [B, 2 C, ...] to [B, C, ...]."""
     value, opening = features.chunk(2, dim=1)
     return value.tanh() * opening.sigmoid()
 
 
 def attention_places(layers: int, blocks: int) -> list[int]:
-    """Numbers of the layers after which `blocks` < `layers` stand: evenly spread, none after layer 0, one after the last one."""
+    """Numbers of the layers that attention `blocks` < `layers` follow: evenly spread, never layer 0, always the last one."""
     return [round((block + 1) * (layers - 1) / blocks) for block in range(blocks)]
 
 
@@ -216,20 +212,20 @@ class PixelCNNStepper(Stepper):
         return features
 
     def _take_in(self, previous: Tensor) -> None:
-        """The code before this position becomes an input, with the channel of ones that tells it from padding."""
+        """Add the code before this position to the inputs, with the channel of ones that distinguishes it from padding."""
         self._first.put((self._position - 1) % self._width, F.pad(self._embedding(previous), (0, 1), value=1.0))
 
     def _start_row(self, row: int) -> None:
-        """The vertical stack of a row, and what it adds to the horizontal one."""
+        """Compute the vertical stack of a row and its contribution to the horizontal one."""
         conditions = None if self._conditions is None else self._conditions[:, row].flatten(0, 1)
-        # The first layer looks at the rows above: all of their codes are known by now.
+        # The first layer covers the rows above, whose codes are all known by now.
         vertical = self._first.start_row(self._first.finished_row(), conditions) + self._places[row]
         for layer in self._rest:
             vertical = vertical + layer.start_row(vertical, conditions)
 
 
 class CachedLayer:
-    """A gated layer with the rows and positions that its next output needs."""
+    """A gated layer with a cache of the rows and positions that its next output depends on."""
 
     def __init__(self, layer: GatedLayer, batch: int, width: int) -> None:
         self._reach, self._width = layer.reach, width
@@ -250,7 +246,7 @@ class CachedLayer:
     def start_row(self, newest: Tensor, conditions: Tensor | None) -> Tensor:
         """Gated vertical features [B, w, C] of a row, from the newest input row [B, w, inputs] and condition features [B * w, E].
 
-        Keeps what the vertical stack adds to the horizontal one in this row.
+        Stores the contribution of the vertical stack to the horizontal one in this row.
         """
         self._rows = torch.cat([self._rows[:, 1:], F.pad(newest, (0, 0, self._reach, self._reach))[:, None]], dim=1)
         windows = self._rows.unfold(2, 2 * self._reach + 1, 1).permute(0, 2, 1, 4, 3).reshape(-1, len(self._vertical))
@@ -261,11 +257,11 @@ class CachedLayer:
         return _gate_rows(vertical).view(len(newest), self._width, -1)
 
     def finished_row(self) -> Tensor:
-        """The inputs [B, w, inputs] that were put in the row before."""
+        """The inputs [B, w, inputs] of the row that was finished last."""
         return self._left[:, self._reach :]
 
     def put(self, column: int, features: Tensor) -> None:
-        """Input features [B, inputs] of a column of this row."""
+        """Store the input features [B, inputs] of a column of this row."""
         self._left[:, column + self._reach] = features
 
     def at(self, column: int) -> Tensor:
@@ -281,6 +277,6 @@ def _matrix(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
 
 
 def _gate_rows(features: Tensor) -> Tensor:
-    """tanh of one half of the channels times the logistic function of the other: [..., 2 C] to [..., C]."""
+    """`gate` with channels last: [..., 2 C] to [..., C]."""
     value, opening = features.chunk(2, dim=-1)
     return value.tanh().mul_(opening.sigmoid())

@@ -1,7 +1,7 @@
-"""How codes are drawn from logits: guidance, temperature, top-k, top-p, and noise that belongs to a sample and to nothing else.
+"""Sampling of codes from logits: guidance, temperature, top-k, top-p, and noise that depends on the seed and the sample only.
 
 A code is drawn by the Gumbel-max trick, argmax(logits + G) with G standard Gumbel noise (Gumbel 1954; Maddison et al. 2014), so
-that a sample is a function of its noise: the same whether computed with caches or without, alone or in a batch.
+that a sample is a function of its noise: the same with or without caches, alone or in a batch.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
 
 
 def choose(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
-    """Draw codes int64 [...] of one level from its guided logits [..., K] with Gumbel noise [..., K]."""
+    """Sample codes int64 [...] of one level from its guided logits [..., K] with Gumbel noise [..., K]."""
     assert not isinstance(sampling.temperature, tuple), "several temperatures: see Sampling.by_level"
     logits = logits.float() / sampling.temperature
     return (_allowed(logits, sampling) + noise).argmax(dim=-1)
 
 
 def _allowed(logits: Tensor, sampling: Sampling) -> Tensor:
-    """The logits with minus infinity for codes that `top_k` and `top_p` rule out; the most probable code always stays."""
+    """The logits with minus infinity for codes that `top_k` and `top_p` exclude; the most probable code is never excluded."""
     if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
         kept = logits.topk(sampling.top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)

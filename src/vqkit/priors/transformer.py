@@ -4,9 +4,9 @@
     row and column ───────── position ───┼─ + ── [attention ── feed-forward] x layers ── norm ── head ── logits
     conditions ───────────── features ───┘
 
-One token a position, in raster order: the code just before it, its position, and the conditioning. So a position's logits see
-earlier codes alone, and all of them. Blocks normalise what they read and start as the identity, and the head starts near zero:
-an untrained prior is near the uniform distribution.
+One token per position, in raster order: the preceding code, the position, and the conditioning. So the logits of a position depend
+on all earlier codes and on no others. Blocks are pre-norm and initialised as the identity, and the head is initialised near zero:
+an untrained prior is close to the uniform distribution.
 
 Shapes: B samples, P = h * w positions, K codes, E = width.
 """
@@ -38,7 +38,7 @@ class TransformerOptions(Settings):
     width: int = Field(192, ge=8, description="Features of a position; a multiple of `head_width`.")
     layers: int = Field(6, ge=1, description="Blocks of attention and feed-forward.")
     head_width: int = Field(64, ge=4, description="Features of one attention head.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of inputs and of feed-forward outputs that are zeroed in training.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of inputs and feed-forward outputs.")
 
     @model_validator(mode="after")
     def _whole_heads(self) -> TransformerOptions:
@@ -47,8 +47,8 @@ class TransformerOptions(Settings):
         return self
 
 
-class Block(nn.Module):
-    """Causal attention, then a feed-forward network of four times the width at each position; starts as the identity."""
+class TransformerBlock(nn.Module):
+    """Causal attention, then a feed-forward network of four times the width at each position; initialised as the identity."""
 
     def __init__(self, width: int, head_width: int, dropout: float) -> None:
         super().__init__()
@@ -63,16 +63,16 @@ class Block(nn.Module):
         return tokens + self.feed(tokens)
 
     def step(self, token: Tensor, cache: AttentionCache) -> Tensor:
-        """The next position alone, [B, E] to [B, E]; the cache takes it in."""
+        """The next position only, [B, E] to [B, E]; it is added to the cache."""
         token = self.attention.step(token, cache)
         return token + self.feed(token)
 
 
 @PRIORS.register("transformer")
 class Transformer(AutoregressivePrior):
-    """The transformer of this module; see there for the diagram.
+    """The transformer; see the module for the diagram.
 
-    Raises `ConfigError` for a tokenizer of several levels.
+    Raises `ConfigError` for a tokenizer with several levels.
     """
 
     Options = TransformerOptions
@@ -86,11 +86,11 @@ class Transformer(AutoregressivePrior):
                 "Use --prior hierarchical, or a tokenizer of one level, such as vqvae.",
             )
         width, self.start = options.width, spec.cardinalities[0]
-        self.embedding = nn.Embedding(self.start + 1, width)  # the last one stands before the first code
+        self.embedding = nn.Embedding(self.start + 1, width)  # the last one precedes the first code
         self.position = PositionEmbedding(width, *spec.shapes[0])
         self.conditions = PriorConditions(spec, width) if spec.is_conditional else None
         self.dropout = nn.Dropout(options.dropout)
-        self.blocks = TypedModuleList([Block(width, options.head_width, options.dropout) for _ in range(options.layers)])
+        self.blocks = TypedModuleList([TransformerBlock(width, options.head_width, options.dropout) for _ in range(options.layers)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, self.start)
         for parameter in (self.embedding.weight, self.position.rows, self.position.columns, self.head.weight):
@@ -100,14 +100,14 @@ class Transformer(AutoregressivePrior):
     def logits(self, level: int, codes: Codes, conditioning: Conditioning) -> Tensor:
         """See `AutoregressivePrior.logits`."""
         before = F.pad(codes[level].flatten(1)[:, :-1], (1, 0), value=self.start)
-        tokens = self.dropout(self.embedding(before) + self.places(conditioning))
+        tokens = self.dropout(self.embedding(before) + self.position_features(conditioning))
         for block in self.blocks:
             tokens = block(tokens)
         logits: Tensor = self.head(self.norm(tokens))
         return logits.transpose(1, 2).reshape(len(logits), -1, *self.spec.shapes[level])
 
-    def places(self, conditioning: Conditioning) -> Tensor:
-        """What position and conditions add to each token, [B or 1, P, E]."""
+    def position_features(self, conditioning: Conditioning) -> Tensor:
+        """Features of position and conditioning that are added to each token, [B or 1, P, E]."""
         features = self.position.rows.new_zeros(1, 1, 1, 1) if self.conditions is None else self.conditions(conditioning)
         return self.position(features).flatten(2).transpose(1, 2)
 
@@ -118,11 +118,11 @@ class Transformer(AutoregressivePrior):
 
 
 class TransformerStepper(Stepper):
-    """Keys and values of every block for the codes drawn so far."""
+    """Steps through a transformer with the keys and values of every block for the codes so far."""
 
     def __init__(self, prior: Transformer, conditioning: Conditioning) -> None:
         self.prior = prior
-        self.places = prior.places(conditioning)
+        self.places = prior.position_features(conditioning)
         batch, positions = len(conditioning.dropped), self.places.shape[1]
         self.blocks = prior.blocks
         self.caches = [block.attention.new_cache(batch, positions) for block in self.blocks]
