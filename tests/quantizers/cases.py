@@ -1,4 +1,4 @@
-"""Every quantizer, small, with the settings that change what it does; for the tests of what all of them owe."""
+"""Small cases of every quantizer and of its options, for the tests that apply to all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HALF = {"num_codes": 24, "dim": 3}
 
 
 class Case(NamedTuple):
-    """A quantizer, its codes a position, and what its codebook loss trains: "parameters", "features" or nothing at all."""
+    """A quantizer, its number of codes per position, and what its codebook loss trains: "parameters", "features" or nothing."""
 
     name: str
     settings: dict[str, Any]

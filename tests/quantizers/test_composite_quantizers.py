@@ -95,7 +95,7 @@ def test_a_residual_of_depth_one_is_its_codebook() -> None:
         assert torch.equal(whole.commitment_loss, alone.commitment_loss)
 
 
-def test_depths_have_codebooks_and_seeds_of_their_own() -> None:
+def test_each_depth_has_its_own_codebook_and_seed() -> None:
     first, second = members(build("residual", num_quantizers=2, inner=INNER))
     assert int(first.seed) != int(second.seed)  # type: ignore[call-overload]
     assert not torch.equal(first.codes, second.codes)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_each_group_of_channels_has_its_own_quantizer() -> None:
     torch.testing.assert_close(output.commitment_loss, expected)
 
 
-def test_groups_of_residuals_stand_one_after_the_other() -> None:
+def test_indices_of_groups_of_residuals_are_ordered_by_group() -> None:
     quantizer = build("grouped", groups=2, inner={"name": "residual", "num_quantizers": 3, "inner": {"num_codes": 8, "dim": 2}})
     quantizer(batch(0))
     quantizer.eval()

@@ -60,7 +60,7 @@ def test_the_code_at_the_smallest_angle_is_chosen_and_lengths_do_not_matter(name
 
 
 @LEARNED
-def test_losses_and_gradients_equal_those_of_autograd_s_own_pieces(name: str) -> None:
+def test_losses_and_gradients_equal_those_of_autograd(name: str) -> None:
     quantizer = build(name)
     quantizer(batch(0))
     quantizer.eval()
@@ -97,7 +97,7 @@ def test_ema_of_l2_normalized_features_by_hand() -> None:
     torch.testing.assert_close(quantizer.codes, sums / sums.norm(dim=1, keepdim=True))
 
 
-def test_a_code_that_nobody_chooses_keeps_its_direction_even_when_its_sum_is_gone() -> None:
+def test_a_code_that_is_not_chosen_keeps_its_direction_when_its_sum_underflows() -> None:
     quantizer = build("ema", num_codes=2, dim=2, decay=0.01, reset_every=0)
     codes = torch.eye(2)
     state = {"codes": codes, "sums": codes, "counts": torch.ones(2), "initialised": torch.tensor(True)}

@@ -1,4 +1,4 @@
-"""What every quantizer owes: its indices, the exact way back, its gradients, its precision, its state, its memory."""
+"""Tests of all quantizers: indices, exact decoding, gradients, precision, saved state and memory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_each_term_reaches_only_what_it_should(case: str) -> None:
     assert reached(output.codebook_loss) == ({CASES[case].trains} - {""})
     if CASES[case].trains == "parameters":
         gradients = torch.autograd.grad(output.codebook_loss, list(quantizer.parameters()))
-        assert all(bool(gradient.abs().sum() > 0) for gradient in gradients), "every depth and group learns"
+        assert all(bool(gradient.abs().sum() > 0) for gradient in gradients), "every depth and group is trained"
 
 
 @EVERY
@@ -100,7 +100,7 @@ def test_float32_under_autocast(case: str) -> None:
 
 
 @EVERY
-def test_evaluation_moves_nothing_and_draws_nothing(case: str) -> None:
+def test_evaluation_changes_no_state_and_draws_no_random_numbers(case: str) -> None:
     quantizer = started(case).eval()
     before = copy.deepcopy(quantizer.state_dict())
     state = torch.get_rng_state()

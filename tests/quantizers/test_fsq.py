@@ -46,7 +46,7 @@ def test_the_gradient_is_that_of_the_bounding_function() -> None:
     torch.testing.assert_close(gradient, (probe * slope).detach())
 
 
-def test_there_is_nothing_to_save() -> None:
+def test_the_state_dict_is_empty() -> None:
     assert not fsq(8, 5, 5, 5).state_dict()
 
 

@@ -14,7 +14,7 @@ def rows(count: int) -> torch.Tensor:
     return torch.arange(count, dtype=torch.float32)[:, None] * torch.tensor([1.0, -1.0])
 
 
-def test_a_process_alone_takes_and_joins_its_own_rows() -> None:
+def test_a_single_process_takes_and_gathers_its_own_rows() -> None:
     batch = GlobalBatch(rows(5))
     assert (batch.start, batch.total) == (0, 5)
     assert batch.take(torch.tensor([4, 0, 4])).tolist() == [[4, -4], [0, 0], [4, -4]]

@@ -37,7 +37,7 @@ def test_ema_by_hand_for_two_steps() -> None:
     assert int(quantizer.updates) == 2
 
 
-def test_codes_that_nobody_chooses_stay_bounded() -> None:
+def test_codes_that_are_not_chosen_stay_bounded() -> None:
     codes = torch.tensor([[0.0, 0.0], [50.0, 50.0], [-80.0, 3.0]])
     quantizer = started("ema", codes, reset_every=0)
     for step in range(1000):
@@ -65,7 +65,7 @@ def test_first_batch_starts_the_codebook_at_its_clusters(name: str) -> None:
     assert torch.cdist(quantizer.codes.detach(), centres).amin(dim=1).max() < 0.1
 
 
-def test_a_new_codebook_weighs_its_clusters_as_if_the_means_had_begun_at_zero() -> None:
+def test_an_initialised_codebook_has_the_ema_of_one_batch_started_at_zero() -> None:
     quantizer = build("ema", decay=0.9, reset_every=0)
     assert isinstance(quantizer, EMACodebook)
     rows = batch(0).permute(0, 2, 3, 1).reshape(-1, 4)
@@ -96,7 +96,7 @@ def test_fewer_features_than_codes(name: str) -> None:
 
 
 @BOTH
-def test_evaluation_moves_nothing(name: str) -> None:
+def test_evaluation_changes_no_state(name: str) -> None:
     quantizer = build(name, reset_every=1)
     quantizer(batch(0))
     before = copy.deepcopy(quantizer.state_dict())
@@ -189,7 +189,7 @@ def test_resuming_from_saved_state_changes_nothing(name: str, saved_after: int) 
         stopped(batch(step))
     torch.manual_seed(99)
     resumed = QUANTIZERS.build(name, stopped.options.model_dump())
-    resumed(batch(50))  # a history of its own, which loading must erase
+    resumed(batch(50))  # a history of its own, which loading must replace
     resumed.load_state_dict(stopped.state_dict())
     for step in range(saved_after, 8):
         expected, got = straight(batch(step)), resumed(batch(step))
@@ -233,7 +233,7 @@ def test_the_former_names_of_options_are_refused_with_the_new_ones(old: str, new
 
 @BOTH
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler's own, where it hands over to Python
-def test_compiled_with_the_network_around_it_nothing_changes_and_nothing_is_compiled_twice(name: str) -> None:
+def test_compilation_with_a_network_changes_nothing_and_compiles_once(name: str) -> None:
     plain, compiled = (nn.Sequential(nn.Conv2d(4, 4, 1), build(name, reset_every=2)) for _ in range(2))
     compiled.load_state_dict(plain.state_dict())
     torch.compiler.reset()

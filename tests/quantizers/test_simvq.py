@@ -48,7 +48,7 @@ def test_training_the_map_spreads_all_codes_over_features_far_away() -> None:
     after = quantizer(wide * features(0))
     assert float(after.codebook_loss.detach()) < 0.3 * float(before.codebook_loss.detach())
     assert len(after.indices.unique()) > 20
-    assert float(quantizer.codebook().detach().std(dim=0)[0]) > 3, "codes that nobody chose moved as well"
+    assert float(quantizer.codebook().detach().std(dim=0)[0]) > 3, "codes that were not chosen moved as well"
 
 
 def test_the_first_batch_gives_codes_the_second_moments_of_its_features() -> None:
@@ -57,7 +57,7 @@ def test_the_first_batch_gives_codes_the_second_moments_of_its_features() -> Non
     stretched = torch.einsum("ij,bjhw->bihw", turn * torch.tensor([12.0, 3.0, 1.0, 0.1]), features(0)) + 2
     rows = stretched.movedim(1, -1).reshape(-1, 4)
     quantizer.eval()(stretched)
-    assert not quantizer.initialised, "only training teaches"
+    assert not quantizer.initialised, "only training initialises the map"
     before = quantizer.codebook().detach().clone()
     quantizer.train()(stretched)
     codes = quantizer.codebook().detach()
@@ -68,7 +68,7 @@ def test_the_first_batch_gives_codes_the_second_moments_of_its_features() -> Non
     assert torch.equal(quantizer.codebook().detach(), codes), "only the first batch does"
 
 
-def test_a_batch_that_is_not_finite_starts_nothing() -> None:
+def test_a_batch_that_is_not_finite_does_not_initialise_the_map() -> None:
     quantizer = build(started=False)
     before = quantizer.codebook().detach().clone()
     quantizer.train()(features(0).index_fill(0, torch.tensor([1]), torch.nan))

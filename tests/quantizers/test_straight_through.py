@@ -23,7 +23,7 @@ def indices() -> Tensor:
 
 
 def plain(features: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same three results from autograd's own pieces."""
+    """The same three results computed by autograd."""
     chosen = codes[indices()].view(2, 3, 4, 5).permute(0, 3, 1, 2)
     codebook_loss = (chosen - features.detach()).square().mean()
     commitment_loss = (chosen.detach() - features).square().mean()
