@@ -117,7 +117,7 @@ def test_padding_to_a_multiple_keeps_images_in_the_middle(tmp_path: Path) -> Non
     ("arrays", "message"),
     [
         ({"a": noise(4, 8, 8), "b": noise(4, 8, 8)}, "its arrays are a, b"),
-        ({"train": noise(4, 8)}, r"has the shape \(4, 8\), which are no images"),
+        ({"train": noise(4, 8)}, r"has the shape \(4, 8\), which is not a shape of images"),
         ({"train": noise(0, 8, 8)}, r"has the shape \(0, 8, 8\)"),
         ({"train": noise(4, 8, 8), "train_labels": np.arange(3)}, r"'train_labels' of .* has the shape \(3,\)"),
         ({"train": noise(4, 8, 8), "train_labels": np.array([0, 1, 2, 10**9])}, "run from 0 to 1e"),

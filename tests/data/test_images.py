@@ -93,7 +93,7 @@ def test_only_training_pictures_are_mirrored_and_only_if_wanted(root: Path) -> N
 
 def test_pictures_of_many_sizes_become_64_square_with_a_note(root: Path) -> None:
     save(root / "train" / "cat" / "large.png", 7, size=(90, 70))
-    with pytest.warns(UserWarning, match="2 different sizes; all are scaled and cut to 64 x 64"):
+    with pytest.warns(UserWarning, match="2 different sizes; all are scaled and centre-cropped to 64 x 64"):
         spec = build(root).spec
     assert (spec.height, spec.width) == (64, 64)
 
@@ -156,7 +156,7 @@ def test_broken_pictures_are_left_out_with_one_count(root: Path) -> None:
 def test_a_broken_picture_in_a_stream_is_replaced(root: Path) -> None:
     cut(root / "test" / "cat" / "1.png")
     split = build(root, memory_mb=0).split("test")
-    with pytest.warns(UserWarning, match=r"1\.png cannot be read.*Another picture takes its place"):
+    with pytest.warns(UserWarning, match=r"1\.png cannot be read.*It is replaced by another picture"):
         batch = split.batch(torch.tensor([0, 1]))
     assert batch.images[:, 0, 0, 0].tolist() == [10, 110]
     assert batch.labels.tolist() == [0, 1]

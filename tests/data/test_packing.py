@@ -55,9 +55,9 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
         assert file.get_tensor("val_conditions").dtype == torch.float32
 
 
-def test_settled_settings_are_refused(tmp_path: Path) -> None:
+def test_settings_fixed_by_the_file_are_refused(tmp_path: Path) -> None:
     pack(tyres(), tmp_path / "set.safetensors")
-    with pytest.raises(ConfigError, match=r"data\.layout cannot be set"):
+    with pytest.raises(ConfigError, match=r"data\.layout cannot be changed"):
         ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"), layout="NHWC"))
 
 

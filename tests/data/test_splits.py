@@ -141,7 +141,7 @@ def test_missing_splits_are_made_of_training_images() -> None:
     folder, validation = plan.of("val")
     assert (folder, len(validation)) == ("train", 5)
     assert set(validation.tolist()).isdisjoint(plan.of("train")[1].tolist())
-    with pytest.warns(UserWarning, match="here has no test images; its validation images stand in"):
+    with pytest.warns(UserWarning, match="here has no test images; its validation images are used instead"):
         folder, test = plan.of("test")
     assert torch.equal(test, validation)
     assert len(plan.with_count("train", 40).of("val")[1]) == 10

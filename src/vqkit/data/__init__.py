@@ -1,1 +1,1 @@
-"""Data sets, how pictures are read and written, and how batches are loaded."""
+"""Data sets, their splits, masking, and the loading of batches."""

@@ -55,21 +55,21 @@ class ArrayDataset(ImageDataset):
     class Options(Settings):
         """Settings of `arrays`."""
 
-        path: str = Field(description="The file.")
+        path: str = Field(description="File to read.")
         layout: Literal["auto", "NCHW", "NHWC"] = Field(
             "auto",
-            description="Order of the axes of four-dimensional arrays; auto: the shorter of the two outer ones counts channels.",
+            description="Axis order of 4-D arrays; auto: the shorter of the second and the last axis is the channels.",
         )
         components: tuple[str, ...] | None = Field(
-            None, min_length=1, description="Names of the channels. Default: r, g, b; grey; or channel_1 and so on."
+            None, min_length=1, description="Names of the channels. Default: r, g, b; grey; or channel_1, channel_2, ..."
         )
         conditions: tuple[str, ...] | None = Field(
-            None, description="Names of the columns of the conditions. Default: condition_1 and so on."
+            None, description="Names of the columns of the conditions. Default: condition_1, condition_2, ..."
         )
         value_kind: SampledKindChoice = "auto"
         flip: Flip = False
         crop: Crop = 0
-        pad_to_multiple: int = Field(1, ge=1, description="Pad height and width with zeros on all sides to a multiple of this.")
+        pad_to_multiple: int = Field(1, ge=1, description="Zero-pad height and width on all sides to a multiple of this.")
         validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
@@ -86,7 +86,7 @@ class ArrayDataset(ImageDataset):
         if not self._contents:
             found = ", ".join(arrays) or "none"
             hint = "Name them train, val and test, or train_images and so on, or store a single array."
-            raise DataError(f"{self._path} holds no images under a name that is known; its arrays are {found}.", hint)
+            raise DataError(f"{self._path} contains no images under a known name; its arrays are {found}.", hint)
         counts = {name: len(content.images) for name, content in self._contents.items()}
         self._plan = SplitPlan(counts, options.validation_share, self._path)
 
@@ -149,10 +149,10 @@ class ArrayDataset(ImageDataset):
         )
 
     def _images(self, array: NDArray[Any], source: str) -> Tensor:
-        """An array of images as uint8 [N, C, H, W], without a copy where it is that already."""
+        """An array of images as uint8 [N, C, H, W]; not copied if it has this format already."""
         if array.ndim not in (3, 4) or 0 in array.shape:
             hint = "Store [N, H, W], [N, C, H, W] or [N, H, W, C]."
-            raise DataError(f"{source} has the shape {array.shape}, which are no images.", hint)
+            raise DataError(f"{source} has the shape {array.shape}, which is not a shape of images.", hint)
         if array.ndim == 3:
             array = array[:, None]
         elif self._packed is None:
@@ -165,18 +165,18 @@ class ArrayDataset(ImageDataset):
 
 
 def _find(arrays: Arrays, content: str, split: str) -> str | None:
-    """The name of the array that holds this content of a split."""
+    """The name of the array with this content of a split, or None."""
     return next((key for pattern in _PATTERNS[content] if (key := pattern.format(split)) in arrays), None)
 
 
 def _column(arrays: Arrays, content: str, split: str, count: int, path: Path) -> NDArray[Any] | None:
-    """Labels or conditions of a split. Raises `DataError` when there are not as many as images."""
+    """Labels or conditions of a split, or None. Raises `DataError` unless there is one row per image."""
     key = _find(arrays, content, split)
     if key is None:
         return None
     values = arrays[key]
     if len(values) != count or values.dtype.kind not in "iufb" or (content == "labels" and values.size != count):
-        hint = f"There must be one row of numbers for each of the {count} images."
+        hint = f"Store one row of numbers for each of the {count} images."
         raise DataError(f"The array '{key}' of {path} has the shape {values.shape} and type {values.dtype}.", hint)
     if content == "labels" and not (values.min() >= -1 and values.max() < MOST_CLASSES):
         given = f"{float(values.min()):g} to {float(values.max()):g}"
@@ -187,16 +187,17 @@ def _column(arrays: Arrays, content: str, split: str, count: int, path: Path) ->
 
 
 def _refuse_options(options: ArrayDataset.Options, path: Path) -> None:
-    """Raise `ConfigError` for a setting that a packed file has settled already."""
+    """Raise `ConfigError` for a setting that is fixed by a packed file."""
     for name in ("layout", "components", "conditions", "value_kind", "pad_to_multiple", "validation_share"):
         if getattr(options, name) != type(options).model_fields[name].default:
             raise ConfigError(
-                f"data.{name} cannot be set: the packed file {path} has settled it.", "Prepare the file anew with it."
+                f"data.{name} cannot be changed: it is fixed by the packed file {path}.",
+                "Prepare the file again with this setting.",
             )
 
 
 def _pad(images: Tensor, multiple: int) -> Tensor:
-    """Images [N, C, H, W] with zeros around them until height and width are multiples of `multiple`."""
+    """Zero-pad images [N, C, H, W] on all sides until height and width are multiples of `multiple`."""
     height, width = -images.shape[2] % multiple, -images.shape[3] % multiple
     if not height and not width:
         return images

@@ -1,4 +1,4 @@
-"""A split of images together with the codes that a tokenizer made of them."""
+"""A split of images with their codes from a tokenizer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vqkit.interfaces import Batch, Codes, Split
 
 
 class CodedSplit(Split):
-    """Codes, conditions and labels of a split, and its images if they are wanted.
+    """Codes, conditions and labels of a split, and optionally its images.
 
     `codes` int64 [N, h, w] of each level; `conditions` float32 [N, D] in the order of the tokenizer's names; `labels` int64 [N].
-    Without images a batch holds empty ones, uint8 [B, 0, 0, 0]. Nothing is augmented: the codes are those of the unchanged images.
+    Without images, batches contain empty ones, uint8 [B, 0, 0, 0]. Nothing is augmented: codes belong to the unchanged images.
     """
 
     def __init__(self, images: Split, codes: Codes, conditions: Tensor, labels: Tensor, with_images: bool) -> None:
@@ -23,7 +23,7 @@ class CodedSplit(Split):
 
     @property
     def in_memory(self) -> bool:
-        """As the images themselves, where they are read at all."""
+        """As for the images, if they are read at all."""
         return self._images.in_memory or not self._with_images
 
     def __len__(self) -> int:

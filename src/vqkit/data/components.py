@@ -1,4 +1,4 @@
-"""`components`: one folder of greyscale pictures a component, the layout of the EPURE tyre sections.
+"""`components`: one folder of greyscale pictures per component, the layout of the EPURE tyre sections.
 
 ROOT/{train,val,test}/{component}/{prefix}_{component}.png      train, val and test are optional
 ROOT/performances.csv                                           optional: numbers that describe each image
@@ -27,9 +27,9 @@ from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
 
 ORDER = ("group_nc", "group_km", "bt", "fpu", "tpc", "gi")
-"""The order of the EPURE components, inside to outside; other components follow it in alphabetical order, before `gi`."""
+"""Order of the EPURE components, from inside to outside; other components follow in alphabetical order, before `gi`."""
 IGNORED = frozenset({"full", COMPOSITE})
-"""Folders beside the components that show all of them at once."""
+"""Folders next to the components whose pictures show all of them."""
 PRIVATE_PREFIX = "mdbk_"
 
 Files = dict[str, dict[str, Path]]
@@ -51,12 +51,13 @@ class ComponentDataset(ImageDataset):
     class Options(Settings):
         """Settings of `components`."""
 
-        path: str = Field(description="The directory that holds train/ and test/, or the components' folders themselves.")
+        path: str = Field(description="Directory that contains train/ and test/, or the components' folders themselves.")
         components: tuple[str, ...] | None = Field(
-            None, min_length=1, description="Components to use, in this order. Default: every folder."
+            None, min_length=1, description="Components to use, in this order. Default: all folders."
         )
         conditions: tuple[str, ...] | None = Field(
-            None, description="Numeric columns of performances.csv to use. Default: width_px and height_px where they are there."
+            None,
+            description="Numeric columns of performances.csv to use as conditions. Default: width_px and height_px if present.",
         )
         value_kind: ValueKindChoice = "auto"
         validation_share: ValidationShare = 0.05
@@ -65,11 +66,11 @@ class ComponentDataset(ImageDataset):
         self._options = options
         self._root = Path(options.path).expanduser()
         if not self._root.is_dir():
-            raise DataError(f"{self._root} is not a directory.", "Set data.path to the directory that holds the components.")
+            raise DataError(f"{self._root} is not a directory.", "Set data.path to the directory of the components.")
         self._table = ConditionTable(self._root / TABLE) if (self._root / TABLE).is_file() else None
         if options.conditions and self._table is None:
             raise ConfigError(
-                f"Conditions are asked for, but there is no {TABLE} in {self._root}.", "Add it, or unset data.conditions."
+                f"data.conditions is set, but there is no {TABLE} in {self._root}.", "Add it, or unset data.conditions."
             )
         self._condition_names = self._table.choose(options.conditions) if self._table else ()
         self._files = _find_splits(self._root, self._table)
@@ -86,7 +87,7 @@ class ComponentDataset(ImageDataset):
 
     @cached_property
     def spec(self) -> DataSpec:
-        """Names and size from the training pictures, ranges of the conditions from their rows."""
+        """Names and size from the training pictures, ranges of the conditions from their rows in the table."""
         source, positions = self._plan.describing()
         _, images, conditions = self._pictures(source)
         ranges = condition_specs(self._condition_names, conditions[positions])
@@ -109,7 +110,7 @@ class ComponentDataset(ImageDataset):
 
 
 def is_component_layout(root: Path) -> bool:
-    """Whether folders in a directory hold pictures named for the folder and are surely no classes.
+    """Whether a directory contains folders of pictures named after the folder, which are not classes.
 
     That is so when a table or composites lie beside them, when a name is one of EPURE's, or when the pictures are grey.
     """
@@ -123,14 +124,14 @@ def is_component_layout(root: Path) -> bool:
 
 
 def _find_splits(root: Path, table: ConditionTable | None) -> dict[str, Files]:
-    """The files of each split that is there; without folders for them, the table's flags tell test images from the others."""
+    """The files of each split that is present; without folders of splits, the table's column `test` marks the test images."""
     splits: dict[str, Files] = {name: _find_files(root / name) for name in SPLITS if (root / name).is_dir()}
     if any(splits.values()):
         return splits
     files = _find_files(root)
     if not files:
         example = f"{ORDER[0]}/NAME_{ORDER[0]}.png"
-        raise DataError(f"There are no components in {root}.", f"Expected train/{example}, or {example}, and so on.")
+        raise DataError(f"There are no components in {root}.", f"Expected files such as train/{example} or {example}.")
     test = {key: paths for key, paths in files.items() if table is not None and table.flagged(key, "test")}
     return {"train": {key: paths for key, paths in files.items() if key not in test}, "test": test}
 

@@ -1,4 +1,4 @@
-"""From stored images to the specification of their data set, where nothing but the images and the settings says what they are."""
+"""Inferring the specification of a data set from its images and settings."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from vqkit.interfaces import ConditionSpec, DataSpec
 
 ValueKindChoice = Annotated[
     Literal["auto", "binary", "intensity"],
-    Field(description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255."),
+    Field(description="Kind of values: binary (thresholded at half of the range) or intensity; auto: binary if all are 0 or 255."),
 ]
 """The setting `value_kind`."""
 
 SampledKindChoice = Annotated[
     Literal["auto", "binary", "intensity", "sampled"],
     Field(
-        description="Whether pixels are shapes, cut at half of the range, or intensities; auto: binary if all are 0 or 255; "
-        "sampled: shapes, whose pixels are set with their grey value's probability, anew in each epoch of training."
+        description="Kind of values: binary (thresholded at half of the range) or intensity; auto: binary if all are 0 or 255; "
+        "sampled: stochastically binarised, each pixel set with its grey value as probability, anew in each training epoch."
     ),
 ]
-"""The setting `value_kind` of data sets that hold their images in memory."""
+"""The setting `value_kind` of data sets in memory, which can be binarised stochastically."""
 
 
 def with_kind(images: Tensor, kind: SampledKindChoice) -> Tensor:
-    """Images uint8 [N, C, H, W] as they are to be stored: cut at half of the range where shapes are asked for."""
+    """Images uint8 [N, C, H, W], thresholded at half of the range if `kind` is binary."""
     return (images >= 128).to(torch.uint8).mul_(255) if kind == "binary" else images
 
 
@@ -40,7 +40,7 @@ def describe(
     conditions: tuple[ConditionSpec, ...],
     classes: tuple[str, ...] = (),
 ) -> DataSpec:
-    """The specification of images uint8 [N, C, H, W] that `with_kind` has made."""
+    """The specification of images uint8 [N, C, H, W] returned by `with_kind`."""
     if kind == "auto":
         kind = "binary" if is_binary(images) else "intensity"
     if kind == "sampled":

@@ -1,4 +1,4 @@
-"""Images of a data set as files that people, `vqkit inpaint` and the `components` data set can read."""
+"""Exporting images of a data set as files that `vqkit inpaint` and the `components` data set read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vqkit.interfaces import Split
 
 
 def export(split: Split, split_name: str, count: int, out: Path) -> list[Path]:
-    """Write the first `count` images of a split (or all, if there are fewer) below `out`; returns the paths.
+    """Write the first `count` images of a split (or all, if there are fewer) to `out`, and return the paths.
 
     Several components are written in the component layout, composites and `performances.csv` included; colour and grey pictures
     as one PNG each. Every file is either whole or absent. Raises `OSError`.

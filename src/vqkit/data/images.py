@@ -4,7 +4,7 @@
     ROOT/{class}/**/*                                one set with classes
     ROOT/{train,val,test}/[{class}/]**/*             given splits; val and test are optional
 
-Small sets are decoded once and held in memory as uint8; larger ones are read by worker processes, batch by batch.
+Small sets are decoded once and kept in memory as uint8; larger ones are read by worker processes, batch by batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
 from vqkit.registry import DATASETS
 
 FALLBACK_SIZE = 64
-"""Height and width in pixels of pictures that are not all of one size, unless another is asked for."""
+"""Default height and width in pixels if the pictures have different sizes."""
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
@@ -46,26 +46,26 @@ class ImageFiles(NamedTuple):
 
 @DATASETS.register("images")
 class ImageFolderDataset(ImageDataset):
-    """Pictures from a directory. What cannot be read is left out, with one warning that counts and names it."""
+    """Pictures from a directory. Unreadable ones are skipped, with one warning that counts them and names the first."""
 
     class Options(Settings):
         """Settings of `images`."""
 
-        path: str = Field(description="The directory of pictures.")
+        path: str = Field(description="Directory of pictures.")
         height: int | None = Field(
-            None, ge=1, description="Height in pixels; default: the width, or the pictures' own if all are equal."
+            None, ge=1, description="Height in pixels. Default: the width, or the pictures' own height if they all have one size."
         )
         width: int | None = Field(
-            None, ge=1, description="Width in pixels; default: the height, or the pictures' own if all are equal."
+            None, ge=1, description="Width in pixels. Default: the height, or the pictures' own width if they all have one size."
         )
         components: tuple[str, ...] | None = Field(
             None,
             min_length=1,
-            description="Names of the channels. Default: r, g, b; grey; or channel_1 and so on. One name reads all as grey.",
+            description="Names of the channels. Default: r, g, b; grey; or channel_1, ... A single name converts all to grey.",
         )
         flip: Flip = True
         crop: Crop = 0
-        memory_mb: int = Field(2048, ge=0, description="Largest set in MiB, as uint8, that is held in memory.")
+        memory_mb: int = Field(2048, ge=0, description="Largest set, in MiB of uint8 pixels, that is kept in memory.")
         validation_share: ValidationShare = 0.05
 
     def __init__(self, options: Options) -> None:
@@ -87,7 +87,7 @@ class ImageFolderDataset(ImageDataset):
         self._decoded: dict[str, tuple[ImageFiles, Tensor]] = {}
 
     def split(self, name: SplitName) -> Split:
-        """One split; in memory if the whole of its folder fits into `memory_mb`."""
+        """One split; in memory if all pictures of its folder fit into `memory_mb`."""
         source, positions = self._plan.of(name)
         found = self._found[source]
         augmentation = Augmentation(self._options.flip, self._options.crop).of(name)
@@ -95,7 +95,7 @@ class ImageFolderDataset(ImageDataset):
             return StreamedSplit(self.spec, _select(found, positions), self._size, augmentation)
         if source not in self._decoded:
             self._decoded[source] = _decode_all(found, self._size, self._root)
-            # Damage shows only now, so the split is planned again without the pictures that were left out.
+            # Damaged pictures are only detected here, so the split is planned again without them.
             self._found[source] = found = self._decoded[source][0]
             self._plan = self._plan.with_count(source, len(found.paths))
             source, positions = self._plan.of(name)
@@ -110,7 +110,7 @@ class ImageFolderDataset(ImageDataset):
         return DataSpec(self._root.resolve().name, names, self._size.height, self._size.width, "intensity", classes=self._classes)
 
     def _choose_size(self, sizes: Mapping[Path, PictureSize]) -> PictureSize:
-        """The size that all pictures are brought to, from their own and the options."""
+        """The common size of all pictures, from their own sizes and the options."""
         options, distinct = self._options, Counter((size.height, size.width) for size in sizes.values())
         height, width = options.height or options.width, options.width or options.height
         if height is None or width is None:
@@ -118,14 +118,14 @@ class ImageFolderDataset(ImageDataset):
             if len(distinct) > 1:
                 height = width = FALLBACK_SIZE
                 warnings.warn(
-                    f"The pictures in {self._root} have {len(distinct)} different sizes; all are scaled and cut to "
+                    f"The pictures in {self._root} have {len(distinct)} different sizes; all are scaled and centre-cropped to "
                     f"{height} x {width}. Choose another size with data.height and data.width.",
                     stacklevel=2,
                 )
         return PictureSize(self._choose_channels({size.channels for size in sizes.values()}), height, width)
 
     def _choose_channels(self, found: set[int]) -> int:
-        """How many channels images have; grey pictures among colour ones become colour. Raises `DataError` for other mixtures."""
+        """Number of channels; grey pictures among colour ones become colour. Raises `DataError` for other mixtures."""
         channels = max(found)
         if len(found - {1} if channels == 3 else found) > 1:
             given = ", ".join(map(str, sorted(found)))
@@ -140,9 +140,9 @@ class ImageFolderDataset(ImageDataset):
 
 
 class StreamedSplit(Split):
-    """Pictures that are decoded when they are asked for.
+    """Pictures that are decoded on demand.
 
-    A picture that turns out to be damaged is replaced by the next one that is not, with a warning.
+    A damaged picture is replaced by the next readable one, with a warning.
     """
 
     in_memory = False
@@ -172,14 +172,14 @@ class StreamedSplit(Split):
         return self._augmentation.apply(images, generator)
 
     def _readable(self, index: int) -> tuple[int, Tensor]:
-        """The position and the pixels of the first picture from `index` on that can be decoded."""
+        """Position and pixels of the first picture from `index` on that can be decoded."""
         for further in range(len(self)):
             position = (index + further) % len(self)
             try:
                 return position, decode(self._found.paths[position], self._size)
             except DataError as error:
-                warnings.warn(f"{error.message} Another picture takes its place.", stacklevel=2)
-        raise DataError(f"None of the {len(self)} pictures can be decoded.", "Check that they are whole.")
+                warnings.warn(f"{error.message} It is replaced by another picture.", stacklevel=2)
+        raise DataError(f"None of the {len(self)} pictures can be decoded.", "Check that they are not damaged.")
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -193,9 +193,9 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _usable_sizes(paths: Sequence[Path], root: Path) -> dict[Path, PictureSize]:
-    """The size of each picture whose header can be read. Warns of the others; raises `DataError` when there is none."""
+    """The size of each picture whose header can be read. Warns of the others; raises `DataError` if there is none."""
     if not paths:
-        raise DataError(f"There are no pictures in {root}.", "See docs/data.md for the files that are read.")
+        raise DataError(f"There are no pictures in {root}.", "See docs/data.md for the supported formats.")
     sizes, errors = read_all(paths, picture_size)
     _report(errors, len(paths), root)
     return {path: size for path, size in zip(paths, sizes, strict=True) if size is not None}
@@ -210,11 +210,11 @@ def _decode_all(found: ImageFiles, size: PictureSize, root: Path) -> tuple[Image
 
 
 def _report(errors: Sequence[DataError], count: int, root: Path) -> None:
-    """Warn of pictures that are left out. Raises `DataError` when all of them are."""
+    """Warn of skipped pictures. Raises `DataError` if all of them are."""
     if len(errors) == count:
         raise DataError(f"None of the {count} pictures in {root} can be read. The first: {errors[0].message}", errors[0].hint)
     if errors:
-        warnings.warn(f"{len(errors)} of {count} pictures in {root} are left out. The first: {errors[0].message}", stacklevel=2)
+        warnings.warn(f"{len(errors)} of {count} pictures in {root} are skipped. The first: {errors[0].message}", stacklevel=2)
 
 
 def _classes(listed: Mapping[str, tuple[Path, Sequence[Path]]]) -> tuple[str, ...]:
@@ -236,7 +236,7 @@ def _describe(folder: Path, paths: list[Path], classes: Sequence[str]) -> ImageF
     labels = torch.tensor([numbers[path.parts[0]] if classes else -1 for path in relative], dtype=torch.int64)
     stems = ["_".join(path.with_suffix("").parts) for path in relative]
     uses = Counter(stems)
-    # photo.png and photo.jpg side by side must not share a name.
+    # photo.png and photo.jpg in one folder must not share a name.
     names = [stem if uses[stem] == 1 else f"{stem}_{path.suffix[1:].lower()}" for stem, path in zip(stems, relative, strict=True)]
     return ImageFiles(paths, names, labels)
 

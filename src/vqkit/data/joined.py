@@ -1,7 +1,6 @@
 """`joined`: several folders of pictures, or files of arrays, as one data set; typed as `--data cats,dogs`.
 
-Split by split, one after the other in the order in which they are named. What images say of themselves is left out: classes and
-conditions of different folders need not mean the same thing.
+Splits are concatenated in the given order. Classes and conditions are dropped, since they may differ in meaning between the parts.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ class JoinedDataset(ImageDataset):
     class Options(Settings):
         """Settings of `joined`."""
 
-        paths: tuple[str, ...] = Field(min_length=2, description="The folders or files.")
-        settings: dict[str, Any] = Field({}, description="Settings of each of them, such as height and width.")
+        paths: tuple[str, ...] = Field(min_length=2, description="Folders or files to join.")
+        settings: dict[str, Any] = Field({}, description="Settings of every part, such as height and width.")
 
     def __init__(self, options: Options) -> None:
         self._parts = [open_dataset(NamedOptions(name=path, **options.settings)) for path in options.paths]
@@ -44,16 +43,16 @@ class JoinedDataset(ImageDataset):
 
     @property
     def spec(self) -> DataSpec:
-        """What all parts share; the name is made of theirs."""
+        """The common layout of all parts; the name joins theirs."""
         return self._spec
 
     def split(self, name: SplitName) -> Split:
-        """The split of all parts."""
+        """The concatenated splits of all parts."""
         return JoinedSplit(self._spec, [part.split(name) for part in self._parts])
 
 
 class JoinedSplit(Split):
-    """Splits one after the other, without conditions and labels."""
+    """Concatenated splits, without conditions and labels."""
 
     def __init__(self, spec: DataSpec, parts: Sequence[Split]) -> None:
         super().__init__(spec)
@@ -76,7 +75,7 @@ class JoinedSplit(Split):
         return Batch(images, torch.empty(len(indices), 0), torch.full((len(indices),), -1))
 
     def names(self, indices: Tensor) -> list[str]:
-        """The name that each part gives its image, after the part's own."""
+        """The part's name, followed by its name of the image."""
         names = [""] * len(indices)
         for number, chosen, places in self._sorted(indices):
             part = self._parts[number]
@@ -85,11 +84,11 @@ class JoinedSplit(Split):
         return names
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """As the first part does: all have the same settings."""
+        """Augments as the first part does: all have the same settings."""
         return self._parts[0].augment(images, generator)
 
     def _sorted(self, indices: Tensor) -> list[tuple[int, Tensor, Tensor]]:
-        """Of each part that is asked for something: its number, positions in it, and where in the batch these belong."""
+        """For each part among `indices`: its number, the positions in it, and the corresponding places in the batch."""
         owners = torch.bucketize(indices, self._ends, right=True)
         starts = torch.cat([self._ends.new_zeros(1), self._ends[:-1]])
         found = []

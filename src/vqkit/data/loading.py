@@ -1,7 +1,7 @@
-"""Batches from a split: shuffled and endless in order for training, in sequence for evaluation, shared between processes.
+"""Loading batches of a split: shuffled for training, in order for evaluation, distributed over processes.
 
 The order of an epoch is a function of (seed, epoch) alone, and every process takes its contiguous slice of each global batch.
-So the images of a step do not depend on how many processes there are, nor on where a run was interrupted.
+The images of a step therefore depend neither on the number of processes nor on where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vqkit.interfaces import Batch, Split
 class TrainingLoader:
     """Random batches of a split, epoch by epoch.
 
-    `batch_size` counts the images of a step over all processes together; what is left over at the end of an epoch is dropped.
+    `batch_size` counts the images of a step over all processes together; an incomplete batch at the end of an epoch is dropped.
     `workers` processes, at most one per usable core, read splits that are not in memory. Raises `ConfigError` for a batch that is
     larger than the split, or that the processes cannot share equally.
     """
@@ -58,7 +58,7 @@ class TrainingLoader:
 
 
 def all_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Batch]:
-    """A whole split in order, in this process, however many processes there are."""
+    """A whole split in order, in every process."""
     yield from _read(split, list(torch.split(torch.arange(len(split)), batch_size)), workers)
 
 
@@ -74,7 +74,7 @@ def evaluation_batches(split: Split, batch_size: int, workers: int = 0) -> Itera
 def _read(split: Split, batches: Sequence[Tensor], workers: int) -> Iterator[Batch]:
     """The images at each of the index tensors (int64 [B]).
 
-    At most one worker per usable core: DataLoader warns of more, and they would only take time from each other.
+    At most one worker per usable core: more would compete for the cores, and DataLoader warns of them.
     """
     pin = torch.cuda.is_available()
     if split.in_memory or workers == 0:
@@ -82,7 +82,7 @@ def _read(split: Split, batches: Sequence[Tensor], workers: int) -> Iterator[Bat
             batch = split.batch(indices)
             yield batch.pinned() if pin else batch
         return
-    # DataLoader draws a seed for its workers: from a generator of its own, so that the global one is left alone.
+    # DataLoader seeds its workers from this generator, which leaves the global one unchanged.
     yield from DataLoader(
         _Indexed(split),
         batch_size=None,
@@ -94,7 +94,7 @@ def _read(split: Split, batches: Sequence[Tensor], workers: int) -> Iterator[Bat
 
 
 class _Indexed(Dataset[Batch]):
-    """A split whose items are the batches at given indices, as DataLoader's workers want it."""
+    """A split as a map-style `Dataset` whose keys are index tensors and whose items are whole batches."""
 
     def __init__(self, split: Split) -> None:
         self._split = split

@@ -1,6 +1,6 @@
-"""What is observed: keep-sets of components, boxes, strokes and halves, and how masking grows during training.
+"""Random masks: kept components, boxes, free-form strokes and halves, and the masking schedule of training.
 
-`observed` is bool [B, C, H, W] and True where a pixel is known, everywhere in vqkit. All draws are vectorised over the batch.
+`observed` is bool [B, C, H, W] and True where a pixel is known, everywhere in vqkit. Sampling is vectorised over the batch.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from vqkit.config import HolesConfig, MaskingConfig
 
 PIXEL_KINDS = ("boxes", "free-form", "half")
 BOX_SIDE = (0.15, 0.35)
-"""Shortest and longest side of a box, as a share of the image's side (the cat inpainting study's values)."""
+"""Shortest and longest side of a box, as a share of the image's side (values of the cat inpainting study)."""
 _EVERY_ROW = slice(None)
 
 
 def mask_probability(config: MaskingConfig, epoch: float) -> float:
-    """Share of masked samples at a (fractional) epoch: linear from 0 to `max` over the warm-up."""
+    """Probability that a sample is masked at a (fractional) epoch: linear from 0 to `max_probability` over the warm-up."""
     if config.warmup_epochs == 0:
         return config.max_probability
     return config.max_probability * min(1.0, epoch / config.warmup_epochs)
@@ -28,7 +28,7 @@ def mask_probability(config: MaskingConfig, epoch: float) -> float:
 def sample_observed(
     shape: tuple[int, int, int, int], probability: float, config: HolesConfig, generator: torch.Generator
 ) -> Tensor:
-    """Draw what is observed in training: each sample is masked with `probability`, the others are whole.
+    """Sample masks for training: each sample is masked with `probability`, and fully observed otherwise.
 
     `shape` is (B, C, H, W). Returns bool [B, C, H, W].
     """
@@ -37,7 +37,7 @@ def sample_observed(
 
 
 def sample_parts(shape: tuple[int, int, int, int], config: HolesConfig, generator: torch.Generator) -> Tensor:
-    """Draw what is observed of images that are all masked: bool [B, C, H, W] of `shape` (B, C, H, W)."""
+    """Sample masks in which every image has something hidden: bool [B, C, H, W] of `shape` (B, C, H, W)."""
     if config.kind not in ("auto", "components", "components-or-boxes"):
         return sample_pixels(shape, config.kind, generator).expand(shape)
     kept = keep_sets(shape[0], shape[1], config.keep, generator)[:, :, None, None].expand(shape)
@@ -60,9 +60,9 @@ def keep_sets(batch: int, components: int, keep: str, generator: torch.Generator
 
 
 def mask_components(images: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
-    """The component-masking study's own operation: with probability `p` keep one component of a sample and zero the others.
+    """The operation of the component-masking study: with probability `p`, keep one component of a sample and zero the others.
 
-    `images` [B, C, H, W]; returns a tensor of the same shape. vqkit's models also see which parts are missing: see
+    `images` [B, C, H, W]; returns a tensor of the same shape. vqkit's models also receive the mask: see
     `sample_observed`.
     """
     generator = generator or torch.Generator().manual_seed(int(torch.randint(2**31, ()).item()))
@@ -91,7 +91,7 @@ def sample_pixels(
 
 
 def _boxes(batch: int, height: int, width: int, generator: torch.Generator, rows: Tensor | slice) -> Tensor:
-    """One box each, sides uniform in `BOX_SIDE` of the image's, anywhere inside it."""
+    """One box per sample, with sides uniform in `BOX_SIDE` relative to the image, anywhere inside it."""
     low, high = BOX_SIDE
     side = low + (high - low) * torch.rand(batch, 2, generator=generator)
     size = (side * torch.tensor([height, width])).round().clamp_min(1)
@@ -105,7 +105,7 @@ def _boxes(batch: int, height: int, width: int, generator: torch.Generator, rows
 
 
 def _strokes(batch: int, height: int, width: int, generator: torch.Generator, rows: Tensor | slice, segments: int = 6) -> Tensor:
-    """One thick random walk each: a chain of straight strokes whose direction turns a little at every joint."""
+    """One thick random walk per sample: a chain of straight strokes whose direction changes slightly at every joint."""
     extent = torch.tensor([height, width], dtype=torch.float32)
     joints = [torch.rand(batch, 2, generator=generator) * extent]
     angle = torch.rand(batch, generator=generator) * 2 * torch.pi
@@ -128,7 +128,7 @@ def _strokes(batch: int, height: int, width: int, generator: torch.Generator, ro
 
 
 def _halves(batch: int, height: int, width: int, generator: torch.Generator, rows: Tensor | slice) -> Tensor:
-    """The upper, lower, left or right half of each is hidden."""
+    """The upper, lower, left or right half of each sample is hidden."""
     side = torch.randint(4, (batch,), generator=generator)[rows][:, None, None]
     row, column = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
     vertical = torch.where(side == 0, row < height // 2, row >= height - height // 2)

@@ -1,4 +1,4 @@
-"""From what a user types after `--data` to a data set: a registered name, or a path whose layout is recognised."""
+"""Opening the data set that `--data` names: a registered name, or a path whose layout is recognised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vqkit.registry import DATASETS
 def open_dataset(data: str | NamedOptions) -> ImageDataset:
     """The data set that `data` names: a registered one or a path, with its options.
 
-    Raises `DataError` when there is no such name or path, or nothing in it to read, and `ConfigError` for a wrong option.
+    Raises `DataError` for an unknown name or path, or one without images, and `ConfigError` for an invalid option.
     """
     resolved = resolve_data(data)
     dataset: ImageDataset = DATASETS.build(resolved.name, resolved.options)
@@ -26,7 +26,7 @@ def open_dataset(data: str | NamedOptions) -> ImageDataset:
 
 
 def resolve_data(data: str | NamedOptions) -> NamedOptions:
-    """`data` as a registered name with all of its settings, defaults included: what a run records.
+    """`data` as a registered name with all settings, including defaults, as a run records it.
 
     A name that is not registered is a path; `recognise` says which layout it has. Several, with commas between, are joined.
     Raises the errors of `open_dataset` that need no picture to be read.
@@ -38,10 +38,10 @@ def resolve_data(data: str | NamedOptions) -> NamedOptions:
 
 
 def name_data(data: str) -> dict[str, Any]:
-    """What a user typed, as settings: the `name` of a registered data set, and for a path or several where they are.
+    """The argument of `--data` as settings: the `name` of a registered data set and, for paths, the path or paths.
 
-    So it can be laid over settings of the same kind of data, which then hold for what was named too.
-    Raises `DataError` when there is no such name or path, or nothing in it to read.
+    The result can be merged into settings of the same kind of data, which then also apply to the named data.
+    Raises `DataError` for an unknown name or path, or one without images.
     """
     if data in DATASETS.names():
         return {"name": data}
@@ -55,12 +55,12 @@ def name_data(data: str) -> dict[str, Any]:
 
 
 def typed_as(data: Mapping[str, Any]) -> str:
-    """What a user types to name a data set, of its name and settings: the opposite of `name_data`."""
+    """The argument of `--data` for a data set's name and settings: the inverse of `name_data`."""
     return ",".join(data["paths"]) if "paths" in data else str(data.get("path", data["name"]))
 
 
 def recognise(path: Path) -> str:
-    """The layout of what is at an existing path: `components`, `images` or `arrays`. Raises `DataError` when it is none of them."""
+    """The layout of an existing path: `components`, `images` or `arrays`. Raises `DataError` if it is none of them."""
     if path.is_file():
         if has_suffix(path, DATASET_SUFFIXES):
             return "arrays"
@@ -69,5 +69,5 @@ def recognise(path: Path) -> str:
     if is_component_layout(path):
         return "components"
     if first_picture(path) is None:
-        raise DataError(f"There are no pictures in the directory {path}.", "See docs/data.md for the layouts that are read.")
+        raise DataError(f"There are no pictures in the directory {path}.", "See docs/data.md for the supported layouts.")
     return "images"

@@ -1,4 +1,4 @@
-"""One safetensors file that holds a whole data set, its specification in the header: written in pieces, opened memory-mapped."""
+"""Packing a whole data set into one safetensors file, with its specification in the header; written in chunks."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def pack(dataset: ImageDataset, path: Path) -> dict[str, int]:
     """Write the data set's three splits to a safetensors file, atomically; returns the number of images in each.
 
     Tensors, for each split: `{split}_images` uint8 [N, C, H, W], `{split}_conditions` float32 [N, D] and `{split}_labels`
-    int64 [N] where there are any, and `{split}_names`, UTF-8 text as uint8, one line a name. At no time is more than a few
-    batches in memory besides what the data set itself holds. Raises `DataError` when a split has no images.
+    int64 [N] where there are any, and `{split}_names`, UTF-8 text as uint8, one line a name. Only a few batches are in memory
+    at a time, besides the data set itself. Raises `DataError` when a split has no images.
     """
     if path.suffix != ".safetensors":
         raise DataError(
@@ -62,14 +62,14 @@ def read_spec(metadata: dict[str, str], path: Path) -> DataSpec | None:
     if FORMAT_KEY not in metadata:
         return None
     if metadata[FORMAT_KEY] != FORMAT:
-        hint = "Update vqkit, or prepare the file anew with `vqkit data prepare`."
+        hint = "Update vqkit, or prepare the file again with `vqkit data prepare`."
         raise DataError(f"{path} has the format {metadata[FORMAT_KEY]}, where {FORMAT} is expected.", hint)
     return DataSpec.from_json(json.loads(metadata[SPEC_KEY]))
 
 
 def _parts(name: str, split: Split, spec: DataSpec) -> Iterator[_Part]:
     count = len(split)
-    # Widest values first: safetensors wants every tensor to begin at a multiple of its values' size.
+    # Widest data types first: safetensors aligns every tensor to the size of its data type.
     if spec.classes:
         yield _Part(f"{name}_labels", torch.int64, (count,), split, "labels")
     if spec.conditions:

@@ -1,6 +1,6 @@
-"""Binary images drawn from grey ones: each pixel is set with the probability that its grey value is.
+"""Stochastic binarisation of grey images: each pixel is set with a probability equal to its grey value.
 
-This is how the literature trains and measures on MNIST where it says "binarised" (Salakhutdinov & Murray 2008, "On the Quantitative
+This is the usual protocol for binarised MNIST (Salakhutdinov & Murray 2008, "On the Quantitative
 Analysis of Deep Belief Networks"; anew for each epoch in Burda et al. 2016, "Importance Weighted Autoencoders").
 """
 
@@ -19,9 +19,9 @@ _CHUNK = 4096
 
 
 class SampledSplit(ArraySplit):
-    """Images drawn from `greys` uint8 [N, C, H, W]; a draw is a function of the split's name and the epoch.
+    """Binarised images of `greys` uint8 [N, C, H, W]; the binarisation is a function of the split's name and the epoch.
 
-    Outside of training it is always the same one. `rest`: the arguments of `ArraySplit` after its images.
+    Outside of training it is fixed. `rest`: the arguments of `ArraySplit` after its images.
     """
 
     def __init__(self, spec: DataSpec, name: SplitName, greys: Tensor, *rest: Any) -> None:
@@ -30,11 +30,11 @@ class SampledSplit(ArraySplit):
         self._greys, self._rest = greys, rest
 
     def epoch(self, number: int) -> Split:
-        """See `Split.epoch`: another draw of the same greys."""
+        """See `Split.epoch`: a new binarisation of the same grey images."""
         return ArraySplit(self.spec, sample_binary(self._greys, generator_for("binarised", self._name, number)), *self._rest)
 
 
 def sample_binary(greys: Tensor, generator: torch.Generator) -> Tensor:
-    """Images uint8 [N, C, H, W] of 0 and 255, whose expected value is that of `greys`."""
+    """Random images uint8 [N, C, H, W] of 0 and 255 whose expected value is `greys`."""
     chunks = [torch.rand(chunk.shape, generator=generator).mul_(255) < chunk for chunk in torch.split(greys, _CHUNK)]
     return torch.cat(chunks).to(torch.uint8).mul_(255)

@@ -1,4 +1,4 @@
-"""Splits that are held in memory, and the statistics that describe a data set's conditions."""
+"""Splits in memory, the assignment of images to splits, and statistics of conditions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK = 1024
 
 
 class ArraySplit(Split):
-    """Images held as one array (in memory, or a memory-mapped file).
+    """Images stored as one array, in memory or memory-mapped.
 
     `images` uint8 [N, C, H, W]; `conditions` float32 [N, D], NaN where unknown; `labels` int64 [N], -1 where there is no class;
     `names`: one for each image, or None for their numbers.
@@ -62,10 +62,10 @@ class ArraySplit(Split):
 
 
 class LabelMapSplit(Split):
-    """Exclusive binary components held as one label map an image, which takes C times less memory.
+    """Exclusive binary components stored as one label map per image, which takes C times less memory.
 
-    `label_maps` uint8 [N, H, W]: 0 where nothing is, k + 1 where component k is; `conditions` float32 [N, D];
-    `prefix`: what the images' names begin with.
+    `label_maps` uint8 [N, H, W]: 0 for background, k + 1 for component k; `conditions` float32 [N, D];
+    `prefix`: prefix of the images' names.
     """
 
     in_memory = True
@@ -90,21 +90,21 @@ class LabelMapSplit(Split):
 
 
 def condition_specs(names: Sequence[str], values: Tensor) -> tuple[ConditionSpec, ...]:
-    """Range, mean and deviation of each condition over the training values [N, D], NaN left out."""
+    """Range, mean and standard deviation of each condition over the training values [N, D], ignoring NaN."""
     specs = []
     for name, column in zip(names, values.to(torch.float64).T, strict=True):
         known = column[~column.isnan()]
         if not len(known):
             specs.append(ConditionSpec(name, 0.0, 1.0, 0.0, 1.0))
             continue
-        # A constant condition carries nothing; deviation 1 keeps its normalised value at 0 instead of 0 / 0.
-        deviation = float(known.std(unbiased=False)) or 1.0
-        specs.append(ConditionSpec(name, float(known.min()), float(known.max()), float(known.mean()), deviation))
+        # For a constant condition, a standard deviation of 1 keeps the normalised value at 0 instead of 0 / 0.
+        std = float(known.std(unbiased=False)) or 1.0
+        specs.append(ConditionSpec(name, float(known.min()), float(known.max()), float(known.mean()), std))
     return tuple(specs)
 
 
 def hold_out(count: int, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Positions 0 ... count - 1 as (training, validation), both sorted: a fixed random `share` validates, one at least."""
+    """Positions 0 ... count - 1 as (training, validation), both sorted; a fixed random `share` validates, at least one."""
     held = min(max(1, round(count * share)), max(0, count - 1))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[held:].sort().values, order[:held].sort().values
@@ -112,16 +112,16 @@ def hold_out(count: int, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 ValidationShare = Annotated[
     float,
-    Field(gt=0, lt=1, description="Share of the training images that validate where a set has no validation images of its own."),
+    Field(gt=0, lt=1, description="Share of the training images held out for validation if the data set has no validation images."),
 ]
 """The setting `validation_share` of data sets with a `SplitPlan`."""
 
 
 class SplitPlan:
-    """Which images of which folder make up each split.
+    """Assigns images of folders to splits.
 
-    `counts`: images in each of the folders train, val and test that are there. Without validation images a fixed random share of
-    the training images is set aside for it; without test images the validation images stand in for them, with a warning.
+    `counts`: images in each of the folders train, val and test that exist. Without validation images, a fixed random share
+    of the training images is held out; without test images, the validation images are used in their place, with a warning.
     """
 
     def __init__(self, counts: Mapping[str, int], validation_share: float, source: object) -> None:
@@ -131,7 +131,7 @@ class SplitPlan:
         """The folder and the positions in it (int64) of one split. Raises `DataError` when it is empty."""
         count = self._counts.get(name, 0)
         if name == "test" and not count:
-            warnings.warn(f"{self._source} has no test images; its validation images stand in for them.", stacklevel=3)
+            warnings.warn(f"{self._source} has no test images; its validation images are used instead.", stacklevel=3)
             return self.of("val")
         if name == "val" and not count:
             folder, positions = "train", self._held_out()[1]
@@ -140,12 +140,16 @@ class SplitPlan:
         else:
             folder, positions = name, torch.arange(count)
         if not len(positions):
-            hint = "Training needs two images at least: one of them validates." if name != "test" else "Choose another split."
+            hint = (
+                "Training needs at least two images: one of them is held out for validation."
+                if name != "test"
+                else "Choose another split."
+            )
             raise DataError(f"{self._source} has no images for {name}.", hint)
         return folder, positions
 
     def describing(self) -> tuple[str, Tensor]:
-        """The folder and the positions in it of the images that the specification is made from: for training, if there are any.
+        """The folder and the positions in it of the images that determine the specification: the training images, if there are any.
 
         Raises `DataError` when there are no images at all.
         """

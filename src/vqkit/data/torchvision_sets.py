@@ -1,6 +1,6 @@
-"""torchvision's CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST and CelebA by name, downloaded at their first use.
+"""torchvision's CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST and CelebA by name, downloaded on first use.
 
-A download goes to a temporary folder and is moved to its place when it is complete, so one that fails leaves nothing behind.
+Downloads go to a temporary folder and are moved when they are complete, so a failed download leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _MISSING_OR_DAMAGED = (RuntimeError, ValueError, AssertionError, EOFError)
 
 
 class TorchvisionDataset(ImageDataset):
-    """A data set that torchvision can download, by its class of the same name. `title`: the name that people know it by."""
+    """A data set that torchvision can download, with the class of the same name. `title`: name shown to users."""
 
     title: ClassVar[str]
 
     class Options(Settings):
-        """Settings that all of them share."""
+        """Settings of all torchvision data sets."""
 
-        root: str = Field("data", description="Directory that holds the files, or where they are downloaded to.")
+        root: str = Field("data", description="Directory of the files; missing ones are downloaded to it.")
         flip: Flip = True
         crop: Crop = 0
 
@@ -57,15 +57,15 @@ class TorchvisionDataset(ImageDataset):
         self._root = Path(options.root).expanduser()
         self._parts: dict[str, Any] = {}
         if distributed.is_main():
-            self._part("test")  # one process downloads, the others wait for it
+            self._part("test")  # one process downloads while the others wait
         distributed.barrier()
 
     @abstractmethod
     def _arguments(self, part: str) -> dict[str, Any]:
-        """What the torchvision class takes to open the part train, val or test."""
+        """Arguments of the torchvision class for the part train, val or test."""
 
     def _part(self, name: str) -> Any:
-        """The torchvision data set of one part, downloaded if it is not there. Raises `DataError` when it cannot be."""
+        """The torchvision data set of one part, downloaded if missing. Raises `DataError` if that fails."""
         if name not in self._parts:
             constructor = getattr(import_torchvision().datasets, type(self).__name__)
             arguments = self._arguments(name)
@@ -94,12 +94,12 @@ class TorchvisionDataset(ImageDataset):
             reason = str(getattr(error, "reason", error)).strip().splitlines() or [type(error).__name__]
             raise DataError(
                 f"{self.title} is not in {self._root}/ and cannot be downloaded: {reason[0].rstrip('.')}.",
-                "Connect to the network, or set data.root to a directory that holds torchvision's files.",
+                "Connect to the network, or set data.root to a directory with torchvision's files.",
             ) from error
 
 
 class _InMemory(TorchvisionDataset):
-    """A data set whose torchvision class holds all images as one array."""
+    """A data set whose torchvision class stores all images as one array."""
 
     class Options(TorchvisionDataset.Options):
         """Settings of the data sets without validation images of their own."""
@@ -172,7 +172,7 @@ class FashionMNIST(_InMemory):
 
 @DATASETS.register("celeba")
 class CelebA(TorchvisionDataset):
-    """CelebA (Liu et al., 2015) with its own three parts, scaled and cut to a square."""
+    """CelebA (Liu et al., 2015) with its official splits, scaled and centre-cropped to a square."""
 
     title = "CelebA"
 
@@ -191,7 +191,7 @@ class CelebA(TorchvisionDataset):
         return DataSpec(self.title, channel_names(3), self._size.height, self._size.width, "intensity")
 
     def split(self, name: SplitName) -> StreamedSplit:
-        """One of CelebA's own parts, decoded batch by batch."""
+        """One of CelebA's official splits, decoded batch by batch."""
         files = [self._root / "celeba" / "img_align_celeba" / file for file in self._part(name).filename]
         found = ImageFiles(files, [file.stem for file in files], torch.full((len(files),), -1))
         augmentation = Augmentation(self._options.flip, self._options.crop).of(name)

@@ -1,4 +1,4 @@
-"""`tyre`: procedural tyre sections of five components, the data set that needs no files.
+"""`tyre`: procedural tyre sections of five components, a data set without files.
 
 An image is the left half of a mirror-symmetric tyre section, 64 high and 32 wide, in five binary components that never overlap:
 
@@ -9,8 +9,8 @@ An image is the left half of a mirror-symmetric tyre section, 64 high and 32 wid
     tpc       tread: outermost at the top, cut by grooves; a base layer below the grooves keeps it in one part
 
 The outlines are nested superellipses above the belly (the widest row) and S-shaped flanks below it. The tread's design (thickness,
-edge, number, place, width and depth of the grooves) and the crown's thickness are drawn independently of the rest, so what is
-hidden can only partly be told from what is shown.
+edge, number, place, width and depth of the grooves) and the crown's thickness are sampled independently of the rest, so
+hidden components can only partly be predicted from visible ones.
 
 Every machine draws the same pixels: random integers come from torch's Mersenne Twister on the processor, and outlines are computed
 by NumPy in float64 with +, -, *, / and sqrt alone, element by element, all of which IEEE 754 defines to the last bit (torch hands
@@ -37,7 +37,7 @@ COMPONENTS = ("group_nc", "group_km", "bt", "fpu", "tpc")
 CONDITIONS = ("width_px", "height_px")
 HEIGHT, WIDTH = 64, 32
 CHUNK = 256
-"""Sections drawn at once, so that what is in work stays in the processor's cache."""
+"""Number of sections rasterised together, chosen to fit the processor's cache."""
 
 Numbers = NDArray[np.float64]
 RowBits = NDArray[np.int64]
@@ -71,7 +71,7 @@ _PARAMETERS: dict[str, tuple[float, float, int]] = {
 
 
 class Sections(NamedTuple):
-    """Drawn sections: `label_maps` uint8 [N, H, W] (0: nothing, k + 1: component k) and `conditions` float32 [N, 2] in pixels."""
+    """Sections: `label_maps` uint8 [N, H, W] (0: background, k + 1: component k) and `conditions` float32 [N, 2] in pixels."""
 
     label_maps: Tensor
     conditions: Tensor
@@ -87,7 +87,7 @@ class TyreDataset(ImageDataset):
         num_train: int = Field(5_000, ge=1, description="Training images.")
         num_val: int = Field(500, ge=1, description="Validation images.")
         num_test: int = Field(1_000, ge=1, description="Test images.")
-        seed: int = Field(0, ge=0, lt=2**32, description="Which sections are drawn.")
+        seed: int = Field(0, ge=0, lt=2**32, description="Seed of the sections.")
 
     def __init__(self, options: Options) -> None:
         self._options = options

@@ -1,4 +1,4 @@
-"""What an image is: the specification that all parts agree on, data sets, their splits and their batches.
+"""Contracts of data: the specification shared by all parts, data sets, splits and batches.
 
 Shapes: B images, C components (or colour channels), H x W pixels, D condition values, h x w a grid of codes.
 """
@@ -20,15 +20,15 @@ Codes = tuple[Tensor, ...]
 """Code indices, coarse level first, each int64 [B, h, w]; one entry for a VQ-VAE, two or more for a VQ-VAE-2."""
 
 SplitName = Literal["train", "val", "test"]
-"""The parts of a data set."""
+"""Name of a split."""
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
-"""All of them, in the order in which they are listed everywhere."""
+"""All splits, in the order in which they are listed."""
 
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """One number that describes an image: its name and unit-bearing range in the training set, and how it is normalised."""
+    """One number that describes an image: name, range in the training set in the data's units, and normalisation."""
 
     name: str
     minimum: float
@@ -42,7 +42,7 @@ class DataSpec:
     """What every data set, model and checkpoint must agree on.
 
     `components` names the C channels; `value_kind` says whether pixels are shapes (binary, 0 or 255) or intensities (0 to 255);
-    `exclusive` says that at most one component may be set in a pixel, so that a label map can show an image whole.
+    `exclusive` says that at most one component may be set in a pixel, so that a label map represents an image completely.
     """
 
     name: str
@@ -112,11 +112,11 @@ class DataSpec:
 
 
 class Batch(NamedTuple):
-    """A few images and what is known of them.
+    """Images with their conditions and labels.
 
     `images` uint8 [B, C, H, W] as stored, or float [B, C, H, W] in [0, 1] once on the device;
     `conditions` float32 [B, D] in the data's own units, NaN where unknown; `labels` int64 [B], -1 where there is no class;
-    `codes`: what a tokenizer made of the whole images, for the training of a prior; else empty.
+    `codes`: codes of the unmasked images from a tokenizer, for the training of a prior; else empty.
     """
 
     images: Tensor
@@ -132,7 +132,7 @@ class Batch(NamedTuple):
         return Batch(images, conditions, labels, tuple(codes))
 
     def pinned(self) -> Batch:
-        """The batch in page-locked memory, from where a copy to a GPU does not have to wait."""
+        """The batch in page-locked memory, from which copies to a GPU are asynchronous."""
         images, conditions, labels, *codes = (tensor.pin_memory() for tensor in (*self[:3], *self.codes))
         return Batch(images, conditions, labels, tuple(codes))
 
@@ -146,7 +146,7 @@ class Split(ABC):
     @property
     @abstractmethod
     def in_memory(self) -> bool:
-        """Whether `batch` is a mere look-up; otherwise worker processes call it. A class attribute where it is always the same."""
+        """Whether `batch` only indexes memory; otherwise worker processes call it. May be a class attribute."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -165,12 +165,12 @@ class Split(ABC):
         return indices
 
     def epoch(self, number: int) -> Split:
-        """The images as an epoch of training (0-based) sees them: always the same, unless a data set draws them anew."""
+        """The images of a training epoch (0-based): the same in every epoch, unless a data set resamples them."""
         del number
         return self
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A random variant of float images [B, C, H, W], for training. Leaves them as they are unless a data set says otherwise."""
+        """A random variant of float images [B, C, H, W], for training. Default: unchanged."""
         del generator
         return images
 
@@ -183,17 +183,17 @@ class ImageDataset(ABC):
     @property
     @abstractmethod
     def spec(self) -> DataSpec:
-        """Components, size, kind of values, conditions and classes. A class attribute where no setting changes it."""
+        """Components, size, kind of values, conditions and classes. May be a class attribute."""
 
     @abstractmethod
     def split(self, name: SplitName) -> Split:
-        """One split. A data set without validation images sets some of its training images aside for it.
+        """One split. A data set without validation images holds out some of its training images.
 
         Raises `DataError` when that split has no images.
         """
 
     def measure(self, images: Tensor) -> Tensor | None:
-        """The conditions as they show in images [B, C, H, W] (uint8, or float in [0, 1]), float32 [B, D]; None if they do not."""
+        """Conditions measured from images [B, C, H, W] (uint8, or float in [0, 1]), float32 [B, D]; None if they cannot be."""
         del images
         return None
 
