@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from vqkit.cli.app import app
+from vqkit.renamed import KEYS, OPTIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(page for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if page.name != "cli.md")
@@ -93,3 +94,12 @@ def test_the_architecture_names_every_package() -> None:
     assert "registry.py" in places
     assert "models/" in places
     assert [place for place in sorted(places) if not re.search(rf"\b{re.escape(place)}", packages)] == []
+
+
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("old", "new"), [*KEYS.items(), *((option, new) for (_, option), new in OPTIONS.items())])
+def test_the_changelog_lists_every_renamed_setting_and_option(old: str, new: str) -> None:
+    rows = [line for line in CHANGELOG.splitlines() if line.startswith("| ")]
+    assert any(old.split(".")[-1] in row and new.split(".")[-1] in row for row in rows)
