@@ -99,7 +99,11 @@ def test_the_architecture_names_every_package() -> None:
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("old", "new"), [*KEYS.items(), *((option, new) for (_, option), new in OPTIONS.items())])
+RENAMED = {old.split(".")[-1]: new.split(".")[-1] for old, new in KEYS.items()}  # a renamed group does not rename its settings
+RENAMED |= {option: new for (_, option), new in OPTIONS.items()}
+
+
+@pytest.mark.parametrize(("old", "new"), [(old, new) for old, new in RENAMED.items() if old != new])
 def test_the_changelog_lists_every_renamed_setting_and_option(old: str, new: str) -> None:
     rows = [line for line in CHANGELOG.splitlines() if line.startswith("| ")]
-    assert any(old.split(".")[-1] in row and new.split(".")[-1] in row for row in rows)
+    assert any(old in row and new in row for row in rows)
