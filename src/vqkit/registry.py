@@ -17,12 +17,12 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from vqkit.config import describe_validation_error
 from vqkit.errors import ConfigError, RegistryError, VQKitError, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 class Configurable(Protocol):
@@ -127,6 +127,10 @@ class Registry(Generic[Part]):
 
     def options(self, name: str, settings: Mapping[str, Any]) -> BaseModel:
         """Check `settings` against the part's `Options` and fill in its defaults. Raises `ConfigError` for a wrong key or value."""
+        from pydantic import ValidationError  # here and below: listing the parts needs no pydantic, which takes a while to import
+
+        from vqkit.config import describe_validation_error
+
         schema = self.get(name).Options
         try:
             return schema.model_validate(dict(settings))
@@ -147,6 +151,8 @@ class Registry(Generic[Part]):
 
     def _check_complete(self, name: str, part: type[Part]) -> None:
         """Raise `RegistryError` naming what the class lacks, long before a run fails for want of it."""
+        from pydantic import BaseModel
+
         options = getattr(part, "Options", None)
         if not (isinstance(options, type) and issubclass(options, BaseModel)):
             raise RegistryError(

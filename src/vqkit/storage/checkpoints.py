@@ -37,7 +37,7 @@ locate = runs.locate
 class Loaded(NamedTuple):
     """A model as it was saved, in evaluation mode.
 
-    `path` is its file, `digest` the fingerprint of its tensors, `data` the data set it was trained on, `header` all the rest.
+    `path` is its file, `digest` the hash of its tensors, `data` the data set it was trained on, `header` everything else.
     """
 
     model: Autoencoder
@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
 class LoadedPrior(NamedTuple):
     """A prior as it was saved, in evaluation mode; the fields are those of `Loaded`.
 
-    `tokenizer` is the file of the tokenizer whose codes it models, `tokenizer_digest` the fingerprint that it had;
+    `tokenizer` is the file of the tokenizer whose codes it models, `tokenizer_digest` its digest at that time;
     `learned_levels` names the levels that were trained, which are not all in a run of `--level`.
     """
 
@@ -67,7 +67,7 @@ class LoadedPrior(NamedTuple):
 class LoadedEncoder(NamedTuple):
     """The encoder of a model, pretrained or of an autoencoder's run; `spec` describes the images that it was trained on.
 
-    `path` is its file, `digest` the fingerprint of that file's tensors.
+    `path` is its file, `digest` the hash of that file's tensors.
     """
 
     part: EncoderPart
@@ -97,7 +97,7 @@ def write_prior(
     tensors: Mapping[str, Tensor] | None = None,
     learned: Sequence[str] | None = None,
 ) -> None:
-    """Save a prior, atomically, with its tokenizer's fingerprint and the way there from `path`'s directory.
+    """Save a prior, atomically, with its tokenizer's digest and the relative path from `path`'s directory to it.
 
     `tensors` replace the prior's own of the same names; `learned`: the levels that were ever trained, by default all.
     Raises `CheckpointError` if the tokenizer has changed since it was loaded.
@@ -209,7 +209,7 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """A fingerprint of names, shapes and bytes; equal for equal models."""
+    """A hash of names, types, shapes and bytes; equal for equal models."""
     state = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""Run directories: where they are, what is in them, and which one is meant.
+"""Run directories: where they are, what is in them, and how one is named on the command line.
 
 runs/<name>/run.yaml              the resolved configuration, with the kind of the run
 runs/<name>/metrics.jsonl         one row of numbers a line
@@ -52,7 +52,7 @@ def read_pointer(file: Path) -> str | None:
 
 
 def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Path:
-    """The `model.safetensors` that is meant.
+    """The `model.safetensors` that `run` names.
 
     `run` is a run directory (its best checkpoint), a checkpoint directory, a `model.safetensors`, a file such as `runs/latest`
     that names one of those, or None for the newest run of this `kind` (model, prior or encoder) below `root`.
