@@ -32,7 +32,7 @@ def test_a_kept_component_must_be_present_in_every_image() -> None:
 def test_something_must_be_kept_of_every_image() -> None:
     mask = PRESENT.clone()
     mask[1] = False
-    with pytest.raises(DataError, match="Nothing of the image is kept"):
+    with pytest.raises(DataError, match="Nothing of the image is observed"):
         observe(PRESENT, (), mask, SHAPES)
 
 

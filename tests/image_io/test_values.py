@@ -38,7 +38,7 @@ def test_values_of_every_kind_become_bytes(array: np.ndarray, expected: list[int
         (np.array([-0.5, 0.5]), "from -0.5 to 0.5"),
         (np.array([0.5, np.inf]), "from 0.5 to inf"),
         (np.array([0, 300]), "from 0 to 300 where whole numbers from 0 to 255"),
-        (np.array(["a"]), "type <U1, which are no pixel values"),
+        (np.array(["a"]), "type <U1, which are not pixel values"),
         (np.array([1j]), "type complex128"),
     ],
 )

@@ -187,7 +187,7 @@ def test_results_take_part_in_autograd() -> None:
     [
         ({"keep": ["carcass", "belt", "tread"]}, DataError, "Everything is kept"),
         ({}, DataError, "Everything is kept"),
-        ({"observed": np.zeros((8, 12), bool)}, DataError, "Nothing of the image is kept"),
+        ({"observed": np.zeros((8, 12), bool)}, DataError, "Nothing of the image is observed"),
         ({"keep": ["bealt"]}, ConfigError, "Did you mean 'belt'"),
         ({"keep": ["belt"], "conditions": {"width": 3}}, ConfigError, "no condition 'width'.*width_px"),
         ({"keep": ["belt"], "conditions": {"width_px": [1.0, 2.0]}}, ConfigError, "2 values for 1 images"),

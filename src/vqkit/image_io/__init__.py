@@ -1,1 +1,1 @@
-"""Reading and writing pictures and arrays."""
+"""Reading and writing images: pictures, arrays and tables of conditions."""

@@ -1,6 +1,6 @@
 """Picture files: finding them, reading their size, and decoding them to uint8, many at a time.
 
-Whatever is wrong with a file is a `DataError` that names it, so that a collection can leave it out and go on.
+Problems with a file raise a `DataError` that names it, so that a collection can skip the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class PictureSize(NamedTuple):
-    """What a picture's header says: 1 channel (grey), 3 (colour), or as many as it has pages; its height and width in pixels."""
+    """Size from a picture's header: 1 channel (grey), 3 (colour) or one per page; height and width in pixels."""
 
     channels: int
     height: int
@@ -36,12 +36,12 @@ class PictureSize(NamedTuple):
 
 
 def picture_paths(folder: Path) -> list[Path]:
-    """Every picture and .npy file below a folder, hidden ones left out, in the order of their relative paths."""
+    """Every picture and .npy file below a folder, except hidden ones, in the order of their relative paths."""
     return sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
 
 
 def first_picture(folder: Path) -> Path | None:
-    """Some picture below a folder, or None."""
+    """Any picture below a folder, or None."""
     return next(_walk(folder), None)
 
 
@@ -63,8 +63,8 @@ def picture_size(path: Path) -> PictureSize:
 def decode(path: Path, size: PictureSize, scale: bool = True) -> Tensor:
     """A picture as uint8 [C, H, W] of the given size.
 
-    Another height or width is scaled until it covers the wanted one and cut to its centre; grey becomes colour where colour is
-    wanted; what is transparent becomes white. Raises `DataError` naming a file that is damaged, has other channels, or must
+    A picture of another size is scaled until it covers the requested one and centre-cropped; grey is converted to colour if colour
+    is requested; transparent pixels become white. Raises `DataError` naming a file that is damaged, has other channels, or must
     not be scaled and has another size.
     """
     if not has_suffix(path, PICTURE_SUFFIXES):
@@ -88,7 +88,7 @@ def decode(path: Path, size: PictureSize, scale: bool = True) -> Tensor:
 
 
 def read_all(paths: Sequence[Path], read: Callable[[Path], Result]) -> tuple[list[Result | None], list[DataError]]:
-    """What `read` makes of each path, in order, read by several threads; None and its error where it raised `DataError`."""
+    """`read` each path in several threads. Gives the results in order, None where it raised `DataError`, and the errors."""
     errors: list[DataError] = []
 
     def attempt(path: Path) -> Result | None:
@@ -112,7 +112,7 @@ def _on_white(pixels: Tensor) -> Tensor:
 
 
 def _fit(page: Tensor, size: PictureSize) -> Tensor:
-    """A page [h, w, 1 or 3] as [1 or 3, H, W], scaled until it covers that size and cut to its centre."""
+    """A page [h, w, 1 or 3] as [1 or 3, H, W], scaled until it covers that size and centre-cropped."""
     if page.shape[:2] != (size.height, size.width):
         image = Image.fromarray(page.squeeze(-1).numpy())
         scaled = ImageOps.fit(image, (size.width, size.height), method=Image.Resampling.LANCZOS)

@@ -1,7 +1,7 @@
-"""The forms in which an image of several components may come, and how they are told apart.
+"""The forms in which an image of several components may be given, and how they are recognised.
 
-A form fits by shape and content. When exactly one fits, the image is read in it; when several do, the user is asked which is meant;
-when none does, the reasons are given. Values are uint8 0 to 255 or float32 0 to 1 here, whichever the source holds.
+A form fits by shape and content. If exactly one fits, the image is read in this form; if several fit, an error asks which one;
+if none fits, the error gives the reasons. Values are uint8 0 to 255 or float32 0 to 1 here, whichever the source holds.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from vqkit.interfaces import DataSpec, fully_observed
 
 
 class Reading(NamedTuple):
-    """Images and what of them the source holds.
+    """Images, and which of their pixels the source contains.
 
-    `images` uint8 (0 to 255) or float32 (0 to 1) [B, C, H, W]; `present` bool [B, C, H, W], False where the source says nothing;
+    `images` uint8 (0 to 255) or float32 (0 to 1) [B, C, H, W]; `present` bool [B, C, H, W], False where the source has no value;
     `form`: the name of the form it was in.
     """
 
@@ -31,7 +31,7 @@ class Reading(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Pixels that are still to be understood.
+    """Pixels whose form is still to be recognised.
 
     `name` is for messages. `pages`: pictures [h, w, 1], [h, w, 3] or [h, w, 4] (red, green, blue, opacity), none for an array that
     cannot be one; `page_count`: their number in the file, of which only a fitting number is loaded. `array`: the whole array when
@@ -46,7 +46,7 @@ class Source(NamedTuple):
 
 
 class _Misfit(Exception):  # noqa: N818 - an answer, not an error: the next form is tried
-    """Why a form does not fit. `near`: whether the user may well have meant it, so that the reason is worth telling."""
+    """Why a form does not fit. `near`: whether the user may have meant it, so that the error should give the reason."""
 
     def __init__(self, reason: str, near: bool = False) -> None:
         super().__init__(reason)
@@ -54,9 +54,9 @@ class _Misfit(Exception):  # noqa: N818 - an answer, not an error: the next form
 
 
 def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: str | None = None) -> Reading:
-    """The images in a source. `keep` names the components that will be kept, which may tell what a greyscale picture shows.
+    """The images in a source. `keep` names the components that will be kept, which may identify what a greyscale picture shows.
 
-    Raises `DataError` when no form fits, when several do and `form` does not settle it, or when a value is out of range;
+    Raises `DataError` when no form fits, when several do and `form` is None, or when a value is out of range;
     `ConfigError` for an unknown form.
     """
     if form is not None:
@@ -84,7 +84,7 @@ def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: 
 
 
 def _no_form(source: Source, spec: DataSpec, reasons: list[str]) -> DataError:
-    """What to say of a source that no form fits."""
+    """The error for a source that no form fits."""
     if spec.is_colour and source.array is None and source.pages[0].shape == (spec.height, spec.width, 1):
         hint = "--form colour takes it as a picture without colours, --keep r as the red channel (in Python: form=..., keep=...)."
         return DataError(f"{source.name} is greyscale; the model's images are colour pictures.", hint)
@@ -179,7 +179,7 @@ def _pages(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -
 def _colour(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
     """A red-green-blue picture whose channels are the three components; pixels without any opacity are missing.
 
-    Greyscale is taken for colour only when asked: a model of colour pictures may never have seen any.
+    Greyscale is read as colour only on request, since a model of colour pictures may not have been trained on any.
     """
     del keep
     if len(spec.components) != 3 or source.array is not None:

@@ -1,4 +1,4 @@
-"""What a model may look at: the part of an image that is present, kept by name, and left by a mask."""
+"""Which pixels are observed: present in the source, of a kept component, and outside of the hole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vqkit.interfaces import DataSpec
 
 
 def observe(present: Tensor, keep: tuple[str, ...], mask: Tensor | None, spec: DataSpec) -> Tensor:
-    """What the model may look at, bool [B, C, H, W]: present, of a component that is kept (any, without `keep`), and in the mask.
+    """The observed pixels, bool [B, C, H, W]: present, of a kept component (any if `keep` is empty), and True in `mask`.
 
     Raises `DataError` when a kept component is absent, or nothing is left of an image.
     """
@@ -34,9 +34,7 @@ def observe(present: Tensor, keep: tuple[str, ...], mask: Tensor | None, spec: D
         known = known & chosen[:, None, None]
     known = known & mask if mask is not None else known
     if not bool(known.flatten(1).any(dim=1).all()):
-        raise DataError(
-            "Nothing of the image is kept, so there is nothing to go by.", "Keep a component, or leave some of a mask black."
-        )
+        raise DataError("Nothing of the image is observed.", "Keep a component, or leave some of a mask black.")
     return known
 
 

@@ -1,6 +1,6 @@
-"""Pictures for people: the palette of a data set, composites of its components, grids and labelled figures.
+"""Pictures for display: the palette of a data set, composites of its components, grids and labelled figures.
 
-The palette is also what a label-map PNG is written and read in (see `vqkit.image_io.forms`), so its colours are part of a format.
+Label-map PNGs are written and read in the same palette (see `vqkit.image_io.forms`), so its colours are part of a format.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BACKGROUND = (255, 255, 255)
 """Colour of a pixel that belongs to no component."""
 
 COMPOSITE = "composite"
-"""Folder of the pictures that show all components together."""
+"""Folder of the pictures that show all components."""
 
 _DISTINCT = (
     (0, 114, 178),
@@ -59,7 +59,7 @@ def _spread(number: int) -> tuple[int, int, int]:
 
 
 def composite(images: Tensor, spec: DataSpec) -> Tensor:
-    """One picture an image, uint8 [B, 3, H, W], of float images [B, C, H, W] in [0, 1] or uint8 ones.
+    """One picture per image, uint8 [B, 3, H, W], of float images [B, C, H, W] in [0, 1] or uint8 ones.
 
     Colour pictures stay as they are and a single component is shown in grey. Several components are painted in the palette over
     white; where they are soft, or overlap, their colours blend in proportion.
@@ -125,7 +125,7 @@ def to_pil(picture: Tensor, scale: int = 1) -> Image.Image:
 
 
 def image_files(image: Tensor, name: str, out: Path, spec: DataSpec) -> dict[Path, Image.Image]:
-    """The pictures that show an image uint8 [C, H, W] without loss, by the paths that they belong to below `out`.
+    """The pictures that show an image uint8 [C, H, W] without loss, by their paths below `out`.
 
     `{component}/{name}_{component}.png` for each component in greyscale and `composite/{name}.png` for all of them in the palette;
     `{name}.png` alone for a colour picture or a single component.
@@ -138,13 +138,13 @@ def image_files(image: Tensor, name: str, out: Path, spec: DataSpec) -> dict[Pat
 
 
 def save_picture(image: Image.Image, path: Path) -> None:
-    """Write a picture; its format is that of the suffix. The file is either whole or absent. Raises `OSError`."""
+    """Write a picture atomically, in the format of the suffix. Raises `OSError`."""
     with write_atomically(path) as temporary:
         image.save(temporary)
 
 
 def save_pictures(pictures: Mapping[Path, Image.Image]) -> None:
-    """Write many pictures at once, each as `save_picture` does. Raises `OSError`; the others may be written all the same."""
+    """Write many pictures at once, each as `save_picture` does. Raises `OSError`; other pictures may still be written."""
     # A thread mostly waits for the disk to confirm a file: eight of them are ten times faster than one.
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(save_picture, pictures.values(), pictures.keys()):

@@ -1,8 +1,8 @@
 """Reading images for a trained model: files and directories in any of the forms of `vqkit.image_io.forms`, and masks.
 
 A directory is in the component layout (`{component}/{prefix}_{component}.png`, or the same files in one folder), where a component
-without a file is missing from that image, or it holds plain images. Everything is checked before it is decoded: a huge, truncated
-or foreign file is a `DataError` that names it.
+without a file is missing from that image, or it contains plain images. Files are checked before they are decoded: a huge, truncated
+or unsupported file raises a `DataError` that names it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
 
 class InputImage(NamedTuple):
-    """One image: its name in outputs, its values uint8 [C, H, W], where it has any (bool) and what the model may look at (bool)."""
+    """One image: name in outputs, values uint8 [C, H, W], and bool [C, H, W]: where values are present, and where observed."""
 
     name: str
     image: Tensor
@@ -48,7 +48,7 @@ class InputImage(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """What a user said about the images: the components to keep, the pixels to fill in (see `read_hole`), and the form."""
+    """How to read images: the components to keep, the pixels to fill in (see `read_hole`), and the form."""
 
     keep: tuple[str, ...] = ()
     hole: Tensor | None = None
@@ -58,10 +58,10 @@ class ReadOptions(NamedTuple):
 def read_images(
     items: Sequence[Item], spec: DataSpec, request: ReadOptions, whole: bool, skip: Callable[[str, str], None]
 ) -> Iterator[InputImage]:
-    """The images of all items, one after the other. `whole`: whether images of which everything is observed are welcome.
+    """The images of all items, one after the other. `whole`: whether fully observed images are allowed.
 
-    An item that cannot be used is skipped, and `skip` is told its path and why. Raises `DataError` when there is only one
-    such item, or when none can be used, and `ConfigError` for an unknown component or form.
+    An item that cannot be used is skipped, and `skip` is called with its path and the reason. Raises `DataError` for the only
+    item, or when none can be used, and `ConfigError` for an unknown component or form.
     """
     spec.component_indices(request.keep)
     if request.form is not None:
@@ -95,7 +95,7 @@ def _observed_images(item: Item, spec: DataSpec, request: ReadOptions, whole: bo
 
 
 def find_items(source: Path, spec: DataSpec, exclude: Path | None = None) -> list[Item]:
-    """What there is to read at a path, sorted by name; plain images below `exclude`, where outputs go, are left out.
+    """The items at a path, sorted by name, except plain images below `exclude`, the output directory.
 
     Raises `DataError` when the path does not exist, is of a kind that cannot be read, or is a directory without images.
     """
@@ -145,7 +145,7 @@ def _plain_items(directory: Path, exclude: Path | None) -> list[Item]:
         paths = [path for path in paths if not path.resolve().is_relative_to(exclude.resolve())]
     names = [path.relative_to(directory).with_suffix("").as_posix() for path in paths]
     uses = Counter(names)
-    # photo.png and photo.jpg side by side must not be written to one file.
+    # photo.png and photo.jpg in one folder must not be written to one file.
     unique = (name if uses[name] == 1 else f"{name}_{path.suffix[1:].lower()}" for name, path in zip(names, paths, strict=True))
     return [Item(name, {None: path}) for name, path in zip(unique, paths, strict=True)]
 
@@ -161,7 +161,7 @@ def _is_readable(path: Path) -> bool:
 def split_name(stem: str, spec: DataSpec) -> tuple[str, str | None]:
     """`{prefix}_{component}` as its two parts; (stem, None) when it does not end in a component.
 
-    A photograph named `shot_b` is whole all the same, so colour pictures are never split.
+    Names of colour pictures are never split: a photograph `shot_b` shows all channels.
     """
     if spec.is_colour:
         return stem, None
@@ -173,7 +173,7 @@ def split_name(stem: str, spec: DataSpec) -> tuple[str, str | None]:
 
 
 def read_item(item: Item, spec: DataSpec, keep: tuple[str, ...] = (), form: str | None = None) -> Iterator[tuple[str, Reading]]:
-    """The images of an item, one at a time as (name, reading [1, C, H, W] of uint8); an array of several numbers its images.
+    """The images of an item, one at a time as (name, reading [1, C, H, W] of uint8); images of an array are numbered.
 
     Raises `DataError` naming the file when it cannot be read, and `ConfigError` for an unknown form.
     """

@@ -1,6 +1,6 @@
-"""`performances.csv`: what is known of each image of the component layout besides its pictures.
+"""`performances.csv`: the conditions of the images in the component layout.
 
-One row an image: `matching` (the image's prefix), the flags `train` and `test`, and numbers such as `width_px`.
+One row per image: `matching` (the image's prefix), the flags `train` and `test`, and numbers such as `width_px`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ConditionTable:
         except ValueError:
             matching = (row or {})[KEY]
             hint = f"Only numeric columns can be conditions. Mend it, or leave '{name}' out of data.conditions."
-            raise DataError(f"{self.path}: the {name} of {matching} is '{cell}', which is no number.", hint) from None
+            raise DataError(f"{self.path}: the {name} of {matching} is '{cell}', which is not a number.", hint) from None
 
 
 def write_table(path: Path, keys: Sequence[str], split: str, names: Sequence[str], values: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Arrays of any origin as what vqkit stores: uint8 values, channels first."""
+"""Converting arrays of any origin to uint8 values and channels first."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _CHUNK_VALUES = 2**24
 def to_bytes(array: NDArray[Any], source: str) -> NDArray[np.uint8]:
     """Pixel values as uint8 of the same shape.
 
-    uint8 stays (without a copy) unless it is 0 and 1 alone, which like bool becomes 0 and 255; floating point numbers must lie
-    in [0, 1] and are rounded to 1/255; other integers must lie in 0 ... 255. `source` names the array in errors.
+    uint8 is returned without a copy, unless its only values are 0 and 1, which become 0 and 255 as for bool; floating point
+    numbers must lie in [0, 1] and are rounded to 1/255; other integers must lie in 0 ... 255. `source` names the array in errors.
     Raises `DataError` for NaN, for numbers outside these ranges and for other kinds of values.
     """
     if array.dtype == np.bool_:
@@ -29,7 +29,7 @@ def to_bytes(array: NDArray[Any], source: str) -> NDArray[np.uint8]:
         return array * np.uint8(255) if array.size and array.max() == 1 else array
     if array.dtype.kind not in "iuf":
         hint = "Store uint8, bool, or floating point numbers from 0 to 1."
-        raise DataError(f"{source} holds values of type {array.dtype}, which are no pixel values.", hint)
+        raise DataError(f"{source} holds values of type {array.dtype}, which are not pixel values.", hint)
     result = np.empty(array.shape, dtype=np.uint8)
     rows = max(1, _CHUNK_VALUES // max(1, array[:1].size))
     for start in range(0, len(array), rows):
@@ -72,6 +72,6 @@ def channel_names(count: int) -> tuple[str, ...]:
 
 
 def one_hot_images(label_maps: Tensor, components: int) -> Tensor:
-    """Label maps uint8 [B, H, W] (0: nothing) as images uint8 [B, C, H, W] of 0 and 255."""
+    """Label maps uint8 [B, H, W] (0: background) as images uint8 [B, C, H, W] of 0 and 255."""
     values = torch.arange(1, components + 1, dtype=torch.uint8)
     return (label_maps[:, None] == values[None, :, None, None]).to(torch.uint8).mul_(255)
