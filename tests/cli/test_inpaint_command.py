@@ -194,7 +194,7 @@ def test_answers_for_a_directory_told_how_to_draw() -> None:
         (["--top-p", "0.5"], "--top-p needs --prior"),
         (["--prior", "observed", "--temperature", "0"], "temperature is 0; it must be above 0"),
         (["--prior", "observed", "--top-p", "1.5"], r"top-p is 1.5; it must be in \(0, 1\]"),
-        (["--prior", "metadata"], "never saw a part of one.*--condition-on observed"),
+        (["--prior", "metadata"], "was not trained to complete images.*--condition-on observed"),
         (["--prior", "observed", "--condition", "width_px=3"], "not trained with --condition-on metadata"),
         (["--prior", "observed+metadata", "--condition", "width=3"], "no condition 'width'.*Did you mean 'width_px'"),
     ],

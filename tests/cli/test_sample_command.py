@@ -147,7 +147,7 @@ def test_a_condition_out_of_range_is_a_note(asked: list[Any]) -> None:
         ("none", ["--method", "magic"], "no sampling method 'magic'.*cached, fixed-point, naive"),
         ("none", ["--mode", "both"], "no mode 'both'.*unconditional, conditional"),
         ("none", ["--mode", "conditional"], "not trained with --condition-on metadata.*train-prior"),
-        ("observed", ["--mode", "conditional"], "draws new ones only without conditions"),
+        ("observed", ["--mode", "conditional"], "draws new ones only unconditionally"),
         (
             "metadata",
             ["--mode", "unconditional", "--condition", "width_px=3"],

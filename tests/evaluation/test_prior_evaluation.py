@@ -180,9 +180,9 @@ def test_progress_reports_everything_that_takes_time() -> None:
 
 
 def test_keep_sets_are_refused_by_a_prior_that_sees_no_parts() -> None:
-    with pytest.raises(ConfigError, match=r"never saw a part.*--condition-on observed"):
+    with pytest.raises(ConfigError, match=r"not trained to complete images.*--condition-on observed"):
         measure(sampler("metadata"), keep_sets=[["bt"]])
-    with pytest.raises(ConfigError, match=r"never saw a part"):
+    with pytest.raises(ConfigError, match=r"not trained to complete images"):
         measure(sampler(), mask_kind="boxes")
 
 

@@ -86,11 +86,11 @@ def test_conditions_of_all_or_of_each_and_settled_images() -> None:
 @pytest.mark.parametrize(
     ("sampling", "message"),
     [
-        (Sampling(top_k=3), "has no codes, so top-k means nothing"),
-        (Sampling(top_p=0.9), "top-p means nothing"),
-        (Sampling(guidance_scale=2), "a guidance scale means nothing"),
-        (Sampling(method="naive"), "the method naive means nothing"),
-        (Sampling(temperature=(1.0, 0.9)), "several temperatures means nothing"),
+        (Sampling(top_k=3), "has no codes, so top-k cannot be used"),
+        (Sampling(top_p=0.9), "top-p cannot be used"),
+        (Sampling(guidance_scale=2), "a guidance scale cannot be used"),
+        (Sampling(method="naive"), "the method naive cannot be used"),
+        (Sampling(temperature=(1.0, 0.9)), "several temperatures cannot be used"),
     ],
 )
 def test_settings_of_codes_are_refused(sampling: Sampling, message: str) -> None:
@@ -101,7 +101,7 @@ def test_settings_of_codes_are_refused(sampling: Sampling, message: str) -> None
 def test_what_a_model_cannot_be_told() -> None:
     with pytest.raises(ConfigError, match="0 samples were requested"):
         ready().sample(0)
-    with pytest.raises(ConfigError, match="cannot be told a class"):
+    with pytest.raises(ConfigError, match="was not trained with classes"):
         ready().sample(1, labels="cat")
     with pytest.raises(ConfigError, match="no condition 'width'"):
         ready().sample(1, {"width": 3})

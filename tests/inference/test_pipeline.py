@@ -200,7 +200,7 @@ def test_what_cannot_be_filled_in(arguments: dict[str, Any], error: type[Excepti
 
 
 def test_what_is_no_image() -> None:
-    with pytest.raises(DataError, match="A list is no image"):
+    with pytest.raises(DataError, match="The image is a list"):
         pipeline(SHAPES).inpaint([[1, 2]], keep=["belt"])  # type: ignore[type-var]
     with pytest.raises(DataError, match=r"an array of shape \(3, 9, 12\)"):
         pipeline(SHAPES).inpaint(np.zeros((3, 9, 12)), keep=["belt"])

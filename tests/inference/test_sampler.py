@@ -135,13 +135,13 @@ UNTOLD: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
     (
         (),
         {"conditions": {"width_px": 40}},
-        "not trained with --condition-on metadata .*tokenizer runs/blocks.* --condition-on metadata",
+        "not trained with --condition-on metadata.*tokenizer runs/blocks.* --condition-on metadata",
     ),
     (("metadata",), {"conditions": {"width": 40}}, "no condition 'width'.*Did you mean 'width_px'"),
-    (("metadata",), {"labels": "cat"}, "not trained with --condition-on class .* --condition-on metadata,class"),
+    (("metadata",), {"labels": "cat"}, "not trained with --condition-on class.* --condition-on metadata,class"),
     (("metadata",), {"conditions": {"width_px": [1, 2]}}, "2 values for 3 images"),
-    (("observed",), {"conditions": {"width_px": 40}}, "draws new ones only without conditions.*--condition-on metadata"),
-    (("observed", "metadata"), {"conditions": {"width_px": 40}}, "draws new ones only without conditions"),
+    (("observed",), {"conditions": {"width_px": 40}}, "draws new ones only unconditionally.*--condition-on metadata"),
+    (("observed", "metadata"), {"conditions": {"width_px": 40}}, "draws new ones only unconditionally"),
 ]
 
 
@@ -232,10 +232,10 @@ def test_images_that_do_not_fit_are_refused(images: torch.Tensor, observed: torc
 
 def test_completing_needs_a_prior_that_sees_images_and_knows_the_conditions() -> None:
     with pytest.raises(
-        ConfigError, match=r"never saw a part of one.*train-prior --tokenizer runs/blocks\S+ --condition-on observed"
+        ConfigError, match=r"was not trained to complete images.*train-prior --tokenizer runs/blocks\S+ --condition-on observed"
     ):
         sampler("metadata").complete(sections(1), SEEN, 2)
-    with pytest.raises(ConfigError, match=r"not trained with --condition-on metadata .*--condition-on observed,metadata"):
+    with pytest.raises(ConfigError, match=r"not trained with --condition-on metadata.*--condition-on observed,metadata"):
         sampler("observed").complete(sections(1), SEEN, 2, {"width_px": 40})
 
 

@@ -20,8 +20,8 @@ from vqkit.inference.sampler import Sampler
 from vqkit.inference.samples import (
     DrawnBlock,
     Sweep,
+    conditions_of_test_set,
     draw_blocks,
-    known_of_test_set,
     plain_blocks,
     plain_grid,
     sweep_blocks,
@@ -145,7 +145,7 @@ def test_colour_pictures_have_no_table(tmp_path: Path) -> None:
 
 
 def test_conditions_of_the_test_set_over_and_over(tmp_path: Path) -> None:
-    conditions, labels, name = known_of_test_set(with_test_set(tmp_path / "sections"), 5)
+    conditions, labels, name = conditions_of_test_set(with_test_set(tmp_path / "sections"), 5)
     widths = torch.as_tensor(conditions["width_px"])
     assert widths.tolist() == torch.tensor([10, 20, 30])[shuffled_indices(3, 5)].tolist()
     assert set(conditions) == {"width_px"} and widths[3:].tolist() == widths[:2].tolist()
@@ -155,8 +155,8 @@ def test_conditions_of_the_test_set_over_and_over(tmp_path: Path) -> None:
 def test_a_test_set_that_is_gone_is_explained(tmp_path: Path) -> None:
     ready = with_test_set(tmp_path / "sections")
     (tmp_path / "sections").rename(tmp_path / "elsewhere")
-    message = r"conditions of the test set cannot be had: \S+sections is not a directory\. Name what to draw with --condition"
+    message = r"conditions of the test set cannot be read: \S+sections is not a directory\. Give the conditioning with --condition"
     with pytest.raises(DataError, match=message):
-        known_of_test_set(ready, 5)
+        conditions_of_test_set(ready, 5)
     with pytest.raises(DataError, match="does not name the data set"):
-        known_of_test_set(conditional(), 5)
+        conditions_of_test_set(conditional(), 5)

@@ -161,7 +161,7 @@ def test_levels_that_are_not_there_cannot_be_trained() -> None:
     with pytest.raises(ConfigError, match="no level 'botom' to train") as caught:
         prior.trained_levels = ("botom",)
     assert "bottom" in caught.value.hint
-    with pytest.raises(ConfigError, match="No level"):
+    with pytest.raises(ConfigError, match="list of levels to train is empty"):
         prior.trained_levels = ()
     assert prior.trained_levels == ("top", "bottom")
 

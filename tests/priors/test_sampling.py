@@ -142,7 +142,7 @@ def test_guidance_by_numbers() -> None:
         ({"temperature": float("nan")}, r"The temperature is nan"),
         ({"temperature": float("inf")}, r"The temperature is inf"),
         ({"temperature": (1.0, 0.0)}, r"The temperature is 0; it must be above 0\."),
-        ({"temperature": ()}, r"no temperature"),
+        ({"temperature": ()}, r"tuple of temperatures is empty"),
         ({"top_k": 0}, r"top-k is 0; it must be at least 1\."),
         ({"top_k": -3}, r"top-k is -3"),
         ({"top_p": 0.0}, r"top-p is 0; it must be in \(0, 1\]\."),

@@ -118,9 +118,9 @@ def test_a_sweep_of_a_run(vae_run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--top-k", 3], "has no codes, so top-k means nothing"),
-        (["--method", "naive"], "has no codes, so the method naive means nothing"),
-        (["--class", "cat"], "cannot be told a class"),
+        (["--top-k", 3], "has no codes, so top-k cannot be used"),
+        (["--method", "naive"], "has no codes, so the method naive cannot be used"),
+        (["--class", "cat"], "was not trained with classes"),
         (["--codes"], "--codes needs codes"),
         (["--tokenizer", "runs/other"], "--tokenizer needs codes"),
     ],

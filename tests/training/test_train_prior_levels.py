@@ -69,9 +69,9 @@ def test_a_level_alone_is_measured_alone(top: Path) -> None:
 
 def test_half_a_prior_is_not_sampled_from(top: Path) -> None:
     assert load_prior(top).learned_levels == ("top",)
-    with pytest.raises(CheckpointError, match="has learned top, and not yet bottom") as raised:
+    with pytest.raises(CheckpointError, match="was trained on top, and not yet on bottom") as raised:
         load_sampler(top)
-    assert raised.value.hint == f"Go on with: vqkit train-prior --level bottom --start-from {top}"
+    assert raised.value.hint == f"Continue with: vqkit train-prior --level bottom --start-from {top}"
 
 
 def test_the_next_level_leaves_the_first_as_it_was(top: Path, tokenizer: Path, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> I
 
 def _blocks(sampler: ImageSampler, mode: str | None, values: dict[str, float], label: str | None, count: int) -> list[Block]:
     """What to draw without --sweep: with the given conditions, with those of test images, or unconditionally."""
-    from vqkit.inference.samples import known_of_test_set, plain_blocks
+    from vqkit.inference.samples import conditions_of_test_set, plain_blocks
 
     if values or label is not None:
         return plain_blocks(count, values, label)
@@ -169,7 +169,7 @@ def _blocks(sampler: ImageSampler, mode: str | None, values: dict[str, float], l
         typer.echo("unconditional")
         return plain_blocks(count, {}, None)
     sampler.check_conditional()
-    known, labels, data = known_of_test_set(sampler, count)
+    known, labels, data = conditions_of_test_set(sampler, count)
     typer.echo(f"with the conditions of the test set of {data}")
     return plain_blocks(count, known, labels)
 

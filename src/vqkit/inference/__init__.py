@@ -1,1 +1,1 @@
-"""Using trained models: filling in, sampling, encoding."""
+"""Inference with trained models: inpainting, sampling, encoding and decoding."""

@@ -1,7 +1,7 @@
-"""From an image, what is seen of it and what is known about it, to what a prior is told.
+"""The conditioning of a prior, from images, their observed parts, and their conditions and classes.
 
-A partly seen image becomes a feature map on each level's grid: what the frozen tokenizer's encoder makes of the seen part, beside
-the seen pixels themselves and which they are (each cell's pixels as channels), so that nothing is lost.
+A partly observed image becomes a feature map on each level's grid: the frozen tokenizer's encoder features of the observed part,
+concatenated with the observed pixels and their mask (the pixels of each cell as channels), so that no information is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = ("metadata", "class", "observed")
 
 
 def code_spec(tokenizer: Tokenizer, kinds: Sequence[str]) -> CodeSpec:
-    """What a prior for this tokenizer models, told `kinds` (of metadata, class, observed; none).
+    """The specification of a prior for this tokenizer that is conditioned on `kinds`: some of metadata, class, observed; or none.
 
     Raises `ConfigError` for an unknown kind, or one that the tokenizer's data do not have.
     """
@@ -43,13 +43,13 @@ def code_spec(tokenizer: Tokenizer, kinds: Sequence[str]) -> CodeSpec:
 
 
 def condition_kinds(spec: CodeSpec) -> tuple[str, ...]:
-    """What a prior is told, by the names of `KINDS`."""
+    """The `KINDS` that a prior is conditioned on."""
     present = zip(KINDS, (spec.conditions, spec.classes, spec.observed_channels), strict=True)
     return tuple(kind for kind, has in present if has)
 
 
 def observed_maps(tokenizer: Tokenizer, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-    """For each level, the map float32 [B, M, h, w] of the observed part of float images [B, C, H, W]; no gradient."""
+    """For each level, the feature map float32 [B, M, h, w] of the observed part of float images [B, C, H, W]; no gradient."""
     pixels = observed_pixels(images, observed)
     with torch.no_grad():
         features = tokenizer.features(images, observed)
@@ -59,9 +59,9 @@ def observed_maps(tokenizer: Tokenizer, images: Tensor, observed: Tensor) -> tup
 
 
 def conditioning_for(spec: CodeSpec, conditions: Tensor, labels: Tensor, observed: tuple[Tensor, ...] = ()) -> Conditioning:
-    """What a prior with this `spec` is told: of `conditions` [B, D] and `labels` [B] only what it was trained with.
+    """The conditioning of a prior with this `spec`: of `conditions` [B, D] and `labels` [B], what it was trained with.
 
-    Raises `ConfigError` when it was trained to see a part of an image and `observed` is empty, or the other way round.
+    Raises `ConfigError` if it was trained on partly observed images and `observed` is empty, or the other way round.
     """
     count = len(conditions)
     if len(observed) != len(spec.observed_channels):

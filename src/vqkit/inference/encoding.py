@@ -27,9 +27,10 @@ def encode_items(
     advance: Callable[[int], None],
     batch_size: int = BATCH_SIZE,
 ) -> CodesFile:
-    """Codes of the images of all items; only what is present and kept is looked at.
+    """Codes of the images of all items; only what is present and kept is encoded.
 
-    `skip` is told of images that cannot be used, `advance` of the number encoded. Raises as `read_images` does.
+    `skip` is called with the path of an image that cannot be used and the reason, `advance` with numbers of images. Raises as
+    `read_images` does.
     """
     parts, names = [], []
     for batch in batched(read_images(items, pipeline.spec, request, True, skip), batch_size):
@@ -42,9 +43,9 @@ def encode_items(
 
 
 def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None], batch_size: int = BATCH_SIZE) -> CodesFile:
-    """Codes of whole images of a split, with their names, labels and conditions.
+    """Codes of the images of a split, with their names, labels and conditions.
 
-    Raises `CheckpointError` when the data set's components, size or conditions are not those of the model.
+    Raises `CheckpointError` if the components or the size of the images are not those of the model.
     """
     spec, given = pipeline.spec, split.spec
     wanted = (spec.components, spec.height, spec.width)
@@ -58,7 +59,7 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
     for batch in all_batches(split, batch_size):
         parts.append(pipeline.encode_batch(batch.images, fully_observed(batch.images)))
         labels.append(batch.labels)
-        # Only conditions that the model knows mean anything to it.
+        # Only the conditions of the model are stored.
         column = dict(zip(given.condition_names, batch.conditions.T, strict=True))
         unknown = torch.full((len(batch.labels),), torch.nan)
         rows = [column.get(name, unknown) for name in spec.condition_names]
@@ -71,7 +72,7 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
 def decode_codes(
     pipeline: Pipeline, content: CodesFile, out: Path, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE
 ) -> Iterator[str]:
-    """Write the images that codes stand for below `out`, laid out as by `image_io.pictures.image_files`, and yield their names.
+    """Decode codes and write the images below `out`, laid out as by `image_io.pictures.image_files`, and yield their names.
 
     Named `conditions` replace those in the file. Raises `CheckpointError` for codes that are not this model's, `ConfigError` for an
     unknown condition, `OSError` when it cannot write.

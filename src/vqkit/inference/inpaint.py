@@ -1,7 +1,7 @@
-"""Filling in files: read, mask, fill, paste back, write.
+"""Inpainting of files: read, mask, fill in, paste the kept part back, write.
 
 Images are written below the output directory as `vqkit.image_io.pictures.image_files` lays them out, so that they can be read again
-as a data set, and beside them `before_after/{name}.png`: what was given, what came out, and the truth where the source holds it.
+as a data set, and beside them `before_after/{name}.png`: the input, the result, and the original where the source holds it whole.
 
 Where the image was kept, the values are those of the source, bit for bit.
 """
@@ -26,13 +26,13 @@ from vqkit.interfaces import DataSpec
 
 FIGURE = "before_after"
 _WIDEST_FIGURE = 8
-"""Components that a figure shows one by one; with more, it shows composites only."""
+"""Most components that a figure shows one by one; with more, it shows composites only."""
 
 Element = TypeVar("Element")
 
 
 class Written(NamedTuple):
-    """What came of one image: its name, the files written for it, the before/after figure among them, and that figure."""
+    """The result for one image: its name, the files written for it, and among these the before/after figure."""
 
     name: str
     files: tuple[Path, ...]
@@ -86,7 +86,7 @@ def refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> None
 
 
 def before_after(entry: InputImage, filled: Tensor, spec: DataSpec) -> Image.Image:
-    """A figure of an image: what was given (hatched where nothing was), what came out, and the truth if the source holds it.
+    """A figure of an image: the input (hatched where missing), the result, and the original if the source holds it whole.
 
     Components are also shown one by one, except for a colour picture all of whose channels miss the same pixels.
     """
@@ -112,7 +112,7 @@ def views(image: Tensor, observed: Tensor | None, spec: DataSpec) -> Tensor:
 
 
 def hatching(height: int, width: int) -> Tensor:
-    """Slanted grey stripes, uint8 [1, H, W]: how a figure shows that nothing is known."""
+    """Slanted grey stripes, uint8 [1, H, W], for missing pixels of a figure."""
     stripe = (torch.arange(height)[:, None] + torch.arange(width)) % 6 < 2
     return torch.where(stripe, 200, 232).to(torch.uint8)[None]
 

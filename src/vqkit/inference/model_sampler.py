@@ -3,8 +3,8 @@
     sampler = load_model_sampler("runs/vae")
     images = sampler.sample(16, {"width_px": 58}).images
 
-A sample is a function of the seed, its number and its conditions, not of the size of a batch. What is drawn is what the bottleneck
-holds; an image is what is to be expected of that, without noise of its own.
+A sample depends on the seed, its number and its conditions, and not on the batch size. Latents are drawn; an image is the decoder's
+expectation given the latents, without further noise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vqkit.storage.checkpoints import Loaded, load_model, locate, read_header
 
 
 def draws_by_itself(run: str | Path | None) -> bool:
-    """Whether a run is there and is of a model with a prior of its own."""
+    """Whether a run exists and its model has a prior of its own."""
     if run is None:
         return False
     try:
@@ -39,9 +39,9 @@ def draws_by_itself(run: str | Path | None) -> bool:
 
 
 def load_model_sampler(run: str | Path | None = None, device: str = "auto") -> ModelSampler:
-    """A trained model with a prior of its own, ready to draw; `run` and what is raised are as for `load_model`.
+    """A sampler for a trained model with a prior of its own; `run` is as for `load_model`.
 
-    Raises `CheckpointError` for a model without such a prior.
+    Raises `CheckpointError` as `load_model` does, and for a model without such a prior.
     """
     loaded = load_model(run, choose_device(device))
     if not isinstance(loaded.model, GenerativeAutoencoder):
@@ -84,7 +84,7 @@ class ModelSampler(ImageSampler):
         if num_samples < 1:
             raise ConfigError(f"{num_samples} samples were requested.", "Ask for at least one.")
         if labels is not None:
-            raise ConfigError(f"The model {self.path} cannot be told a class.", "Leave out the class.")
+            raise ConfigError(f"The model {self.path} was not trained with classes.", "Leave out the class.")
         if conditions:
             self.check_conditional()
         temperature = self._temperature(sampling)
@@ -105,9 +105,7 @@ class ModelSampler(ImageSampler):
     def check_conditional(self) -> None:
         """See `ImageSampler.check_conditional`."""
         if not self.spec.conditions:
-            raise ConfigError(
-                f"The model {self.path} was trained on data without conditions and cannot be told any.", "Leave out --condition."
-            )
+            raise ConfigError(f"The model {self.path} was trained on data without conditions.", "Leave out --condition.")
 
     def origin(self, sampling: Sampling) -> dict[str, Any]:
         """See `ImageSampler.origin`: the model, the temperature and the seed."""
@@ -115,7 +113,7 @@ class ModelSampler(ImageSampler):
         return {"model": str(self.path), "model_digest": self.digest, "sampling": settings}
 
     def _temperature(self, sampling: Sampling) -> float:
-        """The one temperature. Raises `ConfigError` for settings that are about codes, which the model does not have."""
+        """The temperature. Raises `ConfigError` for settings of the sampling of codes, which the model does not have."""
         given = {
             "several temperatures": isinstance(sampling.temperature, tuple),
             "top-k": sampling.top_k is not None,
@@ -126,7 +124,7 @@ class ModelSampler(ImageSampler):
         for setting, meant in given.items():
             if meant:
                 raise ConfigError(
-                    f"The model {self.path} has no codes, so {setting} means nothing to it.",
+                    f"The model {self.path} has no codes, so {setting} cannot be used.",
                     "Use the temperature and the seed, or a run of train-prior.",
                 )
         assert not isinstance(sampling.temperature, tuple)

@@ -1,4 +1,4 @@
-"""A trained model in Python: fill in, reconstruct, encode and decode arrays, pictures and tensors.
+"""A trained model in Python: inpaint, reconstruct, encode and decode arrays, pictures and tensors.
 
     model = vqkit.load("runs/latest")
     filled = model.inpaint(image, keep=["group_nc"])
@@ -7,8 +7,8 @@ An image may be
 - a numpy array or a tensor of uint8 0 to 255, bool, or float 0 to 1, shaped [C, H, W], [H, W, C] or a batch of either; or [H, W]
   for one component (the only one kept) or a label map of component numbers, or [H, C * W] for all components side by side;
 - a PIL picture in any of the forms of `vqkit.image_io.forms`.
-What cannot be told apart raises `DataError`, and `form=` settles it. Results are of the kind given. Floats come back as expected
-values; integers, booleans and pictures as final ones: shapes are on or off, and components of exclusive data do not overlap.
+An ambiguous array raises `DataError`; `form=` resolves it. Results have the type of the input. Floats are returned as expected
+values; integers, booleans and pictures are discretised: shapes are on or off, and components of exclusive data do not overlap.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def load(run: str | Path | None = None, device: str = "auto", precision: Precisi
     """A trained model, ready to use.
 
     `run`: a run directory, a checkpoint directory, a `model.safetensors`, or None for the newest run in `runs/`;
-    `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16, the arithmetic of filling in and reconstructing (auto: bf16 where
-    the hardware has it, which is more than twice as fast in batches). Encoding and decoding are always float32, so that codes
-    mean the same on every machine. Raises `CheckpointError` when there is no such run or it cannot be used.
+    `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16, for inpainting and reconstructing (auto: bf16 where the
+    hardware supports it, more than twice as fast in batches). Encoding and decoding always use float32, so that codes are the same
+    on every machine. Raises `CheckpointError` when there is no such run or it cannot be used.
     """
     chosen = choose_device(device)
     return Pipeline(load_model(run, chosen), chosen, precision)
@@ -81,10 +81,10 @@ class Pipeline:
         conditions: Conditions | None = None,
         form: str | None = None,
     ) -> AnyImage:
-        """The image with everything filled in that is not kept; what is kept comes back unchanged.
+        """The image with everything filled in that is not kept; what is kept is returned unchanged.
 
-        `keep`: names of the components that are known; `observed`: bool [H, W], [C, H, W], [H, W, C] or a batch of these, True
-        where a pixel is known; with both, what both keep. `conditions`: named values, one for all images or one each; those not
+        `keep`: names of the components that are kept; `observed`: bool [H, W], [C, H, W], [H, W, C] or a batch of these, True
+        where a pixel is known; with both, the intersection. `conditions`: named values, one for all images or one each; those not
         named are unknown. Raises `DataError` for an image or a mask that does not fit, or when nothing or everything is kept,
         and `ConfigError` for an unknown name.
         """
@@ -100,7 +100,7 @@ class Pipeline:
         return restore(self._fill_missing(expected, reading.images, known))
 
     def reconstruct(self, image: AnyImage, conditions: Conditions | None = None, form: str | None = None) -> AnyImage:
-        """What is left of a whole image after the model's bottleneck. Raises `DataError` for an image that does not fit."""
+        """The reconstruction of a whole image. Raises `DataError` for an image that does not fit."""
         reading, restore = self._read(image, (), form)
         expected = self.fill(reading.images, reading.present, conditions)
         return restore(expected if reading.images.is_floating_point() else discretize(expected, self.spec))
@@ -169,13 +169,13 @@ class Pipeline:
         return fill_missing(expected, images, observed, self.spec)
 
     def _read(self, image: AnyImage, keep: tuple[str, ...], form: str | None) -> tuple[Reading, Callable[[Tensor], AnyImage]]:
-        """The image in the model's shape, and the way back to the kind that was given."""
+        """The image in the model's shape, and a function that converts a result to the type of the input."""
         self.spec.component_indices(keep)
         if isinstance(image, Image.Image):
             reading = read_form(Source("The picture", (picture_pixels(image),)), self.spec, keep, form)
             return reading, lambda filled: _as_picture(filled[0], reading.form, self.spec)
         if not isinstance(image, (np.ndarray, Tensor)):
-            raise DataError(f"A {type(image).__name__} is no image.", "Give a numpy array, a tensor or a PIL picture.")
+            raise DataError(f"The image is a {type(image).__name__}.", "Give a numpy array, a tensor or a PIL picture.")
         array = image.detach().cpu() if isinstance(image, Tensor) else torch.from_numpy(np.ascontiguousarray(image))
         reading = read_form(array_source(array, "The array"), self.spec, keep, form)
 

@@ -31,11 +31,12 @@ from vqkit.storage.checkpoints import digest, load_model, load_prior
 
 
 class Completions(NamedTuple):
-    """K whole images for each of B partly seen ones, the most likely first.
+    """K whole images for each of B partly observed ones, the most likely first.
 
-    `images` uint8 [B, K, C, H, W], equal to the given ones where these were observed; `nll` float32 [B, K]: negative
-    log-likelihood of their codes, ascending; `uncertainty` float32 [B, C, H, W] in [0, 1]: standard deviation over the K images,
-    twice, so that a shape that is there in half of them has 1; 0 where observed. `codes`: each level int64 [B, K, h, w].
+    `images` uint8 [B, K, C, H, W], equal to the given ones where observed; `nll` float32 [B, K]: negative
+    log-likelihood of their codes, ascending; `uncertainty` float32 [B, C, H, W] in [0, 1]: twice the standard deviation
+    over the K images, so that a shape that is present in half of them has 1; 0 where observed. `codes`: each level int64
+    [B, K, h, w].
     """
 
     images: Tensor
@@ -45,19 +46,19 @@ class Completions(NamedTuple):
 
 
 def load_sampler(run: str | Path | None = None, tokenizer: str | Path | None = None, device: str = "auto") -> Sampler:
-    """A trained prior, ready to use.
+    """A sampler for a trained prior.
 
     `run`: a run of train-prior, a checkpoint directory or a file, or None for the newest prior in `runs/`; `tokenizer`: where its
-    tokenizer is now, if it was moved. Raises `CheckpointError` when the tokenizer is not there or is not the one that the prior
-    was trained on, or when some levels of the prior have not been trained.
+    tokenizer is now, if it was moved. Raises `CheckpointError` if the tokenizer is missing or is not the one that the prior
+    was trained on, or if some levels of the prior have not been trained.
     """
     chosen = choose_device(device)
     loaded = load_prior(run, chosen)
     missing = [name for name in loaded.prior.spec.level_names if name not in loaded.learned_levels]
     if missing:
         raise CheckpointError(
-            f"The prior {loaded.path} has learned {', '.join(loaded.learned_levels)}, and not yet {', '.join(missing)}.",
-            f"Go on with: vqkit train-prior --level {','.join(missing)} --start-from {run or loaded.path}",
+            f"The prior {loaded.path} was trained on {', '.join(loaded.learned_levels)}, and not yet on {', '.join(missing)}.",
+            f"Continue with: vqkit train-prior --level {','.join(missing)} --start-from {run or loaded.path}",
         )
     if tokenizer is None and not loaded.tokenizer.is_file():
         raise CheckpointError(
@@ -70,7 +71,7 @@ def load_sampler(run: str | Path | None = None, tokenizer: str | Path | None = N
 
 
 def check_tokenizer(expected: str, given: str, prior: Path, tokenizer: Path) -> None:
-    """Raise `CheckpointError` unless the tokenizer is the one that the prior was trained on; both are told by their digests."""
+    """Raise `CheckpointError` unless the tokenizer's digest `given` is the one that the prior was trained on, `expected`."""
     if expected != given:
         raise CheckpointError(
             f"The prior {prior} models the codes of the tokenizer {expected[:12]}; {tokenizer} is another one, {given[:12]}.",
@@ -156,7 +157,7 @@ class Sampler(ImageSampler):
         advance: Advance | None = None,
         first: int = 0,
     ) -> Completions:
-        """Draw `num_samples` whole images for each partly seen one.
+        """Draw `num_samples` whole images for each partly observed one.
 
         `images` uint8 [B, C, H, W]; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
         `sample`, one for all images or one each; `first`: number of the first image. Raises `ConfigError` for no samples, an
@@ -179,10 +180,10 @@ class Sampler(ImageSampler):
         return _ranked(fill_missing(expected, given, known, self.spec), nll, codes, observed)
 
     def check_completes(self) -> None:
-        """Raise `ConfigError` unless the prior was trained to see a part of an image."""
+        """Raise `ConfigError` unless the prior was trained to complete images."""
         if not self.prior.spec.observed_channels:
             raise ConfigError(
-                f"The prior {self.path} was not trained to complete images: it never saw a part of one.",
+                f"The prior {self.path} was not trained to complete images.",
                 f"Train one with: vqkit train-prior --tokenizer {self.pipeline.path} --condition-on observed",
             )
 
@@ -192,7 +193,7 @@ class Sampler(ImageSampler):
         kind = "class" if self.spec.classes and not self.spec.conditions else "metadata"
         if trained.observed_channels:
             raise ConfigError(
-                f"The prior {self.path} was trained to complete images: it draws new ones only without conditions.",
+                f"The prior {self.path} was trained to complete images and draws new ones only unconditionally.",
                 f"Train one for this with: vqkit train-prior --tokenizer {self.pipeline.path} --condition-on {kind}",
             )
         if not (trained.conditions or trained.classes):
@@ -226,12 +227,12 @@ class Sampler(ImageSampler):
     def _refuse(self, kind: str) -> NoReturn:
         kinds = ",".join((*condition_kinds(self.prior.spec), kind))
         raise ConfigError(
-            f"The prior {self.path} was not trained with --condition-on {kind} and cannot be told any.",
+            f"The prior {self.path} was not trained with --condition-on {kind}.",
             f"Train one with: vqkit train-prior --tokenizer {self.pipeline.path} --condition-on {kinds}",
         )
 
     def _conditioning_of(self, images: Tensor, observed: Tensor, rows: Tensor) -> Conditioning:
-        """The conditioning on partly seen images, on the CPU."""
+        """The conditioning on partly observed images, on the CPU."""
         parts = []
         for part in torch.split(torch.arange(len(images)), BATCH_SIZE):
             floats = images[part].to(self.device, torch.float32) / 255
@@ -245,7 +246,7 @@ class Sampler(ImageSampler):
 
 
 def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor) -> Completions:
-    """The completions [B * K, ...] of B images, the most likely first, with what they agree on."""
+    """The completions [B * K, ...] of B images, the most likely first, with their uncertainty."""
     nll, order = nll.view(len(observed), -1).sort(dim=1, stable=True)
 
     def ranked(tensor: Tensor) -> Tensor:

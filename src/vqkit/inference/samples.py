@@ -1,10 +1,10 @@
-"""New images as files: drawn block by block, laid out as a data set, with a grid to look at.
+"""New images as files: drawn block by block, laid out as a data set, with a grid for an overview.
 
 out/images/                       the pictures, laid out as by `image_io.pictures.image_files`, and the table of conditions where
                                   they have several components: a data set again
-out/grid.png                      the first of them at a glance; a column a value where a condition is swept
+out/grid.png                      the first of them; for a sweep, one column per value of the condition
 out/samples.json                  the prior, the settings, and each image's number, conditions and class
-out/codes.safetensors             their codes, if asked for
+out/codes.safetensors             their codes, if requested
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from vqkit.storage.code_files import CodesFile, write_codes
 
 IMAGES, GRID, CODES = "images", "grid.png", "codes.safetensors"
 MOST_SHOWN = 64
-"""Images in the grid, or rows in that of a sweep, however many are drawn."""
+"""Most images in the grid, or rows in that of a sweep."""
 _BLOCK = 1024
 """Images that are held in memory at once."""
 
 
 class Block(NamedTuple):
-    """Images that are drawn together: their names, the number of the first, and what the prior is told of all or of each."""
+    """Images that are drawn together: their names, the number of the first, and the conditioning of all or of each."""
 
     names: tuple[str, ...]
     first: int
@@ -56,7 +56,7 @@ class Sweep(NamedTuple):
 
 
 class DrawnBlock(NamedTuple):
-    """A block as it came out: `codes`, `conditions` and `labels` as in `Samples`, and the composites of its first images."""
+    """The result for a block: `codes`, `conditions` and `labels` as in `Samples`, and the composites of its first images."""
 
     block: Block
     codes: Codes
@@ -66,7 +66,7 @@ class DrawnBlock(NamedTuple):
 
 
 def plain_blocks(count: int, conditions: Mapping[str, float | Tensor], labels: Tensor | str | None) -> list[Block]:
-    """Blocks of `count` images; conditions and labels are one for all or, as tensors, one each."""
+    """Blocks of `count` images; conditions and labels are one for all images or, as tensors, one for each."""
     blocks = []
     for start in range(0, count, _BLOCK):
         part = slice(start, min(count, start + _BLOCK))
@@ -77,26 +77,26 @@ def plain_blocks(count: int, conditions: Mapping[str, float | Tensor], labels: T
 
 
 def sweep_blocks(count: int, sweep: Sweep, conditions: Mapping[str, float], label: str | None) -> list[Block]:
-    """A block of `count` images for each value: the same numbers, and so the same noise, in all of them."""
+    """A block of `count` images for each value; all blocks have the same sample numbers, and so the same noise."""
     return [
         Block(tuple(f"{sweep.name}_{value:g}_{row:05d}" for row in range(count)), 0, {**conditions, sweep.name: value}, label)
         for value in sweep.values
     ]
 
 
-def known_of_test_set(sampler: ImageSampler, count: int) -> tuple[dict[str, float | Tensor], Tensor | None, str]:
-    """Conditions [count] by name and labels [count] of test images, over and over, and the name of the data set.
+def conditions_of_test_set(sampler: ImageSampler, count: int) -> tuple[dict[str, float | Tensor], Tensor | None, str]:
+    """Conditions [count] by name and labels [count] of test images, repeated as needed, and the name of the data set.
 
-    Only what the prior was trained with. Raises `DataError` when the data set is not there.
+    Only those that the sampler can be conditioned on. Raises `DataError` if the data set cannot be read.
     """
     try:
         if sampler.data is None:
-            raise DataError(f"The prior {sampler.path} does not name the data set that it was trained on.", "")
+            raise DataError(f"{sampler.path} does not name the data set that it was trained on.", "")
         split = open_dataset(sampler.data).split("test")
     except DataError as error:
         raise DataError(
-            f"The conditions of the test set cannot be had: {error.message}",
-            "Name what to draw with --condition or --class, or use --mode unconditional.",
+            f"The conditions of the test set cannot be read: {error.message}",
+            "Give the conditioning with --condition or --class, or use --mode unconditional.",
         ) from None
     batch = align_conditions(split.batch(shuffled_indices(len(split), count)), split.spec, sampler.spec)
     columns = zip(sampler.spec.condition_names, batch.conditions.T, strict=True)
@@ -112,7 +112,7 @@ def draw_blocks(
     batch_size: int | None = None,
     advance: Advance | None = None,
 ) -> list[DrawnBlock]:
-    """Draw the blocks and write their pictures below `out`.
+    """Draw the blocks and write their images below `out`.
 
     Raises as `ImageSampler.sample` does, and `OSError` when it cannot write.
     """
@@ -130,7 +130,7 @@ def draw_blocks(
 
 
 def write_samples_json(sampler: ImageSampler, drawn: Sequence[DrawnBlock], sampling: Sampling, out: Path) -> None:
-    """Write what the images are: `samples.json`, and beside several components the table that makes them a data set."""
+    """Write `samples.json` and, for images with several components, the table of conditions that makes them a data set."""
     spec = sampler.spec
     names = [name for part in drawn for name in part.block.names]
     rows = torch.cat([part.conditions for part in drawn])
@@ -154,7 +154,7 @@ def write_all_codes(sampler: Sampler, drawn: Sequence[DrawnBlock], path: Path) -
 
 
 def plain_grid(sampler: ImageSampler, drawn: Sequence[DrawnBlock], columns: int) -> Image.Image:
-    """The first images in rows of `columns`, each with what the prior was told above it."""
+    """The first images in rows of `columns`, each with its conditioning above it."""
     pictures = torch.cat([part.pictures for part in drawn])[:MOST_SHOWN]
     captions = [_caption(part, row, sampler) for part in drawn for row in range(len(part.pictures))]
     names = ", ".join([*(["class"] if sampler.classes else []), *sampler.condition_names])
@@ -165,7 +165,7 @@ def plain_grid(sampler: ImageSampler, drawn: Sequence[DrawnBlock], columns: int)
 
 
 def sweep_grid(drawn: Sequence[DrawnBlock], sweep: Sweep) -> Image.Image:
-    """A row a sample and a column a value: along a row only the condition changes."""
+    """One row per sample and one column per value: only the condition changes along a row."""
     titles = [f"{sweep.name} {value:g}" for value in sweep.values]
     samples = torch.stack([part.pictures for part in drawn], dim=1)
     return rows_figure([(f"sample {row}", pictures) for row, pictures in enumerate(samples)], titles=titles)
@@ -194,7 +194,7 @@ def _described(part: DrawnBlock, row: int, sampler: ImageSampler) -> dict[str, A
 
 
 def _caption(part: DrawnBlock, row: int, sampler: ImageSampler) -> str:
-    """What the prior was told about an image, in short; empty if nothing."""
+    """The conditioning of an image in short; empty if it is unconditional."""
     described = _described(part, row, sampler)
     known = described["conditions"]
     values = [f"{known[name]:g}" if name in known else "?" for name in sampler.spec.condition_names] if known else []
