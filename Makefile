@@ -20,12 +20,15 @@ endif
 # Not --quiet: that would hide the warnings from --strict as well.
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# Without taskset (macOS), one thread must do.
+ONE_CORE := $(if $(shell command -v taskset),taskset -c 0)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce test check bench docs golden clean
+.PHONY: help setup demo reproduce test test-reduced coverage check bench docs golden clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv and install vqkit and the development tools in it (once)
 
@@ -47,8 +50,19 @@ demo: $(READY) ## Train on the tyre sections and fill one in, under demo/ (DEMO=
 reproduce: $(READY) ## Compare all models: reports/ (PRESET=smoke|laptop|full DATA=tyre|cifar10|PATH MODELS=a,b OUT=directory)
 	$(VQKIT) reproduce --preset '$(PRESET)' --data '$(DATA)' $(if $(MODELS),--models '$(MODELS)') $(if $(OUT),--out '$(OUT)')
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest
+# One process a core with one thread each: the tests are many small computations.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+test: $(READY) ## Run the tests, on as many cores as there are
+	@$(TESTS)
+
+coverage: $(READY) ## Run the tests and measure what they cover; fails below the floor in pyproject.toml
+	@$(TESTS) --cov --cov-report=term:skip-covered
+
+# Results must not depend on how a processor orders its sums: AVX2 alone, and one core.
+test-reduced: $(READY) ## Run the numeric tests with AVX2 instructions only, on one core
+	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(ONE_CORE) $(BIN)/python -m pytest \
+	  tests/models tests/quantizers tests/priors tests/training tests/evaluation
 
 check: $(READY) ## Check style, types, the direction of imports and the documentation
 	@$(BIN)/ruff check .
@@ -74,5 +88,5 @@ golden: $(READY) ## Record the golden losses anew, after a change that is meant 
 	@$(BIN)/python tests/golden.py
 
 clean: ## Remove what was built and the demo, but not .venv and your runs
-	@rm -rf demo site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	@rm -rf demo site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -print | xargs rm -rf
