@@ -34,7 +34,7 @@ _DISTINCT = (
     (102, 62, 20),
 )
 # The colour-blind safe set of Okabe and Ito (2008), strongest contrasts first; brown stands for their black, so that no colour is
-# a shade of grey and a label map can be told from a greyscale picture.
+# a shade of grey and a label map can be distinguished from a greyscale picture.
 
 _FIGURE_HEIGHT = 128
 _LABEL_SIZE = 13
