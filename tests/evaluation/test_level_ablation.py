@@ -53,9 +53,9 @@ def photos(count: int) -> ArraySplit:
 def test_parts_sum_up_to_the_code_vectors(name: str, quantizer: str) -> None:
     model = build(name, quantizer)
     codes = random_codes(model, 3)
-    parts = model.parts(codes)
+    parts = model.level_contributions(codes)
     assert [tuple(part.shape[2:]) for part in parts] == list(model.code_shapes)
-    torch.testing.assert_close(model.decode_parts(parts, unknown(3)), model.decode(codes, unknown(3)))
+    torch.testing.assert_close(model.decode_contributions(parts, unknown(3)), model.decode(codes, unknown(3)))
 
 
 @torch.no_grad()
@@ -64,8 +64,8 @@ def test_a_part_depends_on_its_own_level_alone() -> None:
     codes, other = random_codes(model, 2), random_codes(model, 2, seed=3)
     for level in range(len(codes)):
         mixed = tuple(codes[number] if number == level else other[number] for number in range(len(codes)))
-        torch.testing.assert_close(model.parts(mixed)[level], model.parts(codes)[level])
-        assert not torch.equal(model.parts(mixed)[level - 1], model.parts(codes)[level - 1])
+        torch.testing.assert_close(model.level_contributions(mixed)[level], model.level_contributions(codes)[level])
+        assert not torch.equal(model.level_contributions(mixed)[level - 1], model.level_contributions(codes)[level - 1])
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def test_levels_that_training_silenced_are_silenced_as_they_were() -> None:
         model = build("vqvae2", quantizer)
         codes = random_codes(model, 4)
         silences = level_ablation.ablation_baselines(model, codes, 4, CPU)
-        means = [part.mean(0, keepdim=True) for part in model.parts(codes)]
+        means = [part.mean(0, keepdim=True) for part in model.level_contributions(codes)]
         torch.testing.assert_close(silences[0], means[0])
         assert bool((silences[-1] == 0).all()) == zeros
         if not zeros:
@@ -86,7 +86,7 @@ def test_means_are_those_over_all_images_at_each_position() -> None:
     model = build("vqvae2", "residual")
     codes = random_codes(model, 10)
     means = level_ablation.ablation_baselines(model, codes, 3, CPU)
-    for mean, part in zip(means, model.parts(codes), strict=True):
+    for mean, part in zip(means, model.level_contributions(codes), strict=True):
         torch.testing.assert_close(mean, part.mean(0, keepdim=True))
 
 
@@ -99,7 +99,7 @@ def test_which_levels_are_kept() -> None:
 
 @torch.no_grad()
 def test_an_ablated_level_is_its_mean() -> None:
-    model, images = build("vqvae2", "ema", coarse_only=0), photos(5)
+    model, images = build("vqvae2", "ema", level_dropout=0), photos(5)
     codes = random_codes(model, 5)
     top, bottom = model.level_quantizers
     vectors = [top.decode(codes[0]), bottom.decode(codes[1])]  # type: ignore[operator]

@@ -17,8 +17,8 @@ from small_runs import TINY, tiny
 from vqkit.config import TrainingConfig
 from vqkit.errors import ConfigError, Interrupted
 from vqkit.interfaces.models import GenerativeAutoencoder
+from vqkit.losses.gan import GANLoss
 from vqkit.models.adversarial_vae import AdversarialVAE, code_distance
-from vqkit.models.adversary import discriminator_loss
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.vae_gan import VAEGAN
 from vqkit.storage import runs
@@ -28,7 +28,7 @@ from vqkit.training.trainer import Trainer
 
 GROUPS = {
     "encoder": ("encoder", "head"),
-    "decoder": ("foot", "decoder"),
+    "decoder": ("latent_projection", "decoder"),
     "scale": ("likelihood",),
     "generator": ("generator",),
     "discriminator": ("discriminator",),
@@ -78,13 +78,13 @@ def test_the_vae_inside_is_the_vae(name: str) -> None:
 @torch.no_grad()
 def test_the_losses_of_the_vae_gan_by_hand() -> None:
     data = spec()
-    model = small("vae-gan", data, adversarial=0.3, discriminator_penalty=0.7)
+    model = small("vae-gan", data, adversarial=0.3, gradient_penalty=0.7)
     assert isinstance(model, VAEGAN)
     images, observed, conditions = inputs(data)
     result = model(images, observed, conditions, seeded(4))
     noise = seeded(4)
     first, second = (torch.randn(3, 1, 6, 1, 1, generator=noise)[:, 0] for _ in range(2))
-    latents = torch.cat([model.posterior(model.features(images, observed)).at(first), second])
+    latents = torch.cat([model.posterior(model.features(images, observed)).rsample(first), second])
     made = model.logits(latents, conditions.repeat(2, 1)).sigmoid()
     of_real, of_made = model.discriminator(images), model.discriminator(made)
     one, zero = torch.ones_like, torch.zeros_like
@@ -106,12 +106,16 @@ def test_the_penalty_is_the_mean_square_of_the_slopes() -> None:
     slopes = nn.Linear(12, 1)
     images = torch.rand(4000, 3, 2, 2)
 
-    def judge(given: torch.Tensor) -> torch.Tensor:
+    def discriminator(given: torch.Tensor) -> torch.Tensor:
         return slopes(given.flatten(1))
 
-    plain, penalised = (discriminator_loss(judge, images, images, weight, seeded()) for weight in (0.0, 2.0))
+    plain, penalised = (
+        GANLoss("non-saturating", weight).discriminator_loss(discriminator, images, images, seeded()) for weight in (0.0, 2.0)
+    )
     torch.testing.assert_close(penalised - plain, slopes.weight.square().sum(), rtol=0.05, atol=0)
-    assert torch.equal(plain, discriminator_loss(judge, images, images, 2.0, None))  # outside of training nothing is drawn
+    assert torch.equal(
+        plain, GANLoss("non-saturating", 2.0).discriminator_loss(discriminator, images, images)
+    )  # outside of training nothing is drawn
 
 
 @torch.no_grad()
@@ -125,12 +129,12 @@ def test_the_losses_of_the_adversarial_vae_by_hand() -> None:
     drawn, latents, details = (torch.randn(3, 1, 6, 1, 1, generator=noise)[:, 0] for _ in range(3))
     made = (model.logits(latents, conditions) + model.generator(latents, details, conditions)).sigmoid()
     seen = model.posterior(model.features(made, torch.ones_like(observed)))
-    weights = (-2 * seen.deviation.log()).softmax(dim=1)
+    weights = (-2 * seen.std.log()).softmax(dim=1)
     distance = (weights * (latents - seen.mean) ** 2 / 2).sum(dim=1).mean()
     torch.testing.assert_close(result.losses["code"], 3 * distance)
     torch.testing.assert_close(result.losses["adversarial"], -model.discriminator(made).mean())
     # What is filled in is of the same draw as the VAE's and of no noise.
-    found = model.posterior(model.features(images, observed)).at(drawn)
+    found = model.posterior(model.features(images, observed)).rsample(drawn)
     added = model.generator(found, torch.zeros_like(found), conditions)
     torch.testing.assert_close(result.logits, model.logits(found, conditions) + added)
 

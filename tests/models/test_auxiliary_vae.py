@@ -26,17 +26,19 @@ def test_with_equal_densities_it_is_the_vae(latent: str) -> None:
     for head in (model.model_head, model.posterior_head):  # and neither looks at the other latents
         head.correction[2].weight.zero_()
         head.correction[2].bias.zero_()
-    for part in ("encoder", "foot", "decoder"):
+    for part in ("encoder", "latent_projection", "decoder"):
         getattr(plain, part).load_state_dict(getattr(model, part).state_dict())
     plain.head.load_state_dict(model.posterior_head.head.state_dict())
     images, observed, conditions = inputs(model.spec, 5)
     observed[:, 0] = False
     features = model.features(images, observed)
     noise = torch.randn(5, 2, *model.latent_shape, generator=seeded())
-    ours, theirs = model.draw(features, noise), plain.draw(features, noise[:, 1:])
+    ours, theirs = model.sample_posterior(features, noise), plain.sample_posterior(features, noise[:, 1:])
     assert torch.equal(ours.latents, theirs.latents)
-    assert torch.equal(ours.divergence, theirs.divergence)
-    torch.testing.assert_close(model.weigh(features, noise).log_ratio, plain.weigh(features, noise[:, 1:]).log_ratio)
+    assert torch.equal(ours.kl, theirs.kl)
+    torch.testing.assert_close(
+        model.sample_weighted(features, noise).log_ratio, plain.sample_weighted(features, noise[:, 1:]).log_ratio
+    )
     assert torch.equal(model.reconstruct(images, observed, conditions), plain.reconstruct(images, observed, conditions))
 
 
@@ -49,16 +51,16 @@ def test_the_ratio_of_the_densities_is_the_objective() -> None:
     q_a_mean, q_a_log_variance = model.auxiliary_head(features).chunk(2, dim=1)
     q_a = Normal(q_a_mean, (q_a_log_variance / 2).exp())
     a = q_a.loc + q_a.scale * noise[:, 0]
-    q_z = Normal(model.posterior_head(features, a).mean, model.posterior_head(features, a).deviation)
+    q_z = Normal(model.posterior_head(features, a).mean, model.posterior_head(features, a).std)
     z = q_z.loc + q_z.scale * noise[:, 1]
-    p_a = Normal(model.model_head(features, z).mean, model.model_head(features, z).deviation)
+    p_a = Normal(model.model_head(features, z).mean, model.model_head(features, z).std)
     terms = Normal(0.0, 1.0).log_prob(z) + p_a.log_prob(a) - q_a.log_prob(a) - q_z.log_prob(z)
-    weighed = model.weigh(features, noise)
+    weighed = model.sample_weighted(features, noise)
     assert torch.equal(weighed.latents, z)
     torch.testing.assert_close(weighed.log_ratio.float(), terms.flatten(1).sum(dim=1), rtol=1e-4, atol=1e-4)
     # The trained divergence has the part of z in closed form.
     known = torch.distributions.kl_divergence(q_z, Normal(0.0, 1.0)) + q_a.log_prob(a) - p_a.log_prob(a)
-    torch.testing.assert_close(model.draw(features, noise).divergence, known.flatten(1).sum(dim=1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.sample_posterior(features, noise).kl, known.flatten(1).sum(dim=1), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

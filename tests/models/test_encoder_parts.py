@@ -38,9 +38,9 @@ def test_its_features_are_those_of_the_model(name: str) -> None:
     features = model.encoder_part(*batch())
     assert features.shape[1] == model.encoder_part.channels
     if isinstance(model, VQVAE):
-        assert torch.equal(model.encoder.project(features), model.look(*batch())[0])
+        assert torch.equal(model.encoder.project(features), model.encode_features(*batch())[0])
     elif isinstance(model, VQVAE2):
-        assert torch.equal(features, model.look(*batch())[0])
+        assert torch.equal(features, model.encode_features(*batch())[0])
     else:
         assert isinstance(model, LatentModel)
         assert torch.equal(features, model.features(*batch()))

@@ -22,7 +22,7 @@ def strong(name: str, kind: str = "binary") -> VariationalModel:
     """A model of 8 x 8 images whose single latent dimension matters for the image, and whose posterior is wrong."""
     model = small(name, spec(8, 8, kind, components=1, conditions=False), shake=0.1, latent_dim=1).eval()
     assert isinstance(model, VariationalModel)
-    linear = model.foot[1]  # type: ignore[index]
+    linear = model.latent_projection[1]  # type: ignore[index]
     assert isinstance(linear, torch.nn.Linear)
     linear.weight.data *= 3
     return model

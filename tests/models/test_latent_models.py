@@ -26,7 +26,7 @@ def test_any_size_and_number_of_components(name: str, latent: str, height: int, 
     result = model(images, observed, conditions, seeded())
     assert result.logits.shape == images.shape
     assert result.codes == ()
-    assert model.expected(model.features(images, observed)).shape == (
+    assert model.expected_latents(model.features(images, observed)).shape == (
         3,
         6,
         *((height // 4, width // 4) if latent == "grid" else (1, 1)),
@@ -118,10 +118,10 @@ def test_the_loss_of_the_vae_is_the_elbo_by_the_size_of_an_image(kind: str) -> N
     images, observed, conditions = inputs(data, 2)
     losses = model(images, observed, conditions, seeded(3)).named_losses
     posterior = model.posterior(model.features(images, observed))
-    normal = torch.distributions.Normal(posterior.mean, posterior.deviation)
+    normal = torch.distributions.Normal(posterior.mean, posterior.std)
     divergence = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).flatten(1).sum(dim=1)
     noise = torch.randn(2, 1, 6, 1, 1, generator=seeded(3))[:, 0]
-    logits = model.logits(posterior.mean + posterior.deviation * noise, conditions)
+    logits = model.logits(posterior.mean + posterior.std * noise, conditions)
     assert float(losses["kl"]) == pytest.approx(float(divergence.mean()) / images[0].numel(), rel=1e-5)
     assert float(losses["recon"]) == pytest.approx(float(model.likelihood.loss(logits, images)), rel=1e-6)
     # The same from the other side: one draw of log p(x, z) - log q(z|x) with the densities of torch.distributions.

@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.spanning_tree import Tree, correlate, spanning_tree
-from vqkit.models.treevi import MOST, TreeVI, best_correlation, tree_divergence
+from vqkit.models.treevi import MAX_CORRELATION, TreeVI, best_correlation, tree_kl
 from vqkit.models.vae import VAE
 
 BATCH = 9
@@ -103,25 +103,25 @@ def test_the_divergence_is_that_of_dense_gaussians(prior: float) -> None:
     tree, posterior, gamma = random_tree(), random_posterior(), random_correlations()
     dense = 0.0
     for dimension in range(3):
-        deviation = posterior.deviation[:, dimension].double()
+        deviation = posterior.std[:, dimension].double()
         covariance = deviation[:, None] * path_products(tree, gamma[:, dimension]) * deviation
         ours = MultivariateNormal(posterior.mean[:, dimension].double(), covariance)
         theirs = MultivariateNormal(torch.zeros(BATCH).double(), path_products(tree, torch.full((BATCH,), prior)))
         dense += float(kl_divergence(ours, theirs))
-    assert float(tree_divergence(posterior, tree, gamma, prior).sum()) == pytest.approx(dense, rel=1e-4)
+    assert float(tree_kl(posterior, tree, gamma, prior).sum()) == pytest.approx(dense, rel=1e-4)
 
 
 @pytest.mark.parametrize("prior", [0.0, 0.3, 0.8, 0.99])
 def test_the_closed_form_is_where_the_divergence_is_least(prior: float) -> None:
     tree, posterior = random_tree(), random_posterior(size=1)
-    gamma = best_correlation(posterior.deviation, posterior.deviation[tree.parents], prior).requires_grad_()
-    least = tree_divergence(posterior, tree, gamma, prior)
+    gamma = best_correlation(posterior.std, posterior.std[tree.parents], prior).requires_grad_()
+    least = tree_kl(posterior, tree, gamma, prior)
     (slope,) = torch.autograd.grad(least.sum(), gamma)
-    inside = gamma.detach()[1:] < MOST
+    inside = gamma.detach()[1:] < MAX_CORRELATION
     assert bool(inside.any())
     assert float(slope[1:][inside].abs().max()) < 2e-3
-    for other in torch.linspace(-MOST, MOST, 100):
-        each = tree_divergence(posterior, tree, torch.full((BATCH, 1), float(other)), prior)
+    for other in torch.linspace(-MAX_CORRELATION, MAX_CORRELATION, 100):
+        each = tree_kl(posterior, tree, torch.full((BATCH, 1), float(other)), prior)
         assert bool((each >= least.detach() - 1e-4).all())
     assert bool((gamma.detach() == 0).all()) == (prior == 0)
 
@@ -130,9 +130,9 @@ def test_the_closed_form_is_where_the_divergence_is_least(prior: float) -> None:
 def test_without_correlations_it_is_the_vae_to_the_last_bit(correlation: str) -> None:
     model, plain = treevi(correlation=correlation, prior_correlation=0.0), small("vae", spec())
     assert isinstance(plain, VAE)
-    if model.slope is not None:
-        model.slope.data.zero_()
-    plain.load_state_dict({name: value for name, value in model.state_dict().items() if name != "slope"})
+    if model.raw_correlation is not None:
+        model.raw_correlation.data.zero_()
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if name != "raw_correlation"})
     images, observed, conditions = inputs(model.spec, BATCH)
     results = [each(images, observed, conditions, seeded()) for each in (model, plain)]
     assert torch.equal(results[0].logits, results[1].logits)
@@ -155,10 +155,10 @@ def test_draws_of_a_batch_are_correlated_along_the_tree_of_its_means() -> None:
     gamma = model.correlations(posterior, tree)
     assert float(gamma[1:].min()) > 0.1
     noise = torch.randn(4, 1, *model.latent_shape, generator=seeded())
-    drawn = model.draw(features, noise)
-    torch.testing.assert_close(drawn.latents, posterior.at(correlate(noise[:, 0], tree, gamma)))
-    torch.testing.assert_close(drawn.divergence, tree_divergence(posterior, tree, gamma, 0.9))
-    assert not torch.equal(drawn.latents, posterior.at(noise[:, 0]))
+    drawn = model.sample_posterior(features, noise)
+    torch.testing.assert_close(drawn.latents, posterior.rsample(correlate(noise[:, 0], tree, gamma)))
+    torch.testing.assert_close(drawn.kl, tree_kl(posterior, tree, gamma, 0.9))
+    assert not torch.equal(drawn.latents, posterior.rsample(noise[:, 0]))
 
 
 @torch.no_grad()
@@ -175,12 +175,12 @@ def test_an_image_does_not_depend_on_others_in_its_batch() -> None:
         posterior = model.posterior(features)
         units = torch.eye(4)[:, :, None, None, None, None].expand(-1, -1, *noise.shape[1:])
         # In training the marginal of an image stays, whatever the others are: draws are linear in the noise, so this is exact.
-        assert torch.equal(model.draw(features, torch.zeros_like(noise)).latents, posterior.mean)
-        parts = torch.stack([model.draw(features, unit).latents - posterior.mean for unit in units])
-        torch.testing.assert_close(parts.square().sum(dim=0).sqrt(), posterior.deviation)
+        assert torch.equal(model.sample_posterior(features, torch.zeros_like(noise)).latents, posterior.mean)
+        parts = torch.stack([model.sample_posterior(features, unit).latents - posterior.mean for unit in units])
+        torch.testing.assert_close(parts.square().sum(dim=0).sqrt(), posterior.std)
         # Outside of training not even the draw depends on them.
         model.eval()
-        third.append(model.draw(features, noise).latents[2])
+        third.append(model.sample_posterior(features, noise).latents[2])
     torch.testing.assert_close(third[0], third[1], rtol=0, atol=1e-6)
 
 
@@ -194,7 +194,7 @@ def test_a_batch_may_be_one_image(correlation: str, count: int) -> None:
     for name, parameter in model.named_parameters():  # also those of edges that are not there
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
     if count == 1:
-        plain.load_state_dict({name: value for name, value in model.state_dict().items() if name != "slope"})
+        plain.load_state_dict({name: value for name, value in model.state_dict().items() if name != "raw_correlation"})
         assert torch.equal(result.losses["kl"], plain(images, observed, conditions, seeded()).losses["kl"])
 
 
@@ -202,11 +202,11 @@ def test_a_learned_correlation_finds_the_best_one() -> None:
     model = treevi(correlation="learned", prior_correlation=0.8)
     tree, mean = random_tree(), torch.randn(BATCH, *model.latent_shape, generator=seeded())
     posterior = Gaussian(mean, torch.full_like(mean, -1.0))
-    assert model.slope is not None
-    optimizer = torch.optim.Adam([model.slope], lr=0.05)
+    assert model.raw_correlation is not None
+    optimizer = torch.optim.Adam([model.raw_correlation], lr=0.05)
     for _ in range(150):
         optimizer.zero_grad()
-        tree_divergence(posterior, tree, model.correlations(posterior, tree), 0.8).mean().backward()
+        tree_kl(posterior, tree, model.correlations(posterior, tree), 0.8).mean().backward()
         optimizer.step()
-    best = best_correlation(posterior.deviation, posterior.deviation, 0.8)
+    best = best_correlation(posterior.std, posterior.std, 0.8)
     torch.testing.assert_close(model.correlations(posterior, tree).detach(), best, rtol=0, atol=1e-3)

@@ -127,14 +127,14 @@ def test_the_finest_of_three_levels_is_told_both_coarser_ones_at_first_hand() ->
     data = spec()
     model = tiny(data, levels=3)
     images, observed, _ = inputs(data)
-    seen = model.look(images, observed)
+    seen = model.encode_features(images, observed)
     coarser = [
         quantizer.decode(level) for quantizer, level in zip(model.quantizers, model.encode(images, observed)[:2], strict=False)
     ]
-    before = model.given(2, seen, coarser)
+    before = model.pre_quantization(2, seen, coarser)
     for changed in range(2):
         others = [codes + (number == changed) for number, codes in enumerate(coarser)]
-        assert not torch.allclose(model.given(2, seen, others), before, atol=1e-4)
+        assert not torch.allclose(model.pre_quantization(2, seen, others), before, atol=1e-4)
 
 
 def test_what_is_hidden_cannot_be_seen() -> None:
@@ -212,12 +212,12 @@ def test_losses_are_summed_over_the_levels(levels: int, names: tuple[str, ...]) 
 
 
 def test_some_training_samples_are_decoded_from_coarse_levels_alone() -> None:
-    model = tiny(spec(), levels=3, coarse_only=0.5)
+    model = tiny(spec(), levels=3, level_dropout=0.5)
     codes = [torch.ones(400, 2, *shape) for shape in model.grids.values()]
-    assert model.silenced(codes, torch.Generator()) is codes, "only in training"
+    assert model.apply_level_dropout(codes, torch.Generator()) is codes, "only in training"
     model.train()
-    assert model.silenced(codes, None) is codes
-    given = model.silenced(codes, torch.Generator().manual_seed(0))
+    assert model.apply_level_dropout(codes, None) is codes
+    given = model.apply_level_dropout(codes, torch.Generator().manual_seed(0))
     kept = torch.stack([level.flatten(1).mean(1) for level in given])  # [levels, samples], each 0 or 1
     assert bool(((kept == 0) | (kept == 1)).all())
     assert bool((kept[0] == 1).all()), "the coarsest level always speaks"
@@ -225,14 +225,14 @@ def test_some_training_samples_are_decoded_from_coarse_levels_alone() -> None:
     whole, two, one = (kept.sum(0) == count for count in (3, 2, 1))
     assert 0.4 < float(whole.float().mean()) < 0.6
     assert 0.4 < float(two.sum() / (two.sum() + one.sum())) < 0.6
-    again = model.silenced(codes, torch.Generator().manual_seed(0))
+    again = model.apply_level_dropout(codes, torch.Generator().manual_seed(0))
     assert all(torch.equal(*pair) for pair in zip(given, again, strict=True))
 
 
 def test_training_without_the_fine_levels_changes_what_the_decoder_gets_and_nothing_else() -> None:
     data = spec()
     images, observed, conditions = inputs(data, 8)
-    never, always = (tiny(data, coarse_only=share).train() for share in (0.0, 0.999))
+    never, always = (tiny(data, level_dropout=share).train() for share in (0.0, 0.999))
     plain, coarse = (model(images, observed, conditions, torch.Generator().manual_seed(0)) for model in (never, always))
     assert all(torch.equal(*pair) for pair in zip(plain.codes, coarse.codes, strict=True))
     assert plain.losses["commit"] == coarse.losses["commit"]

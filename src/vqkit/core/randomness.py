@@ -16,6 +16,8 @@ import sys
 import numpy as np
 import torch
 
+from vqkit.core import distributed
+
 _WORDS = 624
 """Words of 32 bits in the state of MT19937. torch saves each of them in 64 bits."""
 _OFFSET = 24
@@ -31,6 +33,17 @@ def generator_for(*key: int | str) -> torch.Generator:
     generator = torch.Generator()
     generator.set_state(torch.frombuffer(state, dtype=torch.uint8))
     return generator
+
+
+def step_noise(count: int, shape: tuple[int, ...], generator: torch.Generator | None) -> torch.Tensor:
+    """Standard normal noise float32 [count, *shape] for a training step, on the CPU; zeros without a generator.
+
+    It is drawn for the `count` samples of every process and then cut, so that it does not depend on the number of processes.
+    """
+    if generator is None:
+        return torch.zeros(count, *shape)
+    drawn = torch.randn(count * distributed.world_size(), *shape, generator=generator)
+    return drawn.chunk(distributed.world_size())[distributed.rank()]
 
 
 def seed_global_generators(*key: int | str) -> None:

@@ -3,7 +3,7 @@
 A level is ablated by mean ablation: in place of its contribution for the image, the decoder gets that contribution's mean over a
 data set at each position, which holds no information about the image. The codes of another image, or the most frequent code, would
 be no neutral baseline: they decode to content of their own. Where the decoder was trained with level dropout, a level is replaced
-as it was in training (`CodingModel.silence`).
+as it was in training (`CodingModel.ablation_baseline`).
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def ablation_baselines(model: CodingModel, levels: Codes, batch_size: int, devic
     """What replaces each level where it is ablated, float32 [1, D, h, w], from the codes int [N, h, w] of N images."""
     sums: list[Tensor] | None = None
     for codes in zip(*(torch.split(level, batch_size) for level in levels), strict=True):
-        parts = [part.sum(0, keepdim=True, dtype=torch.float64) for part in model.parts(_indices(codes, device))]
+        parts = [part.sum(0, keepdim=True, dtype=torch.float64) for part in model.level_contributions(_indices(codes, device))]
         sums = parts if sums is None else [total + part for total, part in zip(sums, parts, strict=True)]
-    return model.silence([(total / len(levels[0])).float() for total in sums or []])
+    return model.ablation_baseline([(total / len(levels[0])).float() for total in sums or []])
 
 
 @torch.inference_mode()
@@ -77,7 +77,7 @@ def measure_ablations(
     with progress("decoded", len(chosen)) as advance:
         for positions in torch.split(chosen, batch_size):
             shown = images.batch(positions).to(device).images
-            contributions = model.parts(_indices([level[positions] for level in levels], device))
+            contributions = model.level_contributions(_indices([level[positions] for level in levels], device))
             for name, kept in cases.items():
                 decoded = decode_ablated(model, contributions, baselines, kept)
                 sums[name] += float(peak_signal_to_noise(mean_squared_error(decoded, shown)).sum())
@@ -95,7 +95,7 @@ def draw_single_levels(
 ) -> Image.Image:
     """A figure of a few images of the split: the originals, decoded from all levels, and from each level only."""
     chosen = evenly_spaced(len(images), _IMAGES_DRAWN)
-    contributions = model.parts(_indices([level[chosen] for level in levels], device))
+    contributions = model.level_contributions(_indices([level[chosen] for level in levels], device))
     rows = [("original", composite(images.batch(chosen).images, model.spec))]
     for name, kept in ablation_cases(model.level_names).items():
         if len(kept) in (1, len(levels)):
@@ -119,7 +119,7 @@ def decode_ablated(
     """Expected images [B, C, H, W] from the `kept` levels, of the contributions [B, D, h, w] of all; conditions are unknown."""
     inputs = [each if level in kept else baselines[level].expand_as(each) for level, each in enumerate(contributions)]
     unknown = model.spec.unknown_conditions(len(inputs[0]), inputs[0].device)
-    return model.decode_parts(inputs, unknown)
+    return model.decode_contributions(inputs, unknown)
 
 
 def _indices(codes: Sequence[Tensor], device: torch.device) -> Codes:

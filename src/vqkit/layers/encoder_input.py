@@ -1,4 +1,4 @@
-"""What a network is given of a partly observed image."""
+"""The input of a network for a partly observed image."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def observed_pixels(images: Tensor, observed: Tensor) -> Tensor:
-    """What a network may see of images [B, C, H, W] in [0, 1]: their observed part, and which part that is, [B, 2 C, H, W].
+    """Observed pixels and mask, [B, 2 C, H, W], of images [B, C, H, W] in [0, 1]: all that a network may use of them.
 
-    A hidden pixel is 0, half way between empty (-1) and full (1): missing is not empty.
+    Observed pixels are scaled to [-1, 1]. A hidden pixel is 0, so that missing differs from empty (-1).
     """
     known = observed.to(images.dtype)
     return torch.cat([(2 * images - 1) * known, known], dim=1)

@@ -1,31 +1,32 @@
 """The masked adversarial VAE (Plumerault et al. 2020, "AVAE: Adversarial Variational Auto Encoder", arXiv 2012.11551).
 
-    image * observed ─┐                                              condition values
-                      ├─ encoder ── features ── q(z|x) ── z ── foot ── decoder ── p(x|z) of the WHOLE image
+    image * observed ─┐                                                        condition values
+                      ├─ encoder ── features ── q(z|x) ── z ── projection ── decoder ── p(x|z) of the WHOLE image
     observed ─────────┘             [B,F,h,w]
 
-    z from N(0, I) ───┬── foot ── decoder ──┐            ┌── discriminator ── made, or real?
-                      │                     + ── made ───┤
-    xi from N(0, I) ──┴──── generator ──────┘            └── encoder ── its mean: z again?
+    z from N(0, I) ───┬── projection ── decoder ──┐            ┌── discriminator ── real or fake?
+                      │                           + ── fake ───┤
+    xi from N(0, I) ──┴───────── generator ───────┘            └── encoder ── its mean: z again?
 
-A VAE finds latents z that say what matters, and blurs the rest. A generator with a network of its own adds to what the VAE's
-decoder makes of z, by z and by noise xi, which is to fill in the rest. It minimises
+The latents z of a VAE describe the main content of an image, and its reconstructions are blurred. A generator, a network of its
+own, adds the details to the logits of the VAE's decoder, given z and noise xi. It minimises
 
-    -D(made) + code_weight * sum_d w_d 1/2 (z_d - mu_d(made))^2,    w = softmax(-2 log sigma(made)) over the dimensions d
+    -D(fake) + code_weight * sum_d w_d 1/2 (z_d - mu_d(fake))^2,    w = softmax(-2 log sigma(fake)) over the dimensions d
 
-so that images look real and mean z to the encoder, above all in those dimensions of which the encoder is sure. mu and sigma are
-those of q(z|made), w is a constant, and the encoder does not learn from the game. The VAE minimises its negative ELBO, the
-discriminator the binary cross-entropy of its judgements. Three networks learn apart: the VAE, the generator, the discriminator.
+so that its images look real and are encoded as z again, above all in the dimensions with a small posterior variance. mu and sigma
+are those of q(z|fake), w is a constant, and the encoder gets no gradient from the adversarial loss. The VAE minimises its negative
+ELBO, the discriminator the binary cross-entropy of its logits. VAE, generator and discriminator are three networks with an
+optimizer group each.
 
-The generator fills in and draws images: of the posterior's mean without noise, and of draws from both priors. It has no likelihood,
-so there is no bound on the probability of an image; the VAE's would be about images that the model does not draw.
+The generator gives the model's completions and samples: from the posterior's mean without noise, and from both priors. It has no
+likelihood, so there is no bound on the probability of an image; the VAE's would be about images that the model does not produce.
 
-Where we depart from the paper: the generator adds to the logits of the VAE's decoder (which learns nothing from it) and begins with
-nothing, where the paper's makes the image by itself; that took far longer to draw anything. One step trains all networks, the
-generator and the discriminator at rates of their own; the discriminator judges patches, and steep judgements are penalised, without
-which the generator never learned (see `vqkit.models.adversary`); the weight of the codes is a setting, and the mean over images is
-taken where the authors' program sums; the generator is built like the VAE's decoder and told conditions too; masks, encoder and
-decoder as in `vqkit.models.vae`.
+Where we depart from the paper: the generator adds to the logits of the VAE's decoder (which it does not train) and starts at zero,
+where the paper's makes the whole image, which took far longer to learn. One step trains all networks, the generator and the
+discriminator with learning rates of their own; the discriminator judges patches and has a gradient penalty, without which the
+generator never learned (see `vqkit.losses.gan`); the weight of the codes is a setting, and the mean over images is taken where the
+authors' program sums; the generator is built like the VAE's decoder and is conditioned like it; masks, encoder and decoder as in
+`vqkit.models.vae`.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ from torch import Tensor, nn
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
 from vqkit.interfaces import DataSpec, Likelihood, OptimizerGroup, Reconstruction, fully_observed
-from vqkit.layers.frozen import frozen
-from vqkit.models.adversary import AdversaryOptions, build_discriminator, discriminator_loss
-from vqkit.models.coding import Decoder, see
+from vqkit.layers.detached import with_detached_parameters
+from vqkit.losses.gan import GANLoss, build_discriminator
+from vqkit.models.adversary import AdversaryOptions
+from vqkit.models.coding import Decoder, encoder_input
 from vqkit.models.gaussian import Gaussian
-from vqkit.models.latent import build_foot, code_grid
+from vqkit.models.latent import build_latent_projection, code_grid
 from vqkit.models.vae import VAE
 from vqkit.registry import MODELS
 
@@ -51,19 +53,19 @@ from vqkit.registry import MODELS
 class AdversarialVAEOptions(AdversaryOptions):
     """Settings of the adversarial VAE."""
 
-    generator_rate: float = Field(0.1, gt=0, description="Learning rate of the generator, as a share of the model's at each step.")
+    generator_lr_scale: float = Field(0.1, gt=0, description="Learning rate of the generator, as a multiple of the model's.")
     code_weight: float = Field(
-        1.0, gt=0, description="Weight of how well the encoder finds a generated image's latents, beside the discriminator."
+        1.0, gt=0, description="Weight of the generator's code loss: the distance from its latents to those of the encoded image."
     )
 
 
 class Generator(nn.Module):
-    """Latents and noise to what is added to the logits of the VAE's decoder: at first nothing. It is built like that decoder."""
+    """Latents and noise to a correction of the logits of the VAE's decoder, zero at first. It is built like that decoder."""
 
     def __init__(self, options: AdversarialVAEOptions, spec: DataSpec, likelihood: Likelihood) -> None:
         super().__init__()
         both = options.model_copy(update={"latent_dim": 2 * options.latent_dim})
-        self.foot, channels = build_foot(both, code_grid(options, spec))
+        self.latent_projection, channels = build_latent_projection(both, code_grid(options, spec))
         self.decoder = Decoder(options, spec, channels, likelihood)
         with torch.no_grad():
             self.decoder.last_weight.zero_()
@@ -71,13 +73,14 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, noise: Tensor, conditions: Tensor) -> Tensor:
         """Latents and noise [B, L, ...] each, and condition values [B, D] (NaN: unknown), to logits [B, C, H, W]."""
-        logits: Tensor = self.decoder(self.foot(torch.cat([latents, noise], dim=1)), conditions)
+        projected = self.latent_projection(torch.cat([latents, noise], dim=1))
+        logits: Tensor = self.decoder(projected, conditions)
         return logits
 
 
 @MODELS.register("adversarial-vae")
 class AdversarialVAE(VAE):
-    """The adversarial VAE of this module; see there for the diagram. The logits that it gives back are the generator's."""
+    """The adversarial VAE of this module; see there for the diagram. Its logits are those of the generator."""
 
     Options = AdversarialVAEOptions
     options: AdversarialVAEOptions
@@ -85,44 +88,45 @@ class AdversarialVAE(VAE):
     def __init__(self, options: AdversarialVAEOptions, spec: DataSpec) -> None:
         super().__init__(options, spec)
         self.generator = Generator(options, spec, self.likelihood)
-        self.discriminator = build_discriminator(options, spec)
+        self.discriminator = build_discriminator(spec, options.discriminator_channels)
+        self._gan = GANLoss("logit", options.gradient_penalty)
 
     @property
     def adversaries(self) -> tuple[OptimizerGroup, ...]:
         """See `Autoencoder.adversaries`: the generator and the discriminator."""
-        return OptimizerGroup(self.generator, self.options.generator_rate), OptimizerGroup(
-            self.discriminator, self.options.discriminator_lr_scale
+        return (
+            OptimizerGroup(self.generator, self.options.generator_lr_scale),
+            OptimizerGroup(self.discriminator, self.options.discriminator_lr_scale),
         )
 
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        """See `VariationalModel.forward`; recon and kl are the VAE's, whose decoder makes no image.
+        """See `VariationalModel.forward`; recon and kl are those of the VAE, whose decoder does not give the model's images.
 
-        Losses: also adversarial and code, which train the generator alone; own: discriminator. The logits are the generator's,
-        of the latents that were drawn for these images, without noise.
+        Losses: also adversarial and code, which train the generator only. Adversarial losses: discriminator. The logits are those
+        of the generator, for the posterior's sample of these images and no noise.
         """
-        drawn = self.draw(self.features(images, observed), self.noise(len(images), generator).to(images.device))
-        result = self.judge(drawn, self.logits(drawn.latents, conditions), images)
+        sample = self.sample_posterior(self.features(images, observed), self.noise(len(images), generator).to(images.device))
+        result = self.elbo(sample, self.logits(sample.latents, conditions), images)
         latents, noise = (self.noise(len(images), generator)[:, 0].to(images.device) for _ in range(2))
         # The adversarial loss does not train the likelihood's scale.
-        made = frozen(self.likelihood, self._generate(latents, noise, conditions))
+        fake = with_detached_parameters(self.likelihood, self._generate(latents, noise, conditions))
         losses = {
-            "adversarial": -frozen(self.discriminator, made).mean(),
-            "code": self.options.code_weight * code_distance(latents, self._seen_again(made)).mean(),
+            "adversarial": self._gan.generator_loss(self.discriminator, fake),
+            "code": self.options.code_weight * code_distance(latents, self._encode_fake(fake)).mean(),
         }
+        discriminator = self._gan.discriminator_loss(self.discriminator, images, fake, generator)
         return replace(
             result,
-            logits=self._fill(drawn.latents.detach(), conditions),
+            logits=self._complete(sample.latents.detach(), conditions),
             losses={**result.losses, **losses},
-            adversarial_losses={
-                "discriminator": discriminator_loss(self.discriminator, images, made, self.options.discriminator_penalty, generator)
-            },
+            adversarial_losses={"discriminator": discriminator},
         )
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
-        """See `Autoencoder.reconstruct`: what the generator makes of the posterior's mean, without noise."""
-        return self.mean(self._fill(self.expected(self.features(images, observed)), conditions))
+        """See `Autoencoder.reconstruct`: the generator's image for the posterior's mean, without noise."""
+        return self.mean(self._complete(self.expected_latents(self.features(images, observed)), conditions))
 
     def sample(self, conditions: Tensor, seed: int = 0, first: int = 0, temperature: float = 1.0) -> Tensor:
         """See `GenerativeAutoencoder.sample`; the temperature is that of latents and noise."""
@@ -134,27 +138,31 @@ class AdversarialVAE(VAE):
         return self.mean(self._generate(latents, noise, conditions))
 
     def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-        """Raises `ConfigError`: the generator, which draws this model's images, has no likelihood."""
+        """Raises `ConfigError`: the generator, which produces this model's images, has no likelihood."""
         raise ConfigError(
             "An image has no probability under an adversarial-vae, whose generator has no likelihood over pixel values.",
             "Bounds are for models that draw from a likelihood, such as vae or vae-gan.",
         )
 
-    def _fill(self, latents: Tensor, conditions: Tensor) -> Tensor:
+    def _complete(self, latents: Tensor, conditions: Tensor) -> Tensor:
+        """Logits [B, C, H, W] of latents [B, L, ...] without noise."""
         return self._generate(latents, torch.zeros_like(latents), conditions)
 
     def _generate(self, latents: Tensor, noise: Tensor, conditions: Tensor) -> Tensor:
-        """The logits of the VAE's decoder, which does not learn from it, and what the generator adds to them."""
-        added: Tensor = self.generator(latents, noise, conditions)
-        return self.logits(latents, conditions).detach() + added
+        """The logits [B, C, H, W] of the VAE's decoder, which gets no gradient, plus the generator's correction."""
+        correction: Tensor = self.generator(latents, noise, conditions)
+        return self.logits(latents, conditions).detach() + correction
 
-    def _seen_again(self, made: Tensor) -> Gaussian:
-        """q(z|made) of images [B, C, H, W] seen whole; the encoder does not learn from it."""
-        whole = fully_observed(made)
-        return Gaussian.of(frozen(self.head, frozen(self.encoder, see(made, whole))))
+    def _encode_fake(self, fake: Tensor) -> Gaussian:
+        """q(z|fake) of fully observed images [B, C, H, W]; the encoder's parameters get no gradient."""
+        features = with_detached_parameters(self.encoder, encoder_input(fake, fully_observed(fake)))
+        return Gaussian.from_parameters(with_detached_parameters(self.head, features))
 
 
-def code_distance(latents: Tensor, seen: Gaussian) -> Tensor:
-    """Half the squared distance [B] of latents [B, L, ...] to where they are seen; an image's dimensions have weights of sum 1."""
-    weights = (-seen.log_variance).flatten(1).softmax(dim=1).detach()
-    return (weights * 0.5 * (latents - seen.mean).square().flatten(1)).sum(dim=1)
+def code_distance(latents: Tensor, encoded: Gaussian) -> Tensor:
+    """Half the weighted squared distance [B] of latents [B, L, ...] from the mean of `encoded`.
+
+    The weights of an image's dimensions add up to 1 and decrease with the variance.
+    """
+    weights = (-encoded.log_variance).flatten(1).softmax(dim=1).detach()
+    return (weights * 0.5 * (latents - encoded.mean).square().flatten(1)).sum(dim=1)

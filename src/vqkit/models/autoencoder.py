@@ -1,12 +1,12 @@
-"""The plain masked autoencoder: what can be had without a prior and without noise (a denoising autoencoder in the sense of Vincent
-et al. 2008, "Extracting and Composing Robust Features with Denoising Autoencoders", where what is hidden is the corruption).
+"""The plain masked autoencoder, a deterministic baseline without a prior: a denoising autoencoder (Vincent et al. 2008, "Extracting
+and Composing Robust Features with Denoising Autoencoders") whose corruption is the mask.
 
-    image * observed ─┐                                        condition values
-                      ├─ encoder ── features ── z ── foot ── decoder ── logits of the WHOLE image
+    image * observed ─┐                                            condition values
+                      ├─ encoder ── features ── z ── projection ── decoder ── logits of the WHOLE image
     observed ─────────┘             [B,F,h,w]
 
-It is the floor of comparisons: as `vqkit.models.vae`, without divergence and noise, so it fills in but draws no new images. Where
-we depart from the paper: what `vqkit.models.vqvae` says of its encoder and decoder, and that the encoder is told what is hidden.
+It is `vqkit.models.vae` without noise and KL divergence, so it completes images but cannot sample new ones. Where we depart from
+the paper: encoder and decoder (see `vqkit.models.vqvae`), and the encoder is given the mask.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class PlainAutoencoder(LatentModel):
         super().__init__(options, spec)
         self.head = build_head(options, spec, options.latent_dim)
 
-    def expected(self, features: Tensor) -> Tensor:
-        """See `LatentModel.expected`."""
+    def expected_latents(self, features: Tensor) -> Tensor:
+        """See `LatentModel.expected_latents`."""
         latents: Tensor = self.head(features)
         return latents
 
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        """See `Autoencoder.forward`. Losses: recon. Nothing is drawn at random."""
+        """See `Autoencoder.forward`. Losses: recon. Deterministic."""
         del generator
-        logits = self.logits(self.expected(self.features(images, observed)), conditions)
+        logits = self.logits(self.expected_latents(self.features(images, observed)), conditions)
         return Reconstruction(logits, self.likelihood.loss(logits, images))

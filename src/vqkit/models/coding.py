@@ -1,11 +1,10 @@
-"""What models with a discrete bottleneck share: their settings, the parts that they are built of, their losses and their codes.
+"""Base class of models with a discrete bottleneck: losses, codes and level ablation.
 
-Such a model looks at the observed part of an image on one or more grids, quantises what it finds there, the coarsest grid first,
-and makes the whole image of the codes of all of them. `vqkit.models.vqvae` has one grid, `vqkit.models.vqvae2` several.
+Such a model encodes the observed part of an image to features on one or more grids, quantises them, the coarsest grid first, and
+decodes the codes of all grids to the whole image. `vqkit.models.vqvae` has one grid, `vqkit.models.vqvae2` several.
 
-Each grid is one level of codes. A quantizer of several codes a position (`Quantizer.num_quantizers`) makes as many levels of its
-grid, one
-after the other, so that a prior can model each given those before it.
+Each grid is one level of codes. A quantizer with several codes per position (`Quantizer.num_quantizers`) makes as many levels of
+its grid, one after the other, so that a prior can model each given those before it.
 
 Shapes: B images, C components, H x W pixels, D code dimensions, h x w a code grid.
 """
@@ -35,15 +34,15 @@ from vqkit.quantizers.choice import QuantizerChoice
 class NetworkOptions(Settings):
     """Settings of the encoder and the decoder of every autoencoder, whatever lies between them."""
 
-    hidden: int = Field(64, ge=8, description="Channels on the code grid; finer levels have half as many each.")
+    hidden: int = Field(64, ge=8, description="Channels on the code grid; each finer level has half as many.")
     inner: int = Field(64, ge=4, description="Channels inside a residual block.")
     blocks: int = Field(
-        1, ge=0, description="Residual blocks on the code grid, on each side, twice: before and after the attention."
+        1, ge=0, description="Residual blocks on the code grid before the attention, and again after it; in encoder and decoder."
     )
     attention: bool = Field(
-        True, description="Self-attention on the encoder's code grid: what is missing is guessed from the whole image."
+        True, description="Self-attention on the code grid of the encoder, so that missing parts are inferred from the whole image."
     )
-    stride: int = Field(4, ge=2, description="Pixels a code, in each direction; a power of two.")
+    stride: int = Field(4, ge=2, description="Pixels per code in each direction; a power of two.")
 
     @field_validator("stride")
     @classmethod
@@ -57,7 +56,7 @@ class CodingOptions(NetworkOptions):
     """Settings of every model with a discrete bottleneck."""
 
     likelihood: DistanceChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
-    reconstruction_weight: float = Field(10.0, gt=0, description="Weight of the mean reconstruction distance.")
+    reconstruction_weight: float = Field(10.0, gt=0, description="Weight of the reconstruction loss.")
     quantizer: QuantizerChoice = Field(
         NamedOptions(name="ema"), validate_default=True, description="Name and settings of the quantizer."
     )
@@ -66,8 +65,7 @@ class CodingOptions(NetworkOptions):
 class CodingModel(Tokenizer):
     """A tokenizer that quantises features on one or more grids.
 
-    A subclass says what its grids are, what each quantizer is given, and what image its codes make; losses, monitors and codes
-    follow from that.
+    A subclass defines its grids, the input of each quantizer, and the decoder; losses, monitors and codes follow from these.
     """
 
     options: CodingOptions
@@ -88,43 +86,46 @@ class CodingModel(Tokenizer):
         """The quantizer of each grid."""
 
     @abstractmethod
-    def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-        """What the encoder makes of the observed part of images [B, C, H, W], on each grid."""
+    def encode_features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        """Features of the observed part of images [B, C, H, W], on each grid."""
 
     @abstractmethod
-    def given(self, grid: int, seen: tuple[Tensor, ...], coarser: Sequence[Tensor]) -> Tensor:
-        """What the quantizer of a grid is given, [B, D, h, w]: from what `look` saw and the codes [B, D, h, w] of coarser grids."""
+    def pre_quantization(self, grid: int, seen: tuple[Tensor, ...], coarser: Sequence[Tensor]) -> Tensor:
+        """The input [B, D, h, w] of a grid's quantizer, from the encoder's features and the codes [B, D, h, w] of coarser grids.
+
+        `seen`: from `encode_features`.
+        """
 
     @abstractmethod
     def logits(self, quantized: Sequence[Tensor], conditions: Tensor) -> Tensor:
-        """Logits [B, C, H, W] of whole images, from the codes [B, D, h, w] of every grid and condition values."""
+        """Logits [B, C, H, W] of whole images, given the codes [B, D, h, w] of every grid and condition values."""
 
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon, vq (codebook) and commit, weighted, the last two summed over the grids.
 
-        Monitors: vq and commit of each grid by its name, where there are several. `generator`: see `silenced`.
+        Monitors: vq and commit of each grid by its name, where there are several. `generator`: see `apply_level_dropout`.
         """
-        seen = self.look(images, observed)
+        seen = self.encode_features(images, observed)
         quantized: list[Tensor] = []
         codes: list[Tensor] = []
         pulls: dict[str, list[Tensor]] = {"vq": [], "commit": []}
         for grid, quantizer in enumerate(self.grid_quantizers):
-            result = quantizer(self.given(grid, seen, quantized))
+            result = quantizer(self.pre_quantization(grid, seen, quantized))
             quantized.append(result.features)
             codes += split_depth(result.indices)
             pulls["vq"].append(result.codebook_loss)
             pulls["commit"].append(quantizer.commitment_weight * result.commitment_loss)
-        logits = self.logits(self.silenced(quantized, generator), conditions)
+        logits = self.logits(self.apply_level_dropout(quantized, generator), conditions)
         reconstruction_loss = self.options.reconstruction_weight * self.likelihood.loss(logits, images)
         losses = {loss: torch.stack(each).sum() for loss, each in pulls.items()}
         names = self.grids if len(self.grids) > 1 else ()
         monitors = {f"{loss}_{name}": value for loss, each in pulls.items() for name, value in zip(names, each, strict=False)}
         return Reconstruction(logits, reconstruction_loss, losses, monitors, tuple(codes))
 
-    def silenced(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
-        """The codes [B, D, h, w] of every grid as the decoder gets them in training. All of them, unless a subclass hides some."""
+    def apply_level_dropout(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
+        """The codes [B, D, h, w] of every grid as decoded in training: all of them, unless a subclass drops some."""
         del generator
         return quantized
 
@@ -138,11 +139,11 @@ class CodingModel(Tokenizer):
         return self.decoder.last_weight
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
-        """See `Autoencoder.reconstruct`; without the cost of the losses."""
+        """See `Autoencoder.reconstruct`; no losses are computed."""
         return self.decode(self.encode(images, observed), conditions)
 
     def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-        """See `Tokenizer.features`. The levels of one grid, of a quantizer of several codes a position, are given the same."""
+        """See `Tokenizer.features`. The levels of one grid have the same features."""
         given, _ = self._quantise(images, observed, whole=False)
         return tuple(
             each for each, quantizer in zip(given, self.grid_quantizers, strict=True) for _ in range(quantizer.num_quantizers)
@@ -162,43 +163,44 @@ class CodingModel(Tokenizer):
             quantized.append(quantizer.decode(join_depth(indices)))
         return self.mean(self.logits(quantized, conditions))
 
-    def parts(self, codes: Codes) -> tuple[Tensor, ...]:
-        """What each level adds to the code vectors of its grid, float32 [B, D, h, w]: the parts of a grid's levels sum up to these.
+    def level_contributions(self, codes: Codes) -> tuple[Tensor, ...]:
+        """The contribution of each level to the code vectors of its grid, float32 [B, D, h, w]; those of a grid's levels sum to
+        them.
 
-        Where a position has several codes, which add up or take channels of their own, a part is the difference that the level's
-        codes make while the others of its grid are code 0; the first part also holds what these others are.
+        Where a position has several codes, which are summed or have channels of their own, a contribution is the difference that
+        the level's codes make while the others of its grid are code 0; the first also includes the vectors of code 0.
         """
         levels = iter(codes)
-        parts: list[Tensor] = []
+        contributions: list[Tensor] = []
         for quantizer in self.grid_quantizers:
             indices = [next(levels) for _ in range(quantizer.num_quantizers)]
             nothing = [torch.zeros_like(level) for level in indices]
             for position, level in enumerate(indices):
                 vectors = quantizer.decode(join_depth([*nothing[:position], level, *nothing[position + 1 :]]))
-                parts.append(vectors - quantizer.decode(join_depth(nothing)) if position else vectors)
-        return tuple(parts)
+                contributions.append(vectors - quantizer.decode(join_depth(nothing)) if position else vectors)
+        return tuple(contributions)
 
-    def decode_parts(self, parts: Sequence[Tensor], conditions: Tensor) -> Tensor:
-        """Expected images [B, C, H, W] of what each level adds, or of anything in its place: `decode` for the `parts` of codes."""
-        levels = iter(parts)
+    def decode_contributions(self, contributions: Sequence[Tensor], conditions: Tensor) -> Tensor:
+        """Expected images [B, C, H, W] of the levels' contributions, or of substitutes; see `level_contributions`."""
+        levels = iter(contributions)
         quantized = [torch.stack([next(levels) for _ in range(each.num_quantizers)]).sum(0) for each in self.grid_quantizers]
         return self.mean(self.logits(quantized, conditions))
 
-    def silence(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What stands for the part of each level [1, D, h, w] where it is to say nothing: what it adds on average, its `means`."""
+    def ablation_baseline(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What replaces the contribution [1, D, h, w] of an ablated level: by default its mean, from the `means` of all levels."""
         return tuple(means)
 
     def _quantise(self, images: Tensor, observed: Tensor, whole: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """What each quantizer is given and the indices that it makes of it; nothing learns.
+        """The input of each quantizer and its indices, without training.
 
-        `whole` False: without the indices of the finest grid, on which nothing depends.
+        `whole` False: without the indices of the finest grid, on which no other grid depends.
         """
-        seen = self.look(images, observed)
+        seen = self.encode_features(images, observed)
         given: list[Tensor] = []
         indices: list[Tensor] = []
         coarser: list[Tensor] = []
         for grid, quantizer in enumerate(self.grid_quantizers):
-            given.append(self.given(grid, seen, coarser))
+            given.append(self.pre_quantization(grid, seen, coarser))
             finest = grid == len(self.grids) - 1
             if whole or not finest:
                 indices.append(quantizer.encode(given[-1]))
@@ -208,7 +210,7 @@ class CodingModel(Tokenizer):
 
     @property
     def level_names(self) -> tuple[str, ...]:
-        """The grids' names; numbered from 1 where a quantizer gives several codes a position."""
+        """The grids' names; numbered from 1 where a quantizer has several codes per position."""
         names: list[str] = []
         for name, quantizer in zip(self.grids, self.grid_quantizers, strict=True):
             names += (
@@ -234,14 +236,14 @@ class CodingModel(Tokenizer):
 
     @property
     def quantizers(self) -> tuple[Quantizer, ...]:
-        """The quantizer of each level; one of several codes a position stands there for each of its levels."""
+        """The quantizer of each level; one with several codes per position is repeated for each of its levels."""
         return tuple(quantizer for quantizer in self.grid_quantizers for _ in range(quantizer.num_quantizers))
 
 
 class Encoder(nn.Module):
-    """Halve the grid of features a few times and think on the coarse one: [B, channels[0], ...] to [B, hidden, h, w].
+    """Strided convolutions, then a trunk on the coarse grid: [B, channels[0], H, W] to [B, hidden, h, w].
 
-    `channels`: before, between and after the halvings; `attention`: (h, w) of the coarse grid if it has self-attention.
+    `channels`: before, between and after the downsamplings; `attention`: (h, w) of the coarse grid if it has self-attention.
     """
 
     def __init__(self, options: NetworkOptions, channels: Sequence[int], attention: tuple[int, int] | None) -> None:
@@ -259,7 +261,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Codes on the finest grid, `dim` channels in all, to the logits of a whole image, shifted by conditions."""
+    """Codes on the finest grid, `dim` channels in total, to the logits of a whole image, conditioned on condition values."""
 
     def __init__(self, options: NetworkOptions, spec: DataSpec, dim: int, likelihood: Likelihood) -> None:
         super().__init__()
@@ -272,8 +274,8 @@ class Decoder(nn.Module):
         for before, after in zip(channels, [*channels[1:], len(spec.components)], strict=True):
             ups += [nn.SiLU(), Upsample(before, after)]
         self.up = nn.Sequential(*ups)
-        # The first images are grey. Black ones are so far off, and all in one direction, that in the first steps everything before
-        # the codes is pushed in one direction too: fsq's features then end where its tanh is flat, and never come back.
+        # The first images are grey. The error of black ones has the same sign everywhere and, in the first steps, pushes all
+        # features before the codes in one direction: those of fsq then saturate its tanh and stay there.
         with torch.no_grad():
             self.last_bias.add_(likelihood.mid_logit)
 
@@ -296,7 +298,7 @@ class Decoder(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Residual blocks, attention where it is asked for (by the grid's (h, w)), residual blocks, all on one grid."""
+    """Residual blocks, self-attention if `attention` gives the grid's (h, w), and residual blocks, all on one grid."""
 
     def __init__(self, options: NetworkOptions, attention: tuple[int, int] | None, conditions: int) -> None:
         super().__init__()
@@ -319,8 +321,8 @@ class Trunk(nn.Module):
         return hidden
 
 
-def see(images: Tensor, observed: Tensor) -> Tensor:
-    """What an encoder sees of images [B, C, H, W] in [0, 1], [B, 2 C, H, W]: see `observed_pixels`. Laid out for convolutions."""
+def encoder_input(images: Tensor, observed: Tensor) -> Tensor:
+    """The input [B, 2 C, H, W] of an encoder for images [B, C, H, W] in [0, 1]: `observed_pixels`, in channels-last layout."""
     return observed_pixels(images, observed).contiguous(memory_format=torch.channels_last)
 
 
@@ -333,7 +335,7 @@ def check_stride(options: NetworkOptions, spec: DataSpec) -> None:
 
 
 def widths(options: NetworkOptions) -> list[int]:
-    """Channels after each halving down to the finest code grid: half as many a level up, at least 32."""
+    """Channels after each downsampling to the finest code grid: halved for each finer level, but at least 32."""
     halvings = options.stride.bit_length() - 1
     return [max(min(32, options.hidden), options.hidden >> (halvings - 1 - level)) for level in range(halvings)]
 
@@ -341,7 +343,7 @@ def widths(options: NetworkOptions) -> list[int]:
 def check_size(spec: DataSpec, stride: int, called: str, otherwise: str) -> None:
     """Raise `ConfigError` unless the coarsest stride divides the images' size.
 
-    `called`: what that stride is; `otherwise`: what to do instead of resizing the images.
+    `called`: names the stride in the message; `otherwise`: the alternative to resizing the images.
     """
     if spec.height % stride == 0 and spec.width % stride == 0:
         return

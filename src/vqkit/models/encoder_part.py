@@ -1,11 +1,11 @@
-"""The encoders of vqkit's models, apart from the rest of them, so that they can be trained by themselves.
+"""The encoder of a model as a module of its own, so that it can be pretrained.
 
     image * observed ─┐
                       ├─ down ── trunk ── down ── trunk ── ... ── features on the coarsest grid
     observed ─────────┘                                              [B,F,h,w]
 
-A model with one grid has one pair of these. What a model does to the features afterwards (a projection to the codebook's
-dimension, the heads of a posterior) is not part of it: so all models with one grid share one kind of encoder part.
+A model with one grid has one pair of `down` and `trunk`. What a model does with the features afterwards (a projection to the
+dimension of the codebook, the heads of a posterior) is not included, so the encoder parts of all models with one grid are alike.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from vqkit.interfaces import EncoderPart
 from vqkit.layers.module_list import TypedModuleList
-from vqkit.models.coding import Encoder, NetworkOptions, see
+from vqkit.models.coding import Encoder, NetworkOptions, encoder_input
 
 
 class EncoderChain(EncoderPart):
-    """Encoders one after the other, each on what the one before has made; `factor`: of their grids (see `VQVAE2Options`)."""
+    """A chain of encoders, each applied to the output of the previous one; `factor` between their grids (see `VQVAE2Options`)."""
 
     def __init__(self, options: NetworkOptions, encoders: Sequence[Encoder], factor: int | None = None) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class EncoderChain(EncoderPart):
 
     def forward(self, images: Tensor, observed: Tensor) -> Tensor:
         """See `EncoderPart.forward`."""
-        hidden = see(images, observed)
+        hidden = encoder_input(images, observed)
         for down, trunk in zip(self.downs, self.trunks, strict=True):
             hidden = trunk(down(hidden), None)
         return hidden

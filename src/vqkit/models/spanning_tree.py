@@ -1,4 +1,4 @@
-"""A tree over the images of a batch, and noise that is correlated along it."""
+"""A minimum spanning tree over the images of a batch, and noise that is correlated along its edges."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 
 
 class Tree(NamedTuple):
-    """`parents` int64 [B], of the root itself; `levels`: the nodes at each depth, int64, the root (node 0) first."""
+    """`parents` int64 [B], that of the root being itself; `levels`: the nodes at each depth, int64, the root (node 0) first."""
 
     parents: Tensor
     levels: tuple[Tensor, ...]
 
     @property
     def children(self) -> Tensor:
-        """All nodes but the root, int64 [B - 1]: each is the lower end of one edge."""
+        """All nodes but the root, int64 [B - 1]: each is the child of one edge."""
         return torch.cat([self.parents[:0], *self.levels[1:]])
 
 
 def spanning_tree(points: Tensor) -> Tree:
-    """The shortest tree that connects points [B, ...] (Prim 1957), grown from the first; of equal edges, the first is taken.
+    """The minimum spanning tree of points [B, ...] (Prim 1957), rooted at the first; ties are broken by index.
 
-    Nothing has a gradient. The tensors are on the device of the points.
+    Without gradient. The tensors are on the device of the points.
     """
     flat = points.detach().flatten(1).double()
     distances = np.nan_to_num(torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").cpu().numpy())

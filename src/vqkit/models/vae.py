@@ -1,14 +1,15 @@
 """The masked variational autoencoder (Kingma and Welling 2014, "Auto-Encoding Variational Bayes"; beta: Higgins et al. 2017,
 "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework").
 
-    image * observed ─┐                                              condition values
-                      ├─ encoder ── features ── q(z|x) ── z ── foot ── decoder ── p(x|z) of the WHOLE image
+    image * observed ─┐                                                    condition values
+                      ├─ encoder ── features ── q(z|x) ── z ── projection ── decoder ── p(x|z) of the WHOLE image
     observed ─────────┘             [B,F,h,w]     │
-                                         divergence from N(0, I)
+                                         KL from N(0, I)
 
-The objective is the ELBO, E[log p(x|z)] - beta KL(q(z|x) || p(z)), in closed form but for the draw of z, with beta = 1 for the VAE.
-Where part of the image is hidden, q sees less, and the objective is still a bound on the probability of the whole image. Where we
-depart from the papers: what `vqkit.models.vqvae` says of its encoder and decoder, and conditions, which shift the decoder.
+The objective is the ELBO, E[log p(x|z)] - beta KL(q(z|x) || p(z)), in closed form except for one draw of z, with beta = 1 for the
+VAE. Where part of the image is masked, q is conditioned on less, and the objective is still a bound on the probability of the whole
+image. Where we depart from the papers: encoder and decoder (see `vqkit.models.vqvae`), and condition values, which shift the
+features of the decoder.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.interfaces import DataSpec
-from vqkit.models.gaussian import Gaussian, standard_log_density
-from vqkit.models.latent import Drawn, LatentOptions, VariationalModel, Weighed, build_head
+from vqkit.models.gaussian import Gaussian, standard_log_prob
+from vqkit.models.latent import LatentOptions, PosteriorSample, VariationalModel, WeightedSample, build_head
 from vqkit.registry import MODELS
 
 
@@ -34,33 +35,37 @@ class VAE(VariationalModel):
 
     def posterior(self, features: Tensor) -> Gaussian:
         """q(z|x) of features [B, hidden, h, w]."""
-        return Gaussian.of(self.head(features))
+        return Gaussian.from_parameters(self.head(features))
 
-    def expected(self, features: Tensor) -> Tensor:
-        """See `LatentModel.expected`: the posterior's mean."""
+    def expected_latents(self, features: Tensor) -> Tensor:
+        """See `LatentModel.expected_latents`: the posterior's mean."""
         return self.posterior(features).mean
 
-    def draw(self, features: Tensor, noise: Tensor) -> Drawn:
-        """See `VariationalModel.draw`."""
+    def sample_posterior(self, features: Tensor, noise: Tensor) -> PosteriorSample:
+        """See `VariationalModel.sample_posterior`."""
         posterior = self.posterior(features)
-        return Drawn(posterior.at(noise[:, 0]), posterior.divergence(), posterior)
+        return PosteriorSample(posterior.rsample(noise[:, 0]), posterior.kl(), posterior)
 
-    def weigh(self, features: Tensor, noise: Tensor) -> Weighed:
-        """See `VariationalModel.weigh`."""
+    def sample_weighted(self, features: Tensor, noise: Tensor) -> WeightedSample:
+        """See `VariationalModel.sample_weighted`."""
         posterior = self.posterior(features)
-        latents = posterior.at(noise[:, 0])
-        return Weighed(latents, standard_log_density(latents.double()) - posterior.double().log_density(latents.double()))
+        latents = posterior.rsample(noise[:, 0])
+        return WeightedSample(latents, standard_log_prob(latents.double()) - posterior.double().log_prob(latents.double()))
 
 
 class BetaVAEOptions(LatentOptions):
     """Settings of the beta-VAE."""
 
-    beta: float = Field(4.0, ge=0, description="Weight of the divergence; 1: the VAE, more: fewer and more independent dimensions.")
+    beta: float = Field(
+        4.0,
+        ge=0,
+        description="Weight of the KL divergence; 1 is the VAE.",
+    )
 
 
 @MODELS.register("beta-vae")
 class BetaVAE(VAE):
-    """The VAE with another weight of the divergence; its bounds are those of the VAE."""
+    """The VAE with weight beta on the KL divergence; its bounds are those of the VAE."""
 
     Options = BetaVAEOptions
 

@@ -4,9 +4,9 @@
                       ├─ encoder ── features ── quantizer ── decoder ── logits of the WHOLE image
     observed ─────────┘             [B,D,h,w]   [B,h,w]
 
-The encoder sees only the observed part, and which part that is; the loss is taken over everything. So one pass fills in
-what is missing. Where we depart from the paper: the observed indicator, residual blocks without normalisation but starting
-at zero, one self-attention on the code grid in the encoder, sub-pixel upsampling, and metadata shifting the decoder's features.
+The encoder gets only the observed pixels and the mask; the loss is computed over the whole image. So one pass completes an image.
+Where we depart from the paper: the mask as input, residual blocks without normalisation that are initialised to the identity, one
+self-attention layer on the code grid in the encoder, sub-pixel upsampling, and condition values that shift the decoder's features.
 
 Shapes: B images, C components, H x W pixels, D code dimensions, h x w = H/stride x W/stride the code grid.
 """
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from vqkit.interfaces import DataSpec, Quantizer
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, check_stride, see, widths
+from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, check_stride, encoder_input, widths
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.registry import MODELS, QUANTIZERS
 
@@ -36,7 +36,7 @@ class ImageEncoder(Encoder):
         self.project = nn.Conv2d(options.hidden, dim, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """What is seen [B, 2 C, H, W] to features [B, D, h, w]."""
+        """The `encoder_input` [B, 2 C, H, W] to features [B, D, h, w]."""
         projected: Tensor = self.project(super().forward(features))
         return projected
 
@@ -73,12 +73,12 @@ class VQVAE(CodingModel):
         """See `Autoencoder.encoder_part`."""
         return EncoderChain(self.options, [self.encoder])
 
-    def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-        """See `CodingModel.look`."""
-        return (self.encoder(see(images, observed)),)
+    def encode_features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        """See `CodingModel.encode_features`."""
+        return (self.encoder(encoder_input(images, observed)),)
 
-    def given(self, grid: int, seen: tuple[Tensor, ...], coarser: Sequence[Tensor]) -> Tensor:
-        """See `CodingModel.given`: what was seen, as it is."""
+    def pre_quantization(self, grid: int, seen: tuple[Tensor, ...], coarser: Sequence[Tensor]) -> Tensor:
+        """See `CodingModel.pre_quantization`: the encoder's features, unchanged."""
         del coarser
         return seen[grid]
 

@@ -8,15 +8,16 @@ High-Fidelity Images with VQ-VAE-2", section 3.1), with component masking.
                                    │               │                                       │  condition values
                                    └─ quantizer ───┴───── codes "top" ────── upsampled ────┘
 
-The coarsest grid is quantised first. What its codes tell is decoded onto the next grid and joins the finer features there, so that
-a finer level only has to store what coarser ones do not. With more than two levels, each is told the codes of all coarser ones.
+The coarsest grid is quantised first. Its codes are decoded onto the next grid and concatenated with the finer features there, so
+that a finer level only has to represent what the coarser ones do not. With more than two levels, each is conditioned on all coarser
+ones.
 
-In training a few samples (`coarse_only`) are decoded from coarse levels alone, zeros in place of finer codes. Without that nothing
-asks the coarse levels for more than hints, and what they show by themselves is next to nothing.
+In training a few samples (`level_dropout`) are decoded from coarse levels alone, with zeros in place of finer codes. Without level
+dropout the coarse levels are not trained to represent an image by themselves, and decoded alone they show next to nothing.
 
-As `vqkit.models.vqvae`, the model fills in what is missing in one pass. Where we depart from the paper: that, with all that is said
-there; self-attention on the coarsest grid (finer ones get its view by way of the codes); codes are upsampled to a finer grid by
-repetition, before a convolution, instead of by a transposed convolution; samples decoded from coarse levels alone.
+Like `vqkit.models.vqvae`, the model completes an image in one pass. Where we depart from the paper: masking and all that is listed
+there; self-attention on the coarsest grid only (finer grids are conditioned on its codes); codes are upsampled to a finer grid by
+repetition and a convolution instead of a transposed convolution; level dropout.
 
 Shapes: B images, C components, H x W pixels, D code dimensions, h x w a code grid, L levels.
 """
@@ -33,7 +34,7 @@ from torch import Tensor, nn
 from vqkit.interfaces import DataSpec, Quantizer, check_images, fully_observed
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Upsample
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, check_size, see, widths
+from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, check_size, encoder_input, widths
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.registry import MODELS, QUANTIZERS
 
@@ -42,15 +43,16 @@ class VQVAE2Options(CodingOptions):
     """Settings of the VQ-VAE-2; `stride` is that of the finest level, and `quantizer` is built once for each level."""
 
     levels: int = Field(2, ge=2, description="Levels of codes.")
-    factor: int = Field(2, ge=2, description="How many times coarser a level is than the next finer one; a power of two.")
+    factor: int = Field(2, ge=2, description="Ratio of the strides of a level and the next finer one; a power of two.")
     attention: bool = Field(
-        True, description="Self-attention on the encoder's coarsest grid: what is missing is guessed from the whole image."
+        True,
+        description="Self-attention on the coarsest grid of the encoder, so that missing parts are inferred from the whole image.",
     )
-    coarse_only: float = Field(
+    level_dropout: float = Field(
         0.1,
         ge=0,
         lt=1,
-        description="Share of the training samples that coarse levels alone have to show, so that they carry the layout.",
+        description="Share of the training samples decoded without their fine levels, so that coarse levels represent the layout.",
     )
 
     @field_validator("factor")
@@ -62,7 +64,7 @@ class VQVAE2Options(CodingOptions):
 
 
 class Context(nn.Module):
-    """What coarser codes tell of a grid: those codes, on the finest of their own grids, to features on the next finer one."""
+    """Conditioning on coarser codes: all coarser codes, on the finest of their grids, to features on the next finer grid."""
 
     def __init__(self, options: VQVAE2Options, dim: int) -> None:
         super().__init__()
@@ -99,7 +101,7 @@ class VQVAE2(CodingModel):
         image = [2 * len(spec.components), *widths(options)]
         between = [options.hidden] * options.factor.bit_length()
         coarsest = next(iter(self.grids.values())) if options.attention else None
-        # The finest encoder comes first: each one works on what the one before has made.
+        # The finest encoder comes first: each is applied to the output of the previous one.
         encoders = [Encoder(options, image, None)]
         encoders += [Encoder(options, between, None) for _ in range(options.levels - 2)]
         self.encoders = TypedModuleList([*encoders, Encoder(options, between, coarsest)])
@@ -126,17 +128,17 @@ class VQVAE2(CodingModel):
         """See `Autoencoder.encoder_part`."""
         return EncoderChain(self.options, list(self.encoders), self.options.factor)
 
-    def look(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-        """See `CodingModel.look`: features [B, hidden, h, w] of each level."""
-        hidden = see(images, observed)
+    def encode_features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        """See `CodingModel.encode_features`: features [B, hidden, h, w] of each level."""
+        hidden = encoder_input(images, observed)
         seen: list[Tensor] = []
         for encoder in self.encoders:
             hidden = encoder(hidden)
             seen.append(hidden)
         return tuple(reversed(seen))
 
-    def given(self, grid: int, seen: tuple[Tensor, ...], coarser: Sequence[Tensor]) -> Tensor:
-        """See `CodingModel.given`: what was seen on this grid, beside what all coarser codes tell of it."""
+    def pre_quantization(self, grid: int, seen: tuple[Tensor, ...], coarser: Sequence[Tensor]) -> Tensor:
+        """See `CodingModel.pre_quantization`: the grid's features, concatenated with the context of all coarser codes."""
         features = seen[grid]
         if grid:
             context = self.contexts[grid - 1](together(coarser))
@@ -149,20 +151,23 @@ class VQVAE2(CodingModel):
         logits: Tensor = self.decoder(together(quantized), conditions)
         return logits
 
-    def silenced(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
-        """In training, zeros in place of the fine levels of some samples: how many levels they keep is uniform over 1 ... L - 1."""
-        if not self.training or generator is None or not self.options.coarse_only:
+    def apply_level_dropout(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
+        """In training, zeros in place of the fine levels of some samples; the number of levels kept is uniform over 1 ... L - 1."""
+        if not self.training or generator is None or not self.options.level_dropout:
             return quantized
         count = len(quantized[0])
-        silent = torch.rand(count, generator=generator) < self.options.coarse_only
-        kept = torch.where(silent, torch.randint(1, self.options.levels, (count,), generator=generator), self.options.levels)
+        dropped = torch.rand(count, generator=generator) < self.options.level_dropout
+        kept = torch.where(dropped, torch.randint(1, self.options.levels, (count,), generator=generator), self.options.levels)
         kept = kept.to(quantized[0].device)[:, None, None, None]
         return [codes * (level < kept) for level, codes in enumerate(quantized)]
 
-    def silence(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """See `CodingModel.silence`; zeros for the fine levels, if training silenced them so and they have one code a position."""
-        known = self.options.coarse_only > 0 and all(quantizer.num_quantizers == 1 for quantizer in self.grid_quantizers)
-        return tuple(torch.zeros_like(mean) if known and level else mean for level, mean in enumerate(means))
+    def ablation_baseline(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """See `CodingModel.ablation_baseline`; zeros for fine levels that level dropout replaced by zeros in training.
+
+        That is, with level dropout and one code per position.
+        """
+        dropped = self.options.level_dropout > 0 and all(quantizer.num_quantizers == 1 for quantizer in self.grid_quantizers)
+        return tuple(torch.zeros_like(mean) if dropped and level else mean for level, mean in enumerate(means))
 
     @torch.no_grad()
     def get_code_indices(self, images: Tensor) -> dict[str, Tensor]:

@@ -20,9 +20,9 @@ from vqkit.inference.pipeline import Pipeline
 from vqkit.interfaces import Autoencoder, Prior, Split
 from vqkit.interfaces.picture_losses import PictureLoss
 from vqkit.interfaces.tasks import Task
-from vqkit.layers.discriminator import PatchDiscriminator
 from vqkit.losses.adversarial import AdversarialLoss
 from vqkit.losses.balance import AdaptiveWeight, unbalanced
+from vqkit.losses.gan import build_discriminator
 from vqkit.losses.perceptual import PerceptualLoss, check_pictures
 from vqkit.losses.vgg import load_vgg
 from vqkit.registry import METHODS, MODELS, PRIORS, Registry
@@ -95,7 +95,7 @@ def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device)
     if settings.adversarial:
         _check_no_discriminator(config.model.name, model)
         with _seeded(generator_for(config.training.seed, "discriminator").initial_seed()):
-            discriminator = PatchDiscriminator(len(spec.components), (spec.height, spec.width), settings.discriminator_channels)
+            discriminator = build_discriminator(spec, settings.discriminator_channels)
         discriminator.to(device)
         balance = AdaptiveWeight(model.last_weight) if settings.adaptive else unbalanced
         losses.append(AdversarialLoss(settings, discriminator, balance))

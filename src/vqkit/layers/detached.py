@@ -1,4 +1,4 @@
-"""A network that is asked, and does not learn from it."""
+"""Applying a network without training it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 
-def frozen(network: nn.Module, inputs: Tensor) -> Tensor:
-    """What a network makes of `inputs`, with a gradient to these and none to its parameters."""
+def with_detached_parameters(network: nn.Module, inputs: Tensor) -> Tensor:
+    """`network(inputs)` with a gradient to the inputs and none to the network's parameters."""
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
     result: Tensor = functional_call(network, parameters, (inputs,))
     return result
