@@ -1,4 +1,4 @@
-"""The adversarial loss: its balance by hand, where its gradients go, and what a run makes of it."""
+"""The adversarial loss: its adaptive weight, its gradients, and runs with it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_gradients_land_only_where_they_belong() -> None:
     assert reached(result.reconstruction_loss) == (True, False)
 
 
-def test_the_model_is_told_after_a_while_and_the_discriminator_learns_before() -> None:
+def test_the_discriminator_trains_before_the_adversarial_loss_is_switched_on() -> None:
     task = adversarial_task(discriminator_start_epoch=2)
     before, after = task(batch(0), TrainingState(5, 1.99)), task(batch(0), TrainingState(5, 2.0))
     assert before.scalars["adversarial"] == before.scalars["adaptive_weight"] == 0
@@ -128,25 +128,25 @@ def test_the_balance_takes_in_every_loss_before_the_adversarial_one() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 30), (32, 64), (28, 28), (256, 128)])
 @pytest.mark.parametrize("components", [1, 5])
-def test_the_discriminator_takes_any_picture(height: int, width: int, components: int) -> None:
+def test_the_discriminator_accepts_images_of_any_size(height: int, width: int, components: int) -> None:
     images = torch.rand(2, components, height, width)
     discriminator = PatchDiscriminator(components, (height, width), 8)
-    judged = discriminator(images)
-    assert judged.shape[:2] == (2, 1)
-    assert min(judged.shape[2:]) >= 4
-    # A picture is judged by itself, not beside others.
-    torch.testing.assert_close(discriminator(images[:1]), judged[:1])
+    logits = discriminator(images)
+    assert logits.shape[:2] == (2, 1)
+    assert min(logits.shape[2:]) >= 4
+    # The logits of an image do not depend on the rest of its batch.
+    torch.testing.assert_close(discriminator(images[:1]), logits[:1])
 
 
 @pytest.mark.parametrize(("size", "seen"), [(64, 54), (24, 26)])
-def test_a_judgement_sees_a_patch(size: int, seen: int) -> None:
+def test_the_receptive_field_of_a_logit(size: int, seen: int) -> None:
     discriminator = PatchDiscriminator(1, (size, size), 8)
     for module in discriminator.modules():  # what is normalised sees everything a little: look at the convolutions alone
         if isinstance(module, torch.nn.GroupNorm):
             module.forward = lambda features: features  # type: ignore[method-assign]
     images = torch.rand(1, 1, 4 * size, 4 * size, requires_grad=True)
-    judged = discriminator(images)
-    judged[0, 0, judged.shape[2] // 2, judged.shape[3] // 2].backward()
+    logits = discriminator(images)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     assert images.grad is not None
     assert int(images.grad.any(dim=3).sum()) == seen
 
@@ -261,7 +261,7 @@ def test_a_model_without_a_last_weight_is_refused_before_training(monkeypatch: p
     from vqkit.models.coding import CodingModel
 
     monkeypatch.setattr(CodingModel, "last_weight", Autoencoder.last_weight)
-    with pytest.raises(ConfigError, match="VQVAE does not name its last weight") as error:
+    with pytest.raises(ConfigError, match="VQVAE does not define last_weight") as error:
         train(None, settings(), [], tmp_path / "run", "auto")
     assert "loss.adaptive=false" in error.value.hint
     assert not (tmp_path / "run").exists()

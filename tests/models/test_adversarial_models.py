@@ -85,19 +85,21 @@ def test_the_losses_of_the_vae_gan_by_hand() -> None:
     noise = seeded(4)
     first, second = (torch.randn(3, 1, 6, 1, 1, generator=noise)[:, 0] for _ in range(2))
     latents = torch.cat([model.posterior(model.features(images, observed)).rsample(first), second])
-    made = model.logits(latents, conditions.repeat(2, 1)).sigmoid()
-    of_real, of_made = model.discriminator(images), model.discriminator(made)
+    fake = model.logits(latents, conditions.repeat(2, 1)).sigmoid()
+    of_real, of_fake = model.discriminator(images), model.discriminator(fake)
     one, zero = torch.ones_like, torch.zeros_like
-    fooled = F.binary_cross_entropy_with_logits(of_made, one(of_made))
-    told = F.binary_cross_entropy_with_logits(of_real, one(of_real)) + F.binary_cross_entropy_with_logits(of_made, zero(of_made))
+    fooled = F.binary_cross_entropy_with_logits(of_fake, one(of_fake))
+    discriminator_loss = F.binary_cross_entropy_with_logits(of_real, one(of_real)) + F.binary_cross_entropy_with_logits(
+        of_fake, zero(of_fake)
+    )
     torch.testing.assert_close(result.losses["adversarial"], 0.3 * fooled)
-    directions = torch.randn(3, 3, *images.shape[1:], generator=noise)  # of each image: the real one, and two that were made
+    directions = torch.randn(3, 3, *images.shape[1:], generator=noise)  # of each image: the real one, and two fake ones
     risen = [
         model.discriminator(each + 0.05 * directions[:, number]) - model.discriminator(each)
-        for number, each in enumerate((images, made[:3], made[3:]))
+        for number, each in enumerate((images, fake[:3], fake[3:]))
     ]
     torch.testing.assert_close(
-        result.adversarial_losses["discriminator"], told / 2 + 0.7 / 2 * (torch.cat(risen) / 0.05).square().mean()
+        result.adversarial_losses["discriminator"], discriminator_loss / 2 + 0.7 / 2 * (torch.cat(risen) / 0.05).square().mean()
     )
 
 
@@ -127,12 +129,12 @@ def test_the_losses_of_the_adversarial_vae_by_hand() -> None:
     result = model(images, observed, conditions, seeded(4))
     noise = seeded(4)
     drawn, latents, details = (torch.randn(3, 1, 6, 1, 1, generator=noise)[:, 0] for _ in range(3))
-    made = (model.logits(latents, conditions) + model.generator(latents, details, conditions)).sigmoid()
-    seen = model.posterior(model.features(made, torch.ones_like(observed)))
+    fake = (model.logits(latents, conditions) + model.generator(latents, details, conditions)).sigmoid()
+    seen = model.posterior(model.features(fake, torch.ones_like(observed)))
     weights = (-2 * seen.std.log()).softmax(dim=1)
     distance = (weights * (latents - seen.mean) ** 2 / 2).sum(dim=1).mean()
     torch.testing.assert_close(result.losses["code"], 3 * distance)
-    torch.testing.assert_close(result.losses["adversarial"], -model.discriminator(made).mean())
+    torch.testing.assert_close(result.losses["adversarial"], -model.discriminator(fake).mean())
     # What is filled in is of the same draw as the VAE's and of no noise.
     found = model.posterior(model.features(images, observed)).rsample(drawn)
     added = model.generator(found, torch.zeros_like(found), conditions)

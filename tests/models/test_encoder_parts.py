@@ -69,5 +69,5 @@ def test_models_with_one_grid_can_take_each_other_s_weights() -> None:
 
 def test_a_model_without_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VQVAE, "encoder_part", Autoencoder.encoder_part)
-    with pytest.raises(ConfigError, match="The model VQVAE does not name its encoder"):
+    with pytest.raises(ConfigError, match="The model VQVAE does not define encoder_part"):
         _ = built("vqvae").encoder_part

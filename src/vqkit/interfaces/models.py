@@ -1,4 +1,4 @@
-"""Models of images: autoencoders, the tokenizers among them, and the quantizers that give a tokenizer its codes.
+"""Models of images: autoencoders, tokenizers (autoencoders with a discrete bottleneck), and the quantizers of tokenizers.
 
 Shapes: B images, C components, H x W pixels, D condition values or code dimensions, K codes, h x w a grid of codes.
 """
@@ -150,7 +150,7 @@ class EncoderPart(nn.Module, ABC):
 
 
 class Autoencoder(nn.Module, ABC):
-    """An image model that sees a part of an image and gives back the whole."""
+    """A model that reconstructs whole images from their observed part."""
 
     Options: ClassVar[type[BaseModel]]
 
@@ -163,10 +163,10 @@ class Autoencoder(nn.Module, ABC):
     def forward(
         self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        """Reconstruct whole images from their observed part, and measure the loss against the whole.
+        """Reconstruct whole images from their observed part, with losses computed over the whole image.
 
-        `images` float [B, C, H, W] in [0, 1]; `observed` bool [B, C, H, W], True where the model may look;
-        `conditions` float [B, D], NaN where unknown; `generator` draws whatever is random in training (on the CPU).
+        `images` float [B, C, H, W] in [0, 1]; `observed` bool [B, C, H, W], True where a pixel is known to the model;
+        `conditions` float [B, D], NaN where unknown; `generator` is the source of randomness in training, on the CPU.
         """
 
     @abstractmethod
@@ -175,38 +175,39 @@ class Autoencoder(nn.Module, ABC):
 
     @property
     def adversaries(self) -> tuple[OptimizerGroup, ...]:
-        """Networks inside the model that learn by themselves, such as a discriminator: clipped alone, at a rate of their own."""
+        """Networks inside the model with an optimizer group of their own, such as a discriminator; see `OptimizerGroup`."""
         return ()
 
     @property
     def last_weight(self) -> nn.Parameter:
-        """The weight of the last layer before the logits, by whose gradients an adversarial loss is balanced.
+        """The weight of the last layer before the logits, whose gradients balance the adversarial loss (see
+        `vqkit.losses.balance`).
 
-        Raises `ConfigError` where a subclass does not name one.
+        Raises `ConfigError` unless a subclass defines it.
         """
         raise ConfigError(
-            f"The model {type(self).__name__} does not name its last weight, by which an adversarial loss is balanced.",
+            f"The model {type(self).__name__} does not define last_weight, which loss.adaptive needs.",
             "Use --set loss.adaptive=false, or give the model the property last_weight (see Autoencoder).",
         )
 
     @property
     def encoder_part(self) -> EncoderPart:
-        """The part that can be trained by itself (`vqkit pretrain`), or start with the weights of a trained one.
+        """The encoder, which can be pretrained (`vqkit pretrain`) and initialised from a pretrained one.
 
-        Raises `ConfigError` where a subclass does not name one.
+        Raises `ConfigError` unless a subclass defines it.
         """
         raise ConfigError(
-            f"The model {type(self).__name__} does not name its encoder, so that it can neither be pretrained nor start from one.",
+            f"The model {type(self).__name__} does not define encoder_part, so its encoder cannot be pretrained.",
             "Use another --model, or give this one the property encoder_part (see Autoencoder).",
         )
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
-        """The expected whole images float32 [B, C, H, W] in [0, 1], in one pass."""
+        """The expected whole images, float32 [B, C, H, W] in [0, 1], in one pass and without randomness."""
         return self.mean(self(images, observed, conditions).logits)
 
 
 class Tokenizer(Autoencoder):
-    """An autoencoder with a discrete bottleneck. A prior sees only its code shapes and cardinalities."""
+    """An autoencoder with a discrete bottleneck. A prior only needs its code shapes and cardinalities."""
 
     @property
     @abstractmethod
@@ -226,11 +227,11 @@ class Tokenizer(Autoencoder):
     @property
     @abstractmethod
     def quantizers(self) -> tuple[Quantizer, ...]:
-        """The quantizer of each level; one of several codes a position stands there for each of its levels."""
+        """The quantizer of each level; one with several codes per position is repeated for each of its levels."""
 
     @abstractmethod
     def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-        """What each level's quantizer is given, [B, D, h, w], for the observed part of float images [B, C, H, W]."""
+        """The input [B, D, h, w] of each level's quantizer, for the observed part of float images [B, C, H, W] in [0, 1]."""
 
     @abstractmethod
     def encode(self, images: Tensor, observed: Tensor) -> Codes:
@@ -243,20 +244,20 @@ class Tokenizer(Autoencoder):
     def reset_unused_codes(self, counts: tuple[Tensor, ...], generator: torch.Generator) -> int:
         """Reset dead codes, those that were never chosen, to noisy copies of chosen ones; returns their number.
 
-        `counts` int64 [K] of each level: how often each code was chosen over a data set.
+        `counts` int64 [K] of each level: how often each code was chosen in a data set.
         Raises `ConfigError` for a quantizer whose codes are fixed.
         """
-        moved, level = 0, 0
+        reset, level = 0, 0
         while level < len(counts):
             quantizer = self.quantizers[level]
             own = counts[level : level + quantizer.num_quantizers]
-            moved += quantizer.reset_unused_codes(own[0] if quantizer.num_quantizers == 1 else torch.stack(own), generator)
+            reset += quantizer.reset_unused_codes(own[0] if quantizer.num_quantizers == 1 else torch.stack(own), generator)
             level += quantizer.num_quantizers
-        return moved
+        return reset
 
 
 class GenerativeAutoencoder(Autoencoder):
-    """An autoencoder with a prior over what is in its bottleneck. `likelihood`: how it judges a pixel."""
+    """An autoencoder with a prior over its latents. `likelihood`: p(image | logits)."""
 
     likelihood: Likelihood
 
@@ -264,13 +265,13 @@ class GenerativeAutoencoder(Autoencoder):
     def sample(self, conditions: Tensor, seed: int = 0, first: int = 0, temperature: float = 1.0) -> Tensor:
         """Expected images float32 [B, C, H, W] in [0, 1] of draws from the prior, for conditions [B, D] (NaN: unknown).
 
-        `first`: number of the first sample, so that a sample is a function of the seed, its number and its conditions, however the
-        samples are cut into batches; `temperature` multiplies the prior's deviation.
+        `first`: number of the first sample; a sample is a function of the seed, its number and its conditions, whatever the
+        batches; `temperature` multiplies the standard deviation of the prior.
         """
 
     @abstractmethod
     def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-        """log p(x, z) - log q(z | x) in nats, float64 [samples, B], for draws z from the posterior of WHOLE images [B, C, H, W].
+        """log p(x, z) - log q(z | x) in nats, float64 [samples, B], with z drawn from the posterior of whole images [B, C, H, W].
 
         Their mean over the samples estimates the ELBO; see `bound`. `generator` draws on the CPU. Raises `ConfigError` where an
         image has no probability (see `Likelihood.log_prob`).

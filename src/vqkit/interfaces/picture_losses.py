@@ -1,4 +1,4 @@
-"""What a loss on pictures is given, and what it gives back."""
+"""Losses on whole images that are added to the losses of a model, such as a perceptual or an adversarial loss."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vqkit.interfaces.tasks import OptimizerGroup
 
 
 class Pictures(NamedTuple):
-    """The pictures of a training step.
+    """The input of a picture loss in a training step.
 
-    `expected` float32 [B, C, H, W] in [0, 1]: what the model expects, with a gradient; `target` float [B, C, H, W] in [0, 1];
-    `distance`: the scalar that already pulls `expected` to `target`: the model's reconstruction loss and the losses before this
-    one; `epoch`: epochs done, as a fraction.
+    `expected` float32 [B, C, H, W] in [0, 1]: the model's reconstruction, with a gradient; `target` float [B, C, H, W] in [0, 1];
+    `distance`: the sum of the reconstruction loss and the picture losses before this one, a scalar; `epoch`: epochs done, as a
+    fraction.
     """
 
     expected: Tensor
@@ -25,7 +25,7 @@ class Pictures(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What a loss adds to a training step.
+    """The result of a picture loss in a training step.
 
     `losses`: named scalars for the model to minimise, already weighted; `adversarial_losses`: named scalars that train the loss's
     own networks,
@@ -38,12 +38,12 @@ class Added(NamedTuple):
 
 
 class PictureLoss(nn.Module, ABC):
-    """A loss on whole pictures. Its registered networks learn with the model, and are kept for a resumed run."""
+    """A loss on whole images. Its submodules are trained with the model and saved for resuming a run."""
 
     @abstractmethod
     def forward(self, pictures: Pictures) -> Added:
-        """What this loss makes of the pictures of a step."""
+        """The losses and monitors of a training step."""
 
     def optimizer_groups(self) -> list[OptimizerGroup]:
-        """The networks of its own that are trained. None, unless a subclass has some."""
+        """Networks of the loss that are trained, such as a discriminator; by default none."""
         return []

@@ -1,1 +1,1 @@
-"""Losses on whole pictures, added to a model's own: what is not a matter of single pixels."""
+"""Perceptual and adversarial losses: what a loss over single pixels does not capture."""

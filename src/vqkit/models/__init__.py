@@ -1,1 +1,1 @@
-"""Autoencoders: image models that see a part and give back the whole."""
+"""Autoencoders, which reconstruct whole images from their observed part."""
