@@ -111,9 +111,9 @@ class WeightedSample(NamedTuple):
 
 
 class VariationalModel(LatentModel, GenerativeAutoencoder):
-    """A latent model whose posterior and prior are distributions. The prior of one image's latents is the standard normal.
+    """A latent model with a posterior and a prior. The prior of one image's latents is the standard normal.
 
-    `draws`: noise tensors that a draw from the posterior takes; `beta`: weight of the divergence in the loss.
+    `noise_tensors`: noise tensors [L, ...] needed for a draw from the posterior; `beta`: weight of the KL divergence in the loss.
     """
 
     noise_tensors: ClassVar[int] = 1
