@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted(path for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".jinja", ".yaml") and path.name != "renamed.py")
+SUFFIXES = (".py", ".jinja", ".yaml")
+SOURCES = sorted(path for path in (ROOT / "src").rglob("*") if path.suffix in SUFFIXES and path.name != "renamed.py")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 PRIVATE_WORDS = {
