@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -34,7 +35,8 @@ class Configurable(Protocol):
 Part = TypeVar("Part", bound=Configurable)
 
 
-class Entry(NamedTuple, Generic[Part]):
+@dataclass(frozen=True)
+class Entry(Generic[Part]):  # Python 3.10 has no generic NamedTuple
     """One registered part: its class and the line that describes it."""
 
     part: type[Part]
