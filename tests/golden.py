@@ -1,6 +1,7 @@
 """The golden losses: what four tiny runs recorded, so that a change that moves them is noticed.
 
-`make golden` writes tests/golden/losses.json anew; do so only when the change was meant.
+`make golden` writes tests/golden/losses.json anew; do so only when the change was meant. Its "torch" is the version that drew the
+random numbers: another one may draw others from the same seeds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ LOSSES = ("loss", "recon", "recon_masked", "commit", "commit_top", "commit_botto
 """The names that are kept, after `train/` and `val/`."""
 
 _SMALL = {"hidden": 16, "inner": 16, "blocks": 1}
+
+
+def torch_version() -> str:
+    """The release of torch, such as 2.13."""
+    return ".".join(torch.__version__.split(".")[:2])
 
 
 def golden_losses(name: str, tokenizer: Path, run: Path) -> list[dict[str, float]]:
@@ -56,5 +62,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         losses = {name: golden_losses(name, Path(directory) / "vqvae", Path(directory) / name) for name in NAMES}
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps(losses, indent=1) + "\n")
+    FILE.write_text(json.dumps({"torch": torch_version(), **losses}, indent=1) + "\n")
     sys.stdout.write(f"wrote {FILE}\n")

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from golden import FILE, NAMES, golden_losses
+from golden import FILE, NAMES, golden_losses, torch_version
 
 TOLERANCE = 1e-5
 """Relative. Processors sum in different orders: between the instruction sets of one machine, the losses of these 20 steps differ
 by at most 2.1e-6. On one kind of machine they are equal."""
 
+RECORDED = json.loads(FILE.read_text())
 
+
+@pytest.mark.skipif(torch_version() != RECORDED["torch"], reason="torch may draw other random numbers in another release")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_losses_of_a_tiny_run_are_the_recorded_ones(name: str, tiny_run: Path, tmp_path: Path) -> None:
-    recorded = json.loads(FILE.read_text())[name]
-    for row, expected in zip(golden_losses(name, tiny_run, tmp_path / "run"), recorded, strict=True):
+    for row, expected in zip(golden_losses(name, tiny_run, tmp_path / "run"), RECORDED[name], strict=True):
         assert row == pytest.approx(expected, rel=TOLERANCE)
