@@ -16,8 +16,10 @@ import yaml
 
 from small_runs import tiny
 from vqkit.config import RunConfig
+from vqkit.data.loading import all_batches
+from vqkit.data.opening import open_dataset
 from vqkit.errors import ConfigError, Interrupted, TrainingError
-from vqkit.interfaces import StepOutput
+from vqkit.interfaces import StepOutput, fully_observed
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import load_model
 from vqkit.training.run import train
@@ -234,9 +236,13 @@ def test_two_processes_equal_one(tiny_run: Path, tmp_path: Path) -> None:
 
     first, second = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    alone = load_model(runs.checkpoint_directory(tiny_run, 20)).model.state_dict()
-    # The sums of two processes round differently, so that a feature between two codes may choose the other one, which moves both:
-    # up to a tenth of the codes may differ.
-    same = torch.isclose(first["quantizer.codes"], alone["quantizer.codes"], rtol=1e-3, atol=1e-4).all(dim=1)
-    assert same.double().mean() >= 0.9
+    alone, two = (load_model(runs.checkpoint_directory(run, 20)).model for run in (tiny_run, tmp_path / "two"))
+    # The sums of two processes round differently. Where features are equal up to that, as those of empty background are, k-means
+    # may number their codes in another order: the networks and what is reconstructed are compared, and not code by code.
+    for name, weight in alone.named_parameters():
+        torch.testing.assert_close(two.get_parameter(name), weight, rtol=1e-3, atol=1e-4)
+    images = next(all_batches(open_dataset(load_model(tiny_run).data).split("test"), 16)).images.float() / 255
+    unknown = alone.spec.unknown_conditions(len(images))
+    with torch.no_grad():
+        torch.testing.assert_close(*(model.reconstruct(images, fully_observed(images), unknown) for model in (two, alone)))
     assert (tmp_path / "two" / "metrics.jsonl").read_text().count("val/loss") == 4
