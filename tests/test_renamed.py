@@ -23,7 +23,7 @@ def settings_of(schema: type[BaseModel], prefix: str) -> set[str]:
     found = set()
     for name, field in schema.model_fields.items():
         found.add(f"{prefix}{name}")
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if isinstance(field.annotation, type(BaseModel)):  # not `type`: in Python 3.10 tuple[int, ...] is one
             found |= settings_of(field.annotation, f"{prefix}{name}.")
     return found
 
