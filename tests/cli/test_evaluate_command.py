@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import typer
-from typer.testing import CliRunner
 
+from command_runner import command_runner
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.evaluate import evaluate
 from vqkit.cli.prior_tables import _parts
@@ -27,7 +27,7 @@ app.command("codebook-stats")(codebook_stats)
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    result = command_runner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 

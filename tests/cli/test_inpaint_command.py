@@ -10,8 +10,8 @@ import pytest
 import torch
 import typer
 from PIL import Image
-from typer.testing import CliRunner
 
+from command_runner import command_runner
 from painting import SHAPES, Blocks, pipeline, sampler, sections
 from vqkit.cli.conditions import parse_conditions, parse_names
 from vqkit.cli.counting import counting
@@ -63,7 +63,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str) -> Any:
-    result = CliRunner().invoke(app, list(arguments))
+    result = command_runner().invoke(app, list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

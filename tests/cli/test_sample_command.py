@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import typer
-from typer.testing import CliRunner
 
+from command_runner import command_runner
 from painting import SHAPES, sampler, sections
 from vqkit.cli.sample import parse_sweep, sample
 from vqkit.config import NamedOptions
@@ -49,7 +49,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def run(*arguments: object) -> Any:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    result = command_runner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -15,8 +15,10 @@ from vqkit.config import (
     NamedOptions,
     PriorRunConfig,
     RunConfig,
+    Settings,
     TrainingConfig,
     apply_override,
+    describe_validation_error,
     dump_yaml,
     load_config,
     merge,
@@ -226,6 +228,14 @@ class TestKind:
             assert parse_yaml(dump_yaml(schema()), "run.yaml")["kind"] == kind
 
 
+class Item(Settings):
+    size: int = 1
+
+
+class Items(Settings):
+    items: tuple[Item, ...] = ()
+
+
 class TestErrors:
     def test_epochs_and_steps_exclude_each_other(self) -> None:
         error = refused(flags={"training": {"epochs": 2, "steps": 3}})
@@ -235,6 +245,13 @@ class TestErrors:
         error = refused(None, "training.learning_rat=1")
         assert error.message == "The configuration has no setting 'training.learning_rat'."
         assert error.hint.startswith("Did you mean 'training.learning_rate'? Known here: epochs, steps, ")
+
+    def test_an_unknown_setting_of_an_item_of_a_list_is_answered(self) -> None:
+        with pytest.raises(ValidationError) as caught:
+            Items.model_validate({"items": [{"size": 1}, {"sise": 2}]})
+        message, hint = describe_validation_error(caught.value, Items, "the configuration")
+        assert message == "The configuration has no setting 'items.1.sise'."
+        assert hint == "Did you mean 'items.1.size'? Known here: size."
 
     def test_an_unknown_group_is_answered_with_the_groups(self, tmp_path: Path) -> None:
         error = refused("trainig: {seed: 1}\n", folder=tmp_path)

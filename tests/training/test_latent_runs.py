@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 import typer
-from typer.testing import CliRunner
 
 import vqkit
+from command_runner import command_runner
 from small_runs import TINY, tiny
 from vqkit.cli.sample import sample
 from vqkit.errors import ConfigError
@@ -43,7 +43,7 @@ def vae_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sampled(*words: object) -> list[str]:
     """What `vqkit sample` says, line by line."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = command_runner().invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.stdout.splitlines()

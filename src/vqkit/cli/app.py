@@ -34,6 +34,7 @@ app = typer.Typer(
     name="vqkit",
     help="Train, inspect and use vector-quantised image models that fill in what is missing.",
     no_args_is_help=True,
+    rich_markup_mode="rich",  # typer before 0.20.1 joins the paragraphs of its help unless this is given
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

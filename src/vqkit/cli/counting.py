@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,8 +19,10 @@ def counting(what: str, total: int) -> Iterator[Callable[[float], None]]:
     """
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("left:"), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console, disable=total < 2 or not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(what, total=total)
+    # With older versions of rich, a disabled bar prints an empty line when it is stopped, so it is not started.
+    with bar if total > 1 and console.is_terminal else nullcontext():
         done = 0.0
 
         def advance(count: float) -> None:

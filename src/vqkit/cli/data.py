@@ -14,7 +14,7 @@ from vqkit.cli.parameters import JsonOption, SetOption
 if TYPE_CHECKING:
     from vqkit.interfaces import DataSpec, ImageDataset
 
-data_app = typer.Typer(help="List, preview, export and pack data sets.", no_args_is_help=True)
+data_app = typer.Typer(help="List, preview, export and pack data sets.", no_args_is_help=True, rich_markup_mode="rich")
 
 
 class SplitName(str, Enum):

@@ -66,11 +66,14 @@ def _renamed(key: str, value: Any, prefix: str) -> tuple[str, str | None]:
 def _keys_at(schema: type[BaseModel], place: Sequence[str]) -> list[str]:
     """Names of the settings of the group at `place` below `schema`."""
     for part in place:
+        if part.isdecimal():  # the position of an item in a list
+            continue
         field = schema.model_fields.get(part)
         if field is None:
             return []
         candidates = [field.annotation, *get_args(field.annotation)]
-        groups = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        # In Python 3.10, `list[str]` is an instance of `type` that `issubclass` refuses: it has arguments, which a class has not.
+        groups = [item for item in candidates if isinstance(item, type) and not get_args(item) and issubclass(item, BaseModel)]
         if not groups:
             return []
         schema = groups[0]

@@ -39,7 +39,9 @@ class GroupedVQ(CompositeQuantizer):
 
     def forward(self, features: Tensor) -> Quantized:
         """See `Quantizer.forward`."""
-        groups = [inner(part) for inner, part in zip(self.inner, self._split(features), strict=True)]
+        # A list, because torch.compile of torch 2.6 cannot leave the compiled code in the middle of a strict zip.
+        pairs = list(zip(self.inner, self._split(features), strict=True))
+        groups = [inner(part) for inner, part in pairs]
         return Quantized(
             torch.cat([group.features for group in groups], 1),
             self._stacked([group.indices for group in groups]),

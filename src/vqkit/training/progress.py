@@ -29,16 +29,19 @@ class TrainingProgress:
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[note]}"),
             console=self._console,
-            disable=not (is_main() and self._console.is_terminal),
         )
+        # With older versions of rich, a disabled bar prints an empty line when it is stopped, so it is not started.
+        self._shown = is_main() and self._console.is_terminal
         self._task = self._bar.add_task("training", total=total_steps, completed=start, rate="-", note="")
 
     def __enter__(self) -> TrainingProgress:
-        self._bar.start()
+        if self._shown:
+            self._bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
+        if self._shown:
+            self._bar.stop()
 
     def advance(self) -> None:
         """Count one more step."""
