@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from vqkit.data.loading import all_batches
+from vqkit.data.subsets import align_conditions
 from vqkit.errors import CheckpointError
 from vqkit.image_io.pictures import image_files, save_pictures
 from vqkit.image_io.reading import Item, ReadOptions, read_images
@@ -43,7 +44,7 @@ def encode_items(
 
 
 def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None], batch_size: int = BATCH_SIZE) -> CodesFile:
-    """Codes of the images of a split, with their names, labels and conditions.
+    """Codes of the images of a split, with their names, labels and the model's conditions.
 
     Raises `CheckpointError` if the components or the size of the images are not those of the model.
     """
@@ -59,11 +60,7 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
     for batch in all_batches(split, batch_size):
         parts.append(pipeline.encode_batch(batch.images, fully_observed(batch.images)))
         labels.append(batch.labels)
-        # Only the conditions of the model are stored.
-        column = dict(zip(given.condition_names, batch.conditions.T, strict=True))
-        unknown = torch.full((len(batch.labels),), torch.nan)
-        rows = [column.get(name, unknown) for name in spec.condition_names]
-        conditions.append(torch.stack(rows, dim=1) if rows else torch.empty(len(batch.labels), 0))
+        conditions.append(align_conditions(batch, given, spec).conditions)
         advance(len(batch.labels))
     names = tuple(split.names(torch.arange(len(split))))
     return CodesFile(_join(parts), names, torch.cat(labels), torch.cat(conditions), pipeline.digest, given.classes)
