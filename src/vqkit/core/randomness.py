@@ -43,7 +43,7 @@ def step_noise(count: int, shape: tuple[int, ...], generator: torch.Generator | 
     if generator is None:
         return torch.zeros(count, *shape)
     drawn = torch.randn(count * distributed.world_size(), *shape, generator=generator)
-    return drawn.chunk(distributed.world_size())[distributed.rank()]
+    return distributed.local_chunk(drawn)
 
 
 def seed_global_generators(*key: int | str) -> None:

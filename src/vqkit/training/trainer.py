@@ -7,6 +7,7 @@ and resumed from its checkpoint ends with the same bits as an uninterrupted one.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from vqkit.image_io.pictures import composite
 from vqkit.interfaces import DataSpec, Split
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage import runs
-from vqkit.storage.checkpoints import read_tensors, write_tensors
+from vqkit.storage.checkpoints import FORMAT, read_tensors, write_tensors
 from vqkit.training.kinds import build
 from vqkit.training.optimization import (
     GuardedOptimizerStep,
@@ -280,9 +281,8 @@ class Trainer:
             with directory_atomically(target) as directory:
                 averaged = dict(self.model_ema.average)
                 self.task.write(directory / runs.MODEL_FILE, self.config.data, averaged)
-                write_tensors(
-                    directory / "training.safetensors", self._state_tensors(generators), {"format": 1, "kind": "training"}
-                )
+                header = {"format": FORMAT, "kind": "training"}
+                write_tensors(directory / "training.safetensors", self._state_tensors(generators), header)
                 write_text(directory / "training.json", json.dumps({"step": self.step, "best": self.best, "version": 1}))
             name = str(target.relative_to(self.run))
             runs.write_pointer(self.run / "latest", name)
@@ -327,8 +327,6 @@ class Trainer:
 
     def _prune(self) -> None:
         """Keep the newest checkpoints and the best one."""
-        import shutil
-
         best = runs.read_pointer(self.run / "best")
         for old in runs.checkpoints(self.run)[: -self.config.training.keep_checkpoints]:
             if str(old.relative_to(self.run)) != best:

@@ -163,4 +163,4 @@ class AutoencoderTask(Task):
 def code_counts(model: Tokenizer, codes: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """How often each code was chosen, int64 [K] for each level by name."""
     levels = zip(model.level_names, codes, model.cardinalities, strict=True)
-    return {name: torch.bincount(indices.flatten(), minlength=size) for name, indices, size in levels}
+    return {name: metrics.code_histogram(indices, size) for name, indices, size in levels}
