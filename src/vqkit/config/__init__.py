@@ -6,7 +6,7 @@ quantizer, a prior or a data set live beside its class (its `Options`); here the
 
 from __future__ import annotations
 
-from vqkit.config.files import apply_override, dump_yaml, load_config, merge, parse_yaml, read_config_file
+from vqkit.config.files import apply_override, dump_yaml, load_config, merge, merge_lengths, parse_yaml, read_config_file
 from vqkit.config.groups import (
     DEFAULT_EPOCHS,
     ConditioningConfig,
@@ -49,6 +49,7 @@ __all__ = [
     "dump_yaml",
     "load_config",
     "merge",
+    "merge_lengths",
     "parse_yaml",
     "read_config_file",
 ]

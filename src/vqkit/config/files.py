@@ -94,7 +94,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _merge_lengths(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_lengths(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`merge`, except that `steps` over `epochs`, or the other way round, replaces it: a run has one length."""
     merged = merge(base, over)
     before, after = base.get("training"), over.get("training")
@@ -119,7 +119,7 @@ def load_config(
     defaults = {group: field.default for group, field in schema.model_fields.items()}
     settings = {group: value.model_dump() for group, value in defaults.items() if isinstance(value, NamedOptions)}
     for layer in (read_config_file(path) if path else {}, overrides, typed):
-        settings = _merge_lengths(settings, layer)
+        settings = merge_lengths(settings, layer)
     _check_kind(settings.get("kind"), schema)
     try:
         return schema.model_validate(settings)

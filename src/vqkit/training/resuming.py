@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vqkit.config import SCHEMAS, AnyRunConfig, load_config, merge, read_config_file
+from vqkit.config import SCHEMAS, AnyRunConfig, load_config, merge_lengths, read_config_file
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.storage import runs
 from vqkit.storage.runs import CONFIG_FILE
@@ -27,12 +27,7 @@ def continued_config(
     trained_by = _schema_of(run)
     if trained_by is not schema:
         raise ConfigError(f"{run} is not a run of {schema.command}.", f"Resume it with: vqkit {trained_by.command} --resume {run}")
-    training = dict(base.get("training", {}))
-    typed = flags.get("training", {})
-    for length, other in (("epochs", "steps"), ("steps", "epochs")):
-        if length in typed:
-            training.pop(other, None)
-    config = resolve(load_config(None, merge({**base, "training": training}, flags), assignments, schema))
+    config = resolve(load_config(None, merge_lengths(base, flags), assignments, schema))
     _same_configuration(run, config, groups=_FIXED_GROUPS)
     return config, run
 
