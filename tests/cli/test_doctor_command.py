@@ -14,7 +14,7 @@ from vqkit.cli.doctor import doctor
 from vqkit.doctor import built_in
 from vqkit.doctor.checks import Check, Outcome, failed, ok, skipped, warning
 from vqkit.errors import CheckpointError, ConfigError
-from vqkit.storage.checkpoints import locate
+from vqkit.storage.runs import locate
 
 app = typer.Typer()
 app.command("doctor")(doctor)

@@ -19,7 +19,8 @@ from vqkit.inference.conditioning import code_spec
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior, Tokenizer, fully_observed
 from vqkit.priors.hierarchical import HierarchicalPixelCNN
 from vqkit.registry import PRIORS
-from vqkit.storage.checkpoints import load_model, locate, read_tensors, write_model, write_prior, write_tensors
+from vqkit.storage.checkpoints import load_model, read_tensors, write_model, write_prior, write_tensors
+from vqkit.storage.runs import locate
 
 CPU = torch.device("cpu")
 OF_A_PRIOR = ["losses", "overfitting", "file", "tokenizer", "held-out images", "causality", "cached logits", "cached draws"]

@@ -14,7 +14,8 @@ from vqkit.core.atomic import directory_atomically, write_atomically
 from vqkit.errors import CheckpointError
 from vqkit.interfaces import fully_observed
 from vqkit.storage import runs
-from vqkit.storage.checkpoints import digest, load_model, locate, write_model
+from vqkit.storage.checkpoints import digest, load_model, write_model
+from vqkit.storage.runs import locate
 
 
 @pytest.fixture

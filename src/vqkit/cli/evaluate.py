@@ -158,7 +158,8 @@ def evaluate(
     was trained with --condition-on observed, the quality of its completions. docs/evaluation.md defines the metrics.
     """
     from vqkit.evaluation.requests import EvaluationRequest, HeldOutRequest, PriorEvaluationRequest
-    from vqkit.storage.checkpoints import locate, read_header
+    from vqkit.storage.checkpoints import read_header
+    from vqkit.storage.runs import locate
 
     paths = [locate(each) for each in run] if run else [locate(None)]
     priors = [path for path in paths if read_header(path).get("kind") == "prior"]

@@ -20,8 +20,8 @@ from vqkit.inference.pipeline import BATCH_SIZE, Pipeline
 from vqkit.inference.sampler import check_tokenizer
 from vqkit.interfaces import Batch, Tokenizer, fully_observed
 from vqkit.priors.autoregressive import AutoregressivePrior
-from vqkit.storage.checkpoints import Loaded, LoadedPrior, load_model, load_prior, locate, read_header
-from vqkit.storage.runs import run_directory
+from vqkit.storage.checkpoints import Loaded, LoadedPrior, load_model, load_prior, read_header
+from vqkit.storage.runs import locate, run_directory
 
 IMAGES = 32
 """Images in a check of a model that uses a single batch."""

@@ -24,7 +24,8 @@ from vqkit.inference.postprocess import discretize
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.registry import MODELS
-from vqkit.storage.checkpoints import Loaded, load_model, locate, read_header
+from vqkit.storage.checkpoints import Loaded, load_model, read_header
+from vqkit.storage.runs import locate
 
 
 def draws_by_itself(run: str | Path | None) -> bool:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from vqkit.config import EncoderConfig, RunConfig, load_config
 from vqkit.data.opening import typed_as
 from vqkit.errors import CheckpointError, ConfigError, DataError
-from vqkit.storage.checkpoints import locate, read_header
-from vqkit.storage.runs import CONFIG_FILE
+from vqkit.storage.checkpoints import read_header
+from vqkit.storage.runs import CONFIG_FILE, locate
 from vqkit.training.kinds import resolve
 
 

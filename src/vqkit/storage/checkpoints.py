@@ -31,7 +31,6 @@ from vqkit.storage import runs
 FORMAT = 1
 _LONGEST_REASON = 200
 """Characters of what torch says about weights that do not fit; it may name every one."""
-locate = runs.locate
 
 
 class Loaded(NamedTuple):
@@ -133,11 +132,11 @@ def write_encoder(
 
 
 def load_model(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> Loaded:
-    """Load a model in evaluation mode; see `locate` for what `run` may be.
+    """Load a model in evaluation mode; see `runs.locate` for what `run` may be.
 
     Raises `CheckpointError` when the file is truncated, was edited, is of another kind, or needs a model that is not registered.
     """
-    path = locate(run)
+    path = runs.locate(run)
     tensors, header = _read(path, device, "model", "Name a run of train-vqvae.")
     model = MODELS.build(header["name"], header["options"], DataSpec.from_json(header["spec"]))
     _fill(model, tensors, path)
@@ -147,7 +146,7 @@ def load_model(run: str | Path | None = None, device: torch.device = torch.devic
 
 def load_encoder(run: str | Path, device: torch.device = torch.device("cpu")) -> LoadedEncoder:
     """Load the encoder of a run of `pretrain`, or of an autoencoder's. Raises as `load_model` does."""
-    path = locate(run)
+    path = runs.locate(run)
     if read_header(path).get("kind") == "model":
         loaded = load_model(path, device)
         return LoadedEncoder(loaded.model.encoder_part, loaded.model.spec, path, loaded.digest)
@@ -159,8 +158,8 @@ def load_encoder(run: str | Path, device: torch.device = torch.device("cpu")) ->
 
 
 def load_prior(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> LoadedPrior:
-    """Load a prior in evaluation mode, without its tokenizer; see `locate` for what `run` may be. Raises as `load_model` does."""
-    path = locate(run, kind="prior")
+    """Load a prior in evaluation mode, without its tokenizer; see `runs.locate` for `run`. Raises as `load_model` does."""
+    path = runs.locate(run, kind="prior")
     tensors, header = _read(path, device, "prior", "Name a run of train-prior, which trains one over the codes of a VQ model.")
     prior = PRIORS.build(header["name"], header["options"], CodeSpec.from_json(header["spec"]))
     _fill(prior, tensors, path)
