@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from vqkit.cli import panels
-from vqkit.cli.evaluate import LimitOption, SplitOption
-from vqkit.cli.inpaint import BatchSizeOption
-from vqkit.cli.parameters import DataOption, DeviceOption, JsonOption, RunOption
+from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, JsonOption, LimitOption, RunOption, SplitOption
 
 if TYPE_CHECKING:
     import torch

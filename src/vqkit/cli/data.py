@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqkit.cli.panels import INPUT, OUTPUT
-from vqkit.cli.parameters import JsonOption, SetOption
+from vqkit.cli.parameters import JsonOption, OutOption, SetOption
 
 if TYPE_CHECKING:
     from vqkit.interfaces import DataSpec, ImageDataset
@@ -85,7 +85,7 @@ def export(
     data: DataArgument = "tyre",
     split: SplitOption = SplitName.test,
     number: NumberOption = 4,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=OUTPUT)] = Path("exported"),
+    out: OutOption = Path("exported"),
     settings: SetOption = None,
 ) -> None:
     """Write the first images of a split as PNG files.

@@ -7,12 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions
-from vqkit.cli.inpaint import BatchSizeOption
-from vqkit.cli.parameters import DeviceOption, RunOption
-
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=panels.OUTPUT)]
+from vqkit.cli.parameters import BatchSizeOption, DeviceOption, OutOption, RunOption
 
 
 def decode(

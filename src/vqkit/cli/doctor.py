@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqkit.cli import panels
-from vqkit.cli.parameters import DeviceOption, JsonOption
-from vqkit.cli.sample import TokenizerOption
+from vqkit.cli.parameters import DeviceOption, JsonOption, TokenizerOption
 
 if TYPE_CHECKING:
     from rich.text import Text

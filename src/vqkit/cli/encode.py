@@ -9,8 +9,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import parse_names
-from vqkit.cli.inpaint import BatchSizeOption, FormOption, KeepOption
-from vqkit.cli.parameters import DataOption, DeviceOption, RunOption
+from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, FormOption, KeepOption, RunOption, SplitOption
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,10 +21,7 @@ InputArgument = Annotated[
     Path | None,
     typer.Argument(metavar="[INPUT]", help="A picture, an array, or a directory of them.", show_default=False),
 ]
-SplitOption = Annotated[
-    str, typer.Option("--split", help="Part of the data set: train, val or test.", rich_help_panel=panels.MODEL)
-]
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="File to write.", rich_help_panel=panels.OUTPUT)]
+OutFileOption = Annotated[Path, typer.Option("--out", "-o", help="File to write.", rich_help_panel=panels.OUTPUT)]
 
 
 def encode(
@@ -35,7 +31,7 @@ def encode(
     keep: KeepOption = None,
     form: FormOption = None,
     run: RunOption = None,
-    out: OutOption = Path("codes.safetensors"),
+    out: OutFileOption = Path("codes.safetensors"),
     batch_size: BatchSizeOption = 64,
     device: DeviceOption = "auto",
 ) -> None:

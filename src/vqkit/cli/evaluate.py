@@ -10,9 +10,8 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import parse_names
-from vqkit.cli.inpaint import BatchSizeOption
 from vqkit.cli.model_tables import model_comparison, print_model
-from vqkit.cli.parameters import DataOption, DeviceOption, JsonOption
+from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, JsonOption, LimitOption, SplitOption
 from vqkit.cli.prior_tables import print_prior, prior_comparison
 from vqkit.cli.sampling import GuidanceOption, SeedOption, TemperatureOption, TopKOption, TopPOption, parse_sampling
 from vqkit.errors import ConfigError
@@ -50,18 +49,6 @@ MaskKindOption = Annotated[
         "--mask-kind",
         help="Pixels to fill in: boxes, free-form, half or none. Default: boxes for colour and grey images.",
         rich_help_panel=panels.MASKING,
-    ),
-]
-SplitOption = Annotated[
-    str, typer.Option("--split", help="Part of the data set: train, val or test.", rich_help_panel=panels.MODEL)
-]
-LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        min=1,
-        help="Number of images, drawn from the whole split and always the same. Default: all.",
-        rich_help_panel=panels.MODEL,
     ),
 ]
 WithConditionsOption = Annotated[

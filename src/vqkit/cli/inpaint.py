@@ -10,7 +10,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions, parse_names
-from vqkit.cli.parameters import DeviceOption, RunOption
+from vqkit.cli.parameters import DeviceOption, FormOption, KeepOption, OutOption, RunOption
 from vqkit.cli.sampling import (
     GuidanceOption,
     MethodOption,
@@ -33,16 +33,6 @@ _COMPLETIONS = 8
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="IMAGE_OR_DIR", help="A picture, an array, or a directory of them.", show_default=False)
 ]
-KeepOption = Annotated[
-    str | None,
-    typer.Option(
-        "--keep",
-        "-k",
-        metavar="NAMES",
-        help="Components that are kept, such as group_nc,bt; all others are missing.",
-        rich_help_panel=panels.KNOWN,
-    ),
-]
 MaskOption = Annotated[
     Path | None,
     typer.Option(
@@ -51,17 +41,6 @@ MaskOption = Annotated[
         help="A picture of the same size: its WHITE pixels are filled in, its black pixels are kept.",
         rich_help_panel=panels.KNOWN,
     ),
-]
-FormOption = Annotated[
-    str | None,
-    typer.Option(
-        "--form",
-        help="Form of the files, if ambiguous: component, strip, label-map, pages, colour, channels-first or channels-last.",
-        rich_help_panel=panels.INPUT,
-    ),
-]
-BatchSizeOption = Annotated[
-    int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.", rich_help_panel=panels.RUNTIME)
 ]
 PriorOption = Annotated[
     str | None,
@@ -78,7 +57,6 @@ CompletionsOption = Annotated[
         "--num-samples", "-n", help="Completions of each image; needs --prior. Default: 8.", rich_help_panel=panels.SAMPLING
     ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=panels.OUTPUT)]
 CompletionBatchOption = Annotated[
     int | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqkit.cli.panels import MODEL, OUTPUT, RUNTIME
+from vqkit.cli.panels import INPUT, KNOWN, MODEL, OUTPUT, RUNTIME
 
 RunOption = Annotated[
     str | None,
@@ -40,4 +40,41 @@ SetOption = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Directory to write to.")]
+SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set: train, val or test.", rich_help_panel=MODEL)]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        help="Number of images, drawn from the whole split and always the same. Default: all.",
+        rich_help_panel=MODEL,
+    ),
+]
+KeepOption = Annotated[
+    str | None,
+    typer.Option(
+        "--keep",
+        "-k",
+        metavar="NAMES",
+        help="Components that are kept, such as group_nc,bt; all others are missing.",
+        rich_help_panel=KNOWN,
+    ),
+]
+FormOption = Annotated[
+    str | None,
+    typer.Option(
+        "--form",
+        help="Form of the files, if ambiguous: component, strip, label-map, pages, colour, channels-first or channels-last.",
+        rich_help_panel=INPUT,
+    ),
+]
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="Where the prior's tokenizer is now, if its run was moved. A different tokenizer is refused.",
+        rich_help_panel=MODEL,
+    ),
+]
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.", rich_help_panel=RUNTIME)]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=OUTPUT)]

@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vqkit.cli import panels
-from vqkit.cli.evaluate import LimitOption
-from vqkit.cli.parameters import DeviceOption
+from vqkit.cli.parameters import DeviceOption, LimitOption, OutOption
 
 RunsArgument = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs of train-vqvae, all trained on the same data set.")]
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=panels.OUTPUT)]
 
 
 def report(

@@ -10,7 +10,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions
-from vqkit.cli.parameters import DeviceOption, RunOption
+from vqkit.cli.parameters import DeviceOption, OutOption, RunOption, TokenizerOption
 from vqkit.cli.sampling import (
     GuidanceOption,
     MethodOption,
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 _MODES = ("unconditional", "conditional")
 _COUNT, _SWEEP_COUNT = 16, 4
 
-TokenizerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tokenizer",
-        help="Where the prior's tokenizer is now, if its run was moved. A different tokenizer is refused.",
-        rich_help_panel=panels.MODEL,
-    ),
-]
 SamplesBatchOption = Annotated[
     int | None,
     typer.Option(
@@ -76,7 +68,6 @@ CountOption = Annotated[
         rich_help_panel=panels.SAMPLING,
     ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=panels.OUTPUT)]
 ColumnsOption = Annotated[
     int, typer.Option("--grid-nrow", min=1, help="Images per row of the grid.", rich_help_panel=panels.OUTPUT)
 ]
