@@ -10,9 +10,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import parse_names
-from vqkit.cli.model_tables import model_comparison, print_model
 from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, JsonOption, LimitOption, SplitOption
-from vqkit.cli.prior_tables import print_prior, prior_comparison
 from vqkit.cli.sampling import GuidanceOption, SeedOption, TemperatureOption, TopKOption, TopPOption, parse_sampling
 from vqkit.errors import ConfigError
 
@@ -234,6 +232,9 @@ def _report(models: list[Evaluation], priors: list[PriorEvaluation], as_json: bo
 def _print(models: list[Evaluation], priors: list[PriorEvaluation]) -> None:
     """Every run, models first, and a comparison where there are several of a kind."""
     from rich.console import Console
+
+    from vqkit.cli.model_tables import model_comparison, print_model
+    from vqkit.cli.prior_tables import print_prior, prior_comparison
 
     console = Console()
     if not console.is_terminal:
