@@ -43,9 +43,9 @@ from vqkit.interfaces import DataSpec, Likelihood, OptimizerGroup, Reconstructio
 from vqkit.layers.detached import with_detached_parameters
 from vqkit.losses.gan import GANLoss, build_discriminator
 from vqkit.models.adversary import AdversaryOptions
-from vqkit.models.coding import Decoder, encoder_input
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.latent import build_latent_projection, code_grid
+from vqkit.models.networks import Decoder, encoder_input
 from vqkit.models.vae import VAE
 from vqkit.registry import MODELS
 

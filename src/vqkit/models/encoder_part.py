@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vqkit.interfaces import EncoderPart
 from vqkit.layers.module_list import TypedModuleList
-from vqkit.models.coding import Encoder, NetworkOptions, encoder_input
+from vqkit.models.networks import Encoder, NetworkOptions, encoder_input
 
 
 class EncoderChain(EncoderPart):

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from vqkit.core.randomness import generator_for, step_noise
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction, fully_observed
 from vqkit.interfaces.models import GenerativeAutoencoder
-from vqkit.models.coding import Decoder, Encoder, NetworkOptions, check_stride, encoder_input, widths
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.likelihoods import LikelihoodChoice, build_likelihood
+from vqkit.models.networks import Decoder, Encoder, NetworkOptions, check_stride, encoder_input, widths
 
 _VALUES_AT_ONCE = 2**22
 """Pixel values decoded at once when a bound is computed; limits memory."""

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from vqkit.interfaces import DataSpec, Quantizer
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, check_stride, encoder_input, widths
+from vqkit.models.coding import CodingModel, CodingOptions
 from vqkit.models.encoder_part import EncoderChain
+from vqkit.models.networks import Decoder, Encoder, check_stride, encoder_input, widths
 from vqkit.registry import MODELS, QUANTIZERS
 
 

@@ -34,8 +34,9 @@ from torch import Tensor, nn
 from vqkit.interfaces import DataSpec, Quantizer, check_images, fully_observed
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Upsample
-from vqkit.models.coding import CodingModel, CodingOptions, Decoder, Encoder, Trunk, check_size, encoder_input, widths
+from vqkit.models.coding import CodingModel, CodingOptions
 from vqkit.models.encoder_part import EncoderChain
+from vqkit.models.networks import Decoder, Encoder, Trunk, check_size, encoder_input, widths
 from vqkit.registry import MODELS, QUANTIZERS
 
 
