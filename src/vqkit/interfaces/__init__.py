@@ -1,7 +1,9 @@
-"""The contracts between the rooms of vqkit. Read this first.
+"""The contracts between the packages of vqkit. Read this first.
 
-`data`: what an image is, data sets and their batches. `models`: autoencoders, tokenizers and quantizers. `priors`: models of codes.
-`tasks`: what is trained, and what a training step gives back. All of their names can be imported from here.
+`data`: what an image is, data sets and their batches. `models`: autoencoders, tokenizers and quantizers. `likelihoods`: of an image
+given logits. `priors`: models of codes, and settings of sampling. `tasks`: what is trained, and what a training step gives back.
+`picture_losses`: losses added to those of a model. `methods`: self-supervised pretraining. The names used most can be imported
+from here.
 
 Shapes, everywhere: B images, C components (or colour channels), H x W pixels, D condition values or code dimensions,
 K codes, h x w the grid of codes. `observed` is True where a pixel is known.

@@ -28,8 +28,7 @@ class Added(NamedTuple):
     """The result of a picture loss in a training step.
 
     `losses`: named scalars for the model to minimise, already weighted; `adversarial_losses`: named scalars that train the loss's
-    own networks,
-    and through which no gradient reaches the model; `monitors`: named scalars only to be recorded.
+    own networks, and through which no gradient reaches the model; `monitors`: named scalars only to be recorded.
     """
 
     losses: dict[str, Tensor]
