@@ -20,9 +20,6 @@ endif
 # Not --quiet: that would hide the warnings from --strict as well.
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Without taskset (macOS), one thread must do.
-ONE_CORE := $(if $(shell command -v taskset),taskset -c 0)
-
 .DEFAULT_GOAL := help
 .PHONY: help setup demo reproduce test test-reduced coverage check bench docs golden clean
 
@@ -60,8 +57,8 @@ coverage: $(READY) ## Run the tests and measure what they cover; fails below the
 	@$(TESTS) --cov --cov-report=term:skip-covered
 
 # Results must not depend on how a processor orders its sums: AVX2 alone, and one core.
-test-reduced: $(READY) ## Run the numeric tests with AVX2 instructions only, on one core
-	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(ONE_CORE) $(BIN)/python -m pytest \
+test-reduced: $(READY) ## Run the numeric tests with AVX2 instructions only, each process on one core
+	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(TESTS) --one-core \
 	  tests/models tests/quantizers tests/priors tests/training tests/evaluation
 
 check: $(READY) ## Check style, types, the direction of imports and the documentation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,17 @@ from vqkit.config import PriorRunConfig
 from vqkit.training.run import train
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--one-core", action="store_true", help="with -n: keep each worker, and what it starts, on one core")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """One thread in all tests: sums, and so the last bits of a model, depend on how many there are."""
     torch.set_num_threads(1)
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and config.getoption("one_core") and hasattr(os, "sched_setaffinity"):  # macOS has none: one thread must do
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture(scope="session")
