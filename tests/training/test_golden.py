@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ TOLERANCE = 1e-5
 """Relative. Processors sum in different orders: between the instruction sets of one machine, the losses of these 20 steps differ
 by at most 2.1e-6. On one kind of machine they are equal."""
 
+CONSTRAINTS = FILE.parents[2] / "constraints.txt"
 RECORDED = json.loads(FILE.read_text())
+
+
+def test_the_golden_losses_are_those_of_the_pinned_torch() -> None:
+    """Once another torch is pinned, the losses have to be recorded anew (`make golden`): nothing would compare them otherwise."""
+    pinned = re.search(r"^torch==(\d+\.\d+)", CONSTRAINTS.read_text(), flags=re.MULTILINE)
+    assert pinned is not None
+    assert RECORDED["torch"] == pinned[1]
 
 
 @pytest.mark.skipif(torch_version() != RECORDED["torch"], reason="torch may draw other random numbers in another release")
