@@ -207,7 +207,7 @@ def test_defaults_of_the_loop_come_from_the_configuration(tmp_path: Path) -> Non
 
 
 def test_two_processes_equal_one(tiny_run: Path, tmp_path: Path) -> None:
-    """The same global batches through two gloo processes: equal codebooks on both, and those of one process."""
+    """The same global batches through two gloo processes: equal models on both, and that of one process up to rounding."""
     script = tmp_path / "run.py"
     script.write_text(
         "import os, sys; sys.path.insert(0, sys.argv[2]); from small_runs import tiny\n"
