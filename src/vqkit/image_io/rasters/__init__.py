@@ -1,7 +1,7 @@
 """Image files as they are: opened natively, read by windows, and written with what the input's format says of them.
 
-`open_raster(path)` gives a `Raster`: its `info`, and `read(window, channels)`. `write_raster` and `RasterWriter` write. No other module
-opens image files. Which library reads which format, and what is kept of each, is the table in docs/formats.md.
+`open_raster(path)` gives a `Raster`: its `info`, and `read(window, channels)`. `write_raster` and `RasterWriter` write. No other
+module opens image files. Which library reads which format, and what is kept of each, is the table in docs/formats.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an image file says about itself, its pixels by windows, and what every format implements: read this first.
 
-C channels, H x W pixels. Values are those of the file, in its own dtype (native byte order), never scaled. Opacity is not a channel.
+C channels, H x W pixels. Values are those of the file, in its own dtype (native byte order), never scaled. Opacity is no channel.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ class Raster(ABC):
         """The pixels of a window (the whole image by default) and of some channels (all by default), in the order given.
 
         What is read in memory is little more than the window. Absent (`present` False) are NaN, the nodata value, pixels outside
-        the file's mask, and fully transparent ones. Raises `DataError` for a file that is damaged, holds infinite values or, without
-        a window, more than `MAX_READ_BYTES`; `ValueError` for a window or a channel outside the image.
+        the file's mask, and fully transparent ones. Raises `DataError` for a file that is damaged, holds infinite values or,
+        without a window, more than `MAX_READ_BYTES`; `ValueError` for a window or a channel outside the image.
         """
         info = self.info
         chosen = tuple(range(info.channels)) if channels is None else tuple(channels)

@@ -17,9 +17,10 @@ def write_raster(
 ) -> None:
     """Write an image [C, H, W], atomically, in the format that the suffix of `path` names, with the tags of `like`.
 
-    `present` is bool [C or 1, H, W], False for pixels without data, or None. The file has the dtype of `values`. Names, units and nodata
-    are those of `like` if it has as many channels; values of another size than `like` are taken to cover the same area. Raises
-    `DataError` if the format cannot hold these values, or cannot say that pixels are absent, and `OSError` if nothing can be written.
+    `present` is bool [C or 1, H, W], False for pixels without data, or None. The file has the dtype of `values`. Names, units and
+    nodata are those of `like` if it has as many channels; values of another size than `like` are taken to cover the same area.
+    Raises `DataError` if the format cannot hold these values, or cannot say that pixels are absent, and `OSError` if nothing can
+    be written.
     """
     raise NotImplementedError
 
