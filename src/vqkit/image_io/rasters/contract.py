@@ -156,7 +156,9 @@ class RasterInfo:
         """The tags of an image whose pixel (row, column) is (top + row * down, left + column * across) of this one."""
         place, size, resolution = self.tags.georeference, self.tags.pixel_size, self.tags.resolution
         if place is not None:
-            points = tuple(((row - top) / down, (column - left) / across, *to) for row, column, *to in place.ground_control_points)
+            points = tuple(
+                ((row - top) / down, (column - left) / across, x, y, z) for row, column, x, y, z in place.ground_control_points
+            )
             transform = place.transform
             if transform is not None:
                 a, b, c, d, e, f = transform
