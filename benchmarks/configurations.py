@@ -37,9 +37,9 @@ from vqkit.training.tasks.masks import resolve_mask_kind
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPECS = {
-    "tyre": DataSpec("tyre", ("group_nc", "group_km", "bt", "fpu", "tpc"), 64, 32, "binary", exclusive=True),
-    "components": DataSpec("components", ("group_nc", "group_km", "fpu"), 64, 32, "binary", exclusive=True),
-    "cifar10": DataSpec("cifar10", channel_names(3), 32, 32, "intensity"),
+    "tyre": DataSpec.uniform("tyre", ("group_nc", "group_km", "bt", "fpu", "tpc"), 64, 32, "binary", exclusive=True),
+    "components": DataSpec.uniform("components", ("group_nc", "group_km", "fpu"), 64, 32, "binary", exclusive=True),
+    "cifar10": DataSpec.uniform("cifar10", channel_names(3), 32, 32, "intensity"),
 }
 
 
@@ -49,7 +49,9 @@ def spec_of(config: RunConfig) -> DataSpec:
     if config.data.name in SPECS:
         return SPECS[config.data.name]
     size = settings.get("size")
-    return DataSpec(config.data.name, channel_names(3), settings.get("height", size), settings.get("width", size), "intensity")
+    return DataSpec.uniform(
+        config.data.name, channel_names(3), settings.get("height", size), settings.get("width", size), "intensity"
+    )
 
 
 def synthetic_images(spec: DataSpec, count: int) -> torch.Tensor:

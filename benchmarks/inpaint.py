@@ -25,7 +25,7 @@ from vqkit.registry import MODELS
 from vqkit.storage.checkpoints import Loaded
 
 BATCH = 64
-TYRE = DataSpec(
+TYRE = DataSpec.uniform(
     "tyre",
     ("group_nc", "group_km", "bt", "fpu", "tpc"),
     64,

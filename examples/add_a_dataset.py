@@ -35,7 +35,7 @@ class Discs(ImageDataset):
     """Discs with rings around them, 32 x 32."""
 
     Options = DiscOptions
-    spec = DataSpec("discs", ("disc", "ring"), 32, 32, "binary", exclusive=True)
+    spec = DataSpec.uniform("discs", ("disc", "ring"), 32, 32, "binary", exclusive=True)
 
     def __init__(self, options: DiscOptions) -> None:
         self.count = options.count

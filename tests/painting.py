@@ -16,7 +16,7 @@ from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataS
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
 from vqkit.storage.checkpoints import Loaded
 
-SHAPES = DataSpec(
+SHAPES = DataSpec.uniform(
     "sections",
     ("carcass", "belt", "tread"),
     8,
@@ -26,9 +26,9 @@ SHAPES = DataSpec(
     conditions=(ConditionSpec("width_px", 0, 100, 50, 10),),
 )
 """Three shapes that exclude each other, 8 high and 12 wide."""
-COLOUR = DataSpec("photos", ("r", "g", "b"), 8, 8, "intensity")
-STAINS = DataSpec("cells", ("dna", "actin", "tubulin", "golgi"), 8, 8, "intensity")
-DIGITS = DataSpec("digits", ("grey",), 8, 8, "intensity")
+COLOUR = DataSpec.uniform("photos", ("r", "g", "b"), 8, 8, "intensity")
+STAINS = DataSpec.uniform("cells", ("dna", "actin", "tubulin", "golgi"), 8, 8, "intensity")
+DIGITS = DataSpec.uniform("digits", ("grey",), 8, 8, "intensity")
 
 
 class Steps(Quantizer):

@@ -25,7 +25,7 @@ from vqkit.interfaces.priors import Sampling
 from vqkit.storage.checkpoints import load_model, write_model
 from vqkit.storage.code_files import read_codes
 
-PETS = DataSpec("pets", ("grey",), 8, 8, "intensity", classes=("cat", "dog", "eel"))
+PETS = DataSpec.uniform("pets", ("grey",), 8, 8, "intensity", classes=("cat", "dog", "eel"))
 USING = "using runs/prior/model.safetensors and its tokenizer runs/blocks/model.safetensors"
 app = typer.Typer()
 app.command("sample")(sample)

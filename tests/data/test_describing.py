@@ -19,7 +19,7 @@ def test_shapes_are_cut_at_half_of_the_range_where_they_are_asked_for() -> None:
 
 
 def test_what_images_say_of_themselves() -> None:
-    expected = DataSpec("marks", ("a", "b"), 1, 3, "binary", exclusive=True, classes=("x",))
+    expected = DataSpec.uniform("marks", ("a", "b"), 1, 3, "binary", exclusive=True, classes=("x",))
     assert describe(APART, "auto", "marks", ("a", "b"), (), ("x",)) == expected
     together = APART.clone()
     together[0, 1, 0, 0] = 255

@@ -35,7 +35,7 @@ def test_components_are_exported_in_their_layout(tmp_path: Path) -> None:
 
 def test_colour_pictures_are_exported_as_they_are(tmp_path: Path) -> None:
     images = torch.randint(256, (3, 3, 4, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    split = ArraySplit(DataSpec("photos", ("r", "g", "b"), 4, 5, "intensity"), images, names=["a", "b", "c"])
+    split = ArraySplit(DataSpec.uniform("photos", ("r", "g", "b"), 4, 5, "intensity"), images, names=["a", "b", "c"])
     written = export(split, "val", 99, tmp_path)
     assert [path.name for path in written] == ["a.png", "b.png", "c.png"]
     assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), images[1].permute(1, 2, 0).numpy())

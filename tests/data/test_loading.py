@@ -14,7 +14,7 @@ from vqkit.data.splits import ArraySplit
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Batch, DataSpec
 
-SPEC = DataSpec("numbers", ("grey",), 1, 1, "intensity")
+SPEC = DataSpec.uniform("numbers", ("grey",), 1, 1, "intensity")
 
 
 class Streamed(ArraySplit):

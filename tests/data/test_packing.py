@@ -21,7 +21,7 @@ SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 class Labelled(ImageDataset):
     """Five images a split, with labels and names beyond ASCII."""
 
-    spec = DataSpec("fünf", ("a", "b", "c"), 3, 5, "intensity", classes=("x", "y"))
+    spec = DataSpec.uniform("fünf", ("a", "b", "c"), 3, 5, "intensity", classes=("x", "y"))
 
     def split(self, name: Literal["train", "val", "test"]) -> ArraySplit:
         images = torch.randint(256, (5, 3, 3, 5), generator=torch.Generator().manual_seed(SPLITS.index(name)), dtype=torch.uint8)

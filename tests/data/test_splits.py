@@ -20,7 +20,7 @@ from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.values import one_hot_images
 from vqkit.interfaces import DataSpec
 
-SPEC = DataSpec("sections", ("carcass", "tread"), 2, 3, "binary", exclusive=True)
+SPEC = DataSpec.uniform("sections", ("carcass", "tread"), 2, 3, "binary", exclusive=True)
 
 
 def test_array_split_looks_up_what_it_holds() -> None:

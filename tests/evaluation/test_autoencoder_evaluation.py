@@ -30,8 +30,8 @@ from vqkit.storage.checkpoints import Loaded
 
 TYRES = NamedOptions(name="tyre", num_train=8, num_val=2, num_test=21)
 FIVE = open_dataset(TYRES).spec
-COLOUR = DataSpec("photos", ("r", "g", "b"), 16, 16, "intensity")
-GREY = DataSpec("digits", ("grey",), 16, 16, "intensity")
+COLOUR = DataSpec.uniform("photos", ("r", "g", "b"), 16, 16, "intensity")
+GREY = DataSpec.uniform("digits", ("grey",), 16, 16, "intensity")
 
 
 class Shade(Autoencoder):
@@ -74,7 +74,7 @@ def test_each_component_is_kept_alone_and_left_out_alone() -> None:
 
 
 def test_two_components_are_not_measured_twice() -> None:
-    assert names(DataSpec("two", ("a", "b"), 8, 8, "binary")) == ["full input", "keep a", "keep b"]
+    assert names(DataSpec.uniform("two", ("a", "b"), 8, 8, "binary")) == ["full input", "keep a", "keep b"]
 
 
 def test_no_keep_sets_are_none() -> None:
@@ -82,7 +82,10 @@ def test_no_keep_sets_are_none() -> None:
 
 
 def test_many_components_are_only_left_out() -> None:
-    assert names(DataSpec("many", tuple("abcdefg"), 8, 8, "binary")) == ["full input", *(f"all but {name}" for name in "abcdefg")]
+    assert names(DataSpec.uniform("many", tuple("abcdefg"), 8, 8, "binary")) == [
+        "full input",
+        *(f"all but {name}" for name in "abcdefg"),
+    ]
 
 
 def test_pictures_have_boxes_filled_in() -> None:
@@ -293,11 +296,11 @@ def test_the_same_run_twice_gives_the_same_metrics() -> None:
 
 
 def test_data_that_do_not_fit_are_refused_by_name() -> None:
-    taller = DataSpec("tall", FIVE.components, 128, 32, "binary")
+    taller = DataSpec.uniform("tall", FIVE.components, 128, 32, "binary")
     with pytest.raises(DataError, match=r"64 x 32 .*128 x 32"):
         evaluate(shade(taller))
     with pytest.raises(DataError, match=r"group_nc.*\(r, g, b\)"):
-        evaluate(shade(DataSpec("photos", ("r", "g", "b"), 64, 32, "intensity")))
+        evaluate(shade(DataSpec.uniform("photos", ("r", "g", "b"), 64, 32, "intensity")))
 
 
 def test_an_unknown_split_is_refused() -> None:

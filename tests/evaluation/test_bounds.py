@@ -70,7 +70,7 @@ def test_bits_a_dimension() -> None:
 
 
 def test_a_uniform_pixel_has_eight_bits() -> None:
-    spec = DataSpec("greys", ("grey",), 8, 8, "intensity")
+    spec = DataSpec.uniform("greys", ("grey",), 8, 8, "intensity")
     model = model_for(spec)
     assert isinstance(model.likelihood, DiscretizedLogistic)
     with torch.no_grad():

@@ -25,7 +25,7 @@ from vqkit.storage.checkpoints import Loaded
 
 TYRES = NamedOptions(name="tyre", num_train=8, num_val=2, num_test=11)
 TEST = open_dataset(TYRES).split("test")
-DATA = DataSpec("pictures", ("grey",), 8, 8, "intensity")
+DATA = DataSpec.uniform("pictures", ("grey",), 8, 8, "intensity")
 TWO_LEVELS = CodeSpec(("top", "bottom"), ((1, 2), (2, 4)), (4, 16))
 
 

@@ -20,7 +20,7 @@ from vqkit.registry import MODELS
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import Loaded, load_model, write_model
 
-GREY = DataSpec("digits", ("grey",), 8, 12, "intensity", conditions=(ConditionSpec("age", 0, 1, 0.5, 0.1),))
+GREY = DataSpec.uniform("digits", ("grey",), 8, 12, "intensity", conditions=(ConditionSpec("age", 0, 1, 0.5, 0.1),))
 CPU = torch.device("cpu")
 DATA = NamedOptions(name="tyre", num_train=8, num_val=2, num_test=8)
 
@@ -134,7 +134,7 @@ def test_pictures_of_every_level_are_written(encoded: codebook.Encoded, tmp_path
 
 
 def tiny_model(path: Path) -> Loaded:
-    spec = DataSpec("squares", ("a", "b"), 16, 16, "binary")
+    spec = DataSpec.uniform("squares", ("a", "b"), 16, 16, "binary")
     options = {"hidden": 8, "inner": 4, "blocks": 0, "attention": False, "quantizer": {"num_codes": 8, "dim": 4}}
     with torch.random.fork_rng():
         torch.manual_seed(0)

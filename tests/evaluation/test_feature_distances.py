@@ -23,8 +23,8 @@ from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction
 from vqkit.storage.checkpoints import Loaded
 
-COLOUR = DataSpec("photos", ("r", "g", "b"), 32, 40, "intensity")
-GREY = DataSpec("digits", ("grey",), 32, 40, "intensity")
+COLOUR = DataSpec.uniform("photos", ("r", "g", "b"), 32, 40, "intensity")
+GREY = DataSpec.uniform("digits", ("grey",), 32, 40, "intensity")
 CPU = torch.device("cpu")
 
 
@@ -92,10 +92,15 @@ def test_only_what_is_asked_for_is_made(monkeypatch: pytest.MonkeyPatch, network
 @pytest.mark.parametrize(
     ("spec", "count", "wanted", "said"),
     [
-        (DataSpec("cells", ("dna", "actin"), 64, 64, "intensity"), 9, (True, False), r"'cells' has 2 components \(dna, actin\)"),
-        (DataSpec("tyre", tuple("abcde"), 64, 32, "binary"), 9, (False, True), "colour and grey images"),
+        (
+            DataSpec.uniform("cells", ("dna", "actin"), 64, 64, "intensity"),
+            9,
+            (True, False),
+            r"'cells' has 2 components \(dna, actin\)",
+        ),
+        (DataSpec.uniform("tyre", tuple("abcde"), 64, 32, "binary"), 9, (False, True), "colour and grey images"),
         (COLOUR, 1, (True, False), "only one image"),
-        (DataSpec("MNIST", ("grey",), 28, 28, "intensity"), 9, (False, True), r"at least 31 pixels per side, not 28 x 28"),
+        (DataSpec.uniform("MNIST", ("grey",), 28, 28, "intensity"), 9, (False, True), r"at least 31 pixels per side, not 28 x 28"),
     ],
 )
 def test_images_that_cannot_be_shown_are_refused(spec: DataSpec, count: int, wanted: tuple[bool, bool], said: str) -> None:

@@ -14,7 +14,7 @@ from vqkit.interfaces import Codes, DataSpec
 from vqkit.models.coding import CodingModel
 from vqkit.registry import MODELS
 
-SPEC = DataSpec("photos", ("r", "g", "b"), 16, 32, "intensity")
+SPEC = DataSpec.uniform("photos", ("r", "g", "b"), 16, 32, "intensity")
 CPU = torch.device("cpu")
 RESIDUAL = {"name": "residual", "num_quantizers": 3, "inner": {"name": "ema", "num_codes": 16, "dim": 4}}
 QUANTIZERS: dict[str, dict[str, Any]] = {

@@ -197,7 +197,7 @@ def test_data_and_splits_are_checked() -> None:
         measure(other)
 
 
-TALL = DataSpec("tall", DATASET.spec.components, 128, 32, "binary")
+TALL = DataSpec.uniform("tall", DATASET.spec.components, 128, 32, "binary")
 
 
 def test_classes_of_another_data_set_are_unknown(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_classes_of_another_data_set_are_unknown(tmp_path: Path) -> None:
     np.savez(tmp_path / "digits.npz", train_images=images, train_labels=labels)
     spec = open_dataset(str(tmp_path / "digits.npz")).spec
     assert len(spec.classes) == 3
-    own, foreign = spec, DataSpec(spec.name, spec.components, 8, 8, spec.value_kind, classes=("x", "y"))
+    own, foreign = spec, DataSpec.uniform(spec.name, spec.components, 8, 8, spec.value_kind, classes=("x", "y"))
     rates = {}
     for name, each in (("own", own), ("foreign", foreign)):
         pipe = pipeline(each)

@@ -33,7 +33,7 @@ ONE_PART = torch.tensor([[0.0, 0.996, 0.004], [0.0, 0.5, 0.5]])
 class Rulers(ImageDataset):
     """Its conditions are twice the number of columns and the number of rows that are set at all."""
 
-    spec = DataSpec(
+    spec = DataSpec.uniform(
         "rulers", ("a",), 4, 4, "binary", conditions=open_dataset(NamedOptions(name="tyre", num_train=4)).spec.conditions
     )
 
@@ -91,7 +91,7 @@ def test_contents_are_pixel_shares_and_shares_of_numbers_of_parts() -> None:
 
 
 def test_contents_of_intensities_are_mean_values() -> None:
-    pictures = DataSpec("pictures", ("grey",), 8, 8, "intensity")
+    pictures = DataSpec.uniform("pictures", ("grey",), 8, 8, "intensity")
     final = torch.full((2, 1, 8, 8), 51, dtype=torch.uint8)
     result = contents(GeneratedImages("samples", final / 255, final), pictures)
     assert result.values == pytest.approx({"grey": 0.2})

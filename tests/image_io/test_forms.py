@@ -61,7 +61,7 @@ def test_floats_stay_as_precise_as_they_are() -> None:
     assert torch.equal(reading.images[0], values.float())
 
 
-SHAPES_THAT_OVERLAP = DataSpec("layers", SHAPES.components, 8, 12, "intensity")
+SHAPES_THAT_OVERLAP = DataSpec.uniform("layers", SHAPES.components, 8, 12, "intensity")
 
 
 @pytest.mark.parametrize(("keep", "named"), [(("belt",), None), ((), "belt"), (("belt",), "belt"), (("belt", "tread"), "belt")])
@@ -103,7 +103,7 @@ def test_what_fits_twice_is_refused_with_the_list_and_settled_by_form() -> None:
 
 
 def test_a_cube_is_asked_for() -> None:
-    cube = DataSpec("cube", ("a", "b", "c"), 3, 3, "intensity")
+    cube = DataSpec.uniform("cube", ("a", "b", "c"), 3, 3, "intensity")
     values = torch.arange(27, dtype=torch.uint8).reshape(3, 3, 3)
     with pytest.raises(DataError, match="channels-first, channels-last"):
         read_form(array_source(values, "array"), cube)

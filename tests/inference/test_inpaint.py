@@ -143,7 +143,7 @@ def test_hatching_is_striped() -> None:
 
 
 def test_components_that_overlap_and_many_of_them(tmp_path: Path) -> None:
-    spec = DataSpec("bands", tuple(f"band{number}" for number in range(10)), 8, 8, "intensity")
+    spec = DataSpec.uniform("bands", tuple(f"band{number}" for number in range(10)), 8, 8, "intensity")
     np.save(tmp_path / "x.npy", np.full((2, 10, 8, 8), 77, np.uint8))
     written, _ = fill(tmp_path / "x.npy", tmp_path / "out", ReadOptions(("band3",)), spec)
     assert [result.name for result in written] == ["x_00000", "x_00001"] and len(written[0].files) == 12

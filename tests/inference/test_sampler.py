@@ -23,7 +23,7 @@ from vqkit.storage.checkpoints import load_model, write_model
 
 SHARP = 50.0
 """A code that is one off is e^50 times less probable: the prior always draws the most probable one."""
-PETS = DataSpec("pets", ("grey",), 8, 8, "intensity", classes=("cat", "dog", "eel", "fox"))
+PETS = DataSpec.uniform("pets", ("grey",), 8, 8, "intensity", classes=("cat", "dog", "eel", "fox"))
 SEEN = torch.zeros(1, 3, 8, 12, dtype=torch.bool)
 SEEN[:, 1, :, :6] = True
 

@@ -129,7 +129,7 @@ def test_the_grid_says_what_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_captions_name_classes_and_are_left_out_where_nothing_was_asked_for(tmp_path: Path) -> None:
-    pets = DataSpec("pets", ("grey",), 8, 8, "intensity", classes=("cat", "dog"))
+    pets = DataSpec.uniform("pets", ("grey",), 8, 8, "intensity", classes=("cat", "dog"))
     ready = sampler("class", spec=pets)
     drawn = draw_blocks(ready, plain_blocks(2, {}, "dog"), tmp_path, SAMPLING)
     assert plain_grid(ready, drawn, 8).tobytes() == rows_figure([("class", drawn[0].pictures)], titles=["dog", "dog"]).tobytes()

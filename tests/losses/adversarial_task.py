@@ -17,7 +17,7 @@ from vqkit.registry import MODELS
 from vqkit.training.optimization import GuardedOptimizerStep, build_optimizer
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 
-SPEC = DataSpec("toy", ("r", "g"), 16, 24, "intensity")
+SPEC = DataSpec.uniform("toy", ("r", "g"), 16, 24, "intensity")
 MODEL = {"hidden": 8, "inner": 8, "blocks": 1, "attention": False, "quantizer": {"name": "fsq", "levels": (5, 5)}}
 
 

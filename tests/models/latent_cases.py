@@ -17,7 +17,7 @@ BOUNDED = NAMES[1:-1]
 
 def spec(height: int = 24, width: int = 16, kind: str = "binary", components: int = 3, conditions: bool = True) -> DataSpec:
     names = tuple("abcde"[:components])
-    return DataSpec("toy", names, height, width, kind, conditions=CONDITIONS if conditions else ())  # type: ignore[arg-type]
+    return DataSpec.uniform("toy", names, height, width, kind, conditions=CONDITIONS if conditions else ())  # type: ignore[arg-type]
 
 
 def small(name: str, data: DataSpec, shake: float = 0.05, **options: object) -> LatentModel:

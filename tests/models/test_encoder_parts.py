@@ -15,7 +15,7 @@ from vqkit.models.vqvae import VQVAE
 from vqkit.models.vqvae2 import VQVAE2
 from vqkit.registry import MODELS
 
-SPEC = DataSpec("toy", ("a", "b"), 16, 24, "intensity")
+SPEC = DataSpec.uniform("toy", ("a", "b"), 16, 24, "intensity")
 OPTIONS: dict[str, dict[str, Any]] = {name: {"hidden": 8, "inner": 8} for name in MODELS.entries()}
 OPTIONS["vqvae"] |= {"quantizer": {"dim": 4}}
 OPTIONS["vqvae2"] |= {"levels": 3, "stride": 2, "quantizer": {"dim": 4}}

@@ -140,7 +140,7 @@ def test_greys_have_no_probability_under_bernoulli() -> None:
 
 
 def test_what_is_chosen_by_the_kind_of_value() -> None:
-    binary, grey = (DataSpec("toy", ("a",), 4, 4, kind) for kind in ("binary", "intensity"))  # type: ignore[arg-type]
+    binary, grey = (DataSpec.uniform("toy", ("a",), 4, 4, kind) for kind in ("binary", "intensity"))  # type: ignore[arg-type]
     assert [build_likelihood("auto", spec).name for spec in (binary, grey)] == ["bernoulli", "mse"]
     assert [build_likelihood("auto", spec, "logistic").name for spec in (binary, grey)] == ["bernoulli", "logistic"]
     assert build_likelihood("l1", binary, "logistic").name == "l1"

@@ -14,7 +14,7 @@ CONDITIONS = (ConditionSpec("width_px", 40, 60, 50, 5), ConditionSpec("height_px
 
 
 def spec(height: int = 24, width: int = 16, kind: str = "binary", components: tuple[str, ...] = ("a", "b", "c")) -> DataSpec:
-    return DataSpec("toy", components, height, width, kind, conditions=CONDITIONS if kind == "binary" else ())  # type: ignore[arg-type]
+    return DataSpec.uniform("toy", components, height, width, kind, conditions=CONDITIONS if kind == "binary" else ())  # type: ignore[arg-type]
 
 
 def tiny(data: DataSpec, **options: object) -> VQVAE:

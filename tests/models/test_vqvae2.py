@@ -17,7 +17,7 @@ TWO, THREE = ("top", "bottom"), ("level_1", "level_2", "level_3")
 
 
 def spec(height: int = 32, width: int = 16) -> DataSpec:
-    return DataSpec("toy", ("a", "b", "c"), height, width, "binary", conditions=CONDITIONS)
+    return DataSpec.uniform("toy", ("a", "b", "c"), height, width, "binary", conditions=CONDITIONS)
 
 
 def tiny(data: DataSpec, **options: object) -> VQVAE2:

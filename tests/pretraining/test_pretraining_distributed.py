@@ -19,7 +19,7 @@ from vqkit.interfaces.tasks import TrainingState
 from vqkit.registry import METHODS, MODELS
 from vqkit.training.tasks.pretraining import SelfSupervisedTask
 
-SPEC = DataSpec("toy", ("r", "g"), 16, 24, "intensity")
+SPEC = DataSpec.uniform("toy", ("r", "g"), 16, 24, "intensity")
 NAMES = ("barlow-twins", "simclr", "byol")
 
 

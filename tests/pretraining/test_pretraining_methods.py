@@ -18,7 +18,7 @@ from vqkit.pretraining.method import Projector
 from vqkit.pretraining.simclr import SimCLR, similarities
 from vqkit.registry import METHODS, MODELS
 
-SPEC = DataSpec("toy", ("a", "b"), 8, 8, "intensity")
+SPEC = DataSpec.uniform("toy", ("a", "b"), 8, 8, "intensity")
 NETWORK = {"hidden": 8, "inner": 8, "attention": False}
 HEADS = {"hidden": 12, "dim": 6}
 

@@ -90,7 +90,7 @@ def test_the_plane_is_that_of_the_largest_variance() -> None:
 @pytest.mark.parametrize("about", ["classes", "conditions", "nothing"])
 def test_the_embedding_is_a_picture(about: str, tmp_path: Path) -> None:
     conditions = tuple(ConditionSpec(name, 0, 1, 0, 1) for name in ("age", "size")) if about == "conditions" else ()
-    spec = DataSpec("toy", ("a",), 8, 8, "intensity", False, conditions, ("cat", "dog") if about == "classes" else ())
+    spec = DataSpec.uniform("toy", ("a",), 8, 8, "intensity", False, conditions, ("cat", "dog") if about == "classes" else ())
     values = torch.rand(20, len(conditions), generator=torch.Generator().manual_seed(0))
     values[3:5] = torch.nan
     figure = draw_embedding(features(20, 0), values, torch.arange(20) % 3 - 1, spec)

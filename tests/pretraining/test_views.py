@@ -13,7 +13,7 @@ from vqkit.config import ViewsConfig
 from vqkit.interfaces import DataSpec, fully_observed
 from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameters
 
-SPEC = DataSpec("toy", ("a", "b", "c"), 8, 12, "intensity")
+SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 8, 12, "intensity")
 BINARY = dataclasses.replace(SPEC, value_kind="binary")
 SHAPE = (6, 3, 8, 12)
 

@@ -41,7 +41,7 @@ def all_logits(prior: AutoregressivePrior, codes: Codes, conditioning: Condition
 
 def two_levels() -> tuple[VQVAE2, HierarchicalPixelCNN]:
     """A small tokenizer and a prior for it."""
-    data = DataSpec("toy", ("a", "b"), 32, 16, "binary", conditions=(ConditionSpec("width_px", 0, 16, 8, 4),))
+    data = DataSpec.uniform("toy", ("a", "b"), 32, 16, "binary", conditions=(ConditionSpec("width_px", 0, 16, 8, 4),))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = MODELS.build("vqvae2", {"hidden": 8, "inner": 8, "quantizer": {"num_codes": 20, "dim": 4}}, data)

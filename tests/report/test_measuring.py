@@ -75,7 +75,7 @@ def test_a_broken_cache_is_measured_anew(run: Path) -> None:
 
 
 def test_channels_of_colour_pictures_are_not_hidden() -> None:
-    cats, cells = (DataSpec("data", names, 8, 8, "intensity") for names in (("r", "g", "b"), ("a", "b")))
+    cats, cells = (DataSpec.uniform("data", names, 8, 8, "intensity") for names in (("r", "g", "b"), ("a", "b")))
     assert report_request(cats) == EvaluationRequest(keep_sets=[], mask_kind="boxes")
     assert report_request(cells, 5) == EvaluationRequest(mask_kind="boxes", limit=5)
 

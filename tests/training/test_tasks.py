@@ -14,7 +14,7 @@ from vqkit.registry import MODELS
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 from vqkit.training.tasks.masks import fixed_observed, resolve_mask_kind
 
-SPEC = DataSpec("toy", ("a", "b", "c"), 16, 8, "binary", conditions=(ConditionSpec("w", 0, 1, 0.5, 0.3),))
+SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 16, 8, "binary", conditions=(ConditionSpec("w", 0, 1, 0.5, 0.3),))
 
 
 def task(**masking: object) -> AutoencoderTask:
@@ -146,7 +146,7 @@ def test_something_is_always_hidden_when_filling_in_is_judged() -> None:
 
 
 def test_automatic_masking_hides_components_or_boxes() -> None:
-    one = DataSpec("grey", ("grey",), 16, 8, "intensity")
+    one = DataSpec.uniform("grey", ("grey",), 16, 8, "intensity")
     assert resolve_mask_kind(MaskingConfig(), SPEC).kind == "components"
     assert resolve_mask_kind(MaskingConfig(), one).kind == "boxes"
     assert resolve_mask_kind(MaskingConfig(kind="half"), SPEC).kind == "half"

@@ -79,7 +79,7 @@ def test_validation_uses_the_ema_weights(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_masked_metrics_are_those_of_the_hidden_part() -> None:
     """A prediction that is right where the image is observed and wrong where it is hidden gets everything wrong."""
-    spec = DataSpec("toy", ("a", "b", "c"), 16, 8, "binary")
+    spec = DataSpec.uniform("toy", ("a", "b", "c"), 16, 8, "binary")
     torch.manual_seed(0)
     options = {name: value for name, value in TINY["model"].items() if name != "name"}
     task = AutoencoderTask(MODELS.build("vqvae", options, spec), MaskingConfig(kind="boxes"), seed=0).eval()

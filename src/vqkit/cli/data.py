@@ -75,7 +75,7 @@ def preview(
     _check_picture_suffix(out)
     part = _open(data, settings).split(split.value)
     indices = first_indices(part, number)
-    save_picture(grid(composite(part.batch(indices).images, part.spec), columns, scale), out)
+    save_picture(grid(composite(part.spec.to_unit(part.batch(indices).images), part.spec), columns, scale), out)
     typer.echo(_describe(part.spec))
     typer.echo(f"{len(indices)} of {len(part)} {split.value} images shown in {out}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.errors import ConfigError
-from vqkit.interfaces import DataSpec, SplitName
+from vqkit.interfaces import Batch, DataSpec, SplitName
 
 Flip = Annotated[bool, Field(description="Mirror half of the training images left to right.")]
 """The setting `flip` of a data set."""
@@ -21,7 +22,7 @@ Crop = Annotated[
 
 
 class Augmentation(NamedTuple):
-    """Half of the images mirrored if `flip`, and all shifted by up to `crop` pixels (see `random_crop`)."""
+    """Half of the images mirrored if `flip`, and all shifted by up to `crop` pixels (see `shift`)."""
 
     flip: bool = False
     crop: int = 0
@@ -38,28 +39,39 @@ class Augmentation(NamedTuple):
                 f"It must be below {min(spec.height, spec.width)}; an eighth of the size is usual.",
             )
 
-    def apply(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A random variant of each of the images [B, C, H, W]."""
-        flipped = random_flip(images, generator) if self.flip else images
-        return random_crop(flipped, self.crop, generator) if self.crop else flipped
+    def apply(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A random variant of each image of a batch, and of what is present of it."""
+        if self.flip:
+            flipped = torch.rand(len(batch.images), generator=generator) < 0.5
+            batch = _changed(batch, lambda images: flip(images, flipped))
+        if self.crop:
+            shifts = torch.randint(-self.crop, self.crop + 1, (2, len(batch.images), 1), generator=generator)
+            batch = _changed(batch, lambda images: shift(images, shifts))
+        return batch
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image [B, C, H, W] mirrored left to right with probability one half."""
-    flipped = torch.rand(len(images), generator=generator) < 0.5
+def _changed(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with its images, and what is present of them pixel by pixel, changed."""
+    if batch.present is None:
+        return batch._replace(images=change(batch.images))
+    return batch._replace(images=change(batch.images), present=change(batch.observed))
+
+
+def flip(images: Tensor, flipped: Tensor) -> Tensor:
+    """The images [B, C, H, W] that are `flipped` (bool [B]), mirrored left to right."""
     return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
 
 
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Each image [B, C, H, W] shifted by up to `padding` pixels each way, a cut-out of itself with mirrored borders around it.
+def shift(images: Tensor, shifts: Tensor) -> Tensor:
+    """Each image [B, C, H, W] shifted, cut out of itself with mirrored borders. `shifts`: pixels down and across, int64 [2, B, 1].
 
     The usual augmentation of CIFAR (He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2). They pad with
     zeros, but a model that gives back what it sees would learn black borders. The border pixels themselves are not repeated.
     """
     count, _, height, width = images.shape
-    down, across = torch.randint(-padding, padding + 1, (2, count, 1), generator=generator).to(images.device)
+    down, across = shifts.to(images.device)
     rows, columns = (
-        _mirrored(torch.arange(size, device=images.device) + shift, size) for size, shift in ((height, down), (width, across))
+        _mirrored(torch.arange(size, device=images.device) + moved, size) for size, moved in ((height, down), (width, across))
     )
     numbers = torch.arange(count, device=images.device)
     # Where positions are looked up around a whole dimension, torch puts what they give first, and that dimension last.

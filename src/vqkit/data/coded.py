@@ -31,9 +31,12 @@ class CodedSplit(Split):
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Split.batch`."""
-        empty = torch.empty(len(indices), 0, 0, 0, dtype=torch.uint8)
-        images = self._images.batch(indices).images if self._with_images else empty
-        return Batch(images, self._conditions[indices], self._labels[indices], tuple(level[indices] for level in self.codes))
+        codes = tuple(level[indices] for level in self.codes)
+        described = self._conditions[indices], self._labels[indices], codes
+        if not self._with_images:
+            return Batch(torch.empty(len(indices), 0, 0, 0, dtype=torch.uint8), *described)
+        images = self._images.batch(indices)
+        return Batch(images.images, *described, images.present)
 
     def names(self, indices: Tensor) -> list[str]:
         """See `Split.names`."""

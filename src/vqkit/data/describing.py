@@ -46,4 +46,4 @@ def describe(
     if kind == "sampled":
         kind = "binary"
     exclusive = kind == "binary" and is_exclusive(images)
-    return DataSpec(name, components, images.shape[2], images.shape[3], kind, exclusive, conditions, classes)
+    return DataSpec.uniform(name, components, images.shape[2], images.shape[3], kind, exclusive, conditions, classes)

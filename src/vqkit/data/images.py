@@ -107,7 +107,9 @@ class ImageFolderDataset(ImageDataset):
     def spec(self) -> DataSpec:
         """Channels, size and classes."""
         names = self._options.components or channel_names(self._size.channels)
-        return DataSpec(self._root.resolve().name, names, self._size.height, self._size.width, "intensity", classes=self._classes)
+        return DataSpec.uniform(
+            self._root.resolve().name, names, self._size.height, self._size.width, "intensity", classes=self._classes
+        )
 
     def _choose_size(self, sizes: Mapping[Path, PictureSize]) -> PictureSize:
         """The common size of all pictures, from their own sizes and the options."""
@@ -167,9 +169,9 @@ class StreamedSplit(Split):
         """The picture's path below the split's folder without its suffix, its parts joined by `_`."""
         return [self._found.names[index] for index in indices.tolist()]
 
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """See `Augmentation`."""
-        return self._augmentation.apply(images, generator)
+        return self._augmentation.apply(batch, generator)
 
     def _readable(self, index: int) -> tuple[int, Tensor]:
         """Position and pixels of the first picture from `index` on that can be decoded."""

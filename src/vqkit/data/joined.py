@@ -39,7 +39,7 @@ class JoinedDataset(ImageDataset):
                     "Scale pictures to one size with --set data.settings.height=64 --set data.settings.width=64.",
                 )
         name = ",".join(part.spec.name for part in self._parts)
-        self._spec = DataSpec(name, first.components, first.height, first.width, first.value_kind)
+        self._spec = DataSpec(name, first.component_specs, first.height, first.width)
 
     @property
     def spec(self) -> DataSpec:
@@ -83,9 +83,9 @@ class JoinedSplit(Split):
                 names[place] = f"{part.spec.name}_{name}"
         return names
 
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Augments as the first part does: all have the same settings."""
-        return self._parts[0].augment(images, generator)
+        return self._parts[0].augment(batch, generator)
 
     def _sorted(self, indices: Tensor) -> list[tuple[int, Tensor, Tensor]]:
         """For each part among `indices`: its number, the positions in it, and the corresponding places in the batch."""

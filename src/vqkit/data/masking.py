@@ -26,34 +26,50 @@ def mask_probability(config: MaskingConfig, epoch: float) -> float:
 
 
 def sample_observed(
-    shape: tuple[int, int, int, int], probability: float, config: HolesConfig, generator: torch.Generator
+    shape: tuple[int, int, int, int],
+    probability: float,
+    config: HolesConfig,
+    generator: torch.Generator,
+    held: Tensor | None = None,
 ) -> Tensor:
     """Sample masks for training: each sample is masked with `probability`, and fully observed otherwise.
 
-    `shape` is (B, C, H, W). Returns bool [B, C, H, W].
+    `shape` is (B, C, H, W); `held`: see `keep_sets`. Returns bool [B, C, H, W], which does not know of single absent pixels.
     """
     masked = torch.rand(shape[0], generator=generator) < probability
-    return sample_parts(shape, config, generator) | ~masked[:, None, None, None]
+    return sample_parts(shape, config, generator, held) | ~masked[:, None, None, None]
 
 
-def sample_parts(shape: tuple[int, int, int, int], config: HolesConfig, generator: torch.Generator) -> Tensor:
-    """Sample masks in which every image has something hidden: bool [B, C, H, W] of `shape` (B, C, H, W)."""
+def sample_parts(
+    shape: tuple[int, int, int, int], config: HolesConfig, generator: torch.Generator, held: Tensor | None = None
+) -> Tensor:
+    """Sample masks in which every image has something hidden: bool [B, C, H, W] of `shape` (B, C, H, W).
+
+    `held`: see `keep_sets`; an image that holds a single component keeps it whole.
+    """
     if config.kind not in ("auto", "components", "components-or-boxes"):
         return sample_pixels(shape, config.kind, generator).expand(shape)
-    kept = keep_sets(shape[0], shape[1], config.keep, generator)[:, :, None, None].expand(shape)
+    kept = keep_sets(shape[0], shape[1], config.keep, generator, held)[:, :, None, None].expand(shape)
     if config.kind != "components-or-boxes":
         return kept
     either = torch.rand(shape[0], generator=generator)[:, None, None, None] < 0.5
     return torch.where(either, kept, sample_pixels(shape, "boxes", generator))
 
 
-def keep_sets(batch: int, components: int, keep: str, generator: torch.Generator) -> Tensor:
+def keep_sets(batch: int, components: int, keep: str, generator: torch.Generator, held: Tensor | None = None) -> Tensor:
     """Which components each sample keeps, bool [B, C].
 
-    `one`: exactly one, uniform. `any`: their number is uniform over 1 ... C-1, then which ones is uniform.
-    A single component is always kept.
+    `one`: exactly one, uniform. `any`: their number is uniform over 1 ... C-1, then which ones is uniform. A single component is
+    always kept. `held` bool [B, C]: the components that each sample has at all, from which alone it keeps some; None: all.
     """
-    order = torch.rand(batch, components, generator=generator).argsort(dim=1).argsort(dim=1)
+    drawn = torch.rand(batch, components, generator=generator)
+    if held is not None:
+        order = drawn.masked_fill(~held, torch.inf).argsort(dim=1).argsort(dim=1)
+        most_held = (held.sum(dim=1) - 1).clamp_min(1)
+        share = torch.rand(batch, generator=generator)
+        counts = 1 + (share * most_held).long().clamp_max(most_held - 1) if keep == "any" else torch.ones_like(most_held)
+        return order < counts[:, None]
+    order = drawn.argsort(dim=1).argsort(dim=1)
     most = max(1, components - 1)
     count = torch.randint(1, most + 1, (batch,), generator=generator) if keep == "any" else torch.ones(batch, dtype=torch.int64)
     return order < count[:, None]
@@ -134,6 +150,11 @@ def _halves(batch: int, height: int, width: int, generator: torch.Generator, row
     vertical = torch.where(side == 0, row < height // 2, row >= height - height // 2)
     horizontal = torch.where(side == 2, column < width // 2, column >= width - width // 2)
     return ~torch.where(side < 2, vertical, horizontal)[:, None]
+
+
+def held_components(present: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    """Which components each image of `shape` (B, C, H, W) holds anything of, bool [B, C], by what is `present`."""
+    return present.flatten(2).any(dim=2).expand(shape[0], shape[1])
 
 
 def observed_components(keep: list[int], shape: tuple[int, int, int, int]) -> Tensor:

@@ -56,9 +56,9 @@ class ArraySplit(Split):
         """The name of each image, or its number."""
         return [f"{index:06d}" if self._names is None else self._names[index] for index in indices.tolist()]
 
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """See `Augmentation`."""
-        return self._augmentation.apply(images, generator)
+        return self._augmentation.apply(batch, generator)
 
 
 class LabelMapSplit(Split):

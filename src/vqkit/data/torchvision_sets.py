@@ -118,7 +118,7 @@ class _InMemory(TorchvisionDataset):
         """Channels, size and classes."""
         images, classes = self._images("test"), tuple(str(name) for name in self._part("test").classes)
         channels, height, width = images.shape[1:]
-        return DataSpec(self.title, channel_names(channels), height, width, "intensity", classes=classes)
+        return DataSpec.uniform(self.title, channel_names(channels), height, width, "intensity", classes=classes)
 
     def split(self, name: SplitName) -> ArraySplit:
         """One split; validation images are a fixed share of the training images."""
@@ -188,7 +188,7 @@ class CelebA(TorchvisionDataset):
     @property
     def spec(self) -> DataSpec:
         """Colour pictures of the chosen size."""
-        return DataSpec(self.title, channel_names(3), self._size.height, self._size.width, "intensity")
+        return DataSpec.uniform(self.title, channel_names(3), self._size.height, self._size.width, "intensity")
 
     def split(self, name: SplitName) -> StreamedSplit:
         """One of CelebA's official splits, decoded batch by batch."""

@@ -98,7 +98,7 @@ class TyreDataset(ImageDataset):
     def spec(self) -> DataSpec:
         """Names, size and, from the training sections, the ranges of the conditions."""
         ranges = condition_specs(CONDITIONS, self._draw("train").conditions)
-        return DataSpec("tyre", COMPONENTS, HEIGHT, WIDTH, "binary", exclusive=True, conditions=ranges)
+        return DataSpec.uniform("tyre", COMPONENTS, HEIGHT, WIDTH, "binary", exclusive=True, conditions=ranges)
 
     def split(self, name: SplitName) -> LabelMapSplit:
         """One split, drawn at its first use."""

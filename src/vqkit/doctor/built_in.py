@@ -26,7 +26,7 @@ from vqkit.storage.checkpoints import Loaded, digest, load_prior, write_model, w
 
 Module = TypeVar("Module", bound=nn.Module)
 
-BOX_SPEC = DataSpec(
+BOX_SPEC = DataSpec.uniform(
     "boxes",
     ("first", "second", "third"),
     16,
@@ -98,7 +98,7 @@ def box_images(count: int) -> Batch:
 def small_tokenizer(name: str, device: torch.device) -> Loaded:
     """An untrained tokenizer with default settings, whose codebook is initialised on box images."""
     model: Tokenizer = perturbed(lambda: MODELS.build(name, {}, BOX_SPEC), device)
-    images = box_images(IMAGES).to(device).images
+    images = box_images(IMAGES).to(device, BOX_SPEC).images
     with torch.inference_mode():
         # The first training batch initialises the codebook.
         model.train()(images, fully_observed(images), BOX_SPEC.unknown_conditions(IMAGES, device))
@@ -110,7 +110,7 @@ def small_prior(name: str, tokenizer: str, device: torch.device) -> Example:
     loaded = small_tokenizer(tokenizer, device)
     model = tokenizer_of(loaded)
     prior: AutoregressivePrior = perturbed(lambda: PRIORS.build(name, {}, code_spec(model, KINDS)), device)
-    batch = priors.with_codes(model, box_images(SAMPLES).to(device))
+    batch = priors.with_codes(model, box_images(SAMPLES).to(device, BOX_SPEC))
     case = priors.PriorCase(prior, batch.codes, priors.full_conditioning(prior.spec, model, batch))
     return Example(prior, loaded, batch, case)
 
@@ -121,7 +121,7 @@ def _tokenizer_checks(name: str, device: torch.device) -> list[Check]:
     def pipeline() -> Pipeline:
         return Pipeline(loaded(), device, "fp32")
 
-    images = box_images(IMAGES).images
+    images = box_images(IMAGES)
     return [
         Check(f"{name}: round trip", lambda: tokenizers.round_trip(pipeline(), images)),
         Check(f"{name}: kept pixels", lambda: tokenizers.kept_pixels(pipeline(), images)),

@@ -33,7 +33,7 @@ class HeldOutImages(NamedTuple):
     outcome: Outcome
 
     def batch(self, count: int) -> Batch:
-        """The first `count` images, uint8 [B, C, H, W], with the conditions in the order of the model."""
+        """The first `count` images, stored values [B, C, H, W], with the conditions in the order of the model."""
         if self.split is None:
             unknown = self.spec.unknown_conditions(count)
             return Batch(random_images(self.spec, count), unknown, torch.full((count,), -1))
@@ -57,15 +57,15 @@ def held_out_images(loaded: Loaded, data: NamedOptions) -> HeldOutImages:
 
 
 def random_images(spec: DataSpec, count: int) -> Tensor:
-    """Images uint8 [count, C, H, W] with a random box in each component; the same images at every call."""
+    """Stored images [count, C, H, W] with a random box in each component; the same images at every call."""
     components = len(spec.components)
     outside = sample_pixels((count * components, 1, spec.height, spec.width), "boxes", generator_for(0, "doctor", "boxes"))
     inside = (~outside).view(count, components, spec.height, spec.width)
     if spec.exclusive:
         inside &= inside.cumsum(dim=1) == 1  # where boxes overlap, the first component wins
-    return inside.to(torch.uint8) * 255
+    return spec.from_unit(inside.float())
 
 
-def observed_mask(images: Tensor, spec: DataSpec) -> Tensor:
-    """Which pixels of images [B, C, H, W] are observed when a part is hidden as in training: bool [B, C, H, W]."""
-    return fixed_observed(images, resolve_mask_kind(HolesConfig(), spec), 0, 0)
+def observed_mask(batch: Batch, spec: DataSpec) -> Tensor:
+    """Which pixels of a batch are observed when a part is hidden as in training: bool [B, C, H, W]."""
+    return fixed_observed(batch, resolve_mask_kind(HolesConfig(), spec), 0, 0)

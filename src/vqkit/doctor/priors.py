@@ -17,7 +17,7 @@ from vqkit.data.subsets import evenly_spaced
 from vqkit.doctor.checks import Outcome, failed, ok, skipped, warning
 from vqkit.doctor.images import observed_mask
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
-from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer, fully_observed
+from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer
 from vqkit.interfaces.priors import Sampling, SamplingMethod
 from vqkit.interfaces.tasks import TrainingState
 from vqkit.priors.autoregressive import AutoregressivePrior
@@ -62,14 +62,14 @@ class PriorCase(NamedTuple):
 def with_codes(tokenizer: Tokenizer, batch: Batch) -> Batch:
     """A batch on the device, with images float [B, C, H, W] in [0, 1], and with the codes of these images."""
     with torch.no_grad():
-        return batch._replace(codes=tokenizer.encode(batch.images, fully_observed(batch.images)))
+        return batch._replace(codes=tokenizer.encode(batch.images, batch.observed))
 
 
 def full_conditioning(spec: CodeSpec, tokenizer: Tokenizer, batch: Batch) -> Conditioning:
     """The conditioning of a batch on everything that `spec` lists; of its images, a part is observed."""
     maps: tuple[Tensor, ...] = ()
     if spec.observed_channels:
-        maps = observed_maps(tokenizer, batch.images, observed_mask(batch.images, tokenizer.spec))
+        maps = observed_maps(tokenizer, batch.images, observed_mask(batch, tokenizer.spec))
     return conditioning_for(spec, batch.conditions, batch.labels, maps)
 
 

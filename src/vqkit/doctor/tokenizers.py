@@ -15,7 +15,7 @@ from vqkit.doctor.checks import Outcome, failed, ok, skipped, warning
 from vqkit.doctor.images import observed_mask
 from vqkit.evaluation.codebook_usage import LevelStatistics
 from vqkit.inference.pipeline import Pipeline
-from vqkit.interfaces import Quantizer, Tokenizer, fully_observed
+from vqkit.interfaces import Batch, Quantizer, Tokenizer
 from vqkit.quantizers.lookup import LookupQuantizer
 from vqkit.storage.checkpoints import Loaded, digest, load_model, write_model
 from vqkit.storage.code_files import check_codes
@@ -59,9 +59,9 @@ def nearest_code(quantizers: Sequence[Quantizer], features: Sequence[Tensor]) ->
     return ok(f"{compared} features: each has the nearest code, compared with brute force")
 
 
-def round_trip(pipeline: Pipeline, images: Tensor) -> Outcome:
-    """Whether encoding images uint8 [B, C, H, W] is deterministic, and decode(encode(x)) equals reconstruct(x) bit for bit."""
-    whole = fully_observed(images)
+def round_trip(pipeline: Pipeline, batch: Batch) -> Outcome:
+    """Whether encoding stored images is deterministic, and decode(encode(x)) equals reconstruct(x) bit for bit."""
+    images, whole = batch.images, batch.observed
     tokenizer = pipeline.tokenizer
     codes = pipeline.encode_batch(images, whole)
     check_codes(codes, tokenizer)
@@ -77,10 +77,11 @@ def round_trip(pipeline: Pipeline, images: Tensor) -> Outcome:
     return ok(f"{len(images)} images: decode(encode(x)) equals reconstruct(x) bit for bit; grid {grids}")
 
 
-def kept_pixels(pipeline: Pipeline, images: Tensor) -> Outcome:
-    """Whether `inpaint` returns the observed pixels of images uint8 [B, C, H, W] unchanged, as integers and as floats."""
-    observed = observed_mask(images, pipeline.spec)
-    for array in (images, images.float() / 255):
+def kept_pixels(pipeline: Pipeline, batch: Batch) -> Outcome:
+    """Whether `inpaint` returns the observed pixels of stored images unchanged, as they are and in unit values."""
+    images = batch.images
+    observed = observed_mask(batch, pipeline.spec)
+    for array in (images, pipeline.spec.to_unit(images)):
         filled = pipeline.inpaint(array, observed=observed, form="channels-first")
         changed = int((filled[observed] != array[observed]).sum())
         if filled.shape != array.shape or changed:

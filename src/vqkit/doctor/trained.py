@@ -18,7 +18,7 @@ from vqkit.evaluation.codebook_usage import encode_images, level_statistics, tok
 from vqkit.evaluation.metrics import code_histogram
 from vqkit.inference.pipeline import BATCH_SIZE, Pipeline
 from vqkit.inference.sampler import check_tokenizer
-from vqkit.interfaces import Batch, Tokenizer, fully_observed
+from vqkit.interfaces import Batch, Tokenizer
 from vqkit.priors.autoregressive import AutoregressivePrior
 from vqkit.storage.checkpoints import Loaded, LoadedPrior, load_model, load_prior, read_header
 from vqkit.storage.runs import locate, run_directory
@@ -69,7 +69,7 @@ class ModelRun:
             Check("held-out images", lambda: self.images.outcome),
             Check("nearest code", self._nearest_code),
             Check("round trip", self._round_trip),
-            Check("kept pixels", lambda: tokenizers.kept_pixels(self.pipeline, self.images.batch(IMAGES).images)),
+            Check("kept pixels", lambda: tokenizers.kept_pixels(self.pipeline, self.images.batch(IMAGES))),
             Check("codebook health", self._codebook_health),
         ]
 
@@ -94,15 +94,15 @@ class ModelRun:
     def _nearest_code(self) -> Outcome:
         if not isinstance(self.loaded.model, Tokenizer):
             return _NO_CODES
-        shown = self.images.batch(IMAGES).to(self.device).images
+        shown = self.images.batch(IMAGES).to(self.device, self.loaded.model.spec)
         with torch.inference_mode():
-            features = self.loaded.model.features(shown, fully_observed(shown))
+            features = self.loaded.model.features(shown.images, shown.observed)
         return tokenizers.nearest_code(self.loaded.model.quantizers, features)
 
     def _round_trip(self) -> Outcome:
         if not isinstance(self.loaded.model, Tokenizer):
             return _NO_CODES
-        return tokenizers.round_trip(self.pipeline, self.images.batch(IMAGES).images)
+        return tokenizers.round_trip(self.pipeline, self.images.batch(IMAGES))
 
     def _codebook_health(self) -> Outcome:
         if not isinstance(self.loaded.model, Tokenizer):
@@ -178,7 +178,7 @@ class PriorRun:
         return check_or_skip
 
     def _batch(self, count: int) -> Batch:
-        return priors.with_codes(tokenizer_of(self.tokenizer), self.images.batch(count).to(self.device))
+        return priors.with_codes(tokenizer_of(self.tokenizer), self.images.batch(count).to(self.device, self.tokenizer.model.spec))
 
     def _file(self) -> Outcome:
         return _file_outcome(self.loaded)

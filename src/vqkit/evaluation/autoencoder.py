@@ -26,7 +26,7 @@ from vqkit.evaluation.metrics import ErrorMeter, Errors, VarianceMeter, code_his
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.inference.postprocess import fill_missing
-from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, Split, Tokenizer
+from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, Split, Tokenizer, where_present
 from vqkit.storage.checkpoints import Loaded, load_model
 
 _DEFAULT = EvaluationRequest()
@@ -139,7 +139,7 @@ def evaluate(
     bounds = _bounds(loaded, images, request, device, progress)  # first: a model without bounds is refused before the long part
     meters = _Meters(loaded.model, scenarios, request.with_conditions, distances, device)
     for positions, batch in batches_with_positions(images, request.batch_size, "evaluated", progress):
-        meters.add(positions, align_conditions(batch.to(device), images.spec, loaded.model.spec))
+        meters.add(positions, align_conditions(batch.to(device, loaded.model.spec), images.spec, loaded.model.spec))
     full, *parts = meters.scenario_metrics()
     variance, levels = meters.variance.result(), meters.level_usage()
     return Evaluation(
@@ -196,26 +196,30 @@ class _Meters:
         images = batch.images
         unknown = self.model.spec.unknown_conditions(len(images), images.device)
         conditions = batch.conditions if self.with_conditions else unknown
-        self.variance.add(images)
+        present = batch.observed
+        self.variance.add(images if batch.present is None else images[present])
         for scenario, errors in zip(self.scenarios, self.errors, strict=True):
-            observed = scenario.observed(positions, images.shape).to(self.device)
+            observed = scenario.observed(positions, images.shape).to(self.device) & present
             if self.passes == 0:
                 self._forward(images, observed, conditions)  # warm-up: the very first pass is not timed
             codes, expected = self._timed(images, observed, conditions)
             if scenario is self.scenarios[0]:
-                errors.add(expected, images, final=self._final(expected, images, torch.zeros_like(observed)))
-                self.distances.add(images, expected)
+                shown = where_present(expected, batch.present)
+                judged = None if batch.present is None else present
+                errors.add(shown, images, judged, final=self._final(shown, images, torch.zeros_like(observed)))
+                self.distances.add(images, shown)
                 for counts, level in zip(self.counts, codes, strict=True):
                     counts += code_histogram(level, len(counts))
             else:
                 # The known pixels are those of the image, as in the output of `inpaint`: SSIM's windows reach into them.
                 final = self._final(expected, images, observed)
-                errors.add(torch.where(observed, images, expected), images, ~observed, final)
+                filled = where_present(torch.where(observed, images, expected), batch.present)
+                errors.add(filled, images, present & ~observed, final)
 
     def _final(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor | None:
         """The binary images that `inpaint` would write, float [B, C, H, W]; None for intensities."""
         spec = self.model.spec
-        return fill_missing(expected, images, observed, spec) / 255 if spec.value_kind == "binary" else None
+        return fill_missing(expected, images, observed, spec) if spec.value_kind == "binary" else None
 
     def _timed(self, images: Tensor, observed: Tensor, conditions: Tensor) -> tuple[Codes, Tensor]:
         _synchronize(self.device)

@@ -86,12 +86,13 @@ def measure_bounds(
         raise ConfigError(f"The number of posterior samples is {samples}.", "Ask for at least one.")
     sums = torch.zeros(4, dtype=torch.float64, device=device)
     for positions, batch in batches_with_positions(images, _BATCH_SIZE, "evaluated (bounds)", progress):
-        known = align_conditions(batch.to(device), images.spec, model.spec)
+        known = align_conditions(batch.to(device, model.spec), images.spec, model.spec)
         conditions = known.conditions if with_conditions else model.spec.unknown_conditions(len(known.images), device)
         for row, position in enumerate(positions.tolist()):
             each = slice(row, row + 1)
             generator = generator_for(seed, "bound", position)
-            weights = model.log_weights(known.images[each], conditions[each], samples, generator)
+            present = None if known.present is None else known.present[each]
+            weights = model.log_weights(known.images[each], conditions[each], samples, generator, present)
             bound = importance_bound(weights)
             sums += torch.stack([weights.mean(), bound[0], bound[0].square(), bound.new_ones(())])
     distributed.all_reduce(sums)

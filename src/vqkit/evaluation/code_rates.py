@@ -19,7 +19,7 @@ from vqkit.evaluation.metrics import ErrorMeter, code_histogram
 from vqkit.inference.conditioning import conditioning_for, observed_maps
 from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, DataSpec, fully_observed
+from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, DataSpec, where_present
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class RateMeter:
     def add(self, positions: Tensor, batch: Batch) -> None:
         """Add a batch on the device, with the tokenizer's conditions; `positions` int64 [B] of its images in the split."""
         tokenizer, images = self._sampler.pipeline.tokenizer, batch.images
-        codes = tokenizer.encode(images, fully_observed(images))
+        codes = tokenizer.encode(images, batch.observed)
         unknown = tokenizer.spec.unknown_conditions(len(images), images.device)
         conditions = batch.conditions if self._with_conditions else unknown
-        self._add_errors(tokenizer.decode(codes, conditions), images)
+        self._add_errors(tokenizer.decode(codes, conditions), batch)
         for counts, level in zip(self.counts, codes, strict=True):
             counts += code_histogram(level, len(counts))
         for sums, case in zip(self._nll, self._cases, strict=True):
@@ -102,9 +102,10 @@ class RateMeter:
             sums += torch.stack([level.double().sum() for level in nll])
         self._images += len(images)
 
-    def _add_errors(self, expected: Tensor, images: Tensor) -> None:
-        final = discretize(expected, self._sampler.spec) / 255 if self._binary else None
-        self._errors.add(expected, images, final=final)
+    def _add_errors(self, expected: Tensor, batch: Batch) -> None:
+        shown = where_present(expected, batch.present)
+        final = discretize(shown, self._sampler.spec) if self._binary else None
+        self._errors.add(shown, batch.images, None if batch.present is None else batch.observed, final=final)
 
     def rates(self) -> list[Rate]:
         """The mean cost in each conditioning case."""
@@ -129,7 +130,7 @@ def conditioning_of(sampler: Sampler, case: ConditioningCase, positions: Tensor,
             return Conditioning.unconditional(len(images), spec, images.device)
         conditioning = conditioning_for(spec, batch.conditions, batch.labels)
         return conditioning._replace(dropped=conditioning.values.isnan().all(dim=1) & (conditioning.labels < 0))
-    observed = case.scenario.observed(positions, images.shape).to(images.device)
+    observed = case.scenario.observed(positions, images.shape).to(images.device) & batch.observed
     maps = observed_maps(sampler.pipeline.tokenizer, images, observed)
     unknown = sampler.spec.unknown_conditions(len(images), images.device), torch.full_like(batch.labels, -1)
     return conditioning_for(spec, *((batch.conditions, batch.labels) if case.conditions else unknown), maps)

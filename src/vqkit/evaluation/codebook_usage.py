@@ -24,7 +24,7 @@ from vqkit.evaluation.held_out import batches_with_positions
 from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.pictures import composite, rows_figure, save_picture
-from vqkit.interfaces import Codes, Split, Tokenizer, fully_observed
+from vqkit.interfaces import Codes, Split, Tokenizer
 from vqkit.storage.checkpoints import Loaded, write_model
 from vqkit.storage.runs import MODEL_FILE
 
@@ -89,12 +89,14 @@ def encode_images(
     """The codes of all images of a split, from full input. `what` is done with them, for `progress`."""
     levels: list[list[Tensor]] = [[] for _ in model.level_names]
     total = torch.zeros(len(model.spec.components), model.spec.height, model.spec.width, dtype=torch.float64, device=device)
+    count = torch.zeros_like(total, dtype=torch.int64)
     for _, batch in batches_with_positions(images, batch_size, what, progress):
-        shown = batch.to(device).images
-        total += shown.sum(0, dtype=torch.float64)
-        for store, codes in zip(levels, model.encode(shown, fully_observed(shown)), strict=True):
+        shown = batch.to(device, model.spec)
+        total += shown.images.sum(0, dtype=torch.float64)
+        count += shown.observed.sum(0)
+        for store, codes in zip(levels, model.encode(shown.images, shown.observed), strict=True):
             store.append(codes.to("cpu", torch.int32))
-    return Encoded(tuple(torch.cat(store) for store in levels), (total / len(images)).float().cpu())
+    return Encoded(tuple(torch.cat(store) for store in levels), (total / count.clamp_min(1)).float().cpu())
 
 
 def level_statistics(name: str, codes: Tensor, num_codes: int) -> LevelStatistics:

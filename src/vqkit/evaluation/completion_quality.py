@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario
-from vqkit.evaluation.metrics import overlap, peak_signal_to_noise
+from vqkit.evaluation.metrics import THRESHOLD, overlap, peak_signal_to_noise
 from vqkit.evaluation.progress import Progress
 from vqkit.inference.postprocess import fill_missing
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import Batch, DataSpec
+from vqkit.interfaces import Batch, DataSpec, where_present
 from vqkit.interfaces.priors import Sampling
 
 IMAGES_AT_ONCE = 16
@@ -72,7 +72,7 @@ class Comparisons(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The images that are completed: a batch of uint8 [B, C, H, W], and their positions in the split, int64 [B]."""
+    """The images that are completed: a batch of stored values [B, C, H, W], and their positions in the split, int64 [B]."""
 
     batch: Batch
     positions: Tensor
@@ -83,37 +83,40 @@ def measure_completions(
 ) -> CompletionMetrics:
     """Draw `count` completions of each image, conditioned on what a scenario leaves and on the batch's conditions; measure them."""
     parts = []
-    images, conditions, *_ = sources.batch
+    images, conditions = sources.batch.images, sources.batch.conditions
+    spec, present = sampler.spec, sources.batch.observed
     with progress(f"completed ({scenario.name})", len(images) * count) as advance:
         for start in range(0, len(images), IMAGES_AT_ONCE):
             each = slice(start, start + IMAGES_AT_ONCE)
             names = sampler.spec.condition_names if sampler.prior.spec.conditions else ()
             known = dict(zip(names, conditions[each].T, strict=True)) if names else {}
-            observed = scenario.observed(sources.positions[each], images[each].shape)
+            observed = scenario.observed(sources.positions[each], images[each].shape) & present[each]
             completions = sampler.complete(images[each], observed, count, known, sampling, advance=advance, first=start)
             expected = sampler.pipeline.fill(images[each], observed, known)
-            one_pass = fill_missing(expected, images[each], observed, sampler.spec)
-            parts.append(compare_completions(completions.images, one_pass, images[each], observed, sampler.spec))
+            truth = where_present(spec.to_unit(images[each]), present[each])
+            one_pass = fill_missing(expected, truth, observed, spec)
+            drawn = spec.to_unit(completions.images.flatten(0, 1)).view(completions.images.shape)
+            parts.append(compare_completions(drawn, one_pass, truth, present[each] & ~observed, spec))
     return completion_metrics(scenario, Comparisons(*map(torch.cat, zip(*parts, strict=True))), sampler.spec)
 
 
-def compare_completions(completions: Tensor, one_pass: Tensor, images: Tensor, observed: Tensor, spec: DataSpec) -> Comparisons:
-    """Compare completions [B, K, C, H, W] and reconstructions [B, C, H, W] with images, all uint8, where `observed` is False."""
+def compare_completions(completions: Tensor, one_pass: Tensor, images: Tensor, judged: Tensor, spec: DataSpec) -> Comparisons:
+    """Compare completions [B, K, C, H, W] and reconstructions [B, C, H, W] with images, in unit values, where `judged` is True."""
     count = completions.shape[1]
-    truth, missing = (each.repeat_interleave(count, dim=0) for each in (images, ~observed))
+    truth, missing = (each.repeat_interleave(count, dim=0) for each in (images, judged))
     accuracy = compare(completions.flatten(0, 1), truth, missing, spec).view(len(images), count, -1)
     binary = spec.value_kind == "binary"
-    diversity = shape_diversity(completions >= 128, ~observed) if binary else value_diversity(completions, ~observed)
-    return Comparisons(compare(one_pass, images, ~observed, spec), accuracy, diversity)
+    diversity = shape_diversity(completions >= THRESHOLD, judged) if binary else value_diversity(completions, judged)
+    return Comparisons(compare(one_pass, images, judged, spec), accuracy, diversity)
 
 
 def compare(predictions: Tensor, truth: Tensor, judged: Tensor, spec: DataSpec) -> Tensor:
-    """IoU (binary data) or PSNR (intensities) of each component, float64 [B, C]; NaN where nothing is judged. Images are uint8."""
+    """IoU (binary data) or PSNR (intensities) of each component, float64 [B, C]; NaN where nothing is judged. Unit values."""
     pixels = judged.flatten(2).sum(2)
     if spec.value_kind == "binary":
-        metric = overlap(predictions / 255, truth / 255, judged).iou
+        metric = overlap(predictions, truth, judged).iou
     else:
-        squares = ((predictions.double() - truth.double()) / 255).square() * judged
+        squares = (predictions.double() - truth.double()).square() * judged
         metric = peak_signal_to_noise(squares.flatten(2).sum(2) / pixels.clamp_min(1))
     return metric.masked_fill(pixels == 0, torch.nan)
 
@@ -130,11 +133,11 @@ def shape_diversity(shapes: Tensor, judged: Tensor) -> Tensor:
 
 
 def value_diversity(values: Tensor, judged: Tensor) -> Tensor:
-    """Mean over pairs of the mean squared difference, float64 [B, C], of uint8 [B, K, C, H, W]; see `shape_diversity`.
+    """Mean over pairs of the mean squared difference, float64 [B, C], of unit values [B, K, C, H, W]; see `shape_diversity`.
 
     The mean squared difference over all pairs of numbers is twice their unbiased variance.
     """
-    spread = 2 * (values.double() / 255).var(dim=1) if values.shape[1] > 1 else torch.full(judged.shape, torch.nan).double()
+    spread = 2 * values.double().var(dim=1) if values.shape[1] > 1 else torch.full(judged.shape, torch.nan).double()
     pixels = judged.flatten(2).sum(2)
     return ((spread * judged).flatten(2).sum(2) / pixels).masked_fill(pixels == 0, torch.nan)
 

@@ -76,11 +76,11 @@ def measure_ablations(
     sums = dict.fromkeys(cases, 0.0)
     with progress("decoded", len(chosen)) as advance:
         for positions in torch.split(chosen, batch_size):
-            shown = images.batch(positions).to(device).images
+            shown = images.batch(positions).to(device, model.spec)
             contributions = model.level_contributions(_indices([level[positions] for level in levels], device))
             for name, kept in cases.items():
                 decoded = decode_ablated(model, contributions, baselines, kept)
-                sums[name] += float(peak_signal_to_noise(mean_squared_error(decoded, shown)).sum())
+                sums[name] += float(peak_signal_to_noise(mean_squared_error(decoded, shown.images, shown.observed)).sum())
             advance(len(positions))
     names = model.level_names
     return [
@@ -96,7 +96,7 @@ def draw_single_levels(
     """A figure of a few images of the split: the originals, decoded from all levels, and from each level only."""
     chosen = evenly_spaced(len(images), _IMAGES_DRAWN)
     contributions = model.level_contributions(_indices([level[chosen] for level in levels], device))
-    rows = [("original", composite(images.batch(chosen).images, model.spec))]
+    rows = [("original", composite(model.spec.to_unit(images.batch(chosen).images), model.spec))]
     for name, kept in ablation_cases(model.level_names).items():
         if len(kept) in (1, len(levels)):
             rows.append((name, composite(decode_ablated(model, contributions, baselines, kept).cpu(), model.spec)))

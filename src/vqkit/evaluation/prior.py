@@ -30,7 +30,7 @@ from vqkit.evaluation.code_rates import (
 from vqkit.evaluation.codebook_usage import encode_images
 from vqkit.evaluation.completion_quality import CompletionMetrics, Sources, measure_completions
 from vqkit.evaluation.held_out import batches_with_positions
-from vqkit.evaluation.metrics import code_histogram
+from vqkit.evaluation.metrics import THRESHOLD, code_histogram
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import PriorEvaluationRequest
 from vqkit.evaluation.sample_quality import (
@@ -48,6 +48,7 @@ from vqkit.evaluation.sample_quality import (
 )
 from vqkit.evaluation.shape_statistics import connected_parts, part_shares
 from vqkit.inference.conditioning import condition_kinds
+from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Sampler, load_sampler
 from vqkit.interfaces import Batch, Codes, DataSpec, ImageDataset, Split
 from vqkit.interfaces.priors import Sampling
@@ -139,7 +140,7 @@ def evaluate_prior(
     data = _open(settings, sampler.spec, request.split, request.limit)
     meter = RateMeter(sampler, cases, request.with_conditions)
     for positions, batch in batches_with_positions(data.images, request.batch_size, "evaluated", progress):
-        meter.add(positions, _aligned(batch, data, sampler).to(sampler.device))
+        meter.add(positions, _aligned(batch, data, sampler).to(sampler.device, sampler.spec))
     training, reference = _describe_training(sampler, data.training, request.batch_size, progress)
     return PriorEvaluation(
         run=str(sampler.path),
@@ -184,7 +185,7 @@ def _aligned(batch: Batch, data: PriorData, sampler: Sampler) -> Batch:
 
 
 def _some_images(data: PriorData, sampler: Sampler, count: int) -> Sources:
-    """`count` held-out images, or all within the limit if they are fewer, as uint8.
+    """`count` held-out images, or all within the limit if they are fewer, as stored values.
 
     They come in the order in which a limit chooses images, so that an image is completed with the same noise whatever the limit.
     """
@@ -199,7 +200,9 @@ def _describe_training(sampler: Sampler, training: Split, batch_size: int, progr
     counts = tuple(code_histogram(level, size) for level, size in zip(encoded.levels, tokenizer.cardinalities, strict=True))
     parts = None
     if sampler.spec.value_kind == "binary":
-        counted = [connected_parts(batch.images >= 128) for batch in evaluation_batches(training, batch_size)]
+        counted = [
+            connected_parts(sampler.spec.to_unit(batch.images) >= THRESHOLD) for batch in evaluation_batches(training, batch_size)
+        ]
         parts = part_shares(torch.cat(counted))
     return counts, Reference(encoded.mean_image.double().mean(dim=(1, 2)), parts)
 
@@ -211,7 +214,7 @@ def _measure_samples(
     spec, trained = sampler.spec, sampler.prior.spec
     count, sampling = request.num_samples, request.sampling
     given = _some_images(data, sampler, count).batch
-    rebuilt = reconstructed(sampler, given.images)
+    rebuilt = reconstructed(sampler, given)
     drawn = [_draw(sampler, "samples", count, {}, None, sampling, progress)]
     kept: tuple[Adherence, ...] = ()
     if trained.is_conditional and not trained.observed_channels:
@@ -221,7 +224,7 @@ def _measure_samples(
         kept = adherence(data.dataset, wanted, drawn[-1].final, rebuilt.final)
     plausible: list[Plausibility] = []
     if reference.parts is not None:
-        plausible = [plausibility("held-out images", given.images >= 128, reference.parts)]
+        plausible = [plausibility("held-out images", sampler.spec.to_unit(given.images) >= THRESHOLD, reference.parts)]
         plausible += [each for images in (rebuilt, *drawn) for each in plausibilities(images, reference.parts)]
     found = (reference_contents("training images", reference, spec), *(contents(images, spec) for images in drawn))
     return SampleMetrics(count, tuple(plausible), found, kept)
@@ -239,7 +242,7 @@ def _draw(
     values = {key: column.tolist() for key, column in conditions.items()}
     with progress(f"drawn ({name})", count) as advance:
         samples = sampler.sample(count, values, labels, sampling, advance=advance)
-    return GeneratedImages(name, samples.expected, samples.images)
+    return GeneratedImages(name, samples.expected, discretize(samples.expected, sampler.spec))
 
 
 def _measure_completions(

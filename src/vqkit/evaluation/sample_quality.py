@@ -16,7 +16,7 @@ from vqkit.evaluation.metrics import THRESHOLD
 from vqkit.evaluation.shape_statistics import connected_parts, have_usual_parts, overlap_share, part_shares
 from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import DataSpec, ImageDataset, fully_observed
+from vqkit.interfaces import Batch, DataSpec, ImageDataset
 
 OVERLAP_ALLOWED = 0.001
 """The largest share of an image's pixels in which components may overlap for the image to count as free of overlap."""
@@ -36,7 +36,7 @@ class Reference(NamedTuple):
 
 
 class GeneratedImages(NamedTuple):
-    """Images to measure: the decoder's `expected` float [N, C, H, W] in [0, 1], and the `final` uint8 [N, C, H, W]."""
+    """Images to measure: the decoder's `expected` float [N, C, H, W], and the `final` ones, which are discretised; unit values."""
 
     name: str
     expected: Tensor
@@ -88,9 +88,9 @@ class Adherence:
     reconstruction_error: float
 
 
-def reconstructed(sampler: Sampler, images: Tensor) -> GeneratedImages:
-    """The tokenizer's reconstructions of whole images uint8 [N, C, H, W]."""
-    expected = sampler.pipeline.fill(images, fully_observed(images))
+def reconstructed(sampler: Sampler, batch: Batch) -> GeneratedImages:
+    """The tokenizer's reconstructions of a batch of whole images, stored values [N, C, H, W]."""
+    expected = sampler.pipeline.fill(batch.images, batch.observed)
     return GeneratedImages("reconstructions", expected, discretize(expected, sampler.spec))
 
 
@@ -98,7 +98,7 @@ def plausibilities(drawn: GeneratedImages, usual: Tensor) -> list[Plausibility]:
     """Plausibility of the final images and of independently thresholded ones; `usual` [C, M] as `Reference.parts`."""
     independent = drawn.expected >= THRESHOLD
     return [
-        plausibility(drawn.name, drawn.final >= 128, usual),
+        plausibility(drawn.name, drawn.final >= THRESHOLD, usual),
         plausibility(f"{drawn.name}, thresholded independently", independent, usual),
     ]
 
@@ -114,8 +114,8 @@ def plausibility(name: str, shapes: Tensor, usual: Tensor) -> Plausibility:
 
 def contents(drawn: GeneratedImages, spec: DataSpec) -> Contents:
     """Contents of the final images."""
-    values = drawn.final.double().mean(dim=(0, 2, 3)) / 255
-    parts = part_shares(connected_parts(drawn.final >= 128)) if spec.value_kind == "binary" else None
+    values = drawn.final.double().mean(dim=(0, 2, 3))
+    parts = part_shares(connected_parts(drawn.final >= THRESHOLD)) if spec.value_kind == "binary" else None
     return reference_contents(drawn.name, Reference(values, parts), spec)
 
 
@@ -129,10 +129,10 @@ def reference_contents(name: str, reference: Reference, spec: DataSpec) -> Conte
 def adherence(
     dataset: ImageDataset, requested: Mapping[str, Tensor], samples: Tensor, reconstructions: Tensor
 ) -> tuple[Adherence, ...]:
-    """Adherence of samples uint8 [N, C, H, W] to the `requested` values [N] by name, beside that of reconstructions of the images
-    that have these values.
+    """Adherence of samples to the `requested` values [N] by name, beside that of reconstructions of the images with these values.
 
-    Unknown values (NaN) do not count. Empty for a data set whose conditions cannot be measured on images.
+    Both are float [N, C, H, W] in unit values. Unknown values (NaN) do not count. Empty for a data set whose conditions cannot be
+    measured on images.
     """
     measured, floor = dataset.measure(samples), dataset.measure(reconstructions)
     if measured is None or floor is None:

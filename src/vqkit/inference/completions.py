@@ -102,11 +102,11 @@ def completion_names(name: str, count: int) -> list[str]:
 def _pictures(
     entry: InputImage, names: list[str], completions: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec, out: Path
 ) -> dict[Path, Image.Image]:
-    """All pictures of one image by their paths: its completions uint8 [K, C, H, W], their uncertainty [C, H, W], the figure."""
+    """All pictures of one image by their paths: completions, stored values [K, C, H, W], uncertainty [C, H, W], and the figure."""
     pictures: dict[Path, Image.Image] = {}
     for name, image in zip(names, completions, strict=True):
         pictures |= image_files(image, name, out, spec)
-    uncertainty_map = (uncertainty.amax(dim=0) * 255).round().to(torch.uint8)
+    uncertainty_map = (uncertainty.amax(dim=0).clamp_max(1) * 255).round().to(torch.uint8)
     pictures[out / UNCERTAINTY / f"{entry.name}.png"] = to_pil(uncertainty_map)
     pictures[out / FIGURE / f"{entry.name}.png"] = figure(entry, completions, nll, uncertainty_map, spec)
     return pictures
@@ -115,13 +115,17 @@ def _pictures(
 def figure(entry: InputImage, completions: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec) -> Image.Image:
     """The input (hatched where missing), the first completions, their uncertainty, and the original where it is known whole.
 
-    `completions` uint8 [K, C, H, W] with `nll` float32 [K]; `uncertainty` uint8 [H, W].
+    `completions` stored values [K, C, H, W] with `nll` float32 [K]; `uncertainty` uint8 [H, W].
     """
     shown = completions[:MAX_SHOWN]
-    pictures = [views(entry.image, entry.observed, spec)[:1], composite(shown, spec), uncertainty.expand(1, 3, -1, -1)]
+    pictures = [
+        views(entry.image, entry.observed, spec)[:1],
+        composite(spec.to_unit(shown), spec),
+        uncertainty.expand(1, 3, -1, -1),
+    ]
     titles = ["given", *(f"{value:.1f} nats" for value in nll[: len(shown)].tolist()), "uncertainty"]
     if bool(entry.present.all()):
-        pictures.append(composite(entry.image[None], spec))
+        pictures.append(composite(spec.to_unit(entry.image[None]), spec))
         titles.append("truth")
     return rows_figure([("", torch.cat(pictures))], titles=titles)
 

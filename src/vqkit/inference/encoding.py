@@ -15,8 +15,8 @@ from vqkit.image_io.pictures import image_files, save_pictures
 from vqkit.image_io.reading import Item, ReadOptions, read_images
 from vqkit.inference.inpaint import batched
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
-from vqkit.inference.postprocess import discretize
-from vqkit.interfaces import Codes, Split, fully_observed
+from vqkit.inference.postprocess import to_stored
+from vqkit.interfaces import Codes, Split
 from vqkit.storage.code_files import CodesFile, check_codes
 
 
@@ -58,7 +58,7 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
         )
     parts, labels, conditions = [], [], []
     for batch in all_batches(split, batch_size):
-        parts.append(pipeline.encode_batch(batch.images, fully_observed(batch.images)))
+        parts.append(pipeline.encode_batch(batch.images, batch.observed))
         labels.append(batch.labels)
         conditions.append(align_conditions(batch, given, spec).conditions)
         advance(len(batch.labels))
@@ -83,7 +83,7 @@ def decode_codes(
     for start in range(0, len(content.names), batch_size):
         part = slice(start, start + batch_size)
         expected = pipeline.decode_batch(tuple(level[part] for level in content.codes), rows[part])
-        images = discretize(expected, spec)
+        images = to_stored(expected, spec)
         pictures: dict[Path, Image.Image] = {}
         for name, image in zip(content.names[part], images, strict=True):
             pictures |= image_files(image, name, out, spec)

@@ -22,9 +22,9 @@ Labels = int | str | Sequence[int | str] | Tensor
 class Samples(NamedTuple):
     """N new images.
 
-    `codes`: each level int64 [N, h, w], empty from a model without codes; `expected` float32 [N, C, H, W] in [0, 1]: the decoder's
-    output; `images` uint8 [N, C, H, W]: the same, discretised; `conditions` float32 [N, D] and `labels` int64 [N]: what the images
-    were conditioned on, NaN and -1 where unknown.
+    `codes`: each level int64 [N, h, w], empty from a model without codes; `expected` float32 [N, C, H, W]: the decoder's output in
+    unit values; `images` [N, C, H, W]: the same, final, as stored values; `conditions` float32 [N, D] and `labels` int64 [N]: what
+    the images were conditioned on, NaN and -1 where unknown.
     """
 
     codes: Codes

@@ -21,7 +21,7 @@ from vqkit.errors import DataError
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_pictures
 from vqkit.image_io.reading import InputImage, Item, ReadOptions, read_images
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline
-from vqkit.inference.postprocess import fill_missing
+from vqkit.inference.postprocess import fill_stored
 from vqkit.interfaces import DataSpec
 
 FIGURE = "before_after"
@@ -60,7 +60,7 @@ def inpaint_items(
         expected = pipeline.fill(images, observed, conditions, batch_size)
         pictures: dict[Path, Image.Image] = {}
         results = []
-        for entry, filled in zip(batch, fill_missing(expected, images, observed, pipeline.spec), strict=True):
+        for entry, filled in zip(batch, fill_stored(expected, images, observed, pipeline.spec), strict=True):
             figure = out / FIGURE / f"{entry.name}.png"
             files = {**image_files(filled, entry.name, out, pipeline.spec), figure: before_after(entry, filled, pipeline.spec)}
             results.append(Written(entry.name, tuple(files), figure))
@@ -105,10 +105,11 @@ def views(image: Tensor, observed: Tensor | None, spec: DataSpec) -> Tensor:
     shown = torch.ones(1, components, 1, 1, dtype=torch.uint8)
     if 1 < components <= _WIDEST_FIGURE:
         shown = torch.cat([shown, alone])
+    unit = spec.to_unit(image[None])
     if observed is None:
-        return composite(image * shown, spec)
+        return composite(unit * shown, spec)
     missing = ~(observed & (shown > 0)).any(dim=1, keepdim=True)
-    return torch.where(missing, hatching(spec.height, spec.width), composite(image * observed * shown, spec))
+    return torch.where(missing, hatching(spec.height, spec.width), composite(unit * observed * shown, spec))
 
 
 def hatching(height: int, width: int) -> Tensor:

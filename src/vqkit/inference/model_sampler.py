@@ -20,7 +20,7 @@ from vqkit.core.precision import choose_device
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.inference.image_sampler import ImageSampler, Labels, Samples, warn_outside_range
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, condition_rows
-from vqkit.inference.postprocess import discretize
+from vqkit.inference.postprocess import to_stored
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.registry import MODELS
@@ -101,7 +101,7 @@ class ModelSampler(ImageSampler):
             return images.cpu().clone()
 
         expected = torch.cat(map_batches(num_samples, batch_size or BATCH_SIZE, draw, smaller=batch_size is None))
-        return Samples((), expected, discretize(expected, self.spec), rows, torch.full((num_samples,), -1))
+        return Samples((), expected, to_stored(expected, self.spec), rows, torch.full((num_samples,), -1))
 
     def check_conditional(self) -> None:
         """See `ImageSampler.check_conditional`."""

@@ -29,8 +29,8 @@ from vqkit.image_io.decoding import picture_pixels
 from vqkit.image_io.forms import Reading, Source, array_source, read_form
 from vqkit.image_io.observing import as_observed, observe
 from vqkit.image_io.pictures import composite, to_pil
-from vqkit.inference.postprocess import discretize, fill_missing, paste
-from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer
+from vqkit.inference.postprocess import fill_stored, to_stored
+from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer, where_present
 from vqkit.storage.checkpoints import Loaded, load_model
 from vqkit.storage.code_files import check_codes
 
@@ -96,14 +96,14 @@ class Pipeline:
             raise DataError(
                 "Everything is kept, so there is nothing to fill in.", "Name fewer components in keep, or give observed."
             )
-        expected = self.fill(reading.images, known, conditions)
+        expected = self.fill_unit(self._unit(reading.images), known, conditions)
         return restore(self._fill_missing(expected, reading.images, known))
 
     def reconstruct(self, image: AnyImage, conditions: Conditions | None = None, form: str | None = None) -> AnyImage:
         """The reconstruction of a whole image. Raises `DataError` for an image that does not fit."""
         reading, restore = self._read(image, (), form)
-        expected = self.fill(reading.images, reading.present, conditions)
-        return restore(expected if reading.images.is_floating_point() else discretize(expected, self.spec))
+        expected = self.fill_unit(self._unit(reading.images), reading.present, conditions)
+        return restore(expected if reading.images.is_floating_point() else to_stored(expected, self.spec))
 
     def encode(
         self,
@@ -117,8 +117,8 @@ class Pipeline:
         reading, _ = self._read(image, names, form)
         mask = as_observed(observed, reading.images.shape) if observed is not None else None
         known = observe(reading.present, names, mask, self.spec)
-        chunks = zip(torch.split(reading.images, BATCH_SIZE), torch.split(known, BATCH_SIZE), strict=True)
-        parts = [self.encode_batch(*chunk) for chunk in chunks]
+        chunks = zip(torch.split(self._unit(reading.images), BATCH_SIZE), torch.split(known, BATCH_SIZE), strict=True)
+        parts = [self.encode_unit(*chunk) for chunk in chunks]
         return tuple(torch.cat(level) for level in zip(*parts, strict=True))
 
     def decode(self, codes: Codes, conditions: Conditions | None = None) -> Tensor:
@@ -131,25 +131,35 @@ class Pipeline:
         chunks = zip(*(torch.split(level, BATCH_SIZE) for level in (*codes, rows)), strict=True)
         return torch.cat([self.decode_batch(parts[:-1], parts[-1]) for parts in chunks])
 
-    def fill(self, images: Tensor, observed: Tensor, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE) -> Tensor:
-        """Expected whole images, float32 [B, C, H, W] in [0, 1] on the CPU, in one pass of the model.
+    def fill(self, stored: Tensor, observed: Tensor, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE) -> Tensor:
+        """Expected whole images in unit values, float32 [B, C, H, W] on the CPU, of stored images; see `fill_unit`."""
+        return self.fill_unit(self.spec.to_unit(stored), observed, conditions, batch_size)
 
-        `images` uint8 or float [B, C, H, W]; `observed` bool [B, C, H, W]; at most `batch_size` at once.
+    def fill_unit(
+        self, images: Tensor, observed: Tensor, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE
+    ) -> Tensor:
+        """Expected whole images, float32 [B, C, H, W] on the CPU, in one pass of the model.
+
+        `images` float [B, C, H, W], in unit values as the result; `observed` bool [B, C, H, W]; at most `batch_size` at once.
         """
         rows = condition_rows(self.spec, conditions, len(images))
         parts = []
         with torch.inference_mode(), autocast(self.precision, self.device):
             for start in range(0, len(images), batch_size):
                 part = slice(start, start + batch_size)
-                inputs = self._on_device(images[part]), observed[part].to(self.device), rows[part].to(self.device)
+                inputs = *self._on_device(images[part], observed[part]), rows[part].to(self.device)
                 parts.append(self.model.reconstruct(*inputs).cpu())
         # A copy, because inference tensors may not take part in what callers do with autograd.
         return (torch.cat(parts) if len(parts) > 1 else parts[0]).clone()
 
-    def encode_batch(self, images: Tensor, observed: Tensor) -> Codes:
-        """Codes int64 [B, h, w] of each level, on the CPU, of images uint8 or float [B, C, H, W] where `observed` is True."""
+    def encode_batch(self, stored: Tensor, observed: Tensor) -> Codes:
+        """Codes int64 [B, h, w] of each level, on the CPU, of stored images [B, C, H, W] where `observed` is True."""
+        return self.encode_unit(self.spec.to_unit(stored), observed)
+
+    def encode_unit(self, images: Tensor, observed: Tensor) -> Codes:
+        """As `encode_batch`, of float images [B, C, H, W] in unit values."""
         with torch.inference_mode():
-            codes = self.tokenizer.encode(self._on_device(images), observed.to(self.device))
+            codes = self.tokenizer.encode(*self._on_device(images, observed))
         return tuple(level.cpu().clone() for level in codes)
 
     def decode_batch(self, codes: Codes, conditions: Tensor) -> Tensor:
@@ -158,15 +168,20 @@ class Pipeline:
             images = self.tokenizer.decode(tuple(level.to(self.device) for level in codes), conditions.to(self.device))
         return images.cpu().clone()
 
-    def _on_device(self, images: Tensor) -> Tensor:
-        images = images.to(self.device)
-        return images if images.is_floating_point() else images.to(torch.float32).div_(255)
+    def _on_device(self, images: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and mask on the device, the images 0 where they are not observed: there may be anything, also NaN."""
+        known = observed.to(self.device)
+        return where_present(images.to(self.device, torch.float32), known), known
+
+    def _unit(self, images: Tensor) -> Tensor:
+        """The images of a reading in unit values: floating point numbers are, whole numbers are stored values."""
+        return images if images.is_floating_point() else self.spec.to_unit(images)
 
     def _fill_missing(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
         """The images with expected values in the missing part: as they are for float images, discretised for the others."""
         if images.is_floating_point():
-            return paste(expected, images, observed)
-        return fill_missing(expected, images, observed, self.spec)
+            return torch.where(observed, images, expected)
+        return fill_stored(expected, images, observed, self.spec)
 
     def _read(self, image: AnyImage, keep: tuple[str, ...], form: str | None) -> tuple[Reading, Callable[[Tensor], AnyImage]]:
         """The image in the model's shape, and a function that converts a result to the type of the input."""

@@ -23,9 +23,9 @@ from vqkit.image_io.observing import as_observed
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
 from vqkit.inference.image_sampler import ImageSampler, Labels, Samples, warn_outside_range
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
-from vqkit.inference.postprocess import discretize, fill_missing
+from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.prior_batches import draw_codes, total_nll
-from vqkit.interfaces import Codes, Conditioning, Prior, check_images
+from vqkit.interfaces import Codes, Conditioning, DataSpec, Prior, check_images, where_present
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.storage.checkpoints import digest, load_model, load_prior
 
@@ -33,7 +33,7 @@ from vqkit.storage.checkpoints import digest, load_model, load_prior
 class Completions(NamedTuple):
     """K whole images for each of B partly observed ones, the most likely first.
 
-    `images` uint8 [B, K, C, H, W], equal to the given ones where observed; `nll` float32 [B, K]: negative
+    `images` stored values [B, K, C, H, W], equal to the given ones where observed; `nll` float32 [B, K]: negative
     log-likelihood of their codes, ascending; `uncertainty` float32 [B, C, H, W] in [0, 1]: twice the standard deviation
     over the K images, so that a shape that is present in half of them has 1; 0 where observed. `codes`: each level int64
     [B, K, h, w].
@@ -144,7 +144,7 @@ class Sampler(ImageSampler):
             conditioning = conditioning_for(self.prior.spec, rows, classes)._replace(dropped=unknown)
         codes = draw_codes(self.prior, conditioning, 1, sampling, batch_size, advance, first)
         expected = self._decode(codes, rows)
-        return Samples(codes, expected, discretize(expected, self.spec), rows, classes)
+        return Samples(codes, expected, to_stored(expected, self.spec), rows, classes)
 
     def complete(
         self,
@@ -159,7 +159,7 @@ class Sampler(ImageSampler):
     ) -> Completions:
         """Draw `num_samples` whole images for each partly observed one.
 
-        `images` uint8 [B, C, H, W]; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
+        `images` [B, C, H, W], stored; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
         `sample`, one for all images or one each; `first`: number of the first image. Raises `ConfigError` for no samples, an
         unknown name, or a prior that was not trained with --condition-on observed, or not with the conditions, and `DataError` for
         images or a mask that do not fit.
@@ -168,8 +168,11 @@ class Sampler(ImageSampler):
             raise ConfigError(f"{num_samples} completions were requested.", "Ask for at least one.")
         self.check_completes()
         check_images(images, self.spec)
-        if images.dtype != torch.uint8:
-            raise DataError(f"The images are {images.dtype}; uint8 is expected.", "Give whole numbers from 0 to 255.")
+        if images.dtype != self.spec.stored_dtype:
+            expected_dtype = str(self.spec.stored_dtype).removeprefix("torch.")
+            raise DataError(
+                f"The images are {images.dtype}; {expected_dtype} is expected.", "Give values as the data set holds them."
+            )
         observed = as_observed(observed, images.shape).expand(images.shape)
         rows = self._rows(conditions, len(images))
         conditioning = self._conditioning_of(images, observed, rows)
@@ -177,7 +180,7 @@ class Sampler(ImageSampler):
         nll = total_nll(self.prior, codes, conditioning, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
         given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
-        return _ranked(fill_missing(expected, given, known, self.spec), nll, codes, observed)
+        return _ranked(fill_stored(expected, given, known, self.spec), nll, codes, observed, self.spec)
 
     def check_completes(self) -> None:
         """Raise `ConfigError` unless the prior was trained to complete images."""
@@ -235,8 +238,9 @@ class Sampler(ImageSampler):
         """The conditioning on partly observed images, on the CPU."""
         parts = []
         for part in torch.split(torch.arange(len(images)), BATCH_SIZE):
-            floats = images[part].to(self.device, torch.float32) / 255
-            maps = observed_maps(self.pipeline.tokenizer, floats, observed[part].to(self.device))
+            seen = observed[part].to(self.device)
+            unit = where_present(self.spec.to_unit(images[part].to(self.device)), seen)
+            maps = observed_maps(self.pipeline.tokenizer, unit, seen)
             parts.append(tuple(level.cpu() for level in maps))
         maps = tuple(torch.cat(level) for level in zip(*parts, strict=True))
         return conditioning_for(self.prior.spec, rows, torch.full((len(rows),), -1), maps)
@@ -245,7 +249,7 @@ class Sampler(ImageSampler):
         return self.pipeline.decode(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
 
 
-def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor) -> Completions:
+def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor, spec: DataSpec) -> Completions:
     """The completions [B * K, ...] of B images, the most likely first, with their uncertainty."""
     nll, order = nll.view(len(observed), -1).sort(dim=1, stable=True)
 
@@ -254,5 +258,6 @@ def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor) -> Comp
         return each.take_along_dim(order.reshape(*order.shape, *[1] * (tensor.ndim - 1)), dim=1)
 
     images = ranked(filled)
-    uncertainty = (images.float() / 255).std(dim=1, unbiased=False) * 2 * ~observed
+    unit = spec.to_unit(images.flatten(0, 1)).view(images.shape)
+    uncertainty = torch.where(observed, 0, unit.std(dim=1, unbiased=False) * 2)
     return Completions(images, nll, uncertainty, tuple(map(ranked, codes)))

@@ -124,7 +124,7 @@ def draw_blocks(
         for name, image in zip(block.names, samples.images, strict=True):
             pictures |= image_files(image, name, out / IMAGES, sampler.spec)
         save_pictures(pictures)
-        shown = composite(samples.images[:MOST_SHOWN], sampler.spec)
+        shown = composite(sampler.spec.to_unit(samples.images[:MOST_SHOWN]), sampler.spec)
         drawn.append(DrawnBlock(block, samples.codes, samples.conditions, samples.labels, shown))
     return drawn
 

@@ -1,9 +1,9 @@
 """The contracts between the packages of vqkit. Read this first.
 
-`data`: what an image is, data sets and their batches. `models`: autoencoders, tokenizers and quantizers. `likelihoods`: of an image
-given logits. `priors`: models of codes, and settings of sampling. `tasks`: what is trained, and what a training step gives back.
-`picture_losses`: losses added to those of a model. `methods`: self-supervised pretraining. The names used most can be imported
-from here.
+`components`: what the values of a component mean. `data`: what an image is, data sets and their batches. `models`: autoencoders,
+tokenizers and quantizers. `likelihoods`: of an image given logits. `priors`: models of codes, and settings of sampling. `tasks`:
+what is trained, and what a training step gives back. `picture_losses`: losses added to those of a model. `methods`: self-supervised
+pretraining. The names used most can be imported from here.
 
 Shapes, everywhere: B images, C components (or colour channels), H x W pixels, D condition values or code dimensions,
 K codes, h x w the grid of codes. `observed` is True where a pixel is known.
@@ -11,6 +11,7 @@ K codes, h x w the grid of codes. `observed` is True where a pixel is known.
 
 from __future__ import annotations
 
+from vqkit.interfaces.components import ComponentSpec
 from vqkit.interfaces.data import (
     SPLITS,
     Batch,
@@ -22,6 +23,7 @@ from vqkit.interfaces.data import (
     SplitName,
     check_images,
     fully_observed,
+    where_present,
 )
 from vqkit.interfaces.likelihoods import Likelihood
 from vqkit.interfaces.models import Autoencoder, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
@@ -34,6 +36,7 @@ __all__ = [
     "Batch",
     "CodeSpec",
     "Codes",
+    "ComponentSpec",
     "ConditionSpec",
     "Conditioning",
     "DataSpec",
@@ -51,4 +54,5 @@ __all__ = [
     "Tokenizer",
     "check_images",
     "fully_observed",
+    "where_present",
 ]

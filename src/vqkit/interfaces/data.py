@@ -6,7 +6,7 @@ Shapes: B images, C components (or colour channels), H x W pixels, D condition v
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from vqkit.errors import ConfigError, DataError, did_you_mean
+from vqkit.interfaces.components import ComponentSpec, ValueKind, common_dtype, from_unit, to_unit
 
 Codes = tuple[Tensor, ...]
 """Code indices, coarse level first, each int64 [B, h, w]; one entry for a VQ-VAE, two or more for a VQ-VAE-2."""
@@ -41,18 +42,63 @@ class ConditionSpec:
 class DataSpec:
     """What every data set, model and checkpoint must agree on.
 
-    `components` names the C channels; `value_kind` says whether pixels are shapes (binary, 0 or 255) or intensities (0 to 255);
-    `exclusive` says that at most one component may be set in a pixel, so that a label map represents an image completely.
+    `component_specs` describe the C channels (see `vqkit.interfaces.components`); `height` and `width` are those of the tiles that
+    a model takes, which larger images are cut into; `exclusive` says that at most one binary component may be set in a pixel, so
+    that a label map represents an image completely.
     """
 
     name: str
-    components: tuple[str, ...]
+    component_specs: tuple[ComponentSpec, ...]
     height: int
     width: int
-    value_kind: Literal["binary", "intensity"]
     exclusive: bool = False
     conditions: tuple[ConditionSpec, ...] = ()
     classes: tuple[str, ...] = ()
+
+    @classmethod
+    def uniform(
+        cls,
+        name: str,
+        components: tuple[str, ...],
+        height: int,
+        width: int,
+        kind: ValueKind,
+        exclusive: bool = False,
+        conditions: tuple[ConditionSpec, ...] = (),
+        classes: tuple[str, ...] = (),
+    ) -> DataSpec:
+        """The specification of images whose components are all of one kind, in uint8 from 0 to 255."""
+        specs = tuple(ComponentSpec(component, kind) for component in components)
+        return cls(name, specs, height, width, exclusive, conditions, classes)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the C components, in order."""
+        return tuple(each.name for each in self.component_specs)
+
+    @property
+    def value_kind(self) -> Literal["binary", "intensity", "mixed"]:
+        """The kind of values that all components have in common; mixed: some are binary and some are intensities."""
+        kinds = {each.kind for each in self.component_specs}
+        return next(iter(kinds)) if len(kinds) == 1 else "mixed"
+
+    @property
+    def binary(self) -> Tensor:
+        """Which components are binary, bool [C]."""
+        return torch.tensor([each.kind == "binary" for each in self.component_specs])
+
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        """The type of stored images: the smallest that holds the values of all components exactly."""
+        return common_dtype(self.component_specs)
+
+    def to_unit(self, stored: Tensor) -> Tensor:
+        """Stored images [B, C, H, W] in units of each component's range, float32, not clipped: see `components.to_unit`."""
+        return to_unit(stored, self.component_specs)
+
+    def from_unit(self, unit: Tensor) -> Tensor:
+        """Images in units of the range, [B, C, H, W], as stored values: see `components.from_unit`."""
+        return from_unit(unit, self.component_specs)
 
     @property
     def is_colour(self) -> bool:
@@ -60,9 +106,9 @@ class DataSpec:
         return self.components == ("r", "g", "b")
 
     @property
-    def layout(self) -> tuple[tuple[str, ...], int, int, str]:
-        """What images of two data sets must have in common to be used together: components, height, width and kind of values."""
-        return self.components, self.height, self.width, self.value_kind
+    def layout(self) -> tuple[object, ...]:
+        """What images of two data sets must have in common to be used together: names and kinds of components, height and width."""
+        return self.components, tuple(each.kind for each in self.component_specs), self.height, self.width
 
     def describe_layout(self) -> str:
         """The layout in words, for messages; of many components, the first eight are named."""
@@ -105,7 +151,7 @@ class DataSpec:
     def from_json(cls, content: Mapping[str, Any]) -> DataSpec:
         """The inverse of `to_json`."""
         values = dict(content)
-        values["components"] = tuple(values["components"])
+        values["component_specs"] = tuple(ComponentSpec.from_json(each) for each in values["component_specs"])
         values["classes"] = tuple(values["classes"])
         values["conditions"] = tuple(ConditionSpec(**condition) for condition in values["conditions"])
         return cls(**values)
@@ -114,27 +160,42 @@ class DataSpec:
 class Batch(NamedTuple):
     """Images with their conditions and labels.
 
-    `images` uint8 [B, C, H, W] as stored, or float [B, C, H, W] in [0, 1] once on the device;
+    `images` [B, C, H, W]: stored values, or float32 in units of the range once on the device (see `to`);
     `conditions` float32 [B, D] in the data's own units, NaN where unknown; `labels` int64 [B], -1 where there is no class;
-    `codes`: codes of the unmasked images from a tokenizer, for the training of a prior; else empty.
+    `codes`: codes of the unmasked images from a tokenizer, for the training of a prior; else empty;
+    `present`: bool, broadcastable to the images, True where there are data; None: everywhere.
     """
 
     images: Tensor
     conditions: Tensor
     labels: Tensor
     codes: Codes = ()
+    present: Tensor | None = None
 
-    def to(self, device: torch.device) -> Batch:
-        """The batch on `device`, its images as float in [0, 1]."""
-        images, conditions, labels, *codes = (tensor.to(device, non_blocking=True) for tensor in (*self[:3], *self.codes))
-        if not images.is_floating_point():
-            images = images.to(torch.float32).div_(255)
-        return Batch(images, conditions, labels, tuple(codes))
+    def to(self, device: torch.device, spec: DataSpec) -> Batch:
+        """The batch on `device`, its images float32 in units of the ranges of `spec`, 0 where nothing is present.
+
+        `spec` is the one that the network was trained on, whose ranges may not be those of this data set.
+        """
+        moved = self.map(lambda tensor: tensor.to(device, non_blocking=True))
+        if not moved.images.numel():
+            return moved._replace(images=moved.images.to(torch.float32))
+        return moved._replace(images=where_present(spec.to_unit(moved.images), moved.present))
 
     def pinned(self) -> Batch:
         """The batch in page-locked memory, from which copies to a GPU are asynchronous."""
-        images, conditions, labels, *codes = (tensor.pin_memory() for tensor in (*self[:3], *self.codes))
-        return Batch(images, conditions, labels, tuple(codes))
+        return self.map(Tensor.pin_memory)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor changed."""
+        present = None if self.present is None else change(self.present)
+        described = change(self.conditions), change(self.labels)
+        return Batch(change(self.images), *described, tuple(change(level) for level in self.codes), present)
+
+    @property
+    def observed(self) -> Tensor:
+        """Everything that is present, bool of the images' shape: what a model sees where nothing is hidden from it."""
+        return fully_observed(self.images, self.present)
 
 
 class Split(ABC):
@@ -154,7 +215,7 @@ class Split(ABC):
 
     @abstractmethod
     def batch(self, indices: Tensor) -> Batch:
-        """The images at `indices` (int64 [B]), as uint8."""
+        """The images at `indices` (int64 [B]), as stored values."""
 
     @abstractmethod
     def names(self, indices: Tensor) -> list[str]:
@@ -169,10 +230,10 @@ class Split(ABC):
         del number
         return self
 
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A random variant of float images [B, C, H, W], for training. Default: unchanged."""
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A random variant of the images of a batch on the device, for training. Default: unchanged."""
         del generator
-        return images
+        return batch
 
 
 class ImageDataset(ABC):
@@ -193,14 +254,21 @@ class ImageDataset(ABC):
         """
 
     def measure(self, images: Tensor) -> Tensor | None:
-        """Conditions measured from images [B, C, H, W] (uint8, or float in [0, 1]), float32 [B, D]; None if they cannot be."""
+        """Conditions measured from images float [B, C, H, W] in units of the range, float32 [B, D]; None if they cannot be."""
         del images
         return None
 
 
-def fully_observed(images: Tensor) -> Tensor:
-    """The mask of images [B, C, H, W] whose every pixel is observed: bool of their shape, True throughout."""
-    return torch.ones_like(images, dtype=torch.bool)
+def fully_observed(images: Tensor, present: Tensor | None = None) -> Tensor:
+    """The mask of images [B, C, H, W] from which nothing is hidden: bool of their shape, True wherever they are present."""
+    if present is None:
+        return torch.ones_like(images, dtype=torch.bool)
+    return present.to(images.device).expand(images.shape)
+
+
+def where_present(images: Tensor, present: Tensor | None, otherwise: Tensor | float = 0.0) -> Tensor:
+    """Images float [B, C, H, W] where they are present, and `otherwise` elsewhere, whatever was stored there, NaN included."""
+    return images if present is None else torch.where(present, images, otherwise)
 
 
 def check_images(images: Tensor, spec: DataSpec) -> None:

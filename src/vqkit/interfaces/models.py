@@ -146,7 +146,7 @@ class EncoderPart(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor, observed: Tensor) -> Tensor:
-        """Features [B, F, h, w] of the observed part (bool [B, C, H, W]) of float images [B, C, H, W] in [0, 1]."""
+        """Features [B, F, h, w] of the observed part (bool [B, C, H, W]) of float images [B, C, H, W] in unit values."""
 
 
 class Autoencoder(nn.Module, ABC):
@@ -161,17 +161,23 @@ class Autoencoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
     ) -> Reconstruction:
         """Reconstruct whole images from their observed part, with losses computed over the whole image.
 
-        `images` float [B, C, H, W] in [0, 1]; `observed` bool [B, C, H, W], True where a pixel is known to the model;
-        `conditions` float [B, D], NaN where unknown; `generator` is the source of randomness in training, on the CPU.
+        `images` float [B, C, H, W] in unit values, 0 where nothing is present; `observed` bool [B, C, H, W], True where a pixel is
+        known to the model, a subset of `present` (bool, broadcastable to the images; None: everything), to which losses are
+        limited; `conditions` float [B, D], NaN where unknown; `generator` is the source of randomness in training, on the CPU.
         """
 
     @abstractmethod
     def mean(self, logits: Tensor) -> Tensor:
-        """The expected image, float32 [B, C, H, W] in [0, 1], under the likelihood with these logits."""
+        """The expected image, float32 [B, C, H, W] in unit values, under the likelihood with these logits."""
 
     @property
     def adversaries(self) -> tuple[OptimizerGroup, ...]:
@@ -202,7 +208,7 @@ class Autoencoder(nn.Module, ABC):
         )
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
-        """The expected whole images, float32 [B, C, H, W] in [0, 1], in one pass and without randomness."""
+        """The expected whole images, float32 [B, C, H, W] in unit values, in one pass and without randomness."""
         return self.mean(self(images, observed, conditions).logits)
 
 
@@ -231,7 +237,7 @@ class Tokenizer(Autoencoder):
 
     @abstractmethod
     def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-        """The input [B, D, h, w] of each level's quantizer, for the observed part of float images [B, C, H, W] in [0, 1]."""
+        """The input [B, D, h, w] of each level's quantizer, for the observed part of float images [B, C, H, W] in unit values."""
 
     @abstractmethod
     def encode(self, images: Tensor, observed: Tensor) -> Codes:
@@ -239,7 +245,7 @@ class Tokenizer(Autoencoder):
 
     @abstractmethod
     def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
-        """Expected images float32 [B, C, H, W] in [0, 1] of codes."""
+        """Expected images float32 [B, C, H, W] in unit values of codes."""
 
     def reset_unused_codes(self, counts: tuple[Tensor, ...], generator: torch.Generator) -> int:
         """Reset dead codes, those that were never chosen, to noisy copies of chosen ones; returns their number.
@@ -263,26 +269,30 @@ class GenerativeAutoencoder(Autoencoder):
 
     @abstractmethod
     def sample(self, conditions: Tensor, seed: int = 0, first: int = 0, temperature: float = 1.0) -> Tensor:
-        """Expected images float32 [B, C, H, W] in [0, 1] of draws from the prior, for conditions [B, D] (NaN: unknown).
+        """Expected images float32 [B, C, H, W] in unit values of draws from the prior, for conditions [B, D] (NaN: unknown).
 
         `first`: number of the first sample; a sample is a function of the seed, its number and its conditions, whatever the
         batches; `temperature` multiplies the standard deviation of the prior.
         """
 
     @abstractmethod
-    def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    def log_weights(
+        self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator, present: Tensor | None = None
+    ) -> Tensor:
         """log p(x, z) - log q(z | x) in nats, float64 [samples, B], with z drawn from the posterior of whole images [B, C, H, W].
 
-        Their mean over the samples estimates the ELBO; see `bound`. `generator` draws on the CPU. Raises `ConfigError` where an
-        image has no probability (see `Likelihood.log_prob`).
+        x is what is `present` of them (None: everything). Their mean over the samples estimates the ELBO; see `bound`. `generator`
+        draws on the CPU. Raises `ConfigError` where an image has no probability (see `Likelihood.log_prob`).
         """
 
-    def bound(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    def bound(
+        self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator, present: Tensor | None = None
+    ) -> Tensor:
         """A lower bound on log p(x) in nats, float64 [B]: importance-weighted with `samples` draws; 1: the ELBO, in expectation.
 
         Burda et al. 2016, "Importance Weighted Autoencoders", equation 8. Arguments and errors are those of `log_weights`.
         """
-        return importance_bound(self.log_weights(images, conditions, samples, generator))
+        return importance_bound(self.log_weights(images, conditions, samples, generator, present))
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:

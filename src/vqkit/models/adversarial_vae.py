@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
-from vqkit.interfaces import DataSpec, Likelihood, OptimizerGroup, Reconstruction, fully_observed
+from vqkit.interfaces import DataSpec, Likelihood, OptimizerGroup, Reconstruction, fully_observed, where_present
 from vqkit.layers.detached import with_detached_parameters
 from vqkit.losses.gan import GANLoss, build_discriminator
 from vqkit.models.adversary import AdversaryOptions
@@ -100,7 +100,12 @@ class AdversarialVAE(VAE):
         )
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
     ) -> Reconstruction:
         """See `VariationalModel.forward`; recon and kl are those of the VAE, whose decoder does not give the model's images.
 
@@ -108,7 +113,7 @@ class AdversarialVAE(VAE):
         of the generator, for the posterior's sample of these images and no noise.
         """
         sample = self.sample_posterior(self.features(images, observed), self.noise(len(images), generator).to(images.device))
-        result = self.elbo(sample, self.logits(sample.latents, conditions), images)
+        result = self.elbo(sample, self.logits(sample.latents, conditions), images, present)
         latents, noise = (self.noise(len(images), generator)[:, 0].to(images.device) for _ in range(2))
         # The adversarial loss does not train the likelihood's scale.
         fake = with_detached_parameters(self.likelihood, self._generate(latents, noise, conditions))
@@ -116,10 +121,12 @@ class AdversarialVAE(VAE):
             "adversarial": self._gan.generator_loss(self.discriminator, fake),
             "code": self.options.code_weight * code_distance(latents, self._encode_fake(fake)).mean(),
         }
-        discriminator = self._gan.discriminator_loss(self.discriminator, images, fake, generator)
+        completed = self._complete(sample.latents.detach(), conditions)
+        real = where_present(images, present, self.mean(completed).detach())
+        discriminator = self._gan.discriminator_loss(self.discriminator, real, fake, generator)
         return replace(
             result,
-            logits=self._complete(sample.latents.detach(), conditions),
+            logits=completed,
             losses={**result.losses, **losses},
             adversarial_losses={"discriminator": discriminator},
         )
@@ -137,7 +144,9 @@ class AdversarialVAE(VAE):
         latents, noise = (temperature * torch.stack(drawn)).to(conditions.device).unbind(dim=1)
         return self.mean(self._generate(latents, noise, conditions))
 
-    def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    def log_weights(
+        self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator, present: Tensor | None = None
+    ) -> Tensor:
         """Raises `ConfigError`: the generator, which produces this model's images, has no likelihood."""
         raise ConfigError(
             "An image has no probability under an adversarial-vae, whose generator has no likelihood over pixel values.",

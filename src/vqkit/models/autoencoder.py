@@ -35,9 +35,14 @@ class PlainAutoencoder(LatentModel):
         return latents
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon. Deterministic."""
         del generator
         logits = self.logits(self.expected_latents(self.features(images, observed)), conditions)
-        return Reconstruction(logits, self.likelihood.loss(logits, images))
+        return Reconstruction(logits, self.likelihood.loss(logits, images, present))

@@ -74,7 +74,12 @@ class CodingModel(Tokenizer):
         """Logits [B, C, H, W] of whole images, given the codes [B, D, h, w] of every grid and condition values."""
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon, vq (codebook) and commit, weighted, the last two summed over the grids.
 
@@ -91,7 +96,7 @@ class CodingModel(Tokenizer):
             pulls["vq"].append(result.codebook_loss)
             pulls["commit"].append(quantizer.commitment_weight * result.commitment_loss)
         logits = self.logits(self.apply_level_dropout(quantized, generator), conditions)
-        reconstruction_loss = self.options.reconstruction_weight * self.likelihood.loss(logits, images)
+        reconstruction_loss = self.options.reconstruction_weight * self.likelihood.loss(logits, images, present)
         losses = {loss: torch.stack(each).sum() for loss, each in pulls.items()}
         names = self.grids if len(self.grids) > 1 else ()
         monitors = {f"{loss}_{name}": value for loss, each in pulls.items() for name, value in zip(names, each, strict=False)}

@@ -128,7 +128,12 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         """As `sample_posterior`, for each image by itself, and with the log ratio of the densities at the draws."""
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon and kl, in nats per value of the image.
 
@@ -138,12 +143,12 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         variance of more than 0.01 over the batch (Burda et al. 2016, section 5.3).
         """
         sample = self.sample_posterior(self.features(images, observed), self.noise(len(images), generator).to(images.device))
-        return self.elbo(sample, self.logits(sample.latents, conditions), images)
+        return self.elbo(sample, self.logits(sample.latents, conditions), images, present)
 
-    def elbo(self, sample: PosteriorSample, logits: Tensor, images: Tensor) -> Reconstruction:
+    def elbo(self, sample: PosteriorSample, logits: Tensor, images: Tensor, present: Tensor | None = None) -> Reconstruction:
         """The negative ELBO as losses, with monitors (see `forward`), of draws and the logits [B, C, H, W] decoded from them."""
         kl = sample.kl.mean()
-        reconstruction_loss = self.likelihood.loss(logits, images)
+        reconstruction_loss = self.likelihood.loss(logits, images, present)
         losses = {"kl": self.beta * kl / images[0].numel()}
         active = (sample.posterior.mean.var(dim=0, unbiased=False) > 0.01).float().mean()
         return Reconstruction(logits, reconstruction_loss, losses, {"kl_nats": kl.detach(), "active": active})
@@ -154,9 +159,11 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         noise = [torch.randn(self.latent_shape, generator=generator_for(seed, "latents", number)) for number in numbers]
         return self.mean(self.logits(temperature * torch.stack(noise).to(conditions.device), conditions))
 
-    def log_weights(self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    def log_weights(
+        self, images: Tensor, conditions: Tensor, samples: int, generator: torch.Generator, present: Tensor | None = None
+    ) -> Tensor:
         """See `GenerativeAutoencoder.log_weights`."""
-        features = self.features(images, fully_observed(images))
+        features = self.features(images, fully_observed(images, present))
         size = max(1, _VALUES_AT_ONCE // images.numel())
         parts = []
         noise = torch.randn((samples * len(images), self.noise_tensors, *self.latent_shape), generator=generator)
@@ -164,7 +171,8 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
             count = len(part) // len(images)
             sample = self.sample_weighted(repeated(features, count), part.to(images.device))
             logits = self.logits(sample.latents, repeated(conditions, count))
-            pixels = self.likelihood.log_prob(logits, repeated(images, count))
+            there = None if present is None else repeated(present.expand_as(images), count)
+            pixels = self.likelihood.log_prob(logits, repeated(images, count), there)
             parts.append((pixels + sample.log_ratio).view(count, len(images)))
         return torch.cat(parts)
 

@@ -80,7 +80,8 @@ class Decoder(nn.Module):
         # The first images are grey. The error of black ones has the same sign everywhere and, in the first steps, pushes all
         # features before the codes in one direction: those of fsq then saturate its tanh and stay there.
         with torch.no_grad():
-            self.last_bias.add_(likelihood.mid_logit)
+            each = len(self.last_bias) // len(spec.components)  # the last layer gives the pixels of a block as channels
+            self.last_bias.add_(likelihood.mid_logits.repeat_interleave(each))
 
     @property
     def last_weight(self) -> nn.Parameter:
@@ -125,7 +126,7 @@ class Trunk(nn.Module):
 
 
 def encoder_input(images: Tensor, observed: Tensor) -> Tensor:
-    """The input [B, 2 C, H, W] of an encoder for images [B, C, H, W] in [0, 1]: `observed_pixels`, in channels-last layout."""
+    """The input [B, 2 C, H, W] of an encoder for images [B, C, H, W]: `observed_pixels`, in channels-last layout."""
     return observed_pixels(images, observed).contiguous(memory_format=torch.channels_last)
 
 

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction
+from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction, where_present
 from vqkit.layers.detached import with_detached_parameters
 from vqkit.losses.gan import GANLoss, build_discriminator
 from vqkit.models.adversary import AdversaryOptions
@@ -54,18 +54,24 @@ class VAEGAN(VAE):
         return (OptimizerGroup(self.discriminator, self.options.discriminator_lr_scale),)
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
     ) -> Reconstruction:
         """See `VariationalModel.forward`. Losses: also adversarial, which trains the decoder only.
 
         Adversarial losses: discriminator.
         """
         sample = self.sample_posterior(self.features(images, observed), self.noise(len(images), generator).to(images.device))
-        result = self.elbo(sample, self.logits(sample.latents, conditions), images)
+        result = self.elbo(sample, self.logits(sample.latents, conditions), images, present)
         prior_latents = self.noise(len(images), generator)[:, 0].to(images.device)
         fake = self._decode_fake(torch.cat([sample.latents.detach(), prior_latents]), torch.cat([conditions, conditions]))
         adversarial = self.options.adversarial * self._gan.generator_loss(self.discriminator, fake)
-        discriminator = self._gan.discriminator_loss(self.discriminator, images, fake, generator)
+        real = where_present(images, present, self.mean(result.logits).detach())
+        discriminator = self._gan.discriminator_loss(self.discriminator, real, fake, generator)
         return replace(
             result,
             losses={**result.losses, "adversarial": adversarial},

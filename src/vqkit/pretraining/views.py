@@ -68,13 +68,20 @@ def sample_parameters(
     return ViewParameters(scale, place, mirrored, contrast, brightness, blur, observed)
 
 
-def apply_view(images: Tensor, parameters: ViewParameters, spec: DataSpec) -> View:
-    """Apply view parameters, which may be on the CPU, to images float [B, C, H, W] in [0, 1]."""
+def apply_view(images: Tensor, parameters: ViewParameters, spec: DataSpec, present: Tensor | None = None) -> View:
+    """Apply view parameters, which may be on the CPU, to images float [B, C, H, W] in unit values.
+
+    What is not `present` (bool, broadcastable to the images; None: nothing is missing) is not observed in the view, nor is what was
+    interpolated from it.
+    """
     parameters = ViewParameters(*(each.to(images.device, non_blocking=True) for each in parameters))
     changed = _crop(images, parameters, "nearest" if spec.value_kind == "binary" else "bilinear")
     if spec.value_kind != "binary":
         changed = _blurred(_jittered(changed, parameters), parameters.blur)
-    return View(changed, parameters.observed)
+    if present is None:
+        return View(changed, parameters.observed)
+    there = _crop(present.expand(images.shape).to(images.dtype), parameters, "bilinear") > 1 - 1e-4
+    return View(torch.where(there, changed, 0), parameters.observed & there)
 
 
 def _crop(images: Tensor, parameters: ViewParameters, interpolation: str) -> Tensor:

@@ -61,19 +61,21 @@ class PictureCollector:
         assert self._images is not None
         pipeline = Pipeline(loaded, device, "fp32")
         for gallery, scenario in zip(self.galleries, self._scenarios, strict=True):
-            observed = scenario.observed(self._positions, self._images.shape)
-            filled = fill_missing(pipeline.fill(self._images, observed), self._images, observed, spec)
+            observed = scenario.observed(self._positions, self._images.shape) & self._present
+            filled = fill_missing(pipeline.fill_unit(self._images, observed), self._images, observed, spec)
             gallery.rows[label] = composite(filled, spec)
         if isinstance(loaded.model, GenerativeAutoencoder):
             drawn = ModelSampler(loaded.model, loaded).sample(COUNT)
-            self.samples[label] = composite(drawn.images, spec)
+            self.samples[label] = composite(spec.to_unit(drawn.images), spec)
 
     def _begin(self, loaded: Loaded) -> None:
         """Choose the images, and the first scenario of each mask kind."""
         spec = loaded.model.spec
         split = open_split(loaded, None, "test", COUNT)
         indices = torch.arange(len(split))
-        self._images, self._positions = split.batch(indices).images, split.positions(indices)
+        batch = split.batch(indices).to(torch.device("cpu"), spec)
+        self._images, self._present = batch.images, batch.observed
+        self._positions = split.positions(indices)
         request = report_request(spec)
         kinds: dict[str, MaskScenario] = {}
         for scenario in mask_scenarios(spec, request.keep_sets, request.mask_kind)[1:]:
@@ -81,7 +83,7 @@ class PictureCollector:
         self._scenarios = list(kinds.values())
         original = composite(self._images, spec)
         for kind, scenario in kinds.items():
-            observed = scenario.observed(self._positions, self._images.shape)
+            observed = scenario.observed(self._positions, self._images.shape) & self._present
             shown = composite(self._images * observed, spec)
             hidden = ~observed.any(dim=1, keepdim=True)
             given = torch.where(hidden, torch.full_like(shown, _HIDDEN_GREY), shown)

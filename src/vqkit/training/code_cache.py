@@ -19,7 +19,7 @@ from vqkit.data.coded import CodedSplit
 from vqkit.errors import CheckpointError
 from vqkit.inference.encoding import encode_split
 from vqkit.inference.pipeline import Pipeline
-from vqkit.interfaces import Split, fully_observed
+from vqkit.interfaces import Split
 from vqkit.storage.code_files import CodesFile, read_codes, write_codes
 from vqkit.storage.runs import run_directory
 
@@ -59,8 +59,8 @@ def _kept(path: Path, pipeline: Pipeline, images: Split) -> CodesFile | None:
     if content.tokenizer != pipeline.digest or len(content.labels) != len(images):
         return None
     probes = torch.linspace(0, len(images) - 1, min(_PROBES, len(images))).long()
-    seen = images.batch(probes).images
-    again = pipeline.encode_batch(seen, fully_observed(seen))
+    seen = images.batch(probes)
+    again = pipeline.encode_batch(seen.images, seen.observed)
     same = all(torch.equal(level[probes], fresh) for level, fresh in zip(content.codes, again, strict=True))
     return content if same else None
 

@@ -26,7 +26,7 @@ from vqkit.core.randomness import generator_for
 from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
 from vqkit.image_io.pictures import composite
-from vqkit.interfaces import DataSpec, Split
+from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import FORMAT, read_tensors, write_tensors
@@ -95,7 +95,7 @@ class Trainer:
                 while self.step < self.total_steps:
                     epoch, start = divmod(self.step, self.loader.steps_per_epoch)
                     for batch in self.loader.epoch(epoch, start):
-                        self._train_step(forward, batch.to(self.device))
+                        self._train_step(forward, batch.to(self.device, self.task.spec))
                         progress.advance()
                         if self.step % settings.log_every == 0:
                             self._log(recorder, progress)
@@ -126,14 +126,14 @@ class Trainer:
             forward = torch.nn.parallel.DistributedDataParallel(self.task, device_ids=devices, broadcast_buffers=False)
         return forward
 
-    def _train_step(self, forward: Any, batch: Any) -> None:
+    def _train_step(self, forward: Any, batch: Batch) -> None:
         """One optimizer step on one batch, which is on the device."""
         settings = self.config.training
         self.task.train()
-        images = self.augment(batch.images, self._generator("augmentation"))
+        augmented = self.augment(batch, self._generator("augmentation"))
         set_learning_rate(self.optimizer, learning_rate(settings, self.step, self.total_steps))
         with autocast(settings.precision, self.device):
-            output = forward(batch._replace(images=images), self._training_state())
+            output = forward(augmented, self._training_state())
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         norm = self.optimizer_step()
@@ -196,7 +196,7 @@ class Trainer:
         with torch.inference_mode(), self._ema_weights(), autocast(self.config.training.precision, self.device):
             first = distributed.share(len(self.validation)).start
             for batch in evaluation_batches(self.validation, size):
-                for name, value in self.task.validate(batch.to(self.device), first).items():
+                for name, value in self.task.validate(batch.to(self.device, self.task.spec), first).items():
                     totals[name] = totals.get(name, 0) + value.to(self.device)
                 first += len(batch.images)
             extra = self.task.extra_metrics()
@@ -210,7 +210,7 @@ class Trainer:
         if not distributed.is_main():
             return
         self.task.eval()
-        batch = self.validation.batch(torch.arange(min(16, len(self.validation)))).to(self.device)
+        batch = self.validation.batch(torch.arange(min(16, len(self.validation)))).to(self.device, self.task.spec)
         with self._ema_weights(), autocast(self.config.training.precision, self.device):
             rows = self.task.log_images(batch)
         spec = self.task.spec

@@ -12,16 +12,16 @@ from torch import Tensor
 from vqkit.config import MaskingConfig, NamedOptions
 from vqkit.core.distributed import local_chunk, world_size
 from vqkit.core.randomness import generator_for
-from vqkit.data.masking import mask_probability, sample_observed
+from vqkit.data.masking import mask_probability
 from vqkit.evaluation import metrics
 from vqkit.inference.postprocess import fill_missing
-from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, StepOutput, Tokenizer, fully_observed
+from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, StepOutput, Tokenizer, where_present
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.storage.checkpoints import write_model
-from vqkit.training.tasks.masks import fixed_observed
+from vqkit.training.tasks.masks import fixed_observed, random_observed
 
 
 class AutoencoderTask(Task):
@@ -63,15 +63,14 @@ class AutoencoderTask(Task):
 
     def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """See `Task.forward`."""
-        count, *size = batch.images.shape
-        shape = (count * world_size(), size[0], size[1], size[2])
+        count = len(batch.images) * world_size()
         generator = generator_for(self.seed, "masks", state.step)
         probability = mask_probability(self.masking, state.epoch)
-        observed = local_chunk(sample_observed(shape, probability, self.masking, generator)).to(batch.images.device)
-        hidden = local_chunk(torch.rand(shape[0], 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
+        observed = random_observed(batch, probability, self.masking, generator)
+        hidden = local_chunk(torch.rand(count, 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
         conditions = batch.conditions.masked_fill(hidden, float("nan"))
-        result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", state.step))
-        added = self._added_losses(result, batch.images, state)
+        result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", state.step), batch.present)
+        added = self._added_losses(result, batch, state)
         losses = {**result.named_losses, **added.losses}
         loss = torch.stack(list(losses.values())).sum()
         adversarial = {**result.adversarial_losses, **added.adversarial_losses}
@@ -83,12 +82,19 @@ class AutoencoderTask(Task):
         total = torch.stack([loss, *adversarial.values()]).sum()
         return StepOutput(total, {name: value.detach() for name, value in scalars.items()}, counts)
 
-    def _added_losses(self, result: Reconstruction, target: Tensor, state: TrainingState) -> Added:
-        """The losses that `picture_losses` add; each one gets the sum of those before it. `target` float [B, C, H, W]."""
+    def _added_losses(self, result: Reconstruction, batch: Batch, state: TrainingState) -> Added:
+        """The losses that `picture_losses` add; each one gets the sum of those before it.
+
+        Where an image is not present, its reconstruction stands in for it, in which no loss finds a difference.
+        """
         total = Added({}, {}, {})
+        if not self.picture_losses:
+            return total
         distance = result.reconstruction_loss
+        expected = self.model.mean(result.logits)
+        target = where_present(batch.images, batch.present, expected.detach())
         for picture_loss in self.picture_losses:
-            added = picture_loss(Pictures(self.model.mean(result.logits), target, distance, state.epoch))
+            added = picture_loss(Pictures(expected, target, distance, state.epoch))
             distance = torch.stack([distance, *added.losses.values()]).sum()
             total = Added(*({**before, **new} for before, new in zip(total, added, strict=True)))
         return total
@@ -106,20 +112,25 @@ class AutoencoderTask(Task):
         usually are in inpainting.
         """
         unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
-        views = {"": fully_observed(batch.images)}
+        present = batch.observed
+        views = {"": present}
         if self.masking.max_probability > 0:
-            views["_masked"] = fixed_observed(batch.images, self.masking, self.seed, first)
-        sums = {"count": torch.tensor(float(len(batch.images)), dtype=torch.float64)}
+            views["_masked"] = fixed_observed(batch, self.masking, self.seed, first)
+        # The loss of a batch is a mean over what is present, and so is that of the split.
+        weight = present.double().mean() * len(present)
+        sums = {"count": weight}
         for name, observed in views.items():
-            result = self.model(batch.images, observed, unknown)
+            result = self.model(batch.images, observed, unknown, present=batch.present)
             mean = self.model.mean(result.logits)
-            evaluated = ~observed if name else observed
-            sums[f"recon{name}"] = result.reconstruction_loss.double() * len(batch.images)
-            sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * len(batch.images)
-            sums[f"mse{name}"] = metrics.mean_squared_error(mean, batch.images, evaluated).double().sum()
+            evaluated = present & ~observed if name else present
+            judged = evaluated.flatten(1).any(dim=1)
+            sums[f"count{name}_judged"] = judged.double().sum()
+            sums[f"recon{name}"] = result.reconstruction_loss.double() * weight
+            sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * weight
+            sums[f"mse{name}"] = (metrics.mean_squared_error(mean, batch.images, evaluated).double() * judged).sum()
             if self.model.spec.value_kind == "binary":
-                final = fill_missing(mean, batch.images, ~evaluated, self.model.spec) / 255
-                sums[f"iou{name}"] = metrics.mean_iou(final, batch.images, evaluated).double().sum()
+                final = fill_missing(mean, batch.images, present & ~evaluated, self.model.spec)
+                sums[f"iou{name}"] = (metrics.mean_iou(final, batch.images, evaluated).double() * judged).sum()
         return sums
 
     def _held_out_loss(self, result: Reconstruction, batch: Batch, observed: Tensor, first: int) -> Tensor:
@@ -131,12 +142,18 @@ class AutoencoderTask(Task):
         if not isinstance(self.model, GenerativeAutoencoder):
             return result.reconstruction_loss
         unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
-        drawn = self.model(batch.images, observed, unknown, generator_for(self.seed, "validation draws", first))
+        drawn = self.model(batch.images, observed, unknown, generator_for(self.seed, "validation draws", first), batch.present)
         return drawn.total_loss
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
         """See `Task.validation_row`."""
-        row = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
+        row = {}
+        for name, value in sums.items():
+            if name.startswith("count"):
+                continue
+            per_image = name.startswith(("mse", "iou"))
+            judged = sums[f"count{'_masked' if name.endswith('_masked') else ''}_judged"]
+            row[name] = value / max(judged, 1) if per_image else value / max(sums["count"], 1e-12)
         for name in [name for name in row if name.startswith("mse")]:
             row[name.replace("mse", "psnr")] = -10 * math.log10(max(row[name], 1e-10))
         return {"loss": row.pop("loss") + row.pop("loss_masked", 0.0), **row}
@@ -145,8 +162,8 @@ class AutoencoderTask(Task):
     def log_images(self, batch: Batch) -> dict[str, Tensor]:
         """Rows of images, float [B, C, H, W]: the originals, their reconstructions, the visible parts, and the inpainted images."""
         unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
-        whole = fully_observed(batch.images)
-        part = fixed_observed(batch.images, self.masking, self.seed, 0)
+        whole = batch.observed
+        part = fixed_observed(batch, self.masking, self.seed, 0)
         filled = torch.where(part, batch.images, self.model.reconstruct(batch.images, part, unknown))
         return {
             "orig": batch.images,

@@ -8,22 +8,49 @@ import torch
 from torch import Tensor
 
 from vqkit.config import HolesConfig
+from vqkit.core.distributed import gather, local_chunk, world_size
 from vqkit.core.randomness import generator_for
-from vqkit.data.masking import sample_parts
-from vqkit.interfaces import DataSpec
+from vqkit.data.masking import held_components, sample_observed, sample_parts
+from vqkit.interfaces import Batch, DataSpec
 
 Holes = TypeVar("Holes", bound=HolesConfig)
 
 
-def fixed_observed(images: Tensor, holes: HolesConfig, seed: int, first: int) -> Tensor:
-    """A mask of each image that depends on its number alone, bool [B, C, H, W], True where the image is observed.
+def fixed_observed(batch: Batch, holes: HolesConfig, seed: int, first: int) -> Tensor:
+    """A mask of each image that depends on its number and on what is present, bool [B, C, H, W], True where the image is observed.
 
     `first` is the number of the first image, so that the masks do not depend on how the images are batched or distributed.
     """
-    _, components, height, width = images.shape
-    generators = (generator_for(seed, "validation", number) for number in range(first, first + len(images)))
-    drawn = [sample_parts((1, components, height, width), holes, generator) for generator in generators]
-    return torch.cat(drawn).to(images.device)
+    images, present = batch.images, batch.present
+    count, components, height, width = images.shape
+    held = None if present is None else held_components(present.cpu(), (count, components, height, width))
+    drawn = [
+        sample_parts(
+            (1, components, height, width),
+            holes,
+            generator_for(seed, "validation", first + number),
+            None if held is None else held[number : number + 1],
+        )
+        for number in range(count)
+    ]
+    observed = torch.cat(drawn).to(images.device)
+    return observed if present is None else observed & present
+
+
+def random_observed(batch: Batch, probability: float, holes: HolesConfig, generator: torch.Generator) -> Tensor:
+    """A mask of each training image, bool [B, C, H, W]: see `sample_observed`. What is not present is not observed.
+
+    Masks are drawn for the batch of all processes, so that they do not depend on their number.
+    """
+    images, present = batch.images, batch.present
+    count, components, height, width = images.shape
+    shape = (count * world_size(), components, height, width)
+    held = None
+    if present is not None:
+        mine = held_components(present, (count, components, height, width)).to(torch.uint8).contiguous()
+        held = torch.cat(gather(mine)).bool().cpu()
+    observed = local_chunk(sample_observed(shape, probability, holes, generator, held)).to(images.device)
+    return observed if present is None else observed & present
 
 
 def resolve_mask_kind(holes: Holes, spec: DataSpec) -> Holes:

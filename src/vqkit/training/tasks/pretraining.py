@@ -15,7 +15,7 @@ from vqkit.core.distributed import local_chunk, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import all_batches
 from vqkit.data.subsets import limit_split
-from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, Split, StepOutput, fully_observed
+from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, Split, StepOutput
 from vqkit.interfaces.methods import PretrainingMethod, View
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.pretraining import probes
@@ -76,7 +76,7 @@ class SelfSupervisedTask(Task):
             sample_parameters(shape, self.views, generator_for(self.seed, name, state.step), masked)
             for name, masked in (("first view", 0.0), ("second view", state.progress * self.views.masked))
         )
-        first, second = (self._view(batch.images, ViewParameters(*map(local_chunk, each))) for each in drawn)
+        first, second = (self._view(batch, ViewParameters(*map(local_chunk, each))) for each in drawn)
         output = self.method(self.model, first, second, state.progress)
         scalars = {"loss": output.loss, **output.monitors}
         return StepOutput(output.loss, {name: value.detach() for name, value in scalars.items()}, {})
@@ -87,7 +87,7 @@ class SelfSupervisedTask(Task):
 
     def validate(self, batch: Batch, first: int) -> dict[str, Tensor]:
         """See `Task.validate`: cosine similarity of the features of two fixed views of each image."""
-        one, other = (F.normalize(encode_views(self.model, each), dim=1) for each in self._fixed_views(batch.images, first))
+        one, other = (F.normalize(encode_views(self.model, each), dim=1) for each in self._fixed_views(batch, first))
         agreement = (one * other).sum(dim=1)
         return {"count": torch.tensor(float(len(agreement)), dtype=torch.float64), "agreement": agreement.double().sum()}
 
@@ -120,7 +120,7 @@ class SelfSupervisedTask(Task):
     @torch.no_grad()
     def log_images(self, batch: Batch) -> dict[str, Tensor]:
         """See `Task.log_images`: the images and two fixed views of each, with hidden pixels set to 0."""
-        first, second = (each.images * each.observed for each in self._fixed_views(batch.images, 0))
+        first, second = (each.images * each.observed for each in self._fixed_views(batch, 0))
         return {"orig": batch.images, "view_1": first, "view_2": second}
 
     @torch.no_grad()
@@ -133,17 +133,17 @@ class SelfSupervisedTask(Task):
         """See `Task.write`."""
         write_encoder(path, self.model, self.origin, self.spec, data, tensors)
 
-    def _view(self, images: Tensor, parameters: ViewParameters) -> View:
-        return apply_view(images, parameters, self.spec)
+    def _view(self, batch: Batch, parameters: ViewParameters) -> View:
+        return apply_view(batch.images, parameters, self.spec, batch.present)
 
-    def _fixed_views(self, images: Tensor, first: int) -> tuple[View, View]:
+    def _fixed_views(self, batch: Batch, first: int) -> tuple[View, View]:
         """Two views of each image that depend only on its position in the split; `first`: the position of the first image."""
         views = []
         for name, masked in (("first fixed view", 0.0), ("second fixed view", self.views.masked)):
-            numbers = range(first, first + len(images))
-            shape = (1, images.shape[1], images.shape[2], images.shape[3])
+            numbers = range(first, first + len(batch.images))
+            shape = (1, *batch.images.shape[1:])
             drawn = [sample_parameters(shape, self.views, generator_for(self.seed, name, number), masked) for number in numbers]
-            views.append(self._view(images, ViewParameters(*map(torch.cat, zip(*drawn, strict=True)))))
+            views.append(self._view(batch, ViewParameters(*map(torch.cat, zip(*drawn, strict=True)))))
         return views[0], views[1]
 
     def _features(self, split: Split, limit: int) -> Features:
@@ -151,7 +151,7 @@ class SelfSupervisedTask(Task):
         device = next(self.model.parameters()).device
         found: list[Features] = []
         for batch in all_batches(limit_split(split, limit), _BATCH):
-            images = batch.to(device).images
-            features = encode_views(self.model, View(images, fully_observed(images)))
+            images = batch.to(device, self.spec)
+            features = encode_views(self.model, View(images.images, images.observed))
             found.append(Features(features.cpu(), batch.conditions, batch.labels))
         return Features(*map(torch.cat, zip(*found, strict=True)))

@@ -12,14 +12,13 @@ from torch import Tensor
 from vqkit.config import ConditioningConfig, NamedOptions
 from vqkit.core.distributed import local_chunk, rank, world_size
 from vqkit.core.randomness import generator_for, seed_global_generators
-from vqkit.data.masking import sample_observed
 from vqkit.errors import CheckpointError
 from vqkit.inference.conditioning import conditioning_for, observed_maps
 from vqkit.interfaces import Batch, Conditioning, Prior, StepOutput, Tokenizer
 from vqkit.interfaces.priors import Sampling
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage.checkpoints import Loaded, write_prior
-from vqkit.training.tasks.masks import fixed_observed
+from vqkit.training.tasks.masks import fixed_observed, random_observed
 
 _OVERFITTING = 1.02
 """A run is reported to overfit when its validation loss exceeds the best one by this factor."""
@@ -67,13 +66,11 @@ class PriorTask(Task):
     def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """See `Task.forward`."""
         images = batch.images
-        shape = (len(images) * world_size(), *images.shape[1:])
+        count = len(images) * world_size()
         generator = generator_for(self.seed, "conditions", state.step)
-        hidden = local_chunk(torch.rand(shape[0], batch.conditions.shape[1], generator=generator) < self.conditioning.hide_values)
-        dropped = local_chunk(torch.rand(shape[0], generator=generator) < self.conditioning.drop)
-        observed = (
-            local_chunk(sample_observed(shape, 1.0, self.conditioning, generator)) if self.model.spec.observed_channels else None
-        )
+        hidden = local_chunk(torch.rand(count, batch.conditions.shape[1], generator=generator) < self.conditioning.hide_values)
+        dropped = local_chunk(torch.rand(count, generator=generator) < self.conditioning.drop)
+        observed = random_observed(batch, 1.0, self.conditioning, generator) if self.model.spec.observed_channels else None
         conditions = batch.conditions.masked_fill(hidden.to(images.device), torch.nan)
         conditioning = self._conditioning(batch._replace(conditions=conditions), observed)
         conditioning = conditioning._replace(dropped=dropped.to(images.device))
@@ -89,7 +86,7 @@ class PriorTask(Task):
         """See `Task.validate`: conditioned on everything known, with the same visible part of an image every time."""
         observed = None
         if self.model.spec.observed_channels:
-            observed = fixed_observed(batch.images, self.conditioning, self.seed, first)
+            observed = fixed_observed(batch, self.conditioning, self.seed, first)
         levels = self.model(batch.codes, self._conditioning(batch, observed))
         sums = {"count": torch.tensor(float(len(batch.labels)), dtype=torch.float64)}
         names = zip(self.model.spec.level_names, levels, strict=True)
@@ -139,7 +136,7 @@ class PriorTask(Task):
             return rows
         observed = None
         if self.model.spec.observed_channels:
-            observed = fixed_observed(batch.images, self.conditioning, self.seed, 0)
+            observed = fixed_observed(batch, self.conditioning, self.seed, 0)
             rows["given"] = batch.images * observed
         rows["conditional"] = self._decode(self.model.sample(count, self._conditioning(batch, observed), sampling))
         return rows
