@@ -45,11 +45,16 @@ class LinearModel(Autoencoder):
         self.down, self.up = nn.Linear(2 * size, options.rank), nn.Linear(options.rank, size)
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
     ) -> Reconstruction:
-        """`observed_pixels` contains no hidden pixels; the loss is computed over the whole image."""
+        """`observed_pixels` contains no hidden pixels; the loss is over everything that is present."""
         logits = self.up(self.down(observed_pixels(images, observed).flatten(1))).view_as(images)
-        return Reconstruction(logits, self.likelihood.loss(logits, images))
+        return Reconstruction(logits, self.likelihood.loss(logits, images, present))
 
     def mean(self, logits: Tensor) -> Tensor:
         """The expected image [B, C, H, W] in [0, 1]."""

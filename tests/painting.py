@@ -12,7 +12,19 @@ from vqkit.config import NamedOptions, Settings
 from vqkit.inference.conditioning import code_spec
 from vqkit.inference.pipeline import Pipeline
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import Codes, CodeSpec, Conditioning, ConditionSpec, DataSpec, Quantized, Quantizer, Reconstruction, Tokenizer
+from vqkit.interfaces import (
+    Batch,
+    Codes,
+    CodeSpec,
+    Conditioning,
+    ConditionSpec,
+    DataSpec,
+    Quantized,
+    Quantizer,
+    Reconstruction,
+    Split,
+    Tokenizer,
+)
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
 from vqkit.storage.checkpoints import Loaded
 
@@ -170,3 +182,9 @@ def sampler(*kinds: str, sharpness: float = 0.05, spec: DataSpec = SHAPES) -> Sa
     """The counting prior over the blocks, told `kinds`, as if it had been loaded from a run."""
     model = pipeline(spec)
     return Sampler(Counting(code_spec(model.tokenizer, kinds), sharpness).eval(), model, Path("runs/prior/model.safetensors"))
+
+
+def augmented(split: Split, images: Tensor, seed: int = 0) -> Tensor:
+    """Images float [B, C, H, W] as a split varies them for training."""
+    batch = Batch(images, torch.empty(len(images), 0), torch.full((len(images),), -1))
+    return split.augment(batch, torch.Generator().manual_seed(seed)).images

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from painting import augmented
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.errors import DataError
@@ -51,7 +52,7 @@ def test_training_pictures_are_mirrored_as_those_of_a_folder_are(tmp_path: Path)
     picture = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     for flip in (True, False):
         data = NamedOptions(name="joined", paths=[str(path) for path in paths], settings={"flip": flip})
-        varied = open_dataset(data).split("train").augment(picture, torch.Generator().manual_seed(1))
+        varied = augmented(open_dataset(data).split("train"), picture, 1)
         assert torch.equal(varied, picture) is not flip
 
 

@@ -224,3 +224,16 @@ def test_the_global_random_state_is_left_alone() -> None:
     sample_observed((8, 3, 8, 8), 0.5, MaskingConfig(kind="mixed"), seeded())
     mask_components(torch.ones(8, 3, 8, 8), 0.5, seeded())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_only_components_that_an_image_holds_are_kept_and_one_stays_hidden() -> None:
+    held = torch.tensor([[True, True, False, True], [False, True, False, False], [True, True, True, True]]).repeat(400, 1)
+    for keep in ("any", "one"):
+        kept = keep_sets(1200, 4, keep, torch.Generator().manual_seed(0), held)
+        assert not bool((kept & ~held).any())
+        counts = kept.sum(dim=1).view(400, 3)
+        assert set(counts[:, 1].tolist()) == {1}  # the only one there is
+        assert set(counts[:, 0].tolist()) == ({1, 2} if keep == "any" else {1})
+        assert set(counts[:, 2].tolist()) == ({1, 2, 3} if keep == "any" else {1})
+    shares = keep_sets(1200, 4, "one", torch.Generator().manual_seed(1), held)[0::3].float().mean(dim=0)
+    assert shares.tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.08)

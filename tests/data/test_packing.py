@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from painting import augmented
 from vqkit.data import packing
 from vqkit.data.arrays import ArrayDataset
 from vqkit.data.packing import pack
@@ -67,8 +68,8 @@ def test_training_images_are_mirrored_and_shifted_if_asked_for(tmp_path: Path) -
     for flip, crop in ((False, 0), (True, 0), (False, 2)):
         opened = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"), flip=flip, crop=crop))
         for name in SPLITS:
-            augmented = opened.split(name).augment(images, torch.Generator().manual_seed(0))
-            assert torch.equal(augmented, images) is not ((flip or crop > 0) and name == "train")
+            varied = augmented(opened.split(name), images)
+            assert torch.equal(varied, images) is not ((flip or crop > 0) and name == "train")
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from vqkit.data.augmentation import Augmentation, random_crop, random_flip
+from painting import augmented
+from vqkit.data.augmentation import Augmentation
 from vqkit.data.splits import (
     ArraySplit,
     LabelMapSplit,
@@ -48,52 +51,57 @@ def test_label_maps_become_one_image_a_component() -> None:
     assert torch.equal(one_hot_images(label_maps, 2)[0], split.batch(torch.tensor([0])).images[0])
 
 
+WIDE = DataSpec.uniform("wide", ("a",), 90, 90, "intensity")
+
+
+def randomly(images: Tensor, seed: int = 0, **augmentation: Any) -> Tensor:
+    return augmented(ArraySplit(WIDE, torch.zeros(1), augmentation=Augmentation(**augmentation)), images, seed)
+
+
 def test_random_flip_mirrors_about_half_and_is_a_function_of_the_generator() -> None:
     images = torch.rand(400, 1, 2, 5)
-    flipped = random_flip(images, torch.Generator().manual_seed(0))
+    flipped = randomly(images, flip=True)
     mirrored = torch.tensor([torch.equal(after, before.flip(-1)) for before, after in zip(images, flipped, strict=True)])
     same = torch.tensor([torch.equal(after, before) for before, after in zip(images, flipped, strict=True)])
     assert bool((mirrored ^ same).all())
     assert 150 < int(mirrored.sum()) < 250
-    assert torch.equal(flipped, random_flip(images, torch.Generator().manual_seed(0)))
+    assert torch.equal(flipped, randomly(images, flip=True))
 
 
 def test_only_a_split_that_flips_augments() -> None:
     images = torch.rand(64, 2, 2, 3)
     stored = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)
-    assert ArraySplit(SPEC, stored).augment(images, torch.Generator().manual_seed(0)) is images
-    assert not torch.equal(
-        ArraySplit(SPEC, stored, augmentation=Augmentation(flip=True)).augment(images, torch.Generator().manual_seed(0)), images
-    )
+    assert augmented(ArraySplit(SPEC, stored), images) is images
+    assert not torch.equal(augmented(ArraySplit(SPEC, stored, augmentation=Augmentation(flip=True)), images), images)
 
 
 def test_random_crop_by_hand() -> None:
     image = torch.arange(20, dtype=torch.uint8).view(1, 1, 4, 5)
     padded = torch.nn.functional.pad(image.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
     cuts = {(row, column): padded[0, 0, row : row + 4, column : column + 5] for row in range(5) for column in range(5)}
-    cropped = random_crop(image.expand(600, 2, 4, 5), 2, torch.Generator().manual_seed(0))
+    cropped = randomly(image.expand(600, 2, 4, 5), crop=2)
     assert cropped.dtype == torch.uint8
     assert cropped.shape == (600, 2, 4, 5)
     found = [next(place for place, cut in cuts.items() if torch.equal(cut, each[0])) for each in cropped]
     assert set(found) == set(cuts)
     assert torch.equal(cropped[:, 0], cropped[:, 1])
-    assert torch.equal(cropped.float(), random_crop(image.expand(600, 2, 4, 5).float(), 2, torch.Generator().manual_seed(0)))
+    assert torch.equal(cropped.float(), randomly(image.expand(600, 2, 4, 5).float(), crop=2))
 
 
 def test_a_crop_is_a_function_of_the_generator_and_not_of_the_layout() -> None:
     images = torch.rand(8, 3, 6, 5)
-    drawn = [random_crop(images, 3, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    drawn = [randomly(images, seed, crop=3) for seed in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     strided = images.to(memory_format=torch.channels_last)
-    assert torch.equal(random_crop(strided, 3, torch.Generator().manual_seed(0)), drawn[0])
+    assert torch.equal(randomly(strided, crop=3), drawn[0])
 
 
 def test_flips_are_the_same_with_crops_and_without() -> None:
     stored, images = torch.zeros(4, 2, 8, 9, dtype=torch.uint8), torch.rand(16, 2, 8, 9)
     wide = replace(SPEC, height=8, width=9)
-    flipped = ArraySplit(wide, stored, augmentation=Augmentation(flip=True)).augment(images, torch.Generator().manual_seed(0))
-    both = ArraySplit(wide, stored, augmentation=Augmentation(flip=True, crop=1)).augment(images, torch.Generator().manual_seed(0))
+    flipped = augmented(ArraySplit(wide, stored, augmentation=Augmentation(flip=True)), images)
+    both = augmented(ArraySplit(wide, stored, augmentation=Augmentation(flip=True, crop=1)), images)
     ways = [flipped[:, :, 1 + down : 7 + down, 1 + across : 8 + across] for down in (-1, 0, 1) for across in (-1, 0, 1)]
     for number, image in enumerate(both):
         assert any(torch.equal(image[:, 1:7, 1:8], way[number]) for way in ways)
@@ -105,7 +113,7 @@ def test_a_crop_as_large_as_the_image_is_refused(crop: int) -> None:
     stored = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)
     with pytest.raises(ConfigError, match=rf"data.crop = {crop} shifts images of 2 x 3 \(height x width\) out of sight.*below 2"):
         ArraySplit(SPEC, stored, augmentation=Augmentation(crop=crop))
-    assert ArraySplit(SPEC, stored, augmentation=Augmentation(crop=1)).augment(torch.rand(3, 2, 2, 3), torch.Generator()).shape == (
+    assert augmented(ArraySplit(SPEC, stored, augmentation=Augmentation(crop=1)), torch.rand(3, 2, 2, 3)).shape == (
         3,
         2,
         2,

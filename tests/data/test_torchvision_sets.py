@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from painting import augmented
 from vqkit.core.torchvision_import import import_torchvision
 from vqkit.data import torchvision_sets
 from vqkit.data.torchvision_sets import CIFAR10, MNIST, CelebA
@@ -74,7 +75,7 @@ def test_files_that_are_there_are_read(tmp_path: Path, no_network: None) -> None
     train, validation = dataset.split("train"), dataset.split("val")
     assert sorted([*train.names(torch.arange(4)), *validation.names(torch.arange(2))]) == [f"train_{n:05d}" for n in range(6)]
     images = torch.rand(32, 1, 28, 28)
-    assert train.augment(images, torch.Generator().manual_seed(0)) is images
+    assert augmented(train, images) is images
 
 
 def test_without_a_network_one_sentence_says_so_and_nothing_is_left(tmp_path: Path, no_network: None) -> None:
@@ -132,8 +133,8 @@ def test_only_training_images_are_shifted(tmp_path: Path, stand_in: type[Downloa
     dataset = CIFAR10(CIFAR10.Options(root=str(tmp_path), flip=False, crop=1))
     images = torch.rand(32, 3, 4, 4)
     for name in ("train", "val", "test"):
-        augmented = dataset.split(name).augment(images, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
-        assert torch.equal(augmented, images) is (name != "train")
+        varied = augmented(dataset.split(name), images)  # type: ignore[arg-type]
+        assert torch.equal(varied, images) is (name != "train")
 
 
 def test_damaged_files_are_downloaded_again(tmp_path: Path, stand_in: type[Downloaded]) -> None:
@@ -161,7 +162,7 @@ def test_celeba_is_streamed_from_its_own_parts(tmp_path: Path, monkeypatch: pyte
         images = split.batch(torch.tensor([0])).images
         assert images.shape == (1, 3, 128, 128)
         assert images[0, :, 8, 8].tolist() == [number, 0, 0]
-        assert torch.equal(split.augment(pictures, torch.Generator().manual_seed(0)), pictures) is (name != "train")
+        assert torch.equal(augmented(split, pictures), pictures) is (name != "train")
         assert split.names(torch.tensor([0])) == [str(number)]
 
 

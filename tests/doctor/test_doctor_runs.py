@@ -153,7 +153,7 @@ def test_the_unigram_entropy_is_that_of_the_codes(prior_run: Path, run: Path) ->
     message = check_run(prior_run)["likelihood"].message
     model = load_model(run).model
     assert isinstance(model, Tokenizer)
-    images = trained.PriorRun(prior_run, None, CPU).images.batch(100).to(CPU).images
+    images = trained.PriorRun(prior_run, None, CPU).images.batch(100).to(CPU, model.spec).images
     codes = model.encode(images, fully_observed(images))[0]
     shares = torch.bincount(codes.flatten(), minlength=32) / codes.numel()
     entropy = -float((shares[shares > 0] * shares[shares > 0].log()).sum())

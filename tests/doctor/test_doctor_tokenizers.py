@@ -17,8 +17,8 @@ from vqkit.doctor.images import observed_mask, random_images
 from vqkit.errors import CheckpointError
 from vqkit.evaluation.codebook_usage import level_statistics
 from vqkit.inference.pipeline import Pipeline
-from vqkit.inference.postprocess import discretize
-from vqkit.interfaces import Codes, DataSpec, Quantized, Quantizer
+from vqkit.inference.postprocess import to_stored
+from vqkit.interfaces import Batch, Codes, DataSpec, Quantized, Quantizer
 from vqkit.registry import QUANTIZERS
 from vqkit.storage.checkpoints import Loaded, digest, load_model
 
@@ -102,15 +102,19 @@ class Overflowing(Blocks):
         return (super().encode(images, observed)[0] + 16,)
 
 
+def stored(images: Tensor) -> Batch:
+    return Batch(images, torch.empty(len(images), 1), torch.full((len(images),), -1))
+
+
 def test_a_round_trip() -> None:
-    outcome = tokenizers.round_trip(pipeline(Blocks(SHAPES)), IMAGES)
+    outcome = tokenizers.round_trip(pipeline(Blocks(SHAPES)), stored(IMAGES))
     assert outcome == Outcome("ok", "5 images: decode(encode(x)) equals reconstruct(x) bit for bit; grid 2 x 3")
-    moody = tokenizers.round_trip(pipeline(Moody(SHAPES)), IMAGES)
+    moody = tokenizers.round_trip(pipeline(Moody(SHAPES)), stored(IMAGES))
     assert moody == Outcome("failed", "encoding the same images twice gives different codes")
-    embellished = tokenizers.round_trip(pipeline(Embellishing(SHAPES)), IMAGES)
+    embellished = tokenizers.round_trip(pipeline(Embellishing(SHAPES)), stored(IMAGES))
     assert embellished == Outcome("failed", "decode(encode(images)) differs from reconstruct(images) by up to 1.0e-04")
     with pytest.raises(CheckpointError, match="has codes from 18 to 21"):
-        tokenizers.round_trip(pipeline(Overflowing(SHAPES)), IMAGES)
+        tokenizers.round_trip(pipeline(Overflowing(SHAPES)), stored(IMAGES))
 
 
 class Overpainting(Pipeline):
@@ -119,7 +123,7 @@ class Overpainting(Pipeline):
     def _fill_missing(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
         if images.is_floating_point():
             return expected
-        return discretize(expected, self.spec)
+        return to_stored(expected, self.spec)
 
 
 class Rounding(Pipeline):
@@ -133,15 +137,15 @@ class Rounding(Pipeline):
 @pytest.mark.parametrize("spec", [SHAPES, COLOUR, DIGITS], ids=lambda spec: spec.name)
 def test_kept_pixels_are_returned_unchanged(spec: DataSpec) -> None:
     images = random_images(spec, 4)
-    outcome = tokenizers.kept_pixels(pipeline(Blocks(spec)), images)
-    kept = int(observed_mask(images, spec).sum())
+    outcome = tokenizers.kept_pixels(pipeline(Blocks(spec)), stored(images))
+    kept = int(observed_mask(stored(images), spec).sum())
     assert outcome == Outcome("ok", f"4 images, {kept} kept pixels: all unchanged")
     assert 0 < kept < images.numel()
 
 
 @pytest.mark.parametrize(("kind", "number"), [(Overpainting, "torch.uint8"), (Rounding, "torch.float32")])
 def test_kept_pixels_that_change_fail(kind: type[Pipeline], number: str) -> None:
-    outcome = tokenizers.kept_pixels(pipeline(Blocks(SHAPES), kind), IMAGES)
+    outcome = tokenizers.kept_pixels(pipeline(Blocks(SHAPES), kind), stored(IMAGES))
     assert outcome.status == "failed"
     assert outcome.message.endswith(f"kept pixels were changed ({number})")
 

@@ -58,7 +58,8 @@ def shade(spec: DataSpec = FIVE) -> Loaded:
 
 
 def split_images() -> Tensor:
-    return open_dataset(TYRES).split("test").batch(torch.arange(21)).to(torch.device("cpu")).images
+    split = open_dataset(TYRES).split("test")
+    return split.batch(torch.arange(21)).to(torch.device("cpu"), split.spec).images
 
 
 def names(spec: DataSpec, *arguments: object) -> list[str]:

@@ -37,7 +37,7 @@ def model_for(spec: DataSpec, **options: object) -> VariationalModel:
 def test_the_means_over_a_split_are_those_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     images = tyre(3)
     model = model_for(images.spec)
-    batch = images.batch(torch.arange(3)).to(torch.device("cpu"))
+    batch = images.batch(torch.arange(3)).to(torch.device("cpu"), images.spec)
     unknown = torch.full_like(batch.conditions, torch.nan)
 
     def weights(number: int, conditions: Tensor) -> Tensor:

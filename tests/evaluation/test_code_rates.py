@@ -39,7 +39,7 @@ def measured(
 ) -> RateMeter:
     meter = RateMeter(chosen, conditioning_cases(chosen.prior.spec, chosen.spec, keeps, holes, conditions), conditions)
     for positions, batch in batches_with_positions(TEST, batch_size, "evaluated"):
-        meter.add(positions, batch.to(torch.device("cpu")))
+        meter.add(positions, batch.to(torch.device("cpu"), TEST.spec))
     return meter
 
 
@@ -95,7 +95,7 @@ def test_a_prior_that_sees_parts_is_shown_each_of_them() -> None:
 
 def test_conditions_beside_an_observed_part_are_optional() -> None:
     chosen = sampler("observed", "metadata")
-    batch = TEST.batch(torch.arange(3)).to(torch.device("cpu"))
+    batch = TEST.batch(torch.arange(3)).to(torch.device("cpu"), TEST.spec)
     scenario = mask_scenarios(TEST.spec, [["bt"]])[1]
     conditioned, hidden = (
         conditioning_of(chosen, ConditioningCase("keep bt", conditions, scenario), torch.arange(3), batch)

@@ -32,7 +32,7 @@ def iou(first: Tensor, second: Tensor) -> float:
 
 
 def noise(*shape: int) -> Tensor:
-    return torch.randint(256, shape, generator=torch.Generator().manual_seed(len(shape))).to(torch.uint8)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(len(shape)))
 
 
 def keeping(*positions: int) -> MaskScenario:
@@ -40,12 +40,12 @@ def keeping(*positions: int) -> MaskScenario:
 
 
 def test_shapes_are_judged_where_they_were_missing() -> None:
-    images, answers = sections(4), sections(4 * 3, seed=1).unflatten(0, (4, 3))
-    one_pass = sections(4, seed=2)
+    images, answers = sections(4) / 255, sections(4 * 3, seed=1).unflatten(0, (4, 3)) / 255
+    one_pass = sections(4, seed=2) / 255
     observed = torch.zeros(4, 3, 8, 12, dtype=torch.bool)
     observed[:, 0] = True
     observed[:, :, :3] = True
-    judged = compare_completions(answers, one_pass, images, observed, SHAPES)
+    judged = compare_completions(answers, one_pass, images, ~observed, SHAPES)
     assert bool(judged.completions[..., 0].isnan().all())
     for image in range(4):
         for component in (1, 2):
@@ -61,11 +61,11 @@ def test_intensities_are_judged_in_decibels() -> None:
     images, answers, one_pass = noise(2, 3, 8, 8), noise(2, 4, 3, 8, 8), noise(2, 3, 8, 8).flip(0)
     observed = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
     observed[:, :, :, :5] = True
-    judged = compare_completions(answers, one_pass, images, observed, COLOUR)
+    judged = compare_completions(answers, one_pass, images, ~observed, COLOUR)
     for image in range(2):
         for component in range(3):
-            inside = answers[image, :, component, :, 5:].double() / 255
-            truth = images[image, component, :, 5:].double() / 255
+            inside = answers[image, :, component, :, 5:].double()
+            truth = images[image, component, :, 5:].double()
             expected = [-10 * math.log10(float((answer - truth).square().mean())) for answer in inside]
             assert judged.completions[image, :, component].tolist() == pytest.approx(expected)
             apart = [float((first - second).square().mean()) for first, second in combinations(inside, 2)]
@@ -73,15 +73,16 @@ def test_intensities_are_judged_in_decibels() -> None:
 
 
 def test_equal_completions_are_not_diverse_and_empty_shapes_agree() -> None:
-    images = sections(2)
-    answers = torch.zeros(2, 3, 3, 8, 12, dtype=torch.uint8)
-    answers[:, :, 1] = 255
-    observed = torch.zeros(2, 3, 8, 12, dtype=torch.bool)
-    assert compare_completions(answers, images, images, observed, SHAPES).diversity.tolist() == [[0, 0, 0]] * 2
+    images = sections(2) / 255
+    answers = torch.zeros(2, 3, 3, 8, 12)
+    answers[:, :, 1] = 1
+    judged = torch.ones(2, 3, 8, 12, dtype=torch.bool)
+    assert compare_completions(answers, images, images, judged, SHAPES).diversity.tolist() == [[0, 0, 0]] * 2
 
 
 def test_the_best_of_each_component_and_the_best_of_all_together() -> None:
-    judged = compare_completions(sections(2)[:, None], sections(2), sections(2), torch.zeros(2, 3, 8, 12, dtype=torch.bool), SHAPES)
+    images = sections(2) / 255
+    judged = compare_completions(images[:, None], images, images, torch.ones(2, 3, 8, 12, dtype=torch.bool), SHAPES)
     values = torch.tensor([[[0.9, 0.1, 0.0], [0.5, 0.6, 0.0]], [[0.4, 0.2, 0.0], [0.2, 0.8, 0.0]]]).double()
     values[..., 2] = torch.nan
     result = completion_metrics(keeping(2), judged._replace(completions=values, one_pass=values[:, 1]), SHAPES)

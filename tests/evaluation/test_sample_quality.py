@@ -24,7 +24,7 @@ from vqkit.evaluation.sample_quality import (
     reference_contents,
 )
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import DataSpec, ImageDataset, Split, fully_observed
+from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, fully_observed
 
 ONE_PART = torch.tensor([[0.0, 0.996, 0.004], [0.0, 0.5, 0.5]])
 """Usual are one part of the first component, and one or two of the second."""
@@ -50,10 +50,10 @@ class Unmeasured(Rulers):
 
 
 def rectangles(*sizes: tuple[int, int]) -> Tensor:
-    """Images uint8 [N, 1, 4, 4] with `columns` x `rows` set."""
-    images = torch.zeros(len(sizes), 1, 4, 4, dtype=torch.uint8)
+    """Images [N, 1, 4, 4] with `columns` x `rows` set."""
+    images = torch.zeros(len(sizes), 1, 4, 4)
     for image, (columns, rows) in zip(images, sizes, strict=True):
-        image[0, :rows, :columns] = 255
+        image[0, :rows, :columns] = 1
     return images
 
 
@@ -73,7 +73,7 @@ def test_an_image_is_plausible_by_overlap_and_by_parts() -> None:
 def test_final_images_and_independent_thresholds_are_judged_each() -> None:
     expected = torch.zeros(1, 2, 8, 8)
     expected[:, 0, :4], expected[:, 1, 3:] = 0.9, 0.6
-    final = (expected > 0).to(torch.uint8) * 255
+    final = (expected > 0).float()
     final[:, 1, 3] = 0
     settled, independent = plausibilities(GeneratedImages("samples", expected, final), ONE_PART)
     assert (settled.overlap, independent.overlap) == (0, 1 / 8)
@@ -82,18 +82,18 @@ def test_final_images_and_independent_thresholds_are_judged_each() -> None:
 
 
 def test_contents_are_pixel_shares_and_shares_of_numbers_of_parts() -> None:
-    final = torch.zeros(2, 3, 8, 12, dtype=torch.uint8)
-    final[0, 0, 0] = 255
-    final[1, 0, ::4] = 255
-    result = contents(GeneratedImages("samples", final / 255, final), SHAPES)
+    final = torch.zeros(2, 3, 8, 12)
+    final[0, 0, 0] = 1
+    final[1, 0, ::4] = 1
+    result = contents(GeneratedImages("samples", final, final), SHAPES)
     assert result.values == pytest.approx({"carcass": 36 / 192, "belt": 0, "tread": 0})
     assert result.parts == {"carcass": [0, 0.5, 0.5], "belt": [1, 0, 0], "tread": [1, 0, 0]}
 
 
 def test_contents_of_intensities_are_mean_values() -> None:
     pictures = DataSpec.uniform("pictures", ("grey",), 8, 8, "intensity")
-    final = torch.full((2, 1, 8, 8), 51, dtype=torch.uint8)
-    result = contents(GeneratedImages("samples", final / 255, final), pictures)
+    final = torch.full((2, 1, 8, 8), 0.2)
+    result = contents(GeneratedImages("samples", final, final), pictures)
     assert result.values == pytest.approx({"grey": 0.2})
     assert result.parts == {}
     assert reference_contents("training images", Reference(torch.tensor([0.5]).double(), None), pictures).values == {"grey": 0.5}
@@ -127,7 +127,8 @@ def test_tyre_sections_are_measured_as_they_were_described() -> None:
 def test_reconstructions_are_settled_expected_images() -> None:
     pipe = pipeline(SHAPES)
     images = sections(5)
-    drawn = reconstructed(Sampler(torch.nn.Identity(), pipe, Path("prior"), "d"), images)  # type: ignore[arg-type]
+    batch = Batch(images, torch.empty(5, 0), torch.full((5,), -1))
+    drawn = reconstructed(Sampler(torch.nn.Identity(), pipe, Path("prior"), "d"), batch)  # type: ignore[arg-type]
     assert torch.equal(drawn.expected, pipe.fill(images, fully_observed(images)))
-    assert torch.equal(drawn.final, pipe.reconstruct(images))
+    assert torch.equal(SHAPES.from_unit(drawn.final), pipe.reconstruct(images))
     assert int((drawn.final > 0).sum(dim=1).max()) == 1

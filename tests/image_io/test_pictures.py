@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,12 @@ from PIL import Image
 
 from painting import COLOUR, DIGITS, SHAPES, sections
 from vqkit.image_io.pictures import BACKGROUND, composite, grid, image_files, palette, rows_figure, save_picture
+from vqkit.interfaces import DataSpec
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 9, 40, 100])
 def test_palette_colours_are_distinct_and_never_grey(count: int) -> None:
-    spec = replace(SHAPES, components=tuple(f"c{number}" for number in range(count)))
+    spec = DataSpec.uniform("many", tuple(f"c{number}" for number in range(count)), 8, 12, "binary")
     colours = [tuple(colour) for colour in palette(spec).tolist()]
     assert len(colours) == count == len(set(colours))
     assert all(len(set(colour)) > 1 for colour in colours)

@@ -13,7 +13,7 @@ from vqkit.data.splits import ArraySplit
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.image_io.reading import ReadOptions, find_items
 from vqkit.inference.encoding import decode_codes, encode_items, encode_split
-from vqkit.inference.postprocess import discretize
+from vqkit.inference.postprocess import to_stored
 
 MODEL = pipeline(SHAPES)
 IMAGES = sections(5)
@@ -59,7 +59,7 @@ def test_decoding_writes_what_the_codes_stand_for(tmp_path: Path) -> None:
     names = list(decode_codes(MODEL, content, tmp_path, batch_size=2))
     assert names == [f"{number:06d}" for number in range(5)]
     soft = MODEL.decode(content.codes, {"width_px": CONDITIONS[:, 0].tolist()})
-    final = discretize(soft, SHAPES)
+    final = to_stored(soft, SHAPES)
     for name, image in zip(names, final, strict=True):
         for component, values in zip(SHAPES.components, image, strict=True):
             with Image.open(tmp_path / component / f"{name}_{component}.png") as picture:

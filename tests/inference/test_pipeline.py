@@ -14,8 +14,9 @@ from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.image_io.pictures import composite, to_pil
 from vqkit.inference import pipeline as generate
 from vqkit.inference.pipeline import Pipeline, condition_rows
-from vqkit.inference.postprocess import discretize, fill_missing, paste
-from vqkit.interfaces import fully_observed
+from vqkit.inference.postprocess import discretize, fill_missing, fill_stored
+from vqkit.interfaces import ComponentSpec, DataSpec, fully_observed
+from vqkit.interfaces.components import DTYPES
 
 IMAGE = sections(1)[0]
 KEPT = [1]
@@ -215,7 +216,7 @@ def test_codes_of_another_model_are_refused() -> None:
 
 def test_filled_in_components_never_overlap_nor_cover_kept_ones() -> None:
     generator = torch.Generator().manual_seed(5)
-    images, expected = sections(40, seed=1), torch.rand(40, 3, 8, 12, generator=generator)
+    images, expected = sections(40, seed=1) / 255, torch.rand(40, 3, 8, 12, generator=generator)
     observed = torch.rand(40, 3, 8, 12, generator=generator) > 0.5
     final = fill_missing(expected, images, observed, SHAPES)
     assert torch.equal(final[observed], images[observed])
@@ -226,19 +227,17 @@ def test_filled_in_components_never_overlap_nor_cover_kept_ones() -> None:
     assert torch.equal((final > 0) & ~observed, likely & free & ~observed)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_kept_values_are_pasted_bit_for_bit(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", list(DTYPES))
+def test_kept_values_are_pasted_bit_for_bit(dtype: str) -> None:
     generator = torch.Generator().manual_seed(6)
-    soft = torch.rand(3, 3, 8, 8, generator=generator)
-    images = soft if dtype.is_floating_point else (soft * 255).round().to(torch.uint8)
+    spec = DataSpec("stains", tuple(ComponentSpec(name, dtype=dtype, high=100.0) for name in "abc"), 8, 8)
+    images = (torch.rand(3, 3, 8, 8, generator=generator) * 127).to(spec.stored_dtype)
     observed = torch.rand(3, 3, 8, 8, generator=generator) > 0.5
-    result = torch.rand(3, 3, 8, 8, generator=generator)
-    if not dtype.is_floating_point:
-        result = discretize(result, COLOUR)
-    pasted = paste(result, images, observed)
-    assert pasted.dtype == dtype
+    expected = torch.rand(3, 3, 8, 8, generator=generator)
+    pasted = fill_stored(expected, images, observed, spec)
+    assert pasted.dtype == images.dtype == DTYPES[dtype]
     assert torch.equal(pasted[observed], images[observed])
-    assert torch.equal(pasted[~observed], result[~observed])
+    assert torch.equal(pasted[~observed], spec.from_unit(expected)[~observed])
 
 
 def test_two_components_that_may_both_claim_a_pixel_leave_no_speck() -> None:
@@ -246,15 +245,15 @@ def test_two_components_that_may_both_claim_a_pixel_leave_no_speck() -> None:
     expected[:, 1], expected[:, 2] = 0.42, 0.4  # one of them is there, most probably
     expected[:, :, 0] = 0.2  # the first row: none of them is
     final = discretize(expected, SHAPES)
-    assert bool((final[:, 1, 1:] == 255).all())
-    assert int(final.sum()) == 255 * 7 * 12
+    assert bool((final[:, 1, 1:] == 1).all())
+    assert int(final.sum()) == 7 * 12
 
 
 def test_filled_in_intensities_are_rounded() -> None:
     images = torch.full((1, 3, 8, 8), 7, dtype=torch.uint8)
     observed = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
     observed[:, 0] = True
-    final = fill_missing(torch.full((1, 3, 8, 8), 0.5), images, observed, COLOUR)
+    final = fill_stored(torch.full((1, 3, 8, 8), 0.5), images, observed, COLOUR)
     assert (final[:, 0] == 7).all() and (final[:, 1:] == 128).all()
 
 

@@ -15,7 +15,7 @@ import vqkit
 from painting import SHAPES, Counting, pipeline, sampler, sections
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.inference import prior_batches
-from vqkit.inference.postprocess import discretize, fill_missing
+from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.sampler import Sampler, load_sampler
 from vqkit.interfaces import Codes, DataSpec
 from vqkit.interfaces.priors import Sampling
@@ -41,7 +41,7 @@ def test_samples_are_what_the_prior_says_and_the_tokenizer_makes_of_it() -> None
     assert drawn.codes[0].tolist() == [counted(0), counted(6), counted(15)]
     expected = pipeline(SHAPES).decode(drawn.codes, {"width_px": torch.tensor([0.0, 40, 100])})
     assert torch.equal(drawn.expected, expected)
-    assert torch.equal(drawn.images, discretize(expected, SHAPES))
+    assert torch.equal(drawn.images, to_stored(expected, SHAPES))
     assert drawn.conditions.tolist() == [[0], [40], [100]] and drawn.labels.tolist() == [-1, -1, -1]
 
 
@@ -183,7 +183,7 @@ def test_completions_keep_what_is_kept_and_are_ranked() -> None:
     for image, rank in ((0, 0), (2, 4)):
         codes = drawn.codes[0][image, rank]
         expected = pipeline(SHAPES).decode((codes[None],))
-        assert torch.equal(drawn.images[image, rank], fill_missing(expected, images[image, None], SEEN, SHAPES)[0])
+        assert torch.equal(drawn.images[image, rank], fill_stored(expected, images[image, None], SEEN, SHAPES)[0])
         apart = torch.arange(16) - seen[image, :, None]
         likely = (-0.05 * apart**2).log_softmax(dim=-1)
         nll = -likely.gather(1, codes.flatten()[:, None]).sum()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError
-from vqkit.interfaces import DataSpec, Likelihood
+from vqkit.interfaces import ComponentSpec, DataSpec
+from vqkit.models import likelihoods
 from vqkit.models.likelihoods import (
     LIKELIHOODS,
     AbsoluteError,
@@ -20,13 +21,25 @@ from vqkit.models.likelihoods import (
     HuberError,
     LikelihoodChoice,
     LikelihoodName,
+    Mixed,
+    PixelLikelihood,
     SquaredError,
     build_likelihood,
-    logistic_log_prob,
     logistic_mean,
 )
 
 VALUES = torch.arange(256) / 255
+HALF_STEP, FIRST, LAST = 0.5 / 255, 0.0, 1.0
+
+
+def components(count: int) -> list[ComponentSpec]:
+    return [ComponentSpec(f"c{number}") for number in range(count)]
+
+
+def logistic_log_prob(loc: Tensor, log_scale: Tensor, pixels: Tensor) -> Tensor:
+    return likelihoods.logistic_log_prob(loc, log_scale, pixels, HALF_STEP, FIRST, LAST)
+
+
 LOCATIONS = torch.tensor([-0.3, 0.0, 0.2, 0.5001, 0.97, 1.0, 1.4])
 
 
@@ -84,7 +97,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 @pytest.mark.parametrize(("log_scale", "tolerance"), [(-7.0, 0.5 / 255), (-3.0, 1e-5), (-1.0, 1e-5)])
 def test_the_expected_pixel_is_the_mean_over_its_values(log_scale: float, tolerance: float) -> None:
     expected = (every_value(log_scale).exp() * VALUES).sum(dim=1)
-    given = logistic_mean(LOCATIONS.view(-1, 1, 1, 1), torch.tensor([log_scale])).flatten()
+    given = logistic_mean(LOCATIONS.view(-1, 1, 1, 1), torch.tensor([log_scale]), torch.tensor(FIRST), torch.tensor(LAST)).flatten()
     assert given.tolist() == pytest.approx(expected.tolist(), abs=tolerance + 1e-4)
 
 
@@ -99,24 +112,24 @@ def test_each_channel_has_its_own_scale() -> None:
 def test_the_loss_is_the_log_probability_of_an_image_by_its_size() -> None:
     images = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(0)).round()
     logits = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(1))
-    logistic = DiscretizedLogistic(2)
+    logistic = DiscretizedLogistic(components(2))
     logistic.raw_log_scale.data += torch.tensor([0.1, 0.0])
     assert logistic.log_scale.tolist() == pytest.approx([-1.0, -2.0])
-    for likelihood in (Bernoulli(2), logistic):
+    for likelihood in (Bernoulli(components(2)), logistic):
         log_prob = likelihood.log_prob(logits, images)
         assert log_prob.shape == (3,) and log_prob.dtype == torch.float64
         assert float(log_prob.mean().detach() / -40) == pytest.approx(float(likelihood.loss(logits, images).detach()), rel=1e-5)
 
 
 def test_the_learned_scale_has_a_lower_bound() -> None:
-    likelihood = DiscretizedLogistic(1)
+    likelihood = DiscretizedLogistic(components(1))
     likelihood.raw_log_scale.data.fill_(-3.0)
     assert likelihood.log_scale.tolist() == [-7.0]
 
 
 @pytest.mark.parametrize("kind", [Bernoulli, DiscretizedLogistic, SquaredError, AbsoluteError, HuberError])
-def test_the_expected_pixel_of_the_middle_logit_is_one_half(kind: type[Likelihood]) -> None:
-    likelihood = kind(1)
+def test_the_expected_pixel_of_the_middle_logit_is_one_half(kind: type[PixelLikelihood]) -> None:
+    likelihood = kind(components(1))
     logits = torch.full((1, 1, 1, 1), likelihood.mid_logit)
     assert float(likelihood.mean(logits).detach()) == pytest.approx(0.5)
     assert torch.equal(likelihood(logits), likelihood.mean(logits))
@@ -124,19 +137,19 @@ def test_the_expected_pixel_of_the_middle_logit_is_one_half(kind: type[Likelihoo
 
 def test_a_set_pixel_under_bernoulli() -> None:
     pixel = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
-    given = Bernoulli(1).log_prob(torch.full_like(pixel, math.log(3)), pixel)
+    given = Bernoulli(components(1)).log_prob(torch.full_like(pixel, math.log(3)), pixel)
     assert given.exp().tolist() == pytest.approx([0.75, 0.25])
 
 
 @pytest.mark.parametrize("kind", [SquaredError, AbsoluteError, HuberError])
-def test_distances_are_no_probabilities(kind: type[Likelihood]) -> None:
+def test_distances_are_no_probabilities(kind: type[PixelLikelihood]) -> None:
     with pytest.raises(ConfigError, match=f"no probability under the likelihood {kind.name}.* model.likelihood=logistic"):
-        kind(1).log_prob(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
+        kind(components(1)).log_prob(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
 
 
 def test_greys_have_no_probability_under_bernoulli() -> None:
     with pytest.raises(ConfigError, match=r"Pixels between 0 and 1 .* bernoulli.*Binarise"):
-        Bernoulli(1).log_prob(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5))
+        Bernoulli(components(1)).log_prob(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5))
 
 
 def test_what_is_chosen_by_the_kind_of_value() -> None:
@@ -150,3 +163,48 @@ def test_the_options_name_every_likelihood() -> None:
     assert set(get_args(LikelihoodName)) == set(LIKELIHOODS)
     assert set(get_args(LikelihoodChoice)) == {"auto", *LIKELIHOODS}
     assert set(get_args(DistanceChoice)) <= {"auto", *LIKELIHOODS}
+
+
+@pytest.mark.parametrize("name", sorted(LIKELIHOODS))
+def test_only_what_is_present_counts(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 2, 4, 5, generator=generator).round()
+    logits = torch.randn(3, 2, 4, 5, generator=generator)
+    present = torch.rand(3, 2, 4, 5, generator=generator) > 0.4
+    likelihood = LIKELIHOODS[name](components(2))
+    each = likelihood.pixel_loss(logits, images)
+    assert float(likelihood.loss(logits, images, present).detach()) == pytest.approx(float(each[present].mean().detach()), rel=1e-5)
+    whole = likelihood.loss(logits, images, torch.ones(1, 1, 1, 1, dtype=torch.bool))
+    assert float(whole.detach()) == pytest.approx(float(likelihood.loss(logits, images).detach()), rel=1e-6)
+    if name in ("bernoulli", "logistic"):
+        expected = torch.stack([-each[number][present[number]].sum() for number in range(3)]).tolist()
+        assert likelihood.log_prob(logits, images, present).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_mixed_components_are_scored_each_by_its_kind() -> None:
+    specs = (ComponentSpec("a"), ComponentSpec("b", "binary"), ComponentSpec("c"))
+    spec = DataSpec("toy", specs, 4, 5)
+    likelihood = build_likelihood("auto", spec)
+    assert isinstance(likelihood, Mixed)
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    images[:, 1].round_()
+    expected = (logits - images).square()
+    expected[:, 1] = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 1], images[:, 1], reduction="none")
+    torch.testing.assert_close(likelihood.pixel_loss(logits, images), expected)
+    torch.testing.assert_close(likelihood.mean(logits)[:, 1], logits[:, 1].sigmoid())
+    assert torch.equal(likelihood.mean(logits)[:, [0, 2]], logits[:, [0, 2]].clamp(0, 1))
+    assert likelihood.mid_logits.tolist() == [0.5, 0.0, 0.5]
+
+
+def test_a_logistic_of_sixteen_bits_sums_to_one_over_its_values() -> None:
+    spec = ComponentSpec("dna", dtype="uint8", low=20, high=60)  # a range within the type's
+    likelihood = DiscretizedLogistic([spec])
+    values = ((torch.arange(256) - 20) / 40).view(256, 1, 1, 1)
+    for loc in (-0.4, 0.5, 5.0):
+        each = likelihood.pixel_loss(torch.full((256, 1, 1, 1), loc), values)
+        assert float((-each).exp().sum().detach()) == pytest.approx(1.0, abs=1e-3)
+        mean = float(((-each).exp() * values).sum().detach())
+        assert float(likelihood.mean(torch.full((1, 1, 1, 1), loc)).detach()) == pytest.approx(mean, abs=0.02)
+    with pytest.raises(ConfigError, match=r"whole numbers on a linear scale; the component ph is float32, linear"):
+        DiscretizedLogistic([ComponentSpec("ph", dtype="float32")])

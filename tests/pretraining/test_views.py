@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,7 @@ from vqkit.interfaces import DataSpec, fully_observed
 from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameters
 
 SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 8, 12, "intensity")
-BINARY = dataclasses.replace(SPEC, value_kind="binary")
+BINARY = DataSpec.uniform(SPEC.name, SPEC.components, SPEC.height, SPEC.width, "binary")
 SHAPE = (6, 3, 8, 12)
 
 

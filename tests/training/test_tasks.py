@@ -43,10 +43,15 @@ class Spy(torch.nn.Module):
         self.inside = model
 
     def forward(
-        self, images: torch.Tensor, observed: torch.Tensor, conditions: torch.Tensor, generator: torch.Generator
+        self,
+        images: torch.Tensor,
+        observed: torch.Tensor,
+        conditions: torch.Tensor,
+        generator: torch.Generator,
+        present: torch.Tensor | None,
     ) -> Reconstruction:
         self.observed, self.conditions = observed, conditions
-        result: Reconstruction = self.inside(images, observed, conditions, generator)
+        result: Reconstruction = self.inside(images, observed, conditions, generator, present)
         return result
 
 
@@ -91,7 +96,7 @@ def test_validation_sums_do_not_depend_on_the_batches() -> None:
     whole = batch(8)
     with torch.no_grad():
         at_once = subject.validate(whole, 0)
-        parts = [subject.validate(Batch(*(tensor[i : i + 4] for tensor in whole)), i) for i in (0, 4)]
+        parts = [subject.validate(Batch(*(tensor[i : i + 4] for tensor in whole[:3])), i) for i in (0, 4)]
     torch.testing.assert_close(parts[0]["mse"] + parts[1]["mse"], at_once["mse"])
     assert float(at_once["count"]) == 8
     row = subject.validation_row({name: float(value) for name, value in at_once.items()})
@@ -105,7 +110,7 @@ def test_a_model_with_a_prior_of_its_own_is_judged_by_all_that_it_minimises() ->
     subject = AutoencoderTask(model, MaskingConfig(), seed=0).eval()
     whole = batch(8)
     unknown = subject.model.spec.unknown_conditions(len(whole.images))
-    views = fully_observed(whole.images), fixed_observed(whole.images, subject.masking, 0, 4)
+    views = fully_observed(whole.images), fixed_observed(whole, subject.masking, 0, 4)
     with torch.no_grad():
         sums = subject.validate(whole, 4)
         minimised = [
@@ -137,9 +142,10 @@ def test_a_model_that_is_never_masked_is_not_judged_by_holes() -> None:
 
 
 def test_something_is_always_hidden_when_filling_in_is_judged() -> None:
-    images = batch(50).images
+    shown = batch(50)
+    images = shown.images
     for kind in ("components", "boxes", "free-form", "half", "mixed"):
-        observed = fixed_observed(images, MaskingConfig(kind=kind), 0, 0)  # type: ignore[arg-type]
+        observed = fixed_observed(shown, MaskingConfig(kind=kind), 0, 0)  # type: ignore[arg-type]
         assert observed.shape == images.shape
         assert bool((~observed).flatten(1).any(dim=1).all())
         assert bool(observed.flatten(1).any(dim=1).all())

@@ -84,10 +84,11 @@ def test_masked_metrics_are_those_of_the_hidden_part() -> None:
     options = {name: value for name, value in TINY["model"].items() if name != "name"}
     task = AutoencoderTask(MODELS.build("vqvae", options, spec), MaskingConfig(kind="boxes"), seed=0).eval()
     images = torch.rand(8, 3, 16, 8, generator=torch.Generator().manual_seed(0)).round()
-    observed = fixed_observed(images, task.masking, 0, 4)
+    batch = Batch(images, torch.zeros(8, 0), torch.full((8,), -1))
+    observed = fixed_observed(batch, task.masking, 0, 4)
     task.model.mean = lambda logits: torch.where(observed, images, 1 - images)  # type: ignore[method-assign]
     with torch.no_grad():
-        sums = task.validate(Batch(images, torch.zeros(8, 0), torch.full((8,), -1)), 4)
+        sums = task.validate(batch, 4)
     row = task.validation_row({name: float(value) for name, value in sums.items()})
     assert (row["mse_masked"], row["psnr_masked"], row["iou_masked"]) == (1, 0, 0)
     assert row["mse"] == pytest.approx(float((~observed).double().mean()))
