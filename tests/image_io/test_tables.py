@@ -14,7 +14,7 @@ def table(folder: Path, text: str) -> ConditionTable:
     return ConditionTable(folder / "performances.csv")
 
 
-def test_numbers_are_found_by_the_lower_cased_prefix(tmp_path: Path) -> None:
+def test_numbers_are_found_by_the_name_in_any_case(tmp_path: Path) -> None:
     rows = table(tmp_path, "matching,train,test,width_px,d_cons\nToy_1,True,False,58,0.5\ntoy_2,False,True,,1e-1\n")
     values = rows.values(["toy_2", "toy_1", "toy_3"], ["d_cons", "width_px"])
     assert torch.allclose(values[:2], torch.tensor([[0.1, float("nan")], [0.5, 58.0]]), equal_nan=True)
@@ -68,3 +68,76 @@ def test_a_written_table_is_read_again(tmp_path: Path) -> None:
     assert torch.equal(rows.values(["a", "b"], ["width_px", "d_cons"]).nan_to_num(-1), values.nan_to_num(-1))
     assert rows.flagged("a", "test")
     assert not rows.flagged("a", "train")
+
+
+def test_rows_of_one_key_that_differ_are_refused_with_both_lines(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        table(tmp_path, "matching,train,width_px\ns0,True,50\ns1,True,51\n\ns1,True,999\n")
+    assert refused.value.message.endswith("has two rows for s1 that differ: width_px is '51' in line 3 and '999' in line 5.")
+
+
+def test_rows_of_one_key_that_are_equal_are_one(tmp_path: Path) -> None:
+    rows = table(tmp_path, "matching,width_px\ns1,51\ns1, 51 \n")
+    assert rows.values(["s1"], ["width_px"]).tolist() == [[51]]
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has the column 'width_px' twice"):
+        table(tmp_path, "matching,width_px,width_px \na,3,4\n")
+
+
+def test_cells_beyond_the_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 3 has more cells than there are columns; '5' is in none"):
+        table(tmp_path, "matching,width_px\na,3,\nb,4,5\n")
+
+
+@pytest.mark.parametrize("cell", ["inf", "-inf", "Infinity", "1e999", "1e39", "-1e39"])
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(DataError, match=f"the width_px of a is '{cell}', which is not a finite number") as refused:
+        table(tmp_path, f"matching,width_px\na,{cell}\n").values(["a"], ["width_px"])
+    assert "data.conditions" in refused.value.hint
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN", "NA", "n/a", "None", "null"])
+def test_what_is_not_known_is_nan(tmp_path: Path, cell: str) -> None:
+    assert bool(table(tmp_path, f"matching,width_px\na,{cell}\n").values(["a"], ["width_px"]).isnan().all())
+
+
+def test_exact_names_go_before_others(tmp_path: Path) -> None:
+    rows = table(tmp_path, "matching,width_px\na0,1\nA0,2\n")
+    assert rows.values(["A0", "a0"], ["width_px"]).tolist() == [[2], [1]]
+
+
+def test_a_row_is_never_given_to_two_names_nor_one_of_two_rows_to_a_name(tmp_path: Path) -> None:
+    rows = table(tmp_path, "matching,width_px\na0,1\nB1,2\nC2,3\nc2,4\n")
+    assert rows.match(["A0", "a0"]) == {"a0": "a0"}
+    assert rows.match(["B1", "b1"]) == {"B1": "B1"}
+    assert rows.match(["b1"]) == {"b1": "B1"}
+    assert rows.match(["bB1", "Bb1"]) == {}
+    assert table(tmp_path, "matching\nB1\n").match(["b1", "B1 "]) == {"b1": "B1"}
+    assert table(tmp_path, "matching\nBB\n").match(["bB", "Bb"]) == {}
+    assert table(tmp_path, "matching\nC2\nc2\n").match(["plate/C2", "C2 x"]) == {"plate/C2": "C2"}
+    assert table(tmp_path, "matching\nCC\ncc\n").match(["cC"]) == {}
+
+
+def test_folders_before_a_name_may_be_missing_in_the_table(tmp_path: Path) -> None:
+    rows = table(tmp_path, "matching,width_px\na0,1\np1/b,2\np2/b,3\n")
+    assert rows.match(["plate/a0", "p1/b", "p2/B"]) == {"plate/a0": "a0", "p1/b": "p1/b", "p2/B": "p2/b"}
+    assert rows.match(["x/a0", "y/a0"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("cell", "flag"), [("True", True), ("yes", True), ("1.0", True), ("x", True), ("no", False), ("nan", False)]
+)
+def test_flags_have_many_spellings(tmp_path: Path, cell: str, flag: bool) -> None:
+    assert table(tmp_path, f"matching,test\na,{cell}\n").flagged("a", "test") is flag
+
+
+def test_a_flag_that_says_neither_yes_nor_no_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the test of a is 'perhaps', which is no flag"):
+        table(tmp_path, "matching,test\na,perhaps\n").flagged("a", "test")
+
+
+def test_a_line_break_in_quotes_is_part_of_a_cell(tmp_path: Path) -> None:
+    rows = table(tmp_path, 'matching,note,width_px\na,"two\nlines",3\nb,,4\n')
+    assert rows.values(["a", "b"], ["width_px"]).tolist() == [[3], [4]]

@@ -1,13 +1,16 @@
-"""`performances.csv`: the conditions of the images in the component layout.
+"""`performances.csv`: the conditions of images, one row for each.
 
-One row per image: `matching` (the image's prefix), the flags `train` and `test`, and numbers such as `width_px`.
+A row has `matching` (the image's name), the flags `train` and `test`, and numbers such as `width_px`.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,13 +21,22 @@ from vqkit.errors import ConfigError, DataError, did_you_mean
 TABLE = "performances.csv"
 KEY = "matching"
 DEFAULT_CONDITIONS = ("width_px", "height_px")
-_TRUE = frozenset({"true", "1", "1.0", "yes"})
+_TRUE = frozenset({"true", "t", "1", "1.0", "yes", "y", "x"})
+_FALSE = frozenset({"false", "f", "0", "0.0", "no", "n"})
+_LARGEST = torch.finfo(torch.float32).max
+_SIMPLIFICATIONS: tuple[Callable[[str], str], ...] = (
+    lambda name: name.casefold(),
+    lambda name: name.rpartition("/")[2],
+    lambda name: name.rpartition("/")[2].casefold(),
+)
+_UNKNOWN = frozenset({"", "nan", "na", "n/a", "none", "null"})
 
 
 class ConditionTable:
-    """The rows of a table by the lower-cased `matching` column.
+    """The rows of a table by their column `matching`, as `rows`.
 
-    Raises `DataError` when the file cannot be read or has no such column.
+    Raises `DataError` when the file cannot be read, has no such column or one column twice, when a row has more cells than there
+    are columns, and when two rows of one key differ.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,17 +47,85 @@ class ConditionTable:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise DataError(f"The table {path} cannot be read: {reason}.", "Save it as comma-separated UTF-8 text.") from None
         header = text.partition("\n")[0]
-        reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=header.count))
-        self.columns = [(name or "").strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = self.columns
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+        try:
+            self.columns = [(name or "").strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = self.columns
+            self._check_columns()
+            self.rows = self._read_rows(reader)
+        except csv.Error as error:
+            raise DataError(f"The table {path} cannot be read: {error}.", "Save it as comma-separated UTF-8 text.") from None
+
+    def _check_columns(self) -> None:
         if KEY not in self.columns:
             found = ", ".join(self.columns) or "none"
-            raise DataError(f"The table {path} has no column '{KEY}'; its columns are {found}.", "Name the column of prefixes so.")
-        self.rows = {row[KEY].strip().lower(): row for row in reader if row[KEY]}
+            raise DataError(
+                f"The table {self.path} has no column '{KEY}'; its columns are {found}.", "Name the column of prefixes so."
+            )
+        twice = [name for name, count in Counter(self.columns).items() if name and count > 1]
+        if twice:
+            raise DataError(f"The table {self.path} has the column '{twice[0]}' twice.", "Rename or remove one of the two.")
+
+    def _read_rows(self, reader: csv.DictReader[str]) -> dict[str, dict[str, str]]:
+        """The rows by key, their cells without surrounding blanks."""
+        rows: dict[str, dict[str, str]] = {}
+        lines: dict[str, int] = {}
+        for cells in reader:
+            line = reader.line_num
+            further = [cell for cell in cells.pop(None, None) or () if cell.strip()]
+            if further:
+                raise DataError(
+                    f"{self.path}, line {line} has more cells than there are columns; '{further[0]}' is in none.",
+                    "Put text with a separator in quotes, or name the column.",
+                )
+            row = {name: (cell or "").strip() for name, cell in cells.items()}
+            key = row[KEY]
+            if key and rows.setdefault(key, row) != row:
+                differing = next(name for name in row if row[name] != rows[key][name])
+                raise DataError(
+                    f"{self.path} has two rows for {key} that differ: {differing} is '{rows[key][differing]}' in line {lines[key]} "
+                    f"and '{row[differing]}' in line {line}.",
+                    "Remove one of them.",
+                )
+            lines.setdefault(key, line)
+        return rows
+
+    def match(self, names: Iterable[str]) -> dict[str, str]:
+        """The key of the row of each name that has one: the same text, or the same but for case or for folders before it.
+
+        A row that is less than equal to several names, or a name to several rows, is given to none of them.
+        """
+        distinct = list(dict.fromkeys(names))
+        matched = {name: name for name in distinct if name in self.rows}
+        for simplified, keys in zip(_SIMPLIFICATIONS, self._simplified, strict=True):
+            taken = set(matched.values())
+            wanting = defaultdict(list)
+            for name in distinct:
+                if name not in matched:
+                    wanting[simplified(name)].append(name)
+            for form, candidates in wanting.items():
+                if len(candidates) == 1 and len(keys[form]) == 1 and keys[form][0] not in taken:
+                    matched[candidates[0]] = keys[form][0]
+        return matched
+
+    @cached_property
+    def _simplified(self) -> tuple[dict[str, list[str]], ...]:
+        """For each simplification, the keys of each simplified form."""
+        indices: tuple[dict[str, list[str]], ...] = tuple(defaultdict(list) for _ in _SIMPLIFICATIONS)
+        for simplified, index in zip(_SIMPLIFICATIONS, indices, strict=True):
+            for key in self.rows:
+                index[simplified(key)].append(key)
+        return indices
 
     def flagged(self, key: str, column: str) -> bool:
-        """Whether the flag `column` is set for the image `key`; False where either is missing."""
-        return (self.rows.get(key, {}).get(column) or "").strip().lower() in _TRUE
+        """Whether the flag `column` is set in the row of the image `key`; False where either is missing.
+
+        Raises `DataError` for a cell that says neither yes nor no.
+        """
+        cell = self.rows.get(self.match([key]).get(key, ""), {}).get(column, "")
+        if cell.lower() not in _TRUE | _FALSE | _UNKNOWN:
+            raise DataError(f"{self.path}: the {column} of {key} is '{cell}', which is no flag.", "Write True or False.")
+        return cell.lower() in _TRUE
 
     def choose(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """The columns to use as conditions: those asked for, or the common ones that are there.
@@ -62,25 +142,32 @@ class ConditionTable:
     def values(self, keys: Sequence[str], names: Sequence[str]) -> Tensor:
         """Numbers float32 [keys, names], NaN where there is no row or an empty cell.
 
-        Raises `DataError` for a cell that is no number, and when there is no row for any of the keys.
+        Raises `DataError` for a cell that is no finite number, and when there is no row for any of the keys.
         """
-        known = [self.rows.get(key) for key in keys]
-        if keys and names and not any(known):
+        matched = self.match(keys)
+        if keys and names and not matched:
             first = next(iter(self.rows), "nothing")
             raise DataError(
                 f"No row of {self.path} matches any of the pictures: they begin with '{keys[0]}', the rows with '{first}'.",
                 f"The column '{KEY}' holds the part of a file's name before _COMPONENT.png.",
             )
-        return torch.tensor([[self._number(row, name) for name in names] for row in known]).reshape(len(keys), len(names))
+        rows = [self.rows.get(matched.get(key, "")) for key in keys]
+        return torch.tensor([[self._number(row, name) for name in names] for row in rows]).reshape(len(keys), len(names))
 
     def _number(self, row: dict[str, str] | None, name: str) -> float:
-        cell = (row or {}).get(name) or ""
+        cell = (row or {}).get(name, "")
+        if row is None or cell.lower() in _UNKNOWN:
+            return math.nan
         try:
-            return float(cell) if cell.strip() else math.nan
+            number = float(cell)
         except ValueError:
-            matching = (row or {})[KEY]
-            hint = f"Only numeric columns can be conditions. Mend it, or leave '{name}' out of data.conditions."
-            raise DataError(f"{self.path}: the {name} of {matching} is '{cell}', which is not a number.", hint) from None
+            number, what = math.nan, "which is not a number"
+        else:
+            what = f"which is not a finite number of at most {_LARGEST:.3g}"
+        if not abs(number) <= _LARGEST:
+            hint = f"Mend it, empty the cell if it is unknown, or leave '{name}' out of data.conditions."
+            raise DataError(f"{self.path}: the {name} of {row[KEY]} is '{cell}', {what}.", hint)
+        return number
 
 
 def write_table(path: Path, keys: Sequence[str], split: str, names: Sequence[str], values: Tensor) -> None:

@@ -1,12 +1,16 @@
 """How files on disk become images of components: the one mechanism for data sets and for the directories that commands read.
 
-    find_images(root, pattern=None, components=None, *, exclude=None, table=None, suffixes=IMAGE_SUFFIXES, require_components=True)
+    found = find_images(Path("cells"), pattern="{component}/{name}.tif")
+    found.components, found.splits["train"][0].members["dna"].path
 
-gives a `FoundSet`. No picture is decoded, except for a few whose colours decide between two layouts.
+No picture is decoded, except for a few whose colours decide between two layouts.
 """
 
 from __future__ import annotations
 
+from vqkit.image_io.layouts.finding import find_images
 from vqkit.image_io.layouts.found import FoundImage, FoundSet, Member
+from vqkit.image_io.layouts.naming import safe_name
+from vqkit.image_io.layouts.patterns import Pattern
 
-__all__ = ["FoundImage", "FoundSet", "Member"]
+__all__ = ["FoundImage", "FoundSet", "Member", "Pattern", "find_images", "safe_name"]

@@ -1,0 +1,76 @@
+"""Which pattern describes the files: the one that is given, or that of a known layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vqkit.image_io.layouts.checking import check_components
+from vqkit.image_io.layouts.describing import layout_phrase, not_matching, nothing_matches, without_folders
+from vqkit.image_io.layouts.grouping import Match, match_files, widen_components
+from vqkit.image_io.layouts.patterns import Pattern
+from vqkit.image_io.layouts.recognising import Recogniser, is_beside_components
+from vqkit.image_io.layouts.splits import PlacedFile
+from vqkit.image_io.layouts.walking import WalkedFile
+
+
+class Choice(NamedTuple):
+    """Files as a pattern reads them; its phrase and text; whether components have files of their own; notes on the others."""
+
+    matches: Sequence[Match]
+    layout: str
+    pattern: str
+    are_apart: bool
+    notes: tuple[str, ...]
+
+
+def choose_by_pattern(
+    text: str,
+    placed: Sequence[PlacedFile],
+    files: Sequence[WalkedFile],
+    components: Sequence[str] | None,
+    suffixes: frozenset[str],
+    root: Path,
+) -> Choice:
+    """The files that a pattern matches: those in the folders of splits first, all of them where it has a place for the split.
+
+    Raises `ConfigError` for a pattern that is none, and `DataError` when it matches nothing, or no component that is wanted.
+    """
+    pattern = Pattern(text, components, suffixes)
+    everywhere = [PlacedFile(file, None, file.relative) for file in files]
+    are_apart = "component" in pattern.placeholders
+    for candidates in ([] if "split" in pattern.placeholders else [placed]) + [everywhere]:
+        within = [file for file in candidates if not (are_apart and is_beside_components(file, components))]
+        matches = match_files(pattern, within)
+        if matches:
+            matches = widen_components(matches, text) if components is None else matches
+            return Choice(matches, f"pattern {text}", text, are_apart, tuple(_unmatched(within, matches)))
+        if are_apart and components is not None:
+            others = match_files(Pattern(text, None, suffixes), within)
+            check_components(sorted({str(match.component) for match in others}), components if others else (), root)
+    raise nothing_matches(text, placed, suffixes, root)
+
+
+def choose_known(placed: Sequence[PlacedFile], components: Sequence[str] | None, is_known: bool, require: bool) -> Choice:
+    """The files as a known layout reads them; where none fits, every file is an image, and folders of all files are classes.
+
+    With `require`, wanted components that no file has do not keep the layout from being recognised.
+    """
+    found = Recogniser(placed, components, is_known).components_apart()
+    if found is None and components is not None and require:
+        found = Recogniser(placed, None, is_known).components_apart()
+    if found is not None:
+        pattern = found.text if any("/" in match.key.name for match in found.matches) else without_folders(found.text)
+        beside = [file for file in placed if not is_beside_components(file, components)]
+        return Choice(found.matches, layout_phrase(found.text), pattern, True, tuple(_unmatched(beside, found.matches)))
+    have_classes = all("/" in file.rest for file in placed)
+    pattern = "{class}/**/{name}" if have_classes else "**/{name}"
+    matches = match_files(Pattern(pattern), placed)
+    pattern = pattern if any("/" in match.key.name for match in matches) else without_folders(pattern)
+    return Choice(matches, layout_phrase(pattern), pattern, False, ())
+
+
+def _unmatched(placed: Sequence[PlacedFile], matches: Sequence[Match]) -> list[str]:
+    used = {match.file for match in matches}
+    return not_matching([file.file for file in placed if file.file not in used])

@@ -1,0 +1,110 @@
+"""From a directory to the images in it: files are listed, placed in splits, put together by a pattern, and described."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from vqkit.errors import DataError
+from vqkit.image_io.formats import IMAGE_SUFFIXES
+from vqkit.image_io.layouts.checking import check_components, check_splits
+from vqkit.image_io.layouts.choosing import Choice, choose_by_pattern, choose_known
+from vqkit.image_io.layouts.describing import summarise
+from vqkit.image_io.layouts.found import FoundImage, FoundSet, Member
+from vqkit.image_io.layouts.grouping import ImageFiles, ImageKey, drop_repeated, group_components, group_whole
+from vqkit.image_io.layouts.naming import counted, examples, ordered_components
+from vqkit.image_io.layouts.splits import place_files, split_by_table
+from vqkit.image_io.layouts.walking import Walk
+from vqkit.image_io.tables import TABLE, ConditionTable
+from vqkit.interfaces import SPLITS, SplitName
+
+
+def find_images(
+    root: Path,
+    pattern: str | None = None,
+    components: Sequence[str] | None = None,
+    *,
+    exclude: Path | None = None,
+    table: ConditionTable | None = None,
+    suffixes: frozenset[str] = IMAGE_SUFFIXES,
+    require_components: bool = True,
+) -> FoundSet:
+    """The images below a directory, as a pattern describes them or as a known layout has them.
+
+    `pattern`: see `Pattern`; relative to the folders of the splits where there are any. `components`: names that are wanted, in
+    this order. `exclude`: a directory whose files are left out. `table`: its flags divide images where no folders do, and its keys
+    are matched to the images. `suffixes`: of the files that count. `require_components`: whether every component that is wanted
+    must be there; without, those that have no files are gaps in all images.
+
+    Raises `ConfigError` for a pattern that is none, and `DataError` when there are no images, when the pattern matches none of
+    them, when a component has two files in one image or none in any, and when splits differ in their components.
+    """
+    walk = Walk(root, suffixes, exclude)
+    if not walk.files:
+        known = f"Files that can be read end in {', '.join(sorted(suffixes))}; hidden ones are skipped."
+        raise DataError(f"There are no images in {root}.", known)
+    placed, notes = place_files(walk.files, root)
+    if pattern is not None:
+        choice = choose_by_pattern(pattern, placed, walk.files, components, suffixes, root)
+    else:
+        choice = choose_known(placed, components, (root / TABLE).is_file(), require_components)
+    grouped, more = _grouped(choice, root)
+    names: tuple[str, ...] = ()
+    if choice.are_apart:
+        held = sorted({component for files in grouped.values() for component in files if component is not None})
+        names = ordered_components(held) if components is None else tuple(components)
+        if require_components:
+            check_components(held, names, root)
+    images = [_image(key, files, names) for key, files in grouped.items()]
+    if table is not None:
+        rows = table.match([image.name for image in images])
+        images = [image._replace(key=rows.get(image.name)) for image in images]
+    has_folders = any(key.split is not None for key in grouped)
+    splits, flagged = _divided(images, list(grouped), table if not has_folders else None)
+    if require_components and has_folders:
+        check_splits(splits, names, root)
+    classes = tuple(sorted({image.label for image in images if image.label is not None}))
+    summary = summarise(choice.layout, names, splits, classes)
+    notes = [*walk.notes, *notes, *choice.notes, *more, *flagged]
+    return FoundSet(choice.layout, choice.pattern, names, splits, classes, has_folders, summary, tuple(notes))
+
+
+def _grouped(choice: Choice, root: Path) -> tuple[dict[ImageKey, ImageFiles], list[str]]:
+    """The files of each image in the order of splits and names, and notes on what is dropped or easily mistaken."""
+    grouped = group_components(choice.matches) if choice.are_apart else group_whole(choice.matches)
+    # A pattern without a name describes a single image, which is called what the directory is.
+    named = {key if key.name else key._replace(name=root.resolve().name): files for key, files in grouped.items()}
+    order = sorted(named, key=lambda key: (SPLITS.index(key.split or "train"), key.full_name))
+    kept, dropped = drop_repeated({key: named[key] for key in order})
+    notes = []
+    if dropped:
+        notes.append(f"Skipped {counted(len(dropped), 'image')} whose files are links to those of another: {examples(dropped)}.")
+    alike: dict[object, list[str]] = defaultdict(list)
+    for key in kept:
+        alike[key.split, key.full_name.casefold()].append(key.full_name)
+    pairs = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    if pairs:
+        notes.append(f"Names that differ in case alone are different images: {examples(pairs)}.")
+    return kept, notes
+
+
+def _image(key: ImageKey, files: ImageFiles, components: Sequence[str]) -> FoundImage:
+    if None in files:
+        return FoundImage(key.full_name, {}, files[None].path, key.label)
+    members = {name: Member(files[name].path) for name in components if name in files}
+    return FoundImage(key.full_name, members, None, key.label)
+
+
+def _divided(
+    images: Sequence[FoundImage], keys: Sequence[ImageKey], table: ConditionTable | None
+) -> tuple[dict[SplitName, list[FoundImage]], list[str]]:
+    """The images of each split that has any: of its folder, or by the flags of a table, or all for training."""
+    if table is not None:
+        return split_by_table(images, table)
+    splits: dict[SplitName, list[FoundImage]] = {}
+    for name in SPLITS:
+        chosen = [image for image, key in zip(images, keys, strict=True) if (key.split or "train") == name]
+        if chosen:
+            splits[name] = chosen
+    return splits, []

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drawn_files import draw
+
+from vqkit.errors import DataError
+from vqkit.image_io.layouts import FoundSet, find_images
+from vqkit.image_io.tables import ConditionTable
+
+
+def names(found: FoundSet) -> dict[str, list[str]]:
+    return {split: [image.name for image in images] for split, images in found.splits.items()}
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"), [("train", "val", "test"), ("Train", "VALIDATION", "TEST"), ("Training", "valid", "Testing")]
+)
+def test_folders_of_splits_have_many_spellings(tmp_path: Path, train: str, val: str, test: str) -> None:
+    draw(tmp_path, f"{train}/a.png", f"{val}/b.png", f"{test}/a.png")
+    found = find_images(tmp_path)
+    assert names(found) == {"train": ["a"], "val": ["b"], "test": ["a"]}
+    assert (found.classes, found.split_folders) == ((), True)
+
+
+def test_files_beside_the_folders_of_splits_are_left_out_and_noted(tmp_path: Path) -> None:
+    draw(tmp_path, "train/a.png", "test/b.png", "preview.png", "extra/c.png", "extra/d.png")
+    found = find_images(tmp_path)
+    assert names(found) == {"train": ["a"], "test": ["b"]}
+    assert found.notes == ("Not used: 3 files beside the folders of the splits (extra, preview.png).",)
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
+    draw(tmp_path, "train/a.png", "val/b.png", "Validation/c.png")
+    with pytest.raises(DataError, match=r"two folders of val images: Validation and val\."):
+        find_images(tmp_path)
+
+
+def test_splits_below_components_are_splits(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"{component}/{split}/{name}.png" for component in ("sar", "dem") for split, name in SPLIT_NAMES))
+    found = find_images(tmp_path)
+    assert found.components == ("dem", "sar")
+    assert names(found) == {"train": ["a", "b"], "test": ["c"]}
+
+
+SPLIT_NAMES = (("train", "a"), ("train", "b"), ("Test", "c"))
+
+
+def test_one_folder_around_the_splits_is_no_class(tmp_path: Path) -> None:
+    draw(tmp_path, "download/set/train/a.png", "download/set/test/b.png")
+    found = find_images(tmp_path)
+    assert names(found) == {"train": ["a"], "test": ["b"]}
+    assert found.classes == ()
+
+
+def test_a_pattern_may_say_where_the_split_is(tmp_path: Path) -> None:
+    draw(tmp_path, "dna_train_a.png", "dna_test_b.png", "rna_train_a.png", "rna_test_b.png")
+    found = find_images(tmp_path, "{component}_{split}_{name}.png")
+    assert names(found) == {"train": ["a"], "test": ["b"]}
+    assert found.components == ("dna", "rna")
+
+
+def test_a_class_called_train_among_others_deeper_down_is_no_split(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"vehicles/{kind}/{number}.png" for kind in ("car", "bus", "train") for number in range(3)), colour=True)
+    assert list(find_images(tmp_path).splits) == ["train"]
+    assert len(find_images(tmp_path).splits["train"]) == 9
+
+
+def table(root: Path, *rows: str) -> ConditionTable:
+    (root / "performances.csv").write_text("\n".join(rows))
+    return ConditionTable(root / "performances.csv")
+
+
+def test_flags_of_a_table_divide_images_where_no_folders_do(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"{component}/{name}_{component}.png" for component in ("bt", "fpu") for name in ("A", "b", "c", "d")))
+    flags = table(tmp_path, "matching,train,test", "a,True,False", "b,False,True", "c,True,True", "d,False,False")
+    found = find_images(tmp_path, table=flags)
+    assert names(found) == {"train": ["A", "d"], "test": ["b", "c"]}
+    assert [image.key for image in found.images] == ["a", "b", "c", "d"]
+    assert found.notes == (
+        "performances.csv flags 1 image for several splits, such as c: the last counts.",
+        "performances.csv flags 1 image for no split, such as d: used for training.",
+    )
+    assert not found.split_folders
+
+
+def test_a_table_without_flags_makes_no_notes(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    found = find_images(tmp_path, table=table(tmp_path, "matching,width_px", "a,3", "b,4"))
+    assert (names(found), found.notes) == ({"train": ["a", "b"]}, ())
+
+
+def test_folders_of_splits_go_before_flags(tmp_path: Path) -> None:
+    draw(tmp_path, "train/a.png", "test/b.png")
+    found = find_images(tmp_path, table=table(tmp_path, "matching,train,test", "a,False,True", "b,True,False"))
+    assert names(found) == {"train": ["a"], "test": ["b"]}
+
+
+def test_splits_with_other_components_are_refused(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"train/{component}/{name}.png" for component in ("dna", "rna") for name in "abc"))
+    draw(tmp_path, *(f"test/{component}/{name}.png" for component in ("dna", "RNA") for name in "de"))
+    with pytest.raises(DataError, match=r"different components: train has dna, rna; test has RNA, dna|dna, RNA") as refused:
+        find_images(tmp_path)
+    assert "data.components" in refused.value.hint
+    assert find_images(tmp_path, components=["dna"]).components == ("dna",)
+
+
+def test_a_component_that_a_small_split_lacks_by_chance_is_a_gap(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"train/{component}/{name}.png" for component in ("dna", "rna") for name in "abc"))
+    draw(tmp_path, "train/dna/x.png", "val/dna/d.png")
+    assert find_images(tmp_path).summary.endswith("4 train and 1 val images; 2 images have gaps: no rna in 2.")
+    (tmp_path / "train/dna/x.png").unlink()
+    with pytest.raises(DataError, match=r"train has dna, rna; val has dna\."):
+        find_images(tmp_path)
