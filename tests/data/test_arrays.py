@@ -78,7 +78,7 @@ def test_floats_are_rounded_and_shapes_are_detected(tmp_path: Path) -> None:
     assert (spec.value_kind, spec.exclusive, spec.components) == ("binary", True, ("top", "bottom"))
     shapes[0, 0, 0, 0] = 0.4
     np.save(tmp_path / "soft.npy", shapes)
-    assert build(tmp_path / "soft.npy").spec.value_kind == "intensity"
+    assert build(tmp_path / "soft.npy").spec.value_kind == "mixed"
     cut = build(tmp_path / "soft.npy", value_kind="binary")
     assert cut.spec.value_kind == "binary"
     assert set(torch.cat([content(cut.split(name))[1] for name in ("train", "val")]).unique().tolist()) == {0, 255}  # type: ignore[arg-type]

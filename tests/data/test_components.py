@@ -93,14 +93,16 @@ def test_epure_order_with_others_before_gi(tmp_path: Path) -> None:
 
 
 def test_overlapping_components_are_not_exclusive(root: Path) -> None:
-    Image.new("L", (4, 8), 255).save(root / "train" / "fpu" / "mdbk_Toy_0_fpu.png")
+    for image in range(4):
+        Image.new("L", (4, 8), 255).save(root / "train" / "fpu" / f"mdbk_Toy_{image}_fpu.png")
     spec = build(root).spec
     assert (spec.value_kind, spec.exclusive) == ("binary", False)
 
 
 def test_intermediate_values_are_intensities_unless_they_are_cut(root: Path) -> None:
-    Image.new("L", (4, 8), 100).save(root / "train" / "fpu" / "mdbk_Toy_0_fpu.png")
-    assert build(root).spec.value_kind == "intensity"
+    for image in range(4):
+        Image.new("L", (4, 8), 100).save(root / "train" / "fpu" / f"mdbk_Toy_{image}_fpu.png")
+    assert build(root).spec.value_kind == "mixed"
     cut = build(root, value_kind="binary")
     images = content(cut.split("train")) | content(cut.split("val"))
     assert cut.spec.value_kind == "binary"

@@ -16,8 +16,6 @@ from vqkit.data.splits import (
     SplitPlan,
     condition_specs,
     hold_out,
-    is_binary,
-    is_exclusive,
 )
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.values import one_hot_images
@@ -35,6 +33,17 @@ def test_array_split_looks_up_what_it_holds() -> None:
     assert batch.labels.tolist() == [1, 3]
     assert split.names(torch.tensor([3, 1])) == ["d", "b"]
     assert len(split) == 4
+
+
+def test_array_split_says_what_is_present() -> None:
+    images = torch.arange(4 * 12, dtype=torch.int32).view(4, 2, 2, 3).to(torch.uint16)
+    present = torch.tensor([[1, 1], [0, 1], [1, 0], [1, 1]], dtype=torch.bool)[:, :, None, None]
+    batch = ArraySplit(SPEC, images, present=present).batch(torch.tensor([2, 1]))
+    assert batch.images.dtype == torch.uint16
+    assert torch.equal(batch.images, images[[2, 1]])
+    assert batch.present is not None
+    assert batch.present.shape == (2, 2, 1, 1)
+    assert batch.observed[:, :, 0, 0].tolist() == [[True, False], [False, True]]
 
 
 def test_array_split_without_more_than_images() -> None:
@@ -159,17 +168,3 @@ def test_a_specification_is_made_from_what_there_is() -> None:
     assert SplitPlan({"train": 0, "test": 2}, 0.05, "here").describing()[0] == "test"
     with pytest.raises(DataError, match="here has no images for train"):
         SplitPlan({}, 0.05, "here").describing()
-
-
-@pytest.mark.parametrize("values", [[0, 255], [255, 255]])
-def test_binary_images_are_told_from_others(values: list[int]) -> None:
-    images = torch.tensor(values, dtype=torch.uint8).view(2, 1, 1, 1)
-    assert is_binary(images)
-    assert not is_binary(torch.cat([images, images - images + 1]))
-
-
-def test_exclusive_images_never_overlap() -> None:
-    images = torch.eye(2, dtype=torch.uint8).view(1, 2, 1, 2)
-    assert is_exclusive(images)
-    assert not is_exclusive(torch.ones_like(images))
-    assert not is_exclusive(images[:, :1])

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.data.augmentation import Augmentation, Crop, Flip
-from vqkit.data.describing import SampledKindChoice, describe, with_kind
+from vqkit.data.describing import SampledKindChoice, StoredComponent, describe, with_kind
 from vqkit.data.packing import read_spec
 from vqkit.data.sampled import SampledSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
@@ -123,7 +123,7 @@ class ArrayDataset(ImageDataset):
             images,
             self._options.value_kind,
             self._path.stem,
-            components,
+            [StoredComponent(component, "uint8") for component in components],
             condition_specs(names, conditions[positions]),
             tuple(str(number) for number in range(classes)),
         )

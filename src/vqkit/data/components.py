@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.config import Settings
-from vqkit.data.describing import ValueKindChoice, describe, with_kind
+from vqkit.data.describing import StoredComponent, ValueKindChoice, describe, with_kind
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.image_io.files import decode, picture_size, read_all
@@ -91,7 +91,8 @@ class ComponentDataset(ImageDataset):
         source, positions = self._plan.describing()
         _, images, conditions = self._pictures(source)
         ranges = condition_specs(self._condition_names, conditions[positions])
-        return describe(images, self._options.value_kind, self._root.resolve().name, self._components, ranges)
+        stored = [StoredComponent(component, "uint8") for component in self._components]
+        return describe(images[positions], self._options.value_kind, self._root.resolve().name, stored, ranges)
 
     def _choose_components(self) -> tuple[str, ...]:
         found = {component for files in self._files.values() for paths in files.values() for component in paths}

@@ -15,14 +15,13 @@ from vqkit.errors import DataError
 from vqkit.image_io.values import one_hot_images
 from vqkit.interfaces import SPLITS, Batch, ConditionSpec, DataSpec, Split
 
-_CHUNK = 1024
-
 
 class ArraySplit(Split):
     """Images stored as one array, in memory or memory-mapped.
 
-    `images` uint8 [N, C, H, W]; `conditions` float32 [N, D], NaN where unknown; `labels` int64 [N], -1 where there is no class;
-    `names`: one for each image, or None for their numbers.
+    `images` [N, C, H, W]: stored values; `conditions` float32 [N, D], NaN where unknown; `labels` int64 [N], -1 where there is no
+    class; `names`: one for each image, or None for their numbers; `present` bool [N, C or 1, H or 1, W or 1]: where there are data,
+    or None: everywhere.
     """
 
     in_memory = True
@@ -35,6 +34,7 @@ class ArraySplit(Split):
         labels: Tensor | None = None,
         names: Sequence[str] | None = None,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
+        present: Tensor | None = None,
     ) -> None:
         super().__init__(spec)
         augmentation.check(spec)
@@ -44,13 +44,15 @@ class ArraySplit(Split):
         self._labels = torch.full((count,), -1) if labels is None else labels
         self._names = names
         self._augmentation = augmentation
+        self._present = present
 
     def __len__(self) -> int:
         return len(self._images)
 
     def batch(self, indices: Tensor) -> Batch:
-        """The images at `indices` (int64 [B]), as uint8."""
-        return Batch(self._images[indices], self._conditions[indices], self._labels[indices])
+        """The images at `indices` (int64 [B]), as stored values."""
+        present = None if self._present is None else self._present[indices]
+        return Batch(self._images[indices], self._conditions[indices], self._labels[indices], present=present)
 
     def names(self, indices: Tensor) -> list[str]:
         """The name of each image, or its number."""
@@ -162,13 +164,3 @@ class SplitPlan:
 
     def _held_out(self) -> tuple[Tensor, Tensor]:
         return hold_out(self._counts.get("train", 0), self._share)
-
-
-def is_binary(images: Tensor) -> bool:
-    """Whether all values of uint8 images [N, C, H, W] are 0 or 255."""
-    return all(bool(((chunk == 0) | (chunk == 255)).all()) for chunk in torch.split(images, _CHUNK))
-
-
-def is_exclusive(images: Tensor) -> bool:
-    """Whether images [N, C, H, W] have several components that never overlap: at most one is above zero in each pixel."""
-    return images.shape[1] > 1 and all(bool(((chunk > 0).sum(dim=1) <= 1).all()) for chunk in torch.split(images, _CHUNK))
