@@ -30,6 +30,8 @@ from vqkit.image_io.forms import Reading, Source, array_source, read_form
 from vqkit.image_io.observing import as_observed, observe
 from vqkit.image_io.pictures import composite, to_pil
 from vqkit.inference.postprocess import fill_stored, to_stored
+from vqkit.inference.tile_grid import TileGrid, default_overlap
+from vqkit.inference.tiling import fill_images
 from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer, where_present
 from vqkit.storage.checkpoints import Loaded, load_model
 from vqkit.storage.code_files import check_codes
@@ -135,22 +137,45 @@ class Pipeline:
         """Expected whole images in unit values, float32 [B, C, H, W] on the CPU, of stored images; see `fill_unit`."""
         return self.fill_unit(self.spec.to_unit(stored), observed, conditions, batch_size)
 
-    def fill_unit(
-        self, images: Tensor, observed: Tensor, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE
-    ) -> Tensor:
-        """Expected whole images, float32 [B, C, H, W] on the CPU, in one pass of the model.
+    def tile_grid(self, height: int, width: int, overlap: int | None = None) -> TileGrid:
+        """The tiles in which an image is filled in, which share `overlap` pixels (None: `tile_grid.default_overlap`).
 
-        `images` float [B, C, H, W], in unit values as the result; `observed` bool [B, C, H, W]; at most `batch_size` at once.
+        Raises `ConfigError` for an overlap that the tiles do not allow.
         """
+        tile = self.spec.height, self.spec.width
+        return TileGrid(height, width, *tile, default_overlap(*tile) if overlap is None else overlap)
+
+    def fill_unit(
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Conditions | None = None,
+        batch_size: int = BATCH_SIZE,
+        wanted: Tensor | None = None,
+        overlap: int | None = None,
+    ) -> Tensor:
+        """Expected images, float32 [B, C, H, W] on the CPU, in one pass of the model over every tile: see `vqkit.inference.tiling`.
+
+        `images` float [B, C, H, W], in unit values as the result; `observed` bool [B, C, H, W]; at most `batch_size` tiles at once.
+        `wanted` bool [B, C, H, W]: where the result is needed, everywhere by default; tiles in which nothing is are left out.
+        `overlap`: see `tile_grid`.
+        """
+        grid = self.tile_grid(images.shape[2], images.shape[3], overlap)
         rows = condition_rows(self.spec, conditions, len(images))
-        parts = []
+        if wanted is None:
+            wanted = torch.ones_like(observed)
+
+        def fill(tiles: Tensor, known: Tensor, numbers: Tensor) -> Tensor:
+            return self._fill_tiles(tiles, known, rows[numbers])
+
+        return fill_images(images, observed, wanted, fill, grid, batch_size)
+
+    def _fill_tiles(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+        """Expected tiles [N, C, h, w] on the CPU, of tiles in unit values and their conditions [N, D]."""
         with torch.inference_mode(), autocast(self.precision, self.device):
-            for start in range(0, len(images), batch_size):
-                part = slice(start, start + batch_size)
-                inputs = *self._on_device(images[part], observed[part]), rows[part].to(self.device)
-                parts.append(self.model.reconstruct(*inputs).cpu())
+            expected = self.model.reconstruct(*self._on_device(images, observed), conditions.to(self.device)).cpu()
         # A copy, because inference tensors may not take part in what callers do with autograd.
-        return (torch.cat(parts) if len(parts) > 1 else parts[0]).clone()
+        return expected.clone()
 
     def encode_batch(self, stored: Tensor, observed: Tensor) -> Codes:
         """Codes int64 [B, h, w] of each level, on the CPU, of stored images [B, C, H, W] where `observed` is True."""

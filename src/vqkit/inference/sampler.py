@@ -25,6 +25,8 @@ from vqkit.inference.image_sampler import ImageSampler, Labels, Samples, warn_ou
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
 from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.prior_batches import draw_codes, total_nll
+from vqkit.inference.tile_grid import TileGrid
+from vqkit.inference.tile_order import TiledAnswers, draw_tile_by_tile, sampling_of_tile
 from vqkit.interfaces import Codes, Conditioning, DataSpec, Prior, check_images, where_present
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.storage.checkpoints import digest, load_model, load_prior
@@ -36,7 +38,7 @@ class Completions(NamedTuple):
     `images` stored values [B, K, C, H, W], equal to the given ones where observed; `nll` float32 [B, K]: negative
     log-likelihood of their codes, ascending; `uncertainty` float32 [B, C, H, W] in [0, 1]: twice the standard deviation
     over the K images, so that a shape that is present in half of them has 1; 0 where observed. `codes`: each level int64
-    [B, K, h, w].
+    [B, K, h, w]; empty for images that are not of the size of a tile.
     """
 
     images: Tensor
@@ -156,18 +158,20 @@ class Sampler(ImageSampler):
         batch_size: int | None = None,
         advance: Advance | None = None,
         first: int = 0,
+        overlap: int | None = None,
     ) -> Completions:
-        """Draw `num_samples` whole images for each partly observed one.
+        """Draw `num_samples` whole images for each partly observed one: tile by tile (see `tile_order`) if they are larger.
 
         `images` [B, C, H, W], stored; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
         `sample`, one for all images or one each; `first`: number of the first image. Raises `ConfigError` for no samples, an
         unknown name, or a prior that was not trained with --condition-on observed, or not with the conditions, and `DataError` for
-        images or a mask that do not fit.
+        images or a mask that do not fit. `overlap`: see `Pipeline.tile_grid`.
         """
         if num_samples < 1:
             raise ConfigError(f"{num_samples} completions were requested.", "Ask for at least one.")
         self.check_completes()
-        check_images(images, self.spec)
+        if images.ndim != 4 or images.shape[1] != len(self.spec.components):
+            check_images(images, self.spec)
         if images.dtype != self.spec.stored_dtype:
             expected_dtype = str(self.spec.stored_dtype).removeprefix("torch.")
             raise DataError(
@@ -175,12 +179,50 @@ class Sampler(ImageSampler):
             )
         observed = as_observed(observed, images.shape).expand(images.shape)
         rows = self._rows(conditions, len(images))
+        grid = self.pipeline.tile_grid(images.shape[2], images.shape[3], overlap)
+        given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
+        if tuple(images.shape[2:]) != (self.spec.height, self.spec.width):
+            repeated = rows.repeat_interleave(num_samples, dim=0)
+            answers = self._complete_tiles(given, known, repeated, grid, sampling, batch_size, advance, first * num_samples)
+            return _ranked(self._finish(answers.expected, given, known), answers.nll, (), observed, self.spec)
         conditioning = self._conditioning_of(images, observed, rows)
         codes = draw_codes(self.prior, conditioning, num_samples, sampling, batch_size, advance, first * num_samples)
         nll = total_nll(self.prior, codes, conditioning, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
-        given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
-        return _ranked(fill_stored(expected, given, known, self.spec), nll, codes, observed, self.spec)
+        return _ranked(self._finish(expected, given, known), nll, codes, observed, self.spec)
+
+    def _complete_tiles(
+        self,
+        images: Tensor,
+        observed: Tensor,
+        rows: Tensor,
+        grid: TileGrid,
+        sampling: Sampling,
+        batch_size: int | None,
+        advance: Advance | None,
+        first: int,
+    ) -> TiledAnswers:
+        """One answer for each of N images [N, C, H, W], numbered from `first`, with conditions [N, D]."""
+        drawn_tiles = 0
+
+        def draw(tiles: Tensor, known: Tensor, number: int) -> TiledAnswers:
+            nonlocal drawn_tiles
+            drawn_tiles += 1
+            report = None if advance is None else lambda done: advance(done / grid.count)
+            settings = sampling_of_tile(sampling, number)
+            conditioning = self._conditioning_of(tiles, known, rows)
+            codes = draw_codes(self.prior, conditioning, 1, settings, batch_size, report, first)
+            nll = total_nll(self.prior, codes, conditioning, 1, settings, batch_size)
+            return TiledAnswers(self._decode(codes, rows), nll)
+
+        answers = draw_tile_by_tile(images, observed, ~observed, draw, self._finish, grid)
+        if advance is not None:
+            advance(len(images) * (1 - drawn_tiles / grid.count))
+        return answers
+
+    def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
+        """Final images, as stored, with what is observed kept."""
+        return fill_stored(expected, images, observed, self.spec)
 
     def check_completes(self) -> None:
         """Raise `ConfigError` unless the prior was trained to complete images."""
@@ -254,8 +296,7 @@ def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor, spec: D
     nll, order = nll.view(len(observed), -1).sort(dim=1, stable=True)
 
     def ranked(tensor: Tensor) -> Tensor:
-        each = tensor.reshape(*order.shape, *tensor.shape[1:])
-        return each.take_along_dim(order.reshape(*order.shape, *[1] * (tensor.ndim - 1)), dim=1)
+        return tensor.reshape(*order.shape, *tensor.shape[1:])[torch.arange(len(order))[:, None], order]
 
     images = ranked(filled)
     unit = spec.to_unit(images.flatten(0, 1)).view(images.shape)
