@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -249,10 +250,25 @@ def test_encode_asks_for_one_input(arguments: list[str], message: str) -> None:
 
 
 def test_parsing() -> None:
-    assert parse_conditions(["a=1", "b = 2.5", "a=nan"])["b"] == 2.5
+    assert parse_conditions(["a=1", "b = 2.5", "a = 1.0"]) == {"a": 1, "b": 2.5}
+    assert math.isnan(parse_conditions(["a=nan", "a=nan"])["a"])
     assert parse_conditions(None) == {}
     assert parse_names(" a, b,a,") == ("a", "b")
     assert parse_names(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["a=1", "a=2"], "--condition gives a twice: 1 and 2"),
+        (["a=1", "a=nan"], "--condition gives a twice: 1 and nan"),
+        (["a=-inf"], "'--condition a=-inf' is not a finite number"),
+        (["a=1e999"], "'--condition a=1e999' is not a finite number"),
+    ],
+)
+def test_a_condition_has_one_finite_value(assignments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_conditions(assignments)
 
 
 def test_counting_prints_a_line_for_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -22,17 +23,24 @@ ConditionOption = Annotated[
 
 
 def parse_conditions(assignments: list[str] | None) -> dict[str, float]:
-    """Named values. Raises `ConfigError` for what is not NAME=NUMBER."""
-    values = {}
+    """Named values.
+
+    Raises `ConfigError` for what is not NAME=NUMBER, for an infinite number, and for two values of one name.
+    """
+    values: dict[str, float] = {}
     for assignment in assignments or []:
-        name, separator, text = assignment.partition("=")
+        name, separator, text = (part.strip() for part in assignment.partition("="))
         try:
-            values[name.strip()] = float(text)
+            value = float(text)
         except ValueError:
             what = f"'{text}' is not a number" if separator else "there is no '='"
             raise ConfigError(
                 f"'--condition {assignment}' cannot be read: {what}.", "Write for example --condition width_px=58."
             ) from None
+        if math.isinf(value):
+            raise ConfigError(f"'--condition {assignment}' is not a finite number.", "Leave the condition out if it is unknown.")
+        if repr(values.setdefault(name, value)) != repr(value):  # NaN, which is unknown, is not equal to itself
+            raise ConfigError(f"--condition gives {name} twice: {values[name]:g} and {value:g}.", "Keep one of the two.")
     return values
 
 

@@ -6,7 +6,7 @@ quantizer, a prior or a data set live beside its class (its `Options`); here the
 
 from __future__ import annotations
 
-from vqkit.config.files import apply_override, dump_yaml, load_config, merge, merge_lengths, parse_yaml, read_config_file
+from vqkit.config.files import apply_override, load_config, merge, merge_lengths, read_config_file
 from vqkit.config.groups import (
     DEFAULT_EPOCHS,
     ConditioningConfig,
@@ -23,6 +23,7 @@ from vqkit.config.groups import (
 )
 from vqkit.config.runs import SCHEMAS, AnyRunConfig, PretrainingRunConfig, PriorRunConfig, RunConfig
 from vqkit.config.settings import NamedOptions, Settings, describe_validation_error
+from vqkit.config.yaml_text import dump_yaml, parse_yaml
 
 __all__ = [
     "DEFAULT_EPOCHS",

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from vqkit.config.runs import SCHEMAS, RunConfig
 from vqkit.config.settings import NamedOptions, Settings, describe_validation_error
+from vqkit.config.yaml_text import parse_yaml
 from vqkit.errors import ConfigError
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, except that `3e-4` is a number and not a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)$"),
-    list("-+0123456789."),
-)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Read YAML safely. Raises `ConfigError` naming `source` and the line when it is not YAML."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with one more number format
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{source}{line} is not valid YAML.", "Check indentation, colons and quotes there.") from None
-
-
-def dump_yaml(settings: BaseModel) -> str:
-    """The settings as YAML, in the order of their definition."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -59,19 +32,36 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def apply_override(settings: dict[str, Any], override: str) -> None:
-    """Set `a.b.c=VALUE` in nested mappings, in place; the value is read as YAML. Raises `ConfigError` when there is no `=`."""
+    """Set `a.b.c=VALUE` in nested mappings, in place; the value is read as YAML.
+
+    Raises `ConfigError` when there is no `=`, and for a setting that is set to something else already.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"'--set {override}' has no KEY=VALUE.", "Write for example --set model.quantizer.num_codes=1024.")
     parts = key.strip().split(".")
-    node = settings
-    for part in parts[:-1]:
-        child = node.get(part)
-        if not isinstance(child, dict):
-            child = {} if child is None else {"name": child}
-            node[part] = child
-        node = child
-    node[parts[-1]] = parse_yaml(text, f"--set {key}")
+    value = parse_yaml(text, f"--set {key}")
+    for part in reversed(parts):
+        value = {part: value}
+    _add(settings, value, "")
+
+
+def _add(settings: dict[str, Any], further: Mapping[str, Any], prefix: str) -> None:
+    """Merge settings into others, in place. Raises `ConfigError` for one that has another value in both."""
+    for key, value in further.items():
+        if key not in settings:
+            settings[key] = value
+            continue
+        present = settings[key]
+        # A name is short for a group that has but a name.
+        if isinstance(value, Mapping) and isinstance(present, str):
+            present = settings[key] = {"name": present}
+        elif isinstance(present, Mapping) and isinstance(value, str):
+            value = {"name": value}
+        if isinstance(present, dict) and isinstance(value, Mapping):
+            _add(present, value, f"{prefix}{key}.")
+        elif repr(present) != repr(value):  # True is not 1 here
+            raise ConfigError(f"--set gives {prefix}{key} twice: {present} and {value}.", "Keep one of the two.")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

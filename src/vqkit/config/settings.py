@@ -12,9 +12,9 @@ from vqkit.renamed import KEYS
 
 
 class Settings(BaseModel):
-    """Base of every group of settings: frozen, documented, unknown keys refused."""
+    """Base of every group of settings: frozen, documented, unknown keys refused. Text may be written as a number: [1, 2]."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 class NamedOptions(BaseModel):

@@ -121,6 +121,11 @@ class TestComponents:
             find_images(tmp_path, pattern, wanted)
         assert "Did you mean 'dna'? Known: dna" in refused.value.hint
 
+    def test_one_that_is_named_twice_is_refused(self, tmp_path: Path) -> None:
+        draw(tmp_path, "a.png")
+        with pytest.raises(ConfigError, match="The component dna is named twice"):
+            find_images(tmp_path, components=["dna", "er", "dna"])
+
     def test_names_for_the_channels_of_whole_images_are_no_components(self, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", np.zeros((3, 4, 4), dtype=np.uint8))
         assert find_images(tmp_path, components=["dna", "er", "agp"]).components == ()

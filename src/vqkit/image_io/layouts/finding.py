@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqkit.errors import DataError
+from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.formats import IMAGE_SUFFIXES
 from vqkit.image_io.layouts.checking import check_components, check_splits
 from vqkit.image_io.layouts.choosing import Choice, choose_by_pattern, choose_known
@@ -37,9 +37,13 @@ def find_images(
     are matched to the images. `suffixes`: of the files that count. `require_components`: whether every component that is wanted
     must be there; without, those that have no files are gaps in all images.
 
-    Raises `ConfigError` for a pattern that is none, and `DataError` when there are no images, when the pattern matches none of
-    them, when a component has two files in one image or none in any, and when splits differ in their components.
+    Raises `ConfigError` for a pattern that is none or a component named twice, and `DataError` when there are no images, when the
+    pattern matches none of them, when a component has two files in one image or none in any, and when splits differ in their
+    components.
     """
+    twice = sorted({name for name in components or () if list(components or ()).count(name) > 1})
+    if twice:
+        raise ConfigError(f"The component {twice[0]} is named twice.", "Name each component once.")
     walk = Walk(root, suffixes, exclude)
     if not walk.files:
         known = f"Files that can be read end in {', '.join(sorted(suffixes))}; hidden ones are skipped."
