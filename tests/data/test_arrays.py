@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from vqkit.data.arrays import ArrayDataset
 from vqkit.errors import ConfigError, DataError
+from vqkit.interfaces import DataSpec
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -69,27 +70,173 @@ def test_the_layout_must_be_said_where_it_cannot_be_told(tmp_path: Path) -> None
     assert build(tmp_path / "set.npy", layout="NCHW").spec.height == 4
 
 
-def test_floats_are_rounded_and_shapes_are_detected(tmp_path: Path) -> None:
-    shapes = np.zeros((10, 2, 8, 8), dtype=np.float32)
+def whole(split: object) -> torch.Tensor:
+    return content(split)[1]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "int64", "uint64", "float32"])
+def test_zeros_and_ones_of_any_type_are_shapes(tmp_path: Path, dtype: str) -> None:
+    shapes = np.zeros((10, 2, 8, 8), dtype=dtype)
     shapes[:, 0, :4] = 1
     shapes[:, 1, 4:] = 1
     np.save(tmp_path / "shapes.npy", shapes)
-    spec = build(tmp_path / "shapes.npy", components=("top", "bottom")).spec
+    dataset = build(tmp_path / "shapes.npy", components=("top", "bottom"))
+    spec = dataset.spec
     assert (spec.value_kind, spec.exclusive, spec.components) == ("binary", True, ("top", "bottom"))
-    shapes[0, 0, 0, 0] = 0.4
-    np.save(tmp_path / "soft.npy", shapes)
-    assert build(tmp_path / "soft.npy").spec.value_kind == "mixed"
-    cut = build(tmp_path / "soft.npy", value_kind="binary")
-    assert cut.spec.value_kind == "binary"
-    assert set(torch.cat([content(cut.split(name))[1] for name in ("train", "val")]).unique().tolist()) == {0, 255}  # type: ignore[arg-type]
+    assert [(each.low, each.high, each.minimum, each.maximum) for each in spec.component_specs] == [(0, 1, 0, 1)] * 2
+    images = whole(dataset.split("train"))
+    assert spec.stored_dtype == images.dtype == (torch.uint8 if dtype.endswith("64") else getattr(torch, dtype))
+    assert torch.equal(spec.to_unit(images), torch.from_numpy(shapes[:9].astype(np.float32)))
 
 
-def test_nan_is_refused_with_its_array_and_count(tmp_path: Path) -> None:
-    images = np.zeros((10, 8, 8), dtype=np.float32)
-    images[3, 2, 1] = images[4, 0, 0] = np.nan
-    np.savez(tmp_path / "set.npz", train=images, val=np.zeros((2, 8, 8), dtype=np.float32))
-    with pytest.raises(DataError, match=r"The array 'train' of .*set\.npz holds 2 NaN"):
+def test_bool_is_a_shape_of_0_and_255(tmp_path: Path) -> None:
+    np.save(tmp_path / "shapes.npy", noise(10, 8, 8) > 99)
+    dataset = build(tmp_path / "shapes.npy")
+    assert dataset.spec == DataSpec.uniform("shapes", ("grey",), 8, 8, "binary")
+    assert whole(dataset.split("val")).unique().tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_values_stay_as_they_are(tmp_path: Path, dtype: str, order: str) -> None:
+    drawn = np.random.default_rng(0).normal(size=(20, 2, 6, 5)).cumsum(axis=3)
+    values = (drawn * 10 + (50 if dtype.startswith("u") else 0)).clip(0 if dtype.startswith("u") else -120, 120).astype(dtype)
+    np.savez(tmp_path / "set.npz", train=values.astype(values.dtype.newbyteorder(order)), val=values[:2], test=values[2:4])
+    dataset = build(tmp_path / "set.npz")
+    images = whole(dataset.split("train"))
+    assert images.dtype == getattr(torch, dtype)
+    assert np.array_equal(images.numpy(), values)
+    for number, spec in enumerate(dataset.spec.component_specs):
+        part = values[:, number].astype(np.float64)
+        expected = (0, 255) if dtype == "uint8" else np.percentile(part, [0.1, 99.9])
+        assert (spec.low, spec.high) == pytest.approx(expected, rel=1e-3)
+        if dtype != "uint8":
+            assert (spec.minimum, spec.maximum) == (part.min(), part.max())
+    assert dataset.split("train").batch(torch.arange(3)).present is None
+
+
+def test_the_range_comes_from_training_images_alone(tmp_path: Path) -> None:
+    train = np.linspace(500, 1000, 10 * 64).reshape(10, 8, 8).astype(np.uint16)
+    np.savez(tmp_path / "set.npz", train=train, val=train * 60, test=train * 60)
+    (spec,) = build(tmp_path / "set.npz").spec.component_specs
+    assert (spec.minimum, spec.maximum) == (500, 1000)
+    (chosen,) = build(tmp_path / "set.npz", range=(0.0, 4095.0), transform="log1p", unit="counts").spec.component_specs
+    assert (chosen.low, chosen.high, chosen.transform, chosen.unit) == (0, 4095, "log1p", "counts")
+
+
+@pytest.mark.parametrize("nodata", [None, -9999.0])
+def test_nan_and_the_value_nodata_are_absent(tmp_path: Path, nodata: float | None) -> None:
+    values = np.linspace(-5, 5, 4 * 64).reshape(4, 1, 8, 8).astype(np.float32)
+    gaps = values.copy()
+    gaps[1, 0, 2:5] = np.nan if nodata is None else nodata
+    gaps[2, 0, 0, 0] = np.nan
+    np.savez(tmp_path / "set.npz", train=gaps, val=values, test=values)
+    dataset = build(tmp_path / "set.npz", nodata=nodata)
+    (spec,) = dataset.spec.component_specs
+    assert (spec.minimum, spec.maximum, spec.nodata) == (-5, 5, nodata)
+    batch = dataset.split("train").batch(torch.tensor([2, 1, 0]))
+    expected = torch.ones(3, 1, 8, 8, dtype=torch.bool)
+    expected[1, 0, 2:5] = False
+    expected[0, 0, 0, 0] = False
+    assert torch.equal(batch.observed, expected)
+    unit = batch.to(torch.device("cpu"), dataset.spec).images
+    assert bool(unit.isfinite().all()) and not unit[~expected].any()
+    assert dataset.split("test").batch(torch.arange(2)).present is None
+
+
+def test_whole_numbers_can_mean_no_data_in_one_component(tmp_path: Path) -> None:
+    values = noise(12, 2, 8, 9).astype(np.int64)
+    values[3, :, 4] = 0
+    np.save(tmp_path / "set.npy", values)
+    dataset = build(tmp_path / "set.npy", components=("a", "b"), nodata={"b": 0})
+    batches = [dataset.split(name).batch(torch.arange(len(dataset.split(name)))) for name in ("train", "val")]  # type: ignore[arg-type]
+    for batch in batches:
+        assert bool(batch.observed[:, 0].all())
+        assert torch.equal(batch.observed[:, 1], batch.images[:, 1] != 0)
+    assert [each.nodata for each in dataset.spec.component_specs] == [None, 0]
+    with pytest.raises(ConfigError, match=r"data\.nodata names 'c'"):
+        build(tmp_path / "set.npy", components=("a", "b"), nodata={"c": 0})
+
+
+@pytest.mark.parametrize("name", ["train_present", "train_mask"])
+@pytest.mark.parametrize("shape", [(12, 2), (12, 8, 9), (12, 1, 8, 9), (12, 2, 8, 9), (12, 8, 9, 2), (12, 8, 9, 1)])
+def test_masks_say_what_is_present(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    values, mask = noise(12, 2, 8, 9), noise(*shape) < 128
+    np.savez(tmp_path / "set.npz", train_images=values, val_images=values, test_images=values, **{name: mask})
+    dataset = build(tmp_path / "set.npz")
+    by_axes = {2: lambda: mask[:, :, None, None], 3: lambda: mask[:, None], 4: lambda: np.moveaxis(mask, -1, 1) if shape[1] == 8 else mask}
+    expected = np.broadcast_to(by_axes[len(shape)](), values.shape)
+    assert np.array_equal(dataset.split("train").batch(torch.arange(12)).observed.numpy(), expected)
+    assert dataset.split("val").batch(torch.arange(2)).present is None
+
+
+def test_a_mask_and_nan_are_both_absent_and_padding_is_present(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(size=(8, 1, 6, 6)).astype(np.float32)
+    values[5, 0, 0] = np.nan
+    mask = np.ones((8, 6, 6), dtype=np.uint8)
+    mask[5, :, 0] = 0
+    np.savez(tmp_path / "set.npz", train=values, train_present=mask, val=values[:2], test=values[:2])
+    split = build(tmp_path / "set.npz", pad_to_multiple=8).split("train")
+    expected = np.ones((8, 8), dtype=bool)
+    expected[1, 1:7] = False
+    expected[1:7, 1] = False
+    assert np.array_equal(split.batch(torch.tensor([5])).observed[0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (noise(12, 8, 9), "'train_mask' of .* is no mask: it holds values of type uint8"),
+        (np.ones((12, 9, 8), dtype=bool), r"'train_mask' of .* has the shape \(12, 9, 8\), which does not fit"),
+        (np.ones((11, 8, 9), dtype=bool), "does not fit"),
+    ],
+)
+def test_masks_that_do_not_fit_are_named(tmp_path: Path, mask: np.ndarray, message: str) -> None:
+    np.savez(tmp_path / "set.npz", train_images=noise(12, 2, 8, 9), train_mask=mask)
+    with pytest.raises(DataError, match=message):
         build(tmp_path / "set.npz")
+
+
+def test_a_component_that_is_nowhere_is_named(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(size=(8, 2, 6, 7)).astype(np.float32)
+    values[:, 1] = np.nan
+    np.save(tmp_path / "set.npy", values)
+    with pytest.raises(DataError, match="The component b is absent from every training image"):
+        build(tmp_path / "set.npy", components=("a", "b")).spec  # noqa: B018
+
+
+def test_infinite_values_are_refused(tmp_path: Path) -> None:
+    values = np.zeros((8, 6, 6), dtype=np.float32)
+    values[3, 2, 1] = -np.inf
+    np.save(tmp_path / "set.npy", values)
+    with pytest.raises(DataError, match=r"holds infinite values, such as -inf"):
+        build(tmp_path / "set.npy")
+
+
+def test_shapes_are_cut_at_half_of_the_range(tmp_path: Path) -> None:
+    values = np.linspace(0, 4000, 10 * 64).reshape(10, 8, 8).astype(np.uint16)
+    np.save(tmp_path / "soft.npy", values)
+    assert build(tmp_path / "soft.npy").spec.value_kind == "intensity"
+    dataset = build(tmp_path / "soft.npy", value_kind="binary", range=(0.0, 2000.0))
+    assert dataset.spec.value_kind == "binary"
+    read = {name: image for part in ("train", "val") for name, image in zip(*content(dataset.split(part)), strict=True)}  # type: ignore[arg-type]
+    images = np.stack([read[f"{number:06d}"][0].numpy() for number in range(10)])
+    assert np.array_equal(images, np.where(values >= 1000, 2000, 0))
+
+
+def test_splits_of_other_sizes_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", train=noise(4, 8, 8), test=noise(4, 8, 9))
+    with pytest.raises(DataError, match=r"'test' of .* are 1 x 8 x 9 .* those of 'train' 1 x 8 x 8"):
+        build(tmp_path / "set.npz")
+
+
+def test_images_stay_on_the_disk(tmp_path: Path) -> None:
+    np.save(tmp_path / "set.npy", np.zeros((10, 8, 9, 3), dtype=np.uint16))
+    images = build(tmp_path / "set.npy")._contents["train"].images
+    written = np.load(tmp_path / "set.npy", mmap_mode="r+")
+    written[7, 2, 3, 1] = 999
+    written.flush()
+    assert int(images[7, 1, 2, 3].to(torch.int64)) == 999
 
 
 def test_conditions_are_read_and_named(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from vqkit.core.randomness import generator_for
 from vqkit.data.arrays import ArrayDataset
 from vqkit.data.loading import TrainingLoader
 from vqkit.data.subsets import choose_split, shuffled_indices
 from vqkit.errors import ConfigError
-from vqkit.interfaces import Split
+from vqkit.interfaces import DataSpec, Split
 
 GREYS = (0, 51, 204, 255)
 
@@ -89,3 +90,31 @@ def test_other_kinds_are_not_drawn(path: Path) -> None:
         from vqkit.registry import DATASETS
 
         DATASETS.options("components", {"path": str(path), "value_kind": "sampled"})
+
+
+def test_the_draw_of_eight_bits_is_what_it_always_was(path: Path) -> None:
+    """Published numbers depend on it: torch's Mersenne Twister times 255, compared with the grey."""
+    data = dataset(path)
+    greys = torch.from_numpy(np.load(path)["test_images"])[:, None]
+    uniform = torch.rand(greys.shape, generator=generator_for("binarised", "test"))
+    assert torch.equal(whole(data.split("test")) == 255, uniform * 255 < greys)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_are_probabilities(tmp_path: Path, dtype: str) -> None:
+    greys = np.linspace(0, 1, 5).repeat(1000).reshape(50, 10, 10).astype(dtype)
+    np.save(tmp_path / "set.npy", greys)
+    data = dataset(tmp_path / "set.npy")
+    drawn = torch.cat([whole(data.split(name)) for name in ("train", "val")])  # type: ignore[arg-type]
+    assert drawn.unique().tolist() == [0, 255]
+    assert (drawn == 255).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert data.spec == DataSpec.uniform("set", ("grey",), 10, 10, "binary", classes=())
+
+
+def test_greys_of_other_types_need_a_range(tmp_path: Path) -> None:
+    greys = np.full((20, 8, 8), 1024, dtype=np.uint16)
+    np.save(tmp_path / "set.npy", greys)
+    with pytest.raises(ConfigError, match="those of .* run from 1024 to 1024"):
+        dataset(tmp_path / "set.npy").split("train")
+    drawn = whole(dataset(tmp_path / "set.npy", range=(0.0, 4096.0)).split("train"))
+    assert (drawn == 255).float().mean().item() == pytest.approx(0.25, abs=0.06)

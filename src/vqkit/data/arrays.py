@@ -1,62 +1,56 @@
-"""`arrays`: images in .npy, .npz and .safetensors files.
+"""`arrays`: images in .npy, .npz and .safetensors files, in their own type.
 
 A file holds one array of images, or one for each split: `train`, `val`, `test`, or `{split}_images` with `{split}_labels`
-[N] and `{split}_conditions` [N, D], or `x_train` with `y_train`. Images are [N, H, W], [N, C, H, W] or [N, H, W, C]. A file that
-`vqkit data prepare` wrote carries its specification, and is used where it lies on the disk.
+[N] and `{split}_conditions` [N, D], or `x_train` with `y_train`. Images are [N, H, W], [N, C, H, W] or [N, H, W, C]. NaN, the value
+`nodata`, and what `{split}_present` says are absent. A file that `vqkit data prepare` wrote carries its specification, and is used
+where it lies on the disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from vqkit.config import Settings
+from vqkit.data.array_contents import Layout, StoredSplit, read_splits, with_gaps
 from vqkit.data.augmentation import Augmentation, Crop, Flip
-from vqkit.data.describing import SampledKindChoice, StoredComponent, describe, with_kind
+from vqkit.data.describing import (
+    SampledKindChoice,
+    StoredComponent,
+    TrainingValues,
+    ValueSettings,
+    choice_for,
+    component_specs,
+    thresholded,
+)
 from vqkit.data.packing import read_spec
+from vqkit.data.rows import ChosenRows, Rows
 from vqkit.data.sampled import SampledSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
 from vqkit.errors import ConfigError, DataError
-from vqkit.image_io.arrays import Arrays, read_arrays
-from vqkit.image_io.values import channel_axis, channel_names, to_bytes
-from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, SplitName
+from vqkit.image_io.arrays import read_arrays
+from vqkit.image_io.values import channel_names
+from vqkit.interfaces import ComponentSpec, ConditionSpec, DataSpec, ImageDataset, SplitName
+from vqkit.interfaces.components import Transform
 from vqkit.registry import DATASETS
 
-MOST_CLASSES = 2**16
-_PATTERNS = {
-    "images": ("{}_images", "{}", "x_{}", "{}_x", "images_{}"),
-    "labels": ("{}_labels", "y_{}", "{}_y", "labels_{}"),
-    "conditions": ("{}_conditions",),
-    "names": ("{}_names",),
-}
-
-
-class StoredSplit(NamedTuple):
-    """One split as stored: images uint8 [N, C, H, W], labels int64 [N], conditions float32 [N, D], and names."""
-
-    images: Tensor
-    labels: Tensor
-    conditions: Tensor
-    names: Sequence[str] | None
+_BATCH_BYTES = 2**26
 
 
 @DATASETS.register("arrays")
 class ArrayDataset(ImageDataset):
     """Images from a file of arrays."""
 
-    class Options(Settings):
+    class Options(ValueSettings):
         """Settings of `arrays`."""
 
         path: str = Field(description="File to read.")
-        layout: Literal["auto", "NCHW", "NHWC"] = Field(
+        layout: Layout = Field(
             "auto",
             description="Axis order of 4-D arrays; auto: the shorter of the second and the last axis is the channels.",
         )
@@ -80,115 +74,117 @@ class ArrayDataset(ImageDataset):
         arrays, metadata = read_arrays(self._path)
         self._packed = read_spec(metadata, self._path)
         if self._packed is not None:
-            _refuse_options(options, self._path)
-        present = ((name, self._content(arrays, name)) for name in SPLITS)
-        self._contents: dict[str, StoredSplit] = {name: content for name, content in present if content is not None}
-        if not self._contents:
-            found = ", ".join(arrays) or "none"
-            hint = "Name them train, val and test, or train_images and so on, or store a single array."
-            raise DataError(f"{self._path} contains no images under a known name; its arrays are {found}.", hint)
+            _refuse_options(options, self._packed, self._path)
+        contents = read_splits(arrays, self._path, options.layout, self._packed)
+        self._components = self._packed.components if self._packed else self._component_names(next(iter(contents.values())))
+        options.check_names(self._components, options.value_kind)
+        self._contents = {name: self._prepared(content, name) for name, content in contents.items()}
         counts = {name: len(content.images) for name, content in self._contents.items()}
         self._plan = SplitPlan(counts, options.validation_share, self._path)
 
     def split(self, name: SplitName) -> ArraySplit:
         """One split."""
         source, positions = self._plan.of(name)
-        images, labels, conditions, names = self._contents[source]
+        images, labels, conditions, names, present = self._contents[source]
+        rows: Rows = images
         if len(positions) < len(images):
             names = [f"{number:06d}" if names is None else names[number] for number in positions.tolist()]
-            images, conditions, labels = images[positions], conditions[positions], labels[positions]
-        described = conditions, labels, names, Augmentation(self._options.flip, self._options.crop).of(name)
+            rows, conditions, labels = ChosenRows(images, positions), conditions[positions], labels[positions]
+            present = None if present is None else ChosenRows(present, positions)
+        described = conditions, labels, names, Augmentation(self._options.flip, self._options.crop).of(name), present
         if self._options.value_kind == "sampled":
-            return SampledSplit(self.spec, name, images, *described)
-        return ArraySplit(self.spec, images, *described)
+            return SampledSplit(self.spec, name, rows[torch.arange(len(rows))], self._grey_ends(images), *described)
+        return ArraySplit(self.spec, self._cut(rows), *described)
 
     @cached_property
     def spec(self) -> DataSpec:
-        """The packed specification, or one made from the arrays and the options."""
+        """The packed specification, or one made from the training images and the options."""
         if self._packed is not None:
-            return self._packed
+            return replace(self._packed, component_specs=_with_settings(self._packed.component_specs, self._options))
         source, positions = self._plan.describing()
-        images, _, conditions, _ = self._contents[source]
-        count = images.shape[1]
-        components = self._options.components or channel_names(count)
-        if len(components) != count:
+        images, _, conditions, _, present = self._contents[source]
+        size = images.shape[2], images.shape[3]
+        ranges = self._condition_ranges(conditions[positions])
+        classes = tuple(str(number) for number in range(1 + max(int(each.labels.max()) for each in self._contents.values())))
+        kind = self._options.value_kind
+        if kind == "sampled":
+            return DataSpec.uniform(self._path.stem, self._components, *size, "binary", conditions=ranges, classes=classes)
+        dtype = str(images.dtype).removeprefix("torch.")
+        values = TrainingValues([dtype] * len(self._components))
+        for indices in torch.split(positions, max(1, _BATCH_BYTES // images[:1].nbytes)):
+            values.add(images[indices], None if present is None else present[indices])
+        stored = [StoredComponent(name, dtype) for name in self._components]
+        specs = component_specs(stored, self._options, kind, values.counts)
+        return DataSpec(self._path.stem, specs, *size, values.are_exclusive(specs), ranges, classes)
+
+    def _prepared(self, content: StoredSplit, split: str) -> StoredSplit:
+        """The content padded, and with what is absent by its values."""
+        padded = _pad(content, self._options.pad_to_multiple)
+        if self._packed is not None:
+            return padded
+        nodata = [choice_for(self._options.nodata, name, None) for name in self._components]
+        return with_gaps(padded, nodata, f"The array of images for {split} of {self._path}")
+
+    def _cut(self, rows: Rows) -> Rows:
+        """The images, of which those components are cut at half of their range that were asked for as binary."""
+        kind = self._options.value_kind
+        if self._packed is not None or not any(choice_for(kind, name, "auto") == "binary" for name in self._components):
+            return rows
+        return _CutRows(rows, self.spec.component_specs, kind)
+
+    def _component_names(self, content: StoredSplit) -> tuple[str, ...]:
+        count = content.images.shape[1]
+        names = self._options.components or channel_names(count)
+        if len(names) != count:
             hint = f"Give {count} names, such as {','.join(channel_names(count))}."
-            raise ConfigError(f"data.components names {len(components)} channels; {self._path} has {count}.", hint)
-        names = self._options.conditions or tuple(f"condition_{number + 1}" for number in range(conditions.shape[1]))
-        if len(names) != conditions.shape[1]:
-            hint = f"Give {conditions.shape[1]} names."
-            raise ConfigError(f"data.conditions names {len(names)} columns; {self._path} has {conditions.shape[1]}.", hint)
-        classes = 1 + max(int(content.labels.max()) for content in self._contents.values())
-        return describe(
-            images,
-            self._options.value_kind,
-            self._path.stem,
-            [StoredComponent(component, "uint8") for component in components],
-            condition_specs(names, conditions[positions]),
-            tuple(str(number) for number in range(classes)),
+            raise ConfigError(f"data.components names {len(names)} channels; {self._path} has {count}.", hint)
+        return names
+
+    def _condition_ranges(self, conditions: Tensor) -> tuple[ConditionSpec, ...]:
+        count = conditions.shape[1]
+        names = self._options.conditions or tuple(f"condition_{number + 1}" for number in range(count))
+        if len(names) != count:
+            raise ConfigError(f"data.conditions names {len(names)} columns; {self._path} has {count}.", f"Give {count} names.")
+        return condition_specs(names, conditions)
+
+    def _grey_ends(self, images: Tensor) -> tuple[float, float]:
+        """The greys that are never and always set in a stochastic binarisation.
+
+        They are 0 and 255 for uint8, 0 and 1 for floating point numbers and for arrays of only 0 and 1. Raises `ConfigError` for other
+        values whose range is not given.
+        """
+        if isinstance(self._options.range, tuple):
+            return self._options.range
+        low, high = float(images.numpy().min()), float(images.numpy().max())
+        if images.dtype == torch.uint8:
+            return 0.0, 1.0 if high == 1 else 255.0
+        if 0 <= low and high <= 1:
+            return 0.0, 1.0
+        raise ConfigError(
+            f"data.value_kind = sampled takes greys for probabilities; those of {self._path} run from {low:g} to {high:g}.",
+            "Say which greys are never and always set, such as data.range=[0, 4095].",
         )
 
-    def _content(self, arrays: Arrays, split: str) -> StoredSplit | None:
-        """The arrays of one split; None when it has no images."""
-        key = _find(arrays, "images", split)
-        if key is None and split == "train" and len(arrays) == 1:
-            key = next(iter(arrays))
-        if key is None:
-            return None
-        source = f"The array '{key}' of {self._path}"
-        images = self._images(arrays[key], source)
-        count = len(images)
-        labels = _column(arrays, "labels", split, count, self._path)
-        conditions = _column(arrays, "conditions", split, count, self._path)
-        names_key = _find(arrays, "names", split)
-        return StoredSplit(
-            images,
-            torch.full((count,), -1) if labels is None else torch.from_numpy(labels.astype(np.int64).reshape(count)),
-            torch.empty(count, 0) if conditions is None else torch.from_numpy(conditions.astype(np.float32).reshape(count, -1)),
-            bytes(arrays[names_key]).decode().split("\n") if names_key and self._packed else None,
-        )
 
-    def _images(self, array: NDArray[Any], source: str) -> Tensor:
-        """An array of images as uint8 [N, C, H, W]; not copied if it has this format already."""
-        if array.ndim not in (3, 4) or 0 in array.shape:
-            hint = "Store [N, H, W], [N, C, H, W] or [N, H, W, C]."
-            raise DataError(f"{source} has the shape {array.shape}, which is not a shape of images.", hint)
-        if array.ndim == 3:
-            array = array[:, None]
-        elif self._packed is None:
-            last = self._options.layout == "NHWC"
-            if self._options.layout == "auto":
-                last = channel_axis(array.shape[1:], source) == -1
-            array = np.moveaxis(array, -1, 1) if last else array
-        images = torch.from_numpy(np.ascontiguousarray(array if self._packed else to_bytes(array, source)))
-        return _pad(with_kind(images, self._options.value_kind), self._options.pad_to_multiple)
+class _CutRows:
+    """Rows of images cut at half of the range, where that was asked for (see `describing.thresholded`)."""
+
+    def __init__(self, rows: Rows, specs: Sequence[ComponentSpec], kind: SampledKindChoice) -> None:
+        self._rows, self._specs, self._kind = rows, specs, kind
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return thresholded(self._rows[indices], self._specs, self._kind)
 
 
-def _find(arrays: Arrays, content: str, split: str) -> str | None:
-    """The name of the array with this content of a split, or None."""
-    return next((key for pattern in _PATTERNS[content] if (key := pattern.format(split)) in arrays), None)
-
-
-def _column(arrays: Arrays, content: str, split: str, count: int, path: Path) -> NDArray[Any] | None:
-    """Labels or conditions of a split, or None. Raises `DataError` unless there is one row per image."""
-    key = _find(arrays, content, split)
-    if key is None:
-        return None
-    values = arrays[key]
-    if len(values) != count or values.dtype.kind not in "iufb" or (content == "labels" and values.size != count):
-        hint = f"Store one row of numbers for each of the {count} images."
-        raise DataError(f"The array '{key}' of {path} has the shape {values.shape} and type {values.dtype}.", hint)
-    if content == "labels" and not (values.min() >= -1 and values.max() < MOST_CLASSES):
-        given = f"{float(values.min()):g} to {float(values.max()):g}"
-        raise DataError(
-            f"The labels '{key}' of {path} run from {given}.", f"Number the classes 0 ... {MOST_CLASSES - 1}; -1 is none."
-        )
-    return values
-
-
-def _refuse_options(options: ArrayDataset.Options, path: Path) -> None:
-    """Raise `ConfigError` for a setting that is fixed by a packed file."""
-    for name in ("layout", "components", "conditions", "value_kind", "pad_to_multiple", "validation_share"):
+def _refuse_options(options: ArrayDataset.Options, packed: DataSpec, path: Path) -> None:
+    """Raise `ConfigError` for a setting that is fixed by a packed file. Ranges are not: the file holds values as they are."""
+    fixed = ["layout", "components", "conditions", "nodata", "pad_to_multiple", "validation_share"]
+    if any(choice_for(options.value_kind, each.name, "auto") not in ("auto", each.kind) for each in packed.component_specs):
+        fixed.append("value_kind")
+    for name in fixed:
         if getattr(options, name) != type(options).model_fields[name].default:
             raise ConfigError(
                 f"data.{name} cannot be changed: it is fixed by the packed file {path}.",
@@ -196,9 +192,26 @@ def _refuse_options(options: ArrayDataset.Options, path: Path) -> None:
             )
 
 
-def _pad(images: Tensor, multiple: int) -> Tensor:
-    """Zero-pad images [N, C, H, W] on all sides until height and width are multiples of `multiple`."""
-    height, width = -images.shape[2] % multiple, -images.shape[3] % multiple
+def _with_settings(specs: Sequence[ComponentSpec], settings: ValueSettings) -> tuple[ComponentSpec, ...]:
+    """The components of a packed file with the ranges, transforms and units that are set."""
+    changed = []
+    for each in specs:
+        low, high = choice_for(settings.range, each.name, None) or (each.low, each.high)
+        minimum, maximum = choice_for(settings.extremes, each.name, None) or (each.minimum, each.maximum)
+        chosen: Transform = choice_for(settings.transform, each.name, "linear")
+        transform = each.transform if chosen == "linear" else chosen
+        unit = choice_for(settings.unit, each.name, "") or each.unit
+        changed.append(replace(each, low=low, high=high, minimum=minimum, maximum=maximum, transform=transform, unit=unit))
+    return tuple(changed)
+
+
+def _pad(content: StoredSplit, multiple: int) -> StoredSplit:
+    """Zero-pad images on all sides until height and width are multiples of `multiple`; the zeros are data like any other."""
+    height, width = (-size % multiple for size in content.images.shape[2:])
     if not height and not width:
-        return images
-    return torch.nn.functional.pad(images, (width // 2, width - width // 2, height // 2, height - height // 2))
+        return content
+    sides = (width // 2, width - width // 2, height // 2, height - height // 2)
+    present = content.present
+    if isinstance(present, Tensor) and present.shape[2:] != (1, 1):
+        present = torch.nn.functional.pad(present, sides, value=True)
+    return content._replace(images=torch.nn.functional.pad(content.images, sides), present=present)

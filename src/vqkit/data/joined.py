@@ -6,6 +6,7 @@ Splits are concatenated in the given order. Classes and conditions are dropped, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,15 +14,22 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.config import NamedOptions, Settings
+from vqkit.data.describing import StoredComponent, TrainingValues, ValueSettings, component_specs
+from vqkit.data.loading import all_batches
 from vqkit.data.opening import open_dataset
 from vqkit.errors import DataError
-from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, SplitName
+from vqkit.interfaces import Batch, ComponentSpec, DataSpec, ImageDataset, Split, SplitName
 from vqkit.registry import DATASETS
+
+_BATCH = 64
 
 
 @DATASETS.register("joined")
 class JoinedDataset(ImageDataset):
-    """Data sets of images of one size with the same components. Raises `DataError` where they differ."""
+    """Data sets of images of one size with the same components. Raises `DataError` where they differ.
+
+    Ranges are those of the training images of all parts together.
+    """
 
     class Options(Settings):
         """Settings of `joined`."""
@@ -33,22 +41,62 @@ class JoinedDataset(ImageDataset):
         self._parts = [open_dataset(NamedOptions(name=path, **options.settings)) for path in options.paths]
         first, *others = (part.spec for part in self._parts)
         for spec in others:
-            if spec.layout != first.layout:
-                raise DataError(
-                    f"'{spec.name}' has {spec.describe_layout()}, and '{first.name}' has {first.describe_layout()}.",
-                    "Scale pictures to one size with --set data.settings.height=64 --set data.settings.width=64.",
-                )
+            _check_alike(spec, first)
         name = ",".join(part.spec.name for part in self._parts)
-        self._spec = DataSpec(name, first.component_specs, first.height, first.width)
+        self._spec = DataSpec(name, self._joint_specs(), first.height, first.width)
 
     @property
     def spec(self) -> DataSpec:
-        """The common layout of all parts; the name joins theirs."""
+        """The common layout of all parts, and their joint ranges; the name joins theirs."""
         return self._spec
 
     def split(self, name: SplitName) -> Split:
         """The concatenated splits of all parts."""
         return JoinedSplit(self._spec, [part.split(name) for part in self._parts])
+
+    def _joint_specs(self) -> tuple[ComponentSpec, ...]:
+        """Components whose ranges and extremes are those of all parts; measured anew only where the parts' ranges differ."""
+        columns = list(zip(*(part.spec.component_specs for part in self._parts), strict=True))
+        joint = [
+            replace(column[0], minimum=min(e.minimum for e in column), maximum=max(e.maximum for e in column)) for column in columns
+        ]
+        different = [any((each.low, each.high) != (column[0].low, column[0].high) for each in column) for column in columns]
+        if not any(different):
+            return tuple(joint)
+        values = TrainingValues([each.dtype for each in joint])
+        for part in self._parts:
+            for batch in all_batches(part.split("train"), _BATCH):
+                values.add(batch.images, batch.present)
+        stored = [StoredComponent(each.name, each.dtype, each.unit, each.nodata) for each in joint]
+        kinds = {each.name: each.kind for each in joint}
+        transforms = {each.name: each.transform for each in joint}
+        measured = component_specs(stored, ValueSettings(transform=transforms), kinds, values.counts)
+        return tuple(new if changed else old for new, old, changed in zip(measured, joint, different, strict=True))
+
+
+def _check_alike(spec: DataSpec, first: DataSpec) -> None:
+    """Raise `DataError` unless two parts have the same components, of one kind, type and unit, and the same size."""
+    if spec.layout != first.layout:
+        raise DataError(
+            f"'{spec.name}' has {spec.describe_layout()}, and '{first.name}' has {first.describe_layout()}.",
+            "Scale pictures to one size with --set data.settings.height=64 --set data.settings.width=64.",
+        )
+    for one, other in zip(spec.component_specs, first.component_specs, strict=True):
+        for what in ("dtype", "transform", "unit"):
+            given, expected = getattr(one, what), getattr(other, what)
+            if given != expected:
+                called = "values of type" if what == "dtype" else f"the {what}"
+                raise DataError(
+                    f"The component {one.name} has {called} {given or 'none'} in '{spec.name}' and {expected or 'none'} in "
+                    f"'{first.name}'.",
+                    "Join only data whose values mean the same.",
+                )
+        if one.kind == "binary" and (one.low, one.high) != (other.low, other.high):
+            raise DataError(
+                f"The binary component {one.name} holds {one.low:g} and {one.high:g} in '{spec.name}', and {other.low:g} and "
+                f"{other.high:g} in '{first.name}'.",
+                "Store the same two values in both.",
+            )
 
 
 class JoinedSplit(Split):
@@ -58,6 +106,7 @@ class JoinedSplit(Split):
         super().__init__(spec)
         self._parts = parts
         self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+        self._has_gaps = any(part.batch(torch.arange(1)).present is not None for part in parts)
 
     @property
     def in_memory(self) -> bool:
@@ -68,11 +117,20 @@ class JoinedSplit(Split):
         return int(self._ends[-1])
 
     def batch(self, indices: Tensor) -> Batch:
-        """The images at `indices` (int64 [B]), as uint8."""
-        images = torch.empty(len(indices), len(self.spec.components), self.spec.height, self.spec.width, dtype=torch.uint8)
-        for number, chosen, places in self._sorted(indices):
-            images[places] = self._parts[number].batch(chosen).images
-        return Batch(images, torch.empty(len(indices), 0), torch.full((len(indices),), -1))
+        """The images at `indices` (int64 [B]), as stored values, and what is present if that is said by any part."""
+        found = self._sorted(indices)
+        batches = [self._parts[number].batch(chosen) for number, chosen, _ in found]
+        # Indexing puts the images back in order; not the other way round, which torch lacks for unsigned types.
+        order = torch.cat([places for _, _, places in found]).argsort()
+        images = torch.cat([batch.images for batch in batches])[order]
+        present = torch.cat([batch.observed for batch in batches])[order] if self._has_gaps else None
+        return Batch(images, torch.empty(len(indices), 0), torch.full((len(indices),), -1), present=present)
+
+    def epoch(self, number: int) -> Split:
+        """See `Split.epoch`: those of all parts."""
+        parts = [part.epoch(number) for part in self._parts]
+        unchanged = all(new is old for new, old in zip(parts, self._parts, strict=True))
+        return self if unchanged else JoinedSplit(self.spec, parts)
 
     def names(self, indices: Tensor) -> list[str]:
         """The part's name, followed by its name of the image."""

@@ -1,33 +1,52 @@
-"""Packing a whole data set into one safetensors file, with its specification in the header; written in chunks."""
+"""Packing a whole data set into one safetensors file, with its specification in the header; written batch by batch.
+
+For each split: `{split}_images` [N, C, H, W] in the stored dtype of the specification; where there are any, `{split}_conditions`
+float32 [N, D] and `{split}_labels` int64 [N]; `{split}_names`, UTF-8 text as uint8, one line a name. Where something is absent, also
+`{split}_present` bool [N, C] (which components there are), or `{split}_present_bits` uint8 [N, C or 1, H, ceil(W / 8)] (which pixels,
+see `rows.BitRows`).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import torch
+from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
+from vqkit.data.rows import pack_bits
 from vqkit.errors import DataError
-from vqkit.interfaces import SPLITS, DataSpec, ImageDataset, Split
+from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
 
 SPEC_KEY = "vqkit_spec"
 FORMAT_KEY = "vqkit_format"
-FORMAT = "dataset-1"
+FORMAT = "dataset-2"
 _BATCH = 1024
-_DTYPES = {torch.uint8: "U8", torch.float32: "F32", torch.int64: "I64"}
+_DTYPES = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.uint16: "U16",
+    torch.uint32: "U32",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.float16: "F16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
 
 
 class _Part(NamedTuple):
-    """One tensor of the file: its name, dtype, shape and which of a split's fields it is."""
+    """One tensor of the file: its name, dtype, shape, and its content, as a whole or as the rows of a batch."""
 
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
-    split: Split
-    field: str
+    content: Tensor | Callable[[Batch], Tensor]
 
     @property
     def bytes(self) -> int:
@@ -38,22 +57,20 @@ class _Part(NamedTuple):
 def pack(dataset: ImageDataset, path: Path) -> dict[str, int]:
     """Write the data set's three splits to a safetensors file, atomically; returns the number of images in each.
 
-    Tensors, for each split: `{split}_images` uint8 [N, C, H, W], `{split}_conditions` float32 [N, D] and `{split}_labels`
-    int64 [N] where there are any, and `{split}_names`, UTF-8 text as uint8, one line a name. Only a few batches are in memory
-    at a time, besides the data set itself. Raises `DataError` when a split has no images.
+    Values are those of `Split.batch`, in every bit, and so is what is present of them. Only one batch is in memory at a time, besides
+    the data set itself. Raises `DataError` when a split has no images.
     """
     if path.suffix != ".safetensors":
         raise DataError(
             f"{path} does not end in .safetensors.", "Packed data sets are safetensors files: give --out FILE.safetensors."
         )
-    splits = {name: dataset.split(name) for name in SPLITS}
-    parts = [part for name, split in splits.items() for part in _parts(name, split, dataset.spec)]
+    splits: dict[str, Split] = {name: dataset.split(name) for name in SPLITS}
+    parts = {name: list(_parts(name, split)) for name, split in splits.items()}
+    header, starts = _layout([part for each in parts.values() for part in each], dataset.spec)
     with write_atomically(path) as temporary, temporary.open("wb") as file:
-        header = _header(parts, dataset.spec)
-        file.write(len(header).to_bytes(8, "little") + header)
-        for part in parts:
-            for chunk in _chunks(part):
-                file.write(chunk)
+        file.write(header)
+        for name, split in splits.items():
+            _write_split(file, split, parts[name], starts)
     return {name: len(split) for name, split in splits.items()}
 
 
@@ -67,38 +84,74 @@ def read_spec(metadata: dict[str, str], path: Path) -> DataSpec | None:
     return DataSpec.from_json(json.loads(metadata[SPEC_KEY]))
 
 
-def _parts(name: str, split: Split, spec: DataSpec) -> Iterator[_Part]:
-    count = len(split)
-    # Widest data types first: safetensors aligns every tensor to the size of its data type.
+def _parts(name: str, split: Split) -> Iterator[_Part]:
+    """The tensors of one split."""
+    count, spec = len(split), split.spec
     if spec.classes:
-        yield _Part(f"{name}_labels", torch.int64, (count,), split, "labels")
+        yield _Part(f"{name}_labels", torch.int64, (count,), lambda batch: batch.labels)
     if spec.conditions:
-        yield _Part(f"{name}_conditions", torch.float32, (count, len(spec.conditions)), split, "conditions")
-    yield _Part(f"{name}_images", torch.uint8, (count, len(spec.components), spec.height, spec.width), split, "images")
-    yield _Part(f"{name}_names", torch.uint8, (len(_names(split)),), split, "names")
+        yield _Part(f"{name}_conditions", torch.float32, (count, len(spec.conditions)), lambda batch: batch.conditions)
+    first = split.batch(torch.arange(1))
+    yield _Part(f"{name}_images", spec.stored_dtype, (count, *first.images.shape[1:]), lambda batch: batch.images)
+    if first.present is not None:
+        yield _presence(name, count, first.present.shape[1:], first.images.shape[1:])
+    text = _text(split.names(torch.arange(count)))
+    yield _Part(f"{name}_names", torch.uint8, (len(text),), text)
 
 
-def _header(parts: list[_Part], spec: DataSpec) -> bytes:
-    """The JSON header of the safetensors format, padded with spaces to a multiple of 8 bytes."""
-    parts.sort(key=lambda part: -part.dtype.itemsize)
+def _presence(name: str, count: int, present: torch.Size, images: torch.Size) -> _Part:
+    """What is present, of the shape `present` in each image of the shape `images`: by component, or by pixel."""
+    components, height, width = images
+    if present[1:] == (1, 1):
+        return _Part(
+            f"{name}_present", torch.bool, (count, components), lambda batch: _expanded(batch, (components, 1, 1))[..., 0, 0]
+        )
+    shape = (present[0], height, width)
+    bits = (count, present[0], height, -(-width // 8))
+    return _Part(f"{name}_present_bits", torch.uint8, bits, lambda batch: pack_bits(_expanded(batch, shape)))
+
+
+def _expanded(batch: Batch, shape: tuple[int, ...]) -> Tensor:
+    assert batch.present is not None, "what is present is said of every batch of a split, or of none"
+    return batch.present.expand(-1, *shape)
+
+
+def _layout(parts: list[_Part], spec: DataSpec) -> tuple[bytes, dict[str, int]]:
+    """The header of the safetensors format, and where each part begins in the file.
+
+    The header is JSON after its length, padded with spaces to a multiple of 8 bytes.
+    """
+    # Widest data types first: safetensors aligns every tensor to the size of its data type.
+    parts = sorted(parts, key=lambda part: -part.dtype.itemsize)
     entries: dict[str, object] = {"__metadata__": {FORMAT_KEY: FORMAT, SPEC_KEY: json.dumps(spec.to_json())}}
-    offset = 0
+    starts, offset = {}, 0
     for part in parts:
+        starts[part.name] = offset
         entries[part.name] = {"dtype": _DTYPES[part.dtype], "shape": part.shape, "data_offsets": [offset, offset + part.bytes]}
         offset += part.bytes
     text = json.dumps(entries).encode()
-    return text + b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)
+    header = len(text).to_bytes(8, "little") + text
+    return header, {name: len(header) + start for name, start in starts.items()}
 
 
-def _chunks(part: _Part) -> Iterator[bytes]:
-    """The bytes of a tensor, batch by batch."""
-    if part.field == "names":
-        yield _names(part.split)
-        return
-    for indices in torch.split(torch.arange(len(part.split)), _BATCH):
-        values = getattr(part.split.batch(indices), part.field)
-        yield values.to(part.dtype).contiguous().numpy().tobytes()
+def _write_split(file: IO[bytes], split: Split, parts: list[_Part], starts: Mapping[str, int]) -> None:
+    """Write all tensors of a split side by side, so that its images are read only once."""
+    ends = {part.name: starts[part.name] for part in parts}
+
+    def write(part: _Part, rows: Tensor) -> None:
+        file.seek(ends[part.name])
+        ends[part.name] += file.write(rows.to(part.dtype).contiguous().numpy().tobytes())
+
+    for part in parts:
+        if isinstance(part.content, Tensor):
+            write(part, part.content)
+    for indices in torch.split(torch.arange(len(split)), _BATCH):
+        batch = split.batch(indices)
+        for part in parts:
+            if not isinstance(part.content, Tensor):
+                write(part, part.content(batch))
 
 
-def _names(split: Split) -> bytes:
-    return "\n".join(split.names(torch.arange(len(split)))).encode()
+def _text(names: list[str]) -> Tensor:
+    return torch.frombuffer(bytearray("\n".join(names).encode()), dtype=torch.uint8)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError, DataError, did_you_mean
-from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
+from vqkit.interfaces import SPLITS, Batch, ComponentSpec, DataSpec, ImageDataset, Split
+
+_MOST_TIMES_AS_LONG = 4
+"""Ranges of values of different types of which one is longer than this many times the other are taken to be of other units."""
 
 
 def choose_split(dataset: ImageDataset, split: str, limit: int | None = None) -> Split:
@@ -25,13 +30,41 @@ def limit_split(images: Split, limit: int | None) -> Split:
 def check_data(given: DataSpec, expected: DataSpec) -> None:
     """Raise `DataError` unless a model trained on `expected` can take images of `given`.
 
-    Components, size and kind of values must be the same; names of conditions and classes may differ.
+    Names and kinds of components and the size must be the same; names of conditions and classes may differ. Types of values may
+    differ where the values mean the same, as the ranges tell: float32 of what was uint16 in training, but not 0..255 of what was
+    0..4095. Warns of values of the same type that lie beside the model's range altogether.
     """
     if given.layout != expected.layout:
         raise DataError(
             f"The data set '{given.name}' has {given.describe_layout()}; the model was trained on {expected.describe_layout()}.",
             "Name fitting data with --data, or a fitting model with --run.",
         )
+    for one, other in zip(given.component_specs, expected.component_specs, strict=True):
+        apart = one.high <= other.low or one.low >= other.high
+        message = f"The component {one.name} of the data set '{given.name}' holds {_values(one)}; the model was trained on {_values(other)}."
+        if not _mean_the_same(one, other, apart):
+            raise DataError(message, "Give it values in the units of the training data, as they are in the files of that set.")
+        if apart:
+            warnings.warn(message, stacklevel=2)
+
+
+def _mean_the_same(given: ComponentSpec, expected: ComponentSpec, apart: bool) -> bool:
+    """Whether values of two specifications can be in the same units. `apart`: their ranges do not overlap."""
+    if given.unit and expected.unit and given.unit != expected.unit:
+        return False
+    if expected.kind == "binary":
+        return (given.low, given.high) == (expected.low, expected.high)
+    if given.dtype == expected.dtype:
+        return True
+    lengths = sorted((given.high - given.low, expected.high - expected.low))
+    return not apart and lengths[1] <= _MOST_TIMES_AS_LONG * lengths[0]
+
+
+def _values(spec: ComponentSpec) -> str:
+    """The values of a component in words."""
+    unit = f" {spec.unit}" if spec.unit else ""
+    joined = "and" if spec.kind == "binary" else "to"
+    return f"{spec.dtype} values {'' if spec.kind == 'binary' else 'from '}{spec.low:g} {joined} {spec.high:g}{unit}"
 
 
 def align_conditions(batch: Batch, given: DataSpec, expected: DataSpec) -> Batch:

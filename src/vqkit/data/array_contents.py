@@ -1,0 +1,187 @@
+"""The splits in a file of arrays: which array is what, the axes of images, and which pixels hold data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqkit.data.array_types import as_stored, chunks, stored_type
+from vqkit.data.rows import BitRows, JointRows, PresentRows, Rows
+from vqkit.errors import DataError
+from vqkit.image_io.arrays import Arrays
+from vqkit.image_io.values import channel_axis
+from vqkit.interfaces import SPLITS, DataSpec
+
+MOST_CLASSES = 2**16
+_PATTERNS = {
+    "images": ("{}_images", "{}", "x_{}", "{}_x", "images_{}"),
+    "labels": ("{}_labels", "y_{}", "{}_y", "labels_{}"),
+    "conditions": ("{}_conditions",),
+    "names": ("{}_names",),
+    "present": ("{}_present", "{}_mask"),
+    "bits": ("{}_present_bits",),
+}
+
+Layout = Literal["auto", "NCHW", "NHWC"]
+
+
+class StoredSplit(NamedTuple):
+    """One split as stored, memory-mapped where the file allows it.
+
+    `images`: values [N, C, H, W] of the file's type; `labels` int64 [N]; `conditions` float32 [N, D]; `names`: one an image, or None;
+    `present`: rows of bool, broadcastable to the images, or None where everything is.
+    """
+
+    images: Tensor
+    labels: Tensor
+    conditions: Tensor
+    names: Sequence[str] | None
+    present: Rows | None
+
+
+def read_splits(arrays: Arrays, path: Path, layout: Layout, packed: DataSpec | None) -> dict[str, StoredSplit]:
+    """The splits that a file has images of. `packed`: the specification of a file that was packed with its data set.
+
+    Raises `DataError` for arrays without images under a known name, or that do not fit each other.
+    """
+    keys = {name: key for name in SPLITS if (key := _images_key(arrays, name)) is not None}
+    if not keys:
+        found = ", ".join(arrays) or "none"
+        hint = "Name them train, val and test, or train_images and so on, or store a single array."
+        raise DataError(f"{path} contains no images under a known name; its arrays are {found}.", hint)
+    images = {keys[name]: _channels_first(arrays[keys[name]], _source(keys[name], path), layout, packed) for name in keys}
+    _check_alike(images, path)
+    dtype = stored_type(images, path)
+    return {name: _read_split(arrays, name, as_stored(images[key], dtype), path, layout, packed) for name, key in keys.items()}
+
+
+def with_gaps(content: StoredSplit, nodata: Sequence[float | None], source: str) -> StoredSplit:
+    """The split whose NaN and whose `nodata` (one a component) are absent too.
+
+    Raises `DataError` for infinite values, which are neither data nor a statement that there are none.
+    """
+    rows = PresentRows(content.images, nodata)
+    if not rows.can_have_gaps or not _has_gaps(content.images.numpy(), rows, source):
+        return content
+    return content._replace(present=rows if content.present is None else JointRows(content.present, rows))
+
+
+def _has_gaps(images: NDArray[Any], rows: PresentRows, source: str) -> bool:
+    gaps = False
+    for chunk in chunks(images):
+        present = rows.of(chunk)
+        infinite = np.isinf(chunk) & present if chunk.dtype.kind == "f" else np.zeros((), np.bool_)
+        if infinite.any():
+            raise DataError(
+                f"{source} holds infinite values, such as {float(chunk[infinite][0])}.",
+                "Replace them by NaN where there are no data, or by what they stand for.",
+            )
+        gaps = gaps or not present.all()
+    return gaps
+
+
+def _read_split(
+    arrays: Arrays, split: str, images: NDArray[Any], path: Path, layout: Layout, packed: DataSpec | None
+) -> StoredSplit:
+    count = len(images)
+    labels = _column(arrays, "labels", split, count, path)
+    conditions = _column(arrays, "conditions", split, count, path)
+    names_key = _find(arrays, "names", split)
+    return StoredSplit(
+        torch.from_numpy(images),
+        torch.full((count,), -1) if labels is None else torch.from_numpy(labels.astype(np.int64).reshape(count)),
+        torch.empty(count, 0) if conditions is None else torch.from_numpy(conditions.astype(np.float32).reshape(count, -1)),
+        bytes(arrays[names_key]).decode().split("\n") if names_key and packed else None,
+        _present(arrays, split, images.shape, path, layout, packed),
+    )
+
+
+def _present(
+    arrays: Arrays, split: str, shape: tuple[int, ...], path: Path, layout: Layout, packed: DataSpec | None
+) -> Rows | None:
+    """What the file says is present in images of a shape [N, C, H, W], by component or by pixel."""
+    if packed is not None and (bits := _find(arrays, "bits", split)) is not None:
+        return BitRows(torch.from_numpy(arrays[bits]), shape[-1])
+    key = _find(arrays, "present", split)
+    if key is None:
+        return None
+    mask = arrays[key]
+    source = _source(key, path)
+    count, components, height, width = shape
+    if mask.dtype != np.bool_ and (mask.dtype.kind not in "iu" or not {0, 1}.issuperset(np.unique(mask).tolist())):
+        raise DataError(f"{source} is no mask: it holds values of type {mask.dtype}.", "Store bool: true where there are data.")
+    mask = mask.astype(np.bool_, copy=False)
+    if mask.shape == (count, components):
+        mask = mask[:, :, None, None]
+    elif mask.ndim == 3:
+        mask = mask[:, None]
+    elif mask.ndim == 4:
+        last = layout == "NHWC" or (
+            layout == "auto" and mask.shape[1:3] == (height, width) and mask.shape[1:] != (components, height, width)
+        )
+        mask = np.moveaxis(mask, -1, 1) if last and packed is None else mask
+    if mask.shape not in [(count, part, *size) for part in (1, components) for size in ((1, 1), (height, width))]:
+        hint = f"Store [N, H, W], [N, C, H, W] or [N, C], with N, C, H, W = {count}, {components}, {height}, {width}."
+        raise DataError(f"{source} has the shape {arrays[key].shape}, which does not fit its images.", hint)
+    return torch.from_numpy(mask)
+
+
+def _channels_first(array: NDArray[Any], source: str, layout: Layout, packed: DataSpec | None) -> NDArray[Any]:
+    """An array of images as [N, C, H, W], without a copy."""
+    if array.ndim not in (3, 4) or 0 in array.shape:
+        hint = "Store [N, H, W], [N, C, H, W] or [N, H, W, C]."
+        raise DataError(f"{source} has the shape {array.shape}, which is not a shape of images.", hint)
+    if array.ndim == 3:
+        return array[:, None]
+    last = layout == "NHWC" or (layout == "auto" and packed is None and channel_axis(array.shape[1:], source) == -1)
+    return np.moveaxis(array, -1, 1) if last else array
+
+
+def _check_alike(images: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Raise `DataError` unless the splits' images have the same number of channels and the same size."""
+    (first, expected), *others = images.items()
+    for name, array in others:
+        if array.shape[1:] != expected.shape[1:]:
+            given, other = (" x ".join(map(str, shape[1:])) for shape in (array.shape, expected.shape))
+            raise DataError(
+                f"The images of '{name}' of {path} are {given} (channels x height x width), and those of '{first}' {other}.",
+                "Store all splits with one size and the same channels.",
+            )
+
+
+def _images_key(arrays: Arrays, split: str) -> str | None:
+    """The name of the array of a split's images; a single array is the training images, whatever its name."""
+    key = _find(arrays, "images", split)
+    return next(iter(arrays)) if key is None and split == "train" and len(arrays) == 1 else key
+
+
+def _source(key: str, path: Path) -> str:
+    return f"The array '{key}' of {path}"
+
+
+def _find(arrays: Arrays, content: str, split: str) -> str | None:
+    """The name of the array with this content of a split, or None."""
+    return next((key for pattern in _PATTERNS[content] if (key := pattern.format(split)) in arrays), None)
+
+
+def _column(arrays: Arrays, content: str, split: str, count: int, path: Path) -> NDArray[Any] | None:
+    """Labels or conditions of a split, or None. Raises `DataError` unless there is one row per image."""
+    key = _find(arrays, content, split)
+    if key is None:
+        return None
+    values = arrays[key]
+    if len(values) != count or values.dtype.kind not in "iufb" or (content == "labels" and values.size != count):
+        hint = f"Store one row of numbers for each of the {count} images."
+        raise DataError(f"The array '{key}' of {path} has the shape {values.shape} and type {values.dtype}.", hint)
+    if content == "labels" and not (values.min() >= -1 and values.max() < MOST_CLASSES):
+        given = f"{float(values.min()):g} to {float(values.max()):g}"
+        raise DataError(
+            f"The labels '{key}' of {path} run from {given}.", f"Number the classes 0 ... {MOST_CLASSES - 1}; -1 is none."
+        )
+    return values

@@ -1,0 +1,93 @@
+"""Rows of arrays by their positions: of a tensor, of some of its rows, and of what says where an array holds data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Rows(Protocol):
+    """N rows, read by position. A tensor is one; the others compute their rows when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        """The rows at `indices` (int64 [B]): [B, ...]."""
+        ...
+
+
+class ChosenRows:
+    """The rows at `positions` (int64 [N]), which are not copied: so a memory-mapped array stays on the disk."""
+
+    def __init__(self, rows: Rows, positions: Tensor) -> None:
+        self._rows, self._positions = rows, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return self._rows[self._positions[indices]]
+
+
+class BitRows:
+    """Rows of bool [C, H, W] stored as bits, uint8 [N, C, H, ceil(W / 8)], the first pixel in the highest bit."""
+
+    def __init__(self, bits: Tensor, width: int) -> None:
+        self._bits, self._width = bits, width
+
+    def __len__(self) -> int:
+        return len(self._bits)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        unpacked = np.unpackbits(self._bits[indices].numpy(), axis=-1, count=self._width)
+        return torch.from_numpy(unpacked.view(np.bool_))
+
+
+def pack_bits(present: Tensor) -> Tensor:
+    """Rows bool [N, C, H, W] as the bits that `BitRows` reads."""
+    return torch.from_numpy(np.packbits(present.numpy(), axis=-1))
+
+
+class PresentRows:
+    """Where images [N, C, H, W] hold data: neither NaN nor the component's value in `nodata`. Rows are bool [C, H, W]."""
+
+    def __init__(self, images: Rows, nodata: Sequence[float | None]) -> None:
+        self._images, self._nodata = images, tuple(nodata)
+        self._is_float = images[torch.arange(0)].is_floating_point()
+
+    @property
+    def can_have_gaps(self) -> bool:
+        """Whether any value at all would be absent."""
+        return self._is_float or any(value is not None for value in self._nodata)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return torch.from_numpy(self.of(self._images[indices].numpy()))
+
+    def of(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """The same for values [B, C, H, W]."""
+        present = ~np.isnan(values) if self._is_float else np.ones(values.shape, np.bool_)
+        for component, nodata in enumerate(self._nodata):
+            if nodata is not None:
+                present[:, component] &= values[:, component] != nodata
+        return present
+
+
+class JointRows:
+    """Where two rows of presence, of shapes that can be broadcast, both say that there are data."""
+
+    def __init__(self, first: Rows, second: Rows) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return self._first[indices] & self._second[indices]
