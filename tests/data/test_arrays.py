@@ -16,6 +16,10 @@ def noise(*shape: int) -> np.ndarray:
     return torch.randint(256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8).numpy()
 
 
+def normal(*shape: int) -> np.ndarray:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+
+
 def build(path: Path, **settings: object) -> ArrayDataset:
     return ArrayDataset(ArrayDataset.Options(path=str(path), **settings))
 
@@ -99,7 +103,7 @@ def test_bool_is_a_shape_of_0_and_255(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64"])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_values_stay_as_they_are(tmp_path: Path, dtype: str, order: str) -> None:
-    drawn = np.random.default_rng(0).normal(size=(20, 2, 6, 5)).cumsum(axis=3)
+    drawn = normal(20, 2, 6, 5).cumsum(axis=3)
     values = (drawn * 10 + (50 if dtype.startswith("u") else 0)).clip(0 if dtype.startswith("u") else -120, 120).astype(dtype)
     np.savez(tmp_path / "set.npz", train=values.astype(values.dtype.newbyteorder(order)), val=values[:2], test=values[2:4])
     dataset = build(tmp_path / "set.npz")
@@ -164,14 +168,18 @@ def test_masks_say_what_is_present(tmp_path: Path, name: str, shape: tuple[int, 
     values, mask = noise(12, 2, 8, 9), noise(*shape) < 128
     np.savez(tmp_path / "set.npz", train_images=values, val_images=values, test_images=values, **{name: mask})
     dataset = build(tmp_path / "set.npz")
-    by_axes = {2: lambda: mask[:, :, None, None], 3: lambda: mask[:, None], 4: lambda: np.moveaxis(mask, -1, 1) if shape[1] == 8 else mask}
+    by_axes = {
+        2: lambda: mask[:, :, None, None],
+        3: lambda: mask[:, None],
+        4: lambda: np.moveaxis(mask, -1, 1) if shape[1] == 8 else mask,
+    }
     expected = np.broadcast_to(by_axes[len(shape)](), values.shape)
     assert np.array_equal(dataset.split("train").batch(torch.arange(12)).observed.numpy(), expected)
     assert dataset.split("val").batch(torch.arange(2)).present is None
 
 
 def test_a_mask_and_nan_are_both_absent_and_padding_is_present(tmp_path: Path) -> None:
-    values = np.random.default_rng(1).normal(size=(8, 1, 6, 6)).astype(np.float32)
+    values = normal(8, 1, 6, 6).astype(np.float32)
     values[5, 0, 0] = np.nan
     mask = np.ones((8, 6, 6), dtype=np.uint8)
     mask[5, :, 0] = 0
@@ -198,7 +206,7 @@ def test_masks_that_do_not_fit_are_named(tmp_path: Path, mask: np.ndarray, messa
 
 
 def test_a_component_that_is_nowhere_is_named(tmp_path: Path) -> None:
-    values = np.random.default_rng(1).normal(size=(8, 2, 6, 7)).astype(np.float32)
+    values = normal(8, 2, 6, 7).astype(np.float32)
     values[:, 1] = np.nan
     np.save(tmp_path / "set.npy", values)
     with pytest.raises(DataError, match="The component b is absent from every training image"):

@@ -11,7 +11,7 @@ from painting import augmented
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.errors import DataError
-from vqkit.interfaces import Batch, ImageDataset
+from vqkit.interfaces import ImageDataset
 
 
 def folder(root: Path, first: int, counts: dict[str, int], side: int = 4) -> Path:
@@ -50,17 +50,11 @@ def test_splits_follow_each_other(both: ImageDataset) -> None:
 
 def test_training_pictures_are_mirrored_as_those_of_a_folder_are(tmp_path: Path) -> None:
     paths = [folder(tmp_path / name, 0, {"train": 3, "test": 2}) for name in ("a", "b")]
-    pictures = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    batch = Batch(pictures, torch.empty(64, 0), torch.full((64,), -1))
+    picture = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     for flip in (True, False):
         data = NamedOptions(name="joined", paths=[str(path) for path in paths], settings={"flip": flip})
-<<<<<<< HEAD
         varied = augmented(open_dataset(data).split("train"), picture, 1)
         assert torch.equal(varied, picture) is not flip
-=======
-        varied = open_dataset(data).split("train").augment(batch, torch.Generator().manual_seed(1))
-        assert torch.equal(varied.images, pictures) is not flip
->>>>>>> f2156b8 (wip)
 
 
 def test_what_is_recorded_can_be_opened_again(both: ImageDataset, tmp_path: Path) -> None:
@@ -89,8 +83,10 @@ def stored(path: Path, train: np.ndarray, **others: np.ndarray) -> Path:
 
 
 def test_ranges_are_those_of_all_training_pixels(tmp_path: Path) -> None:
-    drawn = np.random.default_rng(0)
-    first, second = drawn.integers(0, 900, (6, 8, 8), dtype=np.uint16), drawn.integers(500, 4000, (9, 8, 8), dtype=np.uint16)
+    first, second = (
+        np.square(np.linspace(low, high, count * 64)).reshape(count, 8, 8).astype(np.uint16)
+        for low, high, count in ((0, 30, 6), (20, 63, 9))
+    )
     paths = stored(tmp_path / "a.npz", first), stored(tmp_path / "b.npz", second)
     dataset = open_dataset(",".join(map(str, paths)))
     (spec,) = dataset.spec.component_specs
@@ -104,7 +100,10 @@ def test_ranges_are_those_of_all_training_pixels(tmp_path: Path) -> None:
 
 
 def test_a_range_that_was_set_is_kept(tmp_path: Path) -> None:
-    paths = [str(stored(tmp_path / f"{name}.npz", np.linspace(0, value, 4 * 64, dtype=np.float32).reshape(4, 8, 8))) for name, value in (("a", 3), ("b", 9))]
+    paths = [
+        str(stored(tmp_path / f"{name}.npz", np.linspace(0, value, 4 * 64, dtype=np.float32).reshape(4, 8, 8)))
+        for name, value in (("a", 3), ("b", 9))
+    ]
     dataset = open_dataset(NamedOptions(name="joined", paths=paths, settings={"range": [0, 20]}))
     (spec,) = dataset.spec.component_specs
     assert (spec.low, spec.high, spec.minimum, spec.maximum) == (0, 20, 0, 9)

@@ -14,7 +14,7 @@ from vqkit.data.packing import pack
 from vqkit.data.splits import ArraySplit
 from vqkit.data.tyre import TyreDataset
 from vqkit.errors import ConfigError, DataError
-from vqkit.interfaces import Batch, ComponentSpec, DataSpec, ImageDataset
+from vqkit.interfaces import ComponentSpec, DataSpec, ImageDataset
 from vqkit.interfaces.components import DTYPES
 
 SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
@@ -89,17 +89,12 @@ def test_settings_fixed_by_the_file_are_refused(tmp_path: Path) -> None:
 
 def test_training_images_are_mirrored_and_shifted_if_asked_for(tmp_path: Path) -> None:
     pack(Labelled(), tmp_path / "set.safetensors")
-    batch = Batch(torch.rand(64, 3, 3, 5), torch.empty(64, 0), torch.full((64,), -1))
+    images = torch.rand(64, 3, 3, 5)
     for flip, crop in ((False, 0), (True, 0), (False, 2)):
         opened = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"), flip=flip, crop=crop))
         for name in SPLITS:
-<<<<<<< HEAD
             varied = augmented(opened.split(name), images)
             assert torch.equal(varied, images) is not ((flip or crop > 0) and name == "train")
-=======
-            augmented = opened.split(name).augment(batch, torch.Generator().manual_seed(0))
-            assert torch.equal(augmented.images, batch.images) is not ((flip or crop > 0) and name == "train")
->>>>>>> f2156b8 (wip)
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +136,10 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("absent", ["nothing", "components", "pixels", "both"])
 @pytest.mark.parametrize("dtypes", [*((name, name) for name in DTYPES), ("uint8", "uint16"), ("uint16", "float32")])
 def test_values_of_every_type_and_what_is_absent_are_kept_in_every_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtypes: tuple[str, str], absent: Literal["nothing", "components", "pixels", "both"]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dtypes: tuple[str, str],
+    absent: Literal["nothing", "components", "pixels", "both"],
 ) -> None:
     monkeypatch.setattr(packing, "_BATCH", 3)
     dataset = Stored(dtypes, absent)

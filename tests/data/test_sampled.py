@@ -114,7 +114,7 @@ def test_floats_are_probabilities(tmp_path: Path, dtype: str) -> None:
 def test_greys_of_other_types_need_a_range(tmp_path: Path) -> None:
     greys = np.full((20, 8, 8), 1024, dtype=np.uint16)
     np.save(tmp_path / "set.npy", greys)
-    with pytest.raises(ConfigError, match="those of .* run from 1024 to 1024"):
+    with pytest.raises(ConfigError, match=r"those of .* run from 1024 to 1024"):
         dataset(tmp_path / "set.npy").split("train")
     drawn = whole(dataset(tmp_path / "set.npy", range=(0.0, 4096.0)).split("train"))
     assert (drawn == 255).float().mean().item() == pytest.approx(0.25, abs=0.06)

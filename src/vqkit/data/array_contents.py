@@ -34,8 +34,8 @@ Layout = Literal["auto", "NCHW", "NHWC"]
 class StoredSplit(NamedTuple):
     """One split as stored, memory-mapped where the file allows it.
 
-    `images`: values [N, C, H, W] of the file's type; `labels` int64 [N]; `conditions` float32 [N, D]; `names`: one an image, or None;
-    `present`: rows of bool, broadcastable to the images, or None where everything is.
+    `images`: values [N, C, H, W] of the file's type; `labels` int64 [N]; `conditions` float32 [N, D]; `names`: one an image, or
+    None; `present`: rows of bool, broadcastable to the images, or None where everything is.
     """
 
     images: Tensor

@@ -21,8 +21,8 @@ def stored_type(arrays: Mapping[str, NDArray[Any]], path: Path) -> np.dtype[Any]
     """The type in which all arrays of images of a file, by name, are kept.
 
     A type of `DTYPES` stays as it is. bool becomes uint8 (0 and 255). Other whole numbers, and those of splits whose types differ,
-    get the smallest type that holds all of them exactly; of several floating point types, the widest is kept. Raises `DataError` for
-    anything else: complex numbers, text, whole numbers beyond 32 bits, and splits of which only some hold whole numbers.
+    get the smallest type that holds all of them exactly; of several floating point types, the widest is kept. Raises `DataError`
+    for anything else: complex numbers, text, whole numbers beyond 32 bits, and splits of which only some hold whole numbers.
     """
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:

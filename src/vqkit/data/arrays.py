@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -150,15 +151,15 @@ class ArrayDataset(ImageDataset):
     def _grey_ends(self, images: Tensor) -> tuple[float, float]:
         """The greys that are never and always set in a stochastic binarisation.
 
-        They are 0 and 255 for uint8, 0 and 1 for floating point numbers and for arrays of only 0 and 1. Raises `ConfigError` for other
-        values whose range is not given.
+        They are 0 and 255 for uint8, 0 and 1 for floating point numbers and for arrays of only 0 and 1. Raises `ConfigError` for
+        other values whose range is not given.
         """
         if isinstance(self._options.range, tuple):
             return self._options.range
-        low, high = float(images.numpy().min()), float(images.numpy().max())
+        low, high = float(np.nanmin(images.numpy())), float(np.nanmax(images.numpy()))
         if images.dtype == torch.uint8:
             return 0.0, 1.0 if high == 1 else 255.0
-        if 0 <= low and high <= 1:
+        if low >= 0 and high <= 1:
             return 0.0, 1.0
         raise ConfigError(
             f"data.value_kind = sampled takes greys for probabilities; those of {self._path} run from {low:g} to {high:g}.",

@@ -23,11 +23,11 @@ from vqkit.interfaces.components import ComponentSpec, Transform, ValueKind
 
 _CHUNK_BYTES = 2**26
 """Images that are counted at once, in bytes."""
-_TWO_VALUES = ((0, 255), (0, 1))
-"""What a component of uint8 consists of that is taken to be binary."""
+_TWO_VALUES = ((0, 1), (0, 255))
+"""What a component consists of that is taken to be binary; 0 and 255 only in uint8."""
 
 _THRESHOLDS = (1, 128)
-"""From which value on a pixel of uint8 is set, if the range ends at 1, and if it ends at 255."""
+"""From which value on a pixel is set, if the range ends at 1, and if it ends at 255."""
 
 KindChoice = Literal["auto", "binary", "intensity"]
 SampledChoice = Literal["auto", "binary", "intensity", "sampled"]
@@ -35,7 +35,7 @@ ValueKindChoice = Annotated[
     KindChoice | dict[str, KindChoice],
     Field(
         description="Kind of values, of all components or {NAME: KIND}: binary (thresholded at half of the range), intensity, or "
-        "auto: binary if all training values are 0 and 255, or 0 and 1, in 8 bits."
+        "auto: binary if all training values are 0 and 1, or 0 and 255 in 8 bits."
     ),
 ]
 """The setting `value_kind`."""
@@ -44,7 +44,7 @@ SampledKindChoice = Annotated[
     SampledChoice | dict[str, KindChoice],
     Field(
         description="Kind of values, of all components or {NAME: KIND}: binary (thresholded at half of the range), intensity, or "
-        "auto: binary if all training values are 0 and 255, or 0 and 1, in 8 bits; sampled: stochastically binarised, each pixel "
+        "auto: binary if all training values are 0 and 1, or 0 and 255 in 8 bits; sampled: stochastically binarised, each pixel "
         "set with its grey value as probability, anew in each training epoch."
     ),
 ]
@@ -134,16 +134,24 @@ class TrainingValues:
                 values = images[:, number]
                 values = values if present is None else values[present[:, number]]
                 counts.add(values.astype(counts.dtype, copy=False))
-        if not all(counts.dtype == np.uint8 for counts in self.counts):
+        if not self._can_be_exclusive:
             return
         for threshold, found in self._overlapping.items():
             if not found:
                 above = images >= threshold if present is None else (images >= threshold) & present
                 self._overlapping[threshold] = bool((above.sum(axis=1) > 1).any())
 
+    @property
+    def _can_be_exclusive(self) -> bool:
+        """Whether every component is uint8, or has had two values so far."""
+        return all(counts.dtype == np.uint8 or _is_two_valued(counts) for counts in self.counts)
+
     def are_exclusive(self, specs: Sequence[ComponentSpec]) -> bool:
-        """Whether there are several components, all of them binary and uint8, of which no pixel has more than one."""
-        if len(specs) < 2 or not all(each.kind == "binary" and each.dtype == "uint8" for each in specs):
+        """Whether there are several components, all of them binary, of which no pixel has more than one.
+
+        Types other than uint8 only if they hold nothing but 0 and 1.
+        """
+        if len(specs) < 2 or not all(each.kind == "binary" for each in specs) or not self._can_be_exclusive:
             return False
         return not self._overlapping[_THRESHOLDS[0] if any(each.high == 1 for each in specs) else _THRESHOLDS[1]]
 
@@ -250,7 +258,7 @@ def _kinds(
 ) -> list[ValueKind]:
     """The kind of each component.
 
-    Found from the values, only uint8 becomes binary, and only if both values occur. If all others are binary, one whose value is
+    Found from the values, a component becomes binary only if both values occur. If all others are binary, one whose value is
     the same throughout is as well: a shape that no training image shows.
     """
     two_valued = [_is_two_valued(counts) and counts.minimum < counts.maximum for counts in measured or ()]
@@ -266,8 +274,8 @@ def _kinds(
 
 
 def _is_two_valued(counts: ValueCounts) -> bool:
-    """Whether there are values of uint8, and no more than two."""
-    return counts.dtype == np.uint8 and any(counts.consists_of(*values) for values in _TWO_VALUES)
+    """Whether there are values, and no others than the two of a binary component."""
+    return any(counts.consists_of(*values) for values in (_TWO_VALUES if counts.dtype == np.uint8 else _TWO_VALUES[:1]))
 
 
 def _fitted_range(

@@ -1,9 +1,9 @@
 """Packing a whole data set into one safetensors file, with its specification in the header; written batch by batch.
 
-For each split: `{split}_images` [N, C, H, W] in the stored dtype of the specification; where there are any, `{split}_conditions`
-float32 [N, D] and `{split}_labels` int64 [N]; `{split}_names`, UTF-8 text as uint8, one line a name. Where something is absent, also
-`{split}_present` bool [N, C] (which components there are), or `{split}_present_bits` uint8 [N, C or 1, H, ceil(W / 8)] (which pixels,
-see `rows.BitRows`).
+For each split: `{split}_images` [N, C, H, W] in the stored dtype of the specification; where there are any,
+`{split}_conditions` float32 [N, D] and `{split}_labels` int64 [N]; `{split}_names`, UTF-8 text as uint8, one line a name. Where
+something is absent, also `{split}_present` bool [N, C] (which components there are), or `{split}_present_bits` uint8
+[N, C or 1, H, ceil(W / 8)] (which pixels, see `rows.BitRows`).
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class _Part(NamedTuple):
 def pack(dataset: ImageDataset, path: Path) -> dict[str, int]:
     """Write the data set's three splits to a safetensors file, atomically; returns the number of images in each.
 
-    Values are those of `Split.batch`, in every bit, and so is what is present of them. Only one batch is in memory at a time, besides
-    the data set itself. Raises `DataError` when a split has no images.
+    Values are those of `Split.batch`, in every bit, and so is what is present of them. Only one batch is in memory at a time,
+    besides the data set itself. Raises `DataError` when a split has no images.
     """
     if path.suffix != ".safetensors":
         raise DataError(

@@ -35,6 +35,8 @@ class ValueCounts:
         # Dense counts of every value, or counts of the keys that occurred, which are sorted.
         self._counts: NDArray[np.int64] = np.zeros(1 << 8 * self.dtype.itemsize if self._exact else 0, dtype=np.int64)
         self._keys: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
+        # The values themselves, as long as they are at most two.
+        self._few: set[float] | None = set()
 
     def add(self, values: NDArray[np.generic], present: NDArray[np.bool_] | None = None) -> None:
         """Count values of this type, of any shape; only those that are `present`, which is broadcast to them."""
@@ -46,7 +48,11 @@ class ValueCounts:
 
     def _add(self, values: NDArray[np.generic]) -> None:
         self.count += values.size
-        self.minimum, self.maximum = min(self.minimum, float(values.min())), max(self.maximum, float(values.max()))
+        low, high = values.min(), values.max()
+        self.minimum, self.maximum = min(self.minimum, float(low)), max(self.maximum, float(high))
+        if self._few is not None:
+            few = self._few | {float(low), float(high)}
+            self._few = few if len(few) <= 2 and bool(((values == low) | (values == high)).all()) else None
         if self._exact:
             self._counts += np.bincount(self._exact_keys(values), minlength=len(self._counts))
             return
@@ -73,11 +79,8 @@ class ValueCounts:
         return min(max(low + (high - low) * (rank - below), self.minimum), self.maximum)
 
     def consists_of(self, *values: float) -> bool:
-        """Whether there are values, and all are among these; for types that are counted exactly."""
-        if not self._exact or not self.count:
-            return False
-        (places,) = self._counts.nonzero()
-        return len(places) <= len(values) and all(self._value(int(place)) in values for place in places)
+        """Whether there are values, and all are among these, which are at most two."""
+        return bool(self._few) and set(values).issuperset(self._few or ())
 
     def _value(self, place: int) -> float:
         """The value that is counted at a position; of rounded ones, the middle of those that share it."""

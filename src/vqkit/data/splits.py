@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.data.augmentation import Augmentation
+from vqkit.data.rows import Rows
 from vqkit.errors import DataError
 from vqkit.image_io.values import one_hot_images
 from vqkit.interfaces import SPLITS, Batch, ConditionSpec, DataSpec, Split
@@ -29,12 +30,12 @@ class ArraySplit(Split):
     def __init__(
         self,
         spec: DataSpec,
-        images: Tensor,
+        images: Rows,
         conditions: Tensor | None = None,
         labels: Tensor | None = None,
         names: Sequence[str] | None = None,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
-        present: Tensor | None = None,
+        present: Rows | None = None,
     ) -> None:
         super().__init__(spec)
         augmentation.check(spec)
@@ -52,7 +53,7 @@ class ArraySplit(Split):
     def batch(self, indices: Tensor) -> Batch:
         """The images at `indices` (int64 [B]), as stored values."""
         present = None if self._present is None else self._present[indices]
-        return Batch(self._images[indices], self._conditions[indices], self._labels[indices], present=present)
+        return Batch(self._images[indices].contiguous(), self._conditions[indices], self._labels[indices], present=present)
 
     def names(self, indices: Tensor) -> list[str]:
         """The name of each image, or its number."""

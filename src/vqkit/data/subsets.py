@@ -41,7 +41,8 @@ def check_data(given: DataSpec, expected: DataSpec) -> None:
         )
     for one, other in zip(given.component_specs, expected.component_specs, strict=True):
         apart = one.high <= other.low or one.low >= other.high
-        message = f"The component {one.name} of the data set '{given.name}' holds {_values(one)}; the model was trained on {_values(other)}."
+        named = f"The component {one.name} of the data set '{given.name}'"
+        message = f"{named} holds {_values(one)}; the model was trained on {_values(other)}."
         if not _mean_the_same(one, other, apart):
             raise DataError(message, "Give it values in the units of the training data, as they are in the files of that set.")
         if apart:
