@@ -141,6 +141,23 @@ class TestOverrides:
         apply_override(settings, "data.path=a=b")
         assert settings == {"data": {"path": "a=b"}}
 
+    @pytest.mark.parametrize(
+        "pattern",
+        ["{component}/{name}.tif", "{name}_{component}.tif", "{name}", "**/{class}/{name}", "s: {name} #"],
+    )
+    def test_a_pattern_is_text_though_it_is_no_yaml(self, pattern: str, tmp_path: Path) -> None:
+        config = load_config(None, {}, [f"data.pattern={pattern}", "data.name=components"])
+        assert config.data.options == {"pattern": pattern}
+        assert load_config(written(tmp_path, dump_yaml(config)), {}, []) == config
+
+    @pytest.mark.parametrize(
+        ("text", "value"), [("{hidden: 8}", {"hidden": 8}), ("['{name}']", ["{name}"]), ("'{name}'", "{name}"), ("[1, 2]", [1, 2])]
+    )
+    def test_mappings_lists_and_quoted_text_are_yaml_still(self, text: str, value: Any) -> None:
+        settings: dict[str, Any] = {}
+        apply_override(settings, f"model.x={text}")
+        assert settings == {"model": {"x": value}}
+
     @pytest.mark.parametrize("text", ["training.seed", "=3", ""])
     def test_no_key_or_no_value_is_refused(self, text: str) -> None:
         with pytest.raises(ConfigError, match="has no KEY=VALUE"):

@@ -40,6 +40,11 @@ def test_default_conditions_are_those_that_are_there(tmp_path: Path) -> None:
     assert "Did you mean 'd_cons'?" in refused.value.hint
 
 
+def test_a_condition_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="names the column 'd_cons' twice"):
+        table(tmp_path, "matching,d_cons\na,1\n").choose(["d_cons", "d_cons"])
+
+
 def test_a_table_without_prefixes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column 'matching'; its columns are name, width_px"):
         table(tmp_path, "name,width_px\na,3\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from vqkit.config.runs import SCHEMAS, RunConfig
 from vqkit.config.settings import NamedOptions, Settings, describe_validation_error
 from vqkit.config.yaml_text import parse_yaml
 from vqkit.errors import ConfigError
+
+_PATTERN = re.compile(r"\s*[^\s'\"\[].*\{[a-z]+\}|\s*\{[a-z]+\}")
+"""Text with a placeholder in braces, which YAML takes for a mapping, or for no YAML at all."""
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def apply_override(settings: dict[str, Any], override: str) -> None:
-    """Set `a.b.c=VALUE` in nested mappings, in place; the value is read as YAML.
+    """Set `a.b.c=VALUE` in nested mappings, in place; the value is read as YAML, except for a pattern such as `{split}/{name}`.
 
     Raises `ConfigError` when there is no `=`, and for a setting that is set to something else already.
     """
@@ -40,10 +44,11 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise ConfigError(f"'--set {override}' has no KEY=VALUE.", "Write for example --set model.quantizer.num_codes=1024.")
     parts = key.strip().split(".")
-    value = parse_yaml(text, f"--set {key}")
-    for part in reversed(parts):
-        value = {part: value}
-    _add(settings, value, "")
+    value = text.strip() if _PATTERN.match(text) else parse_yaml(text, f"--set {key}")
+    further = {parts[-1]: value}
+    for part in reversed(parts[:-1]):
+        further = {part: further}
+    _add(settings, further, "")
 
 
 def _add(settings: dict[str, Any], further: Mapping[str, Any], prefix: str) -> None:

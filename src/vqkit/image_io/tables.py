@@ -130,13 +130,15 @@ class ConditionTable:
     def choose(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """The columns to use as conditions: those asked for, or the common ones that are there.
 
-        Raises `ConfigError` for a column that is not there.
+        Raises `ConfigError` for a column that is not there, or is named twice.
         """
         if names is None:
             return tuple(name for name in DEFAULT_CONDITIONS if name in self.columns)
         for name in names:
             if name not in self.columns:
                 raise ConfigError(f"The table {self.path} has no column '{name}'.", did_you_mean(name, self.columns))
+            if list(names).count(name) > 1:
+                raise ConfigError(f"data.conditions names the column '{name}' twice.", "Name each column once.")
         return tuple(names)
 
     def values(self, keys: Sequence[str], names: Sequence[str]) -> Tensor:

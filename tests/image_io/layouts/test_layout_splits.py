@@ -61,10 +61,36 @@ def test_a_pattern_may_say_where_the_split_is(tmp_path: Path) -> None:
     assert found.components == ("dna", "rna")
 
 
-def test_a_class_called_train_among_others_deeper_down_is_no_split(tmp_path: Path) -> None:
-    draw(tmp_path, *(f"vehicles/{kind}/{number}.png" for kind in ("car", "bus", "train") for number in range(3)), colour=True)
-    assert list(find_images(tmp_path).splits) == ["train"]
-    assert len(find_images(tmp_path).splits["train"]) == 9
+@pytest.mark.parametrize(
+    "folders", [("train2017", "val2017", "test2017"), ("Train_Set", "Val set", "Test-Set"), ("train", "valid", "test1")]
+)
+def test_folders_may_be_named_for_splits_and_more(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    draw(tmp_path, *(f"{folder}/a.png" for folder in folders))
+    assert names(find_images(tmp_path)) == {"train": ["a"], "val": ["a"], "test": ["a"]}
+    assert names(find_images(tmp_path, "{split}/{name}.png")) == {"train": ["a"], "val": ["a"], "test": ["a"]}
+
+
+@pytest.mark.parametrize("kinds", [("test1", "test2"), ("test1",), ("train1", "train2"), ("test1", "train1", "train2")])
+def test_numbered_folders_that_are_no_splits_are_classes(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    draw(tmp_path, *(f"{kind}/{number}.png" for kind in kinds for number in range(2)), colour=True)
+    assert find_images(tmp_path).classes == kinds
+
+
+@pytest.mark.parametrize("above", ["", "vehicles/"])
+@pytest.mark.parametrize("others", [("bus", "car"), ("bus",)])
+def test_a_class_may_be_called_train(tmp_path: Path, above: str, others: tuple[str, ...]) -> None:
+    draw(tmp_path, *(f"{above}{kind}/{number}.png" for kind in others for number in range(3)), colour=True)
+    draw(tmp_path, f"{above}train/0.png", f"{above}train/1.png", colour=True)
+    found = find_images(tmp_path)
+    assert (list(found.splits), len(found.images)) == (["train"], 3 * len(others) + 2)
+    assert not found.split_folders
+
+
+def test_nothing_is_left_out_where_components_are_not_required(tmp_path: Path) -> None:
+    draw(tmp_path, "train/a.png", "test/b.png", "c.png", colour=True)
+    assert [image.name for image in find_images(tmp_path, require_components=False).images] == ["c", "test/b", "train/a"]
+    (tmp_path / "c.png").unlink()
+    assert find_images(tmp_path, require_components=False).split_folders
 
 
 def table(root: Path, *rows: str) -> ConditionTable:

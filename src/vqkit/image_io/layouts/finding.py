@@ -35,7 +35,8 @@ def find_images(
     `pattern`: see `Pattern`; relative to the folders of the splits where there are any. `components`: names that are wanted, in
     this order. `exclude`: a directory whose files are left out. `table`: its flags divide images where no folders do, and its keys
     are matched to the images. `suffixes`: of the files that count. `require_components`: whether every component that is wanted
-    must be there; without, those that have no files are gaps in all images.
+    must be there; without, those that have no files are gaps in all images, and folders named for splits that have other files
+    beside them are ordinary ones, so that nothing is left out.
 
     Raises `ConfigError` for a pattern that is none or a component named twice, and `DataError` when there are no images, when the
     pattern matches none of them, when a component has two files in one image or none in any, and when splits differ in their
@@ -48,7 +49,7 @@ def find_images(
     if not walk.files:
         known = f"Files that can be read end in {', '.join(sorted(suffixes))}; hidden ones are skipped."
         raise DataError(f"There are no images in {root}.", known)
-    placed, notes = place_files(walk.files, root)
+    placed, notes = place_files(walk.files, root, strict=require_components)
     if pattern is not None:
         choice = choose_by_pattern(pattern, placed, walk.files, components, suffixes, root)
     else:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vqkit.errors import ConfigError, did_you_mean
 from vqkit.image_io.formats import IMAGE_SUFFIXES
-from vqkit.image_io.layouts.splits import SPLIT_FOLDERS, split_named
+from vqkit.image_io.layouts.splits import DECORATION, SPLIT_FOLDERS, decorated_split
 from vqkit.interfaces import SplitName
 
 PLACEHOLDERS = ("name", "component", "split", "class")
@@ -63,7 +63,7 @@ class Pattern:
         folders = "".join(text or "" for key, text in parts.items() if key.startswith("folders"))
         split = parts.get("split")
         name = folders + (parts.get("name") or "")
-        return PathParts(name.rstrip("/"), parts.get("component"), split_named(split) if split else None, parts.get("class"))
+        return PathParts(name.rstrip("/"), parts.get("component"), decorated_split(split) if split else None, parts.get("class"))
 
     def _check(self, tokens: Sequence[str]) -> None:
         for token in tokens:
@@ -90,7 +90,7 @@ class Pattern:
             return f"(?P={key})"
         seen.add(key)
         if key == "split":
-            return f"(?P<split>(?i:{_SPLIT_WORDS}))"
+            return f"(?P<split>(?i:(?:{_SPLIT_WORDS})(?:{DECORATION})?))"
         if key == "component" and components is not None:
             return f"(?P<component>{'|'.join(map(re.escape, sorted(components, key=len, reverse=True)))})"
         return f"(?P<{key}>[^/]+{'' if key == 'name' and components is None else '?'})"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +21,11 @@ SPLIT_FOLDERS: Mapping[SplitName, tuple[str, ...]] = {
 }
 """Names of the folders of each split, in any case."""
 
-_DEEPEST = 4
 _SPLIT_OF = {word: split for split, words in SPLIT_FOLDERS.items() for word in words}
+DECORATION = r"[-_ ]?(?:sets?|splits?|data|images|imgs|[0-9]{1,4})"
+"""What may follow such a name where another folder is named for training: `train2017` beside `val2017`."""
+_DEEPEST = 4
+_MOST = 0.9
 
 
 class PlacedFile(NamedTuple):
@@ -32,41 +36,75 @@ class PlacedFile(NamedTuple):
     rest: str
 
 
+class _Part(NamedTuple):
+    """A file, the folders of its path and its name, and its split."""
+
+    file: WalkedFile
+    parts: list[str]
+    split: SplitName | None
+
+
 def split_named(folder: str) -> SplitName | None:
     """The split that a folder's name means, or None."""
     return _SPLIT_OF.get(folder.lower())
 
 
-def place_files(files: Sequence[WalkedFile], root: Path) -> tuple[list[PlacedFile], list[str]]:
+def place_files(files: Sequence[WalkedFile], root: Path, strict: bool = True) -> tuple[list[PlacedFile], list[str]]:
     """Each file with its split, and notes on those that are left out because they lie beside the folders of splits.
 
-    These folders are at the top, or below others, as `images/train/...` beside `masks/train/...`, where most files are in them.
+    These folders are at the top, or below others, as `images/train/...` beside `masks/train/...`, where nearly all files are in
+    them. Without `strict` nothing is left out: folders that have files beside them are ordinary ones.
     Raises `DataError` when two folders are named for one split.
     """
-    parted = [(file, file.relative.split("/")) for file in files]
+    split_files = [(file, file.relative.split("/")) for file in files]
     for depth in range(_DEEPEST):
-        named = [(file, parts, split_named(parts[depth]) if len(parts) > depth + 1 else None) for file, parts in parted]
-        inside = [(file, parts, split) for file, parts, split in named if split is not None]
-        if not inside or (depth and 2 * len(inside) < len(files)):
-            continue
-        _check_spellings(((parts[:depth], parts[depth], split) for _, parts, split in inside), root)
-        # A single folder around those of the splits, as archives have it, says nothing about the images.
-        start = depth if len({tuple(parts[:depth]) for _, parts, _ in inside}) == 1 else 0
-        placed = [PlacedFile(file, split, "/".join(parts[start:depth] + parts[depth + 1 :])) for file, parts, split in inside]
-        return placed, _left_out(sorted(parts[0] for _, parts, split in named if split is None))
+        for meaning in (decorated_split, split_named):
+            named = [_Part(file, parts, meaning(parts[depth]) if len(parts) > depth + 1 else None) for file, parts in split_files]
+            inside = [part for part in named if part.split is not None]
+            splits = {part.split for part in inside}
+            if meaning is decorated_split and not {"train"} < splits:
+                continue
+            if len(inside) < len(files) and not (strict and _are_splits(inside, len(files), depth)):
+                continue
+            twice = _named_twice(inside, depth)
+            if twice is not None and meaning is decorated_split:
+                continue
+            if twice is not None:
+                raise DataError(
+                    f"{root} has two folders of {twice[0]} images: {twice[1]} and {twice[2]}.",
+                    "Move the images into one of them, or give a pattern with data.pattern.",
+                )
+            return _placed(inside, depth), _left_out(sorted(part.parts[0] for part in named if part.split is None))
     return [PlacedFile(file, None, file.relative) for file in files], []
 
 
-def _check_spellings(folders: Iterable[tuple[list[str], str, SplitName]], root: Path) -> None:
-    """Raise `DataError` when two folders of one place are named for one split, such as `val` and `Validation`."""
-    seen: dict[tuple[str, SplitName], str] = {}
-    for above, folder, split in folders:
-        other = seen.setdefault(("/".join(above), split), folder)
+def decorated_split(folder: str) -> SplitName | None:
+    """The split that a folder's name means which may go on with a year, `set`, `images` and the like, or None."""
+    return split_named(re.sub(f"{DECORATION}$", "", folder, flags=re.IGNORECASE))
+
+
+def _are_splits(inside: Sequence[_Part], total: int, depth: int) -> bool:
+    """Whether folders that are named so are those of splits, though there are files beside them: a class may be called train."""
+    if depth:
+        return len(inside) >= _MOST * total
+    return 2 * len(inside) >= total or len({part.split for part in inside}) > 1
+
+
+def _named_twice(inside: Sequence[_Part], depth: int) -> tuple[str, str, str] | None:
+    """A split that two folders of one place are named for, such as `val` and `Validation`, with these; or None."""
+    seen: dict[tuple[str, SplitName | None], str] = {}
+    for _, parts, split in inside:
+        folder = "/".join(parts[: depth + 1])
+        other = seen.setdefault(("/".join(parts[:depth]), split), folder)
         if other != folder:
-            raise DataError(
-                f"{root} has two folders of {split} images: {'/'.join([*above, other])} and {'/'.join([*above, folder])}.",
-                "Move the images into one of them, or give a pattern with data.pattern.",
-            )
+            return str(split), other, folder
+    return None
+
+
+def _placed(inside: Sequence[_Part], depth: int) -> list[PlacedFile]:
+    # A single folder around those of the splits, as archives have it, says nothing about the images.
+    start = depth if len({tuple(part.parts[:depth]) for part in inside}) == 1 else 0
+    return [PlacedFile(file, split, "/".join(parts[start:depth] + parts[depth + 1 :])) for file, parts, split in inside]
 
 
 def _left_out(names: Sequence[str]) -> list[str]:
