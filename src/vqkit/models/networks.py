@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from vqkit.config import Settings
-from vqkit.errors import ConfigError
+from vqkit.errors import SizeError
 from vqkit.interfaces import DataSpec, Likelihood
 from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
@@ -131,7 +131,7 @@ def encoder_input(images: Tensor, observed: Tensor) -> Tensor:
 
 
 def check_stride(options: NetworkOptions, spec: DataSpec) -> None:
-    """Raise `ConfigError` unless the stride of a model with one grid divides the images' size."""
+    """Raise `SizeError` unless the stride of a model with one grid divides the images' size."""
     stride = options.stride
     finer = [size for size in (2, 4, 8, 16) if size < stride and spec.height % size == 0 and spec.width % size == 0]
     smaller = f"model.stride = {finer[-1]}" if finer else "a data set whose images have another size"
@@ -145,14 +145,14 @@ def widths(options: NetworkOptions) -> list[int]:
 
 
 def check_size(spec: DataSpec, stride: int, called: str, otherwise: str) -> None:
-    """Raise `ConfigError` unless the coarsest stride divides the images' size.
+    """Raise `SizeError` unless the coarsest stride divides the images' size.
 
-    `called`: names the stride in the message; `otherwise`: the alternative to resizing the images.
+    `called`: names the stride in the message; `otherwise`: the alternative to images of another size.
     """
     if spec.height % stride == 0 and spec.width % stride == 0:
         return
-    height, width = (size + -size % stride for size in (spec.height, spec.width))
-    raise ConfigError(
+    raise SizeError(
         f"Images of {spec.height} x {spec.width} (height x width) cannot be divided by {stride}, {called}.",
-        f"Sizes that fit are multiples of {stride}: resize with data.height={height} data.width={width}; or use {otherwise}.",
+        f"Sizes that fit are multiples of {stride}; or use {otherwise}.",
+        stride,
     )

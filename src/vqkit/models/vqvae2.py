@@ -188,7 +188,7 @@ def together(codes: Sequence[Tensor]) -> Tensor:
 
 
 def check_sizes(options: VQVAE2Options, spec: DataSpec) -> None:
-    """Raise `ConfigError` unless every level's stride divides the images' size."""
+    """Raise `SizeError` unless every level's stride divides the images' size."""
     strides = [options.stride * options.factor**level for level in range(options.levels)]
     levels = sum(spec.height % stride == 0 and spec.width % stride == 0 for stride in strides)
     fewer = f"model.levels = {levels}" if levels >= 2 else "a smaller model.stride, or the model vqvae"

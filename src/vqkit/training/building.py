@@ -10,14 +10,14 @@ import torch
 
 from vqkit.config import EncoderConfig, NamedOptions, PretrainingRunConfig, PriorRunConfig, RunConfig
 from vqkit.core.randomness import generator_for
-from vqkit.data.opening import open_dataset
+from vqkit.data.opening import open_dataset, size_hint
 from vqkit.data.subsets import check_data
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, SizeError
 from vqkit.evaluation.code_rates import unigram_rate
 from vqkit.evaluation.metrics import code_histogram
 from vqkit.inference.conditioning import code_spec, condition_kinds
 from vqkit.inference.pipeline import Pipeline
-from vqkit.interfaces import Autoencoder, Prior, Split
+from vqkit.interfaces import Autoencoder, DataSpec, Prior, Split
 from vqkit.interfaces.picture_losses import PictureLoss
 from vqkit.interfaces.tasks import Task
 from vqkit.losses.adversarial import AdversarialLoss
@@ -45,7 +45,7 @@ class Built(NamedTuple):
 def build_autoencoder(config: RunConfig, device: torch.device) -> Built:
     """Data, model and task of an autoencoder's run. Raises `ConfigError`, `DataError` or `CheckpointError`."""
     dataset = open_dataset(config.data)
-    model = _initialised(MODELS, config.model, config.training.seed, dataset.spec)
+    model = _model(config, dataset.spec)
     if config.encoder.start_from is not None:
         _initialise_encoder(config.encoder, model)
     model.to(device, memory_format=torch.channels_last)
@@ -76,7 +76,7 @@ def _initialise_encoder(settings: EncoderConfig, model: Autoencoder) -> None:
 def build_pretraining(config: PretrainingRunConfig, device: torch.device) -> Built:
     """Data, encoder and task of a pretraining run. Raises `ConfigError` or `DataError`."""
     dataset = open_dataset(config.data)
-    encoder = _initialised(MODELS, config.model, config.training.seed, dataset.spec).encoder_part
+    encoder = _model(config, dataset.spec).encoder_part
     method = _initialised(METHODS, config.method, config.training.seed, encoder)
     for network in (encoder, method):
         network.to(device, memory_format=torch.channels_last)
@@ -147,6 +147,15 @@ def _initialise_prior(run: str, prior: Prior) -> tuple[str, ...]:
         )
     prior.load_state_dict(start.prior.state_dict())
     return start.learned_levels
+
+
+def _model(config: RunConfig | PretrainingRunConfig, spec: DataSpec) -> Any:
+    """The network of a model. Raises `ConfigError` naming the settings of the data that give images of a size that fits."""
+    try:
+        return _initialised(MODELS, config.model, config.training.seed, spec)
+    except SizeError as error:
+        settings = size_hint(config.data, spec, error.multiple)
+        raise ConfigError(error.message, f"{error.hint} Set the size with {settings}." if settings else error.hint) from None
 
 
 def _initialised(registry: Registry[Any], part: NamedOptions, seed: int, context: Any) -> Any:
