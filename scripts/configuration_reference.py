@@ -27,6 +27,10 @@ YAML:
 vqkit train-vqvae --config configs/vqvae_default.yaml --epochs 5 --set model.quantizer.num_codes=1024 --set model.hidden=96
 ```
 
+Values are read as YAML 1.2: `010` and `1_000` are decimal, `1:30` is no number, only `true` and `false` are booleans (settings that
+are booleans also take `yes` and `no`), and a name such as `01` stays as it is typed. A key that is set twice, in a file or with
+`--set`, is an error unless both values are equal on the command line.
+
 Unknown keys are refused. Naming another model, quantizer or data set drops the settings of the one before; `model: vqvae` is
 short for `model: {name: vqvae}`; `steps` over a file's `epochs` replaces it, and the other way round. The whole configuration,
 defaults filled in, is written to `run.yaml` in the run directory, which is itself a valid `--config`.
