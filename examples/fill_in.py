@@ -33,7 +33,7 @@ filled = model.inpaint(truth, keep=["group_nc"])
 given = torch.zeros_like(truth)
 given[:, 0] = truth[:, 0]
 rows = [
-    (name, composite(images.float() / 255, model.spec))
+    (name, composite(model.spec.to_unit(images), model.spec))
     for name, images in (("given", given), ("filled in", filled), ("truth", truth))
 ]
 save_picture(rows_figure(rows), Path("fill_in.png"))

@@ -43,7 +43,9 @@ sampler = vqkit.load_sampler(train_prior("metadata"))
 widths = [42, 46, 50, 54]
 sampling = vqkit.Sampling(guidance_scale=2, seed=1)
 columns = [sampler.sample(3, {"width_px": width}, sampling=sampling).images for width in widths]
-rows = [(f"sample {row}", composite(torch.stack(images), sampler.spec)) for row, images in enumerate(zip(*columns, strict=True))]
+spec = sampler.spec
+samples = [torch.stack(row) for row in zip(*columns, strict=True)]
+rows = [(f"sample {number}", composite(spec.to_unit(images), spec)) for number, images in enumerate(samples)]
 save_picture(rows_figure(rows, titles=[f"width_px {width}" for width in widths]), Path("sweep.png"))
 
 # Only the carcass of a section is observed: sample plausible completions.
@@ -52,7 +54,7 @@ truth = open_dataset("tyre").split("test").batch(torch.arange(2)).images
 observed = torch.zeros(truth.shape, dtype=torch.bool)
 observed[:, 0] = True
 completions = completer.complete(truth, observed, 6, sampling=sampling)
-rows = [(f"section {number}", composite(answers, sampler.spec)) for number, answers in enumerate(completions.images)]
+rows = [(f"section {number}", composite(spec.to_unit(answers), spec)) for number, answers in enumerate(completions.images)]
 save_picture(rows_figure(rows, titles=[f"{rank}." for rank in range(1, 7)]), Path("completions.png"))
 
 kept = torch.equal(completions.images[:, :, 0], truth[:, None, 0].expand(-1, 6, -1, -1))

@@ -30,7 +30,7 @@ def test_components_are_exported_in_their_layout(tmp_path: Path) -> None:
             picture = Image.open(tmp_path / name / f"test_0000{number}_{name}.png")
             assert np.array_equal(np.asarray(picture), batch.images[number, component].numpy())
         shown = np.asarray(Image.open(tmp_path / "composite" / f"test_0000{number}.png").convert("RGB"))
-        assert np.array_equal(shown, composite(batch.images, split.spec)[number].permute(1, 2, 0).numpy())
+        assert np.array_equal(shown, composite(split.spec.to_unit(batch.images), split.spec)[number].permute(1, 2, 0).numpy())
 
 
 def test_colour_pictures_are_exported_as_they_are(tmp_path: Path) -> None:

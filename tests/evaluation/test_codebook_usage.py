@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from painting import STAINS, pipeline
 from vqkit.config import NamedOptions, Settings
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import CheckpointError
@@ -108,7 +109,7 @@ def test_most_and_least_used_leave_out_what_was_never_chosen() -> None:
 def test_a_patch_shows_the_code_with_its_neighbours(encoded: codebook.Encoded) -> None:
     model, codes = Steps(Settings(), GREY), encoded.levels[1]
     code = 7
-    patches = codebook.code_patches(model, encoded.levels, 1, code, CPU)
+    patches = codebook.code_patches(codebook.decoded_patches(model, encoded.levels, 1, code, CPU), GREY)
     places = (codes == code).nonzero().tolist()
     assert patches.shape == (1 + min(codebook.SHOWN, len(places)), 3, 12, 12)
     assert bool((patches[:, :, 4:8, 4:8] == code * 17).all())
@@ -118,6 +119,23 @@ def test_a_patch_shows_the_code_with_its_neighbours(encoded: codebook.Encoded) -
             inside = 0 <= row + down < 2 and 0 <= column + across < 3
             value = int(codes[image, row + down, column + across]) * 17 if inside else 232
             assert bool((patches[1, :, 4 * (1 + down) : 4 * (2 + down), 4 * (1 + across) : 4 * (2 + across)] == value).all())
+
+
+def test_the_mean_patch_of_stains_is_shown_component_by_component() -> None:
+    model = pipeline(STAINS).tokenizer
+    codes = (torch.randint(4, (20, 2, 2), generator=torch.Generator().manual_seed(0)),)
+    patches = codebook.decoded_patches(model, codes, 0, 2, CPU)
+    images, present = patches
+    assert present is not None and images.shape == present.shape == (min(24, int((codes[0] == 2).sum())), 4, 12, 12)
+    assert bool((images[:, 1, 4:8, 4:8] == 3 / 15).all()), "the component after the first is one step brighter"
+    mean, known = codebook.mean_patch(patches)
+    for place in [(0, 0, 0), (1, 5, 5), (2, 11, 5), (3, 6, 0)]:
+        inside = present[:, place[0], place[1], place[2]]
+        assert bool(known is not None and known[0][place]) == bool(inside.any())
+        assert float(mean[0][place]) == pytest.approx(float(images[:, place[0], place[1], place[2]][inside].mean()), abs=1e-6)
+    colour = pipeline(DataSpec.uniform("photos", ("r", "g", "b"), 8, 8, "intensity")).tokenizer
+    figures = [codebook.draw_codes(each, codes, 0, [2, 1], CPU) for each in (model, colour)]
+    assert figures[0].width - figures[1].width >= 3 * 72, "panels of four stains stand where the mean of a photograph is"
 
 
 def test_pictures_of_every_level_are_written(encoded: codebook.Encoded, tmp_path: Path) -> None:

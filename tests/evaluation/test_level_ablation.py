@@ -26,11 +26,11 @@ QUANTIZERS: dict[str, dict[str, Any]] = {
 }
 
 
-def build(model: str, quantizer: str, **options: Any) -> CodingModel:
+def build(model: str, quantizer: str, spec: DataSpec = SPEC, **options: Any) -> CodingModel:
     settings = {"hidden": 8, "inner": 4, "blocks": 0, "attention": False, "quantizer": QUANTIZERS[quantizer], **options}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return MODELS.build(model, settings, SPEC).eval()  # type: ignore[return-value]
+        return MODELS.build(model, settings, spec).eval()  # type: ignore[return-value]
 
 
 def random_codes(model: CodingModel, count: int, seed: int = 1) -> Codes:
@@ -155,6 +155,21 @@ def test_the_figure_has_a_row_for_each_level() -> None:
         heights.append(level_ablation.draw_single_levels(model, images, codes, means, CPU).height)
     # Originals, all levels together, and 2 or 6 levels alone, each 16 pixels high, enlarged 8 times, with margins of 8 pixels.
     assert heights == [8 + 4 * 136, 8 + 8 * 136]
+
+
+def test_the_figure_of_bands_shows_all_components_of_one_image_below() -> None:
+    names = ("B02", "B03", "B04", "B08")
+    drawn = []
+    for components in (("r", "g", "b"), names):
+        spec = DataSpec.uniform("scenes", components, 16, 32, "intensity")
+        model = build("vqvae2", "ema", spec)
+        values = torch.randint(256, (3, len(components), 16, 32), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+        images, codes = ArraySplit(spec, values), random_codes(model, 3)
+        drawn.append(
+            level_ablation.draw_single_levels(model, images, codes, level_ablation.ablation_baselines(model, codes, 4, CPU), CPU)
+        )
+    assert drawn[0].height == 8 + 4 * 136
+    assert drawn[1].height > 2 * drawn[0].height
 
 
 def test_one_level_has_no_parts() -> None:

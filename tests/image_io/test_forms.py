@@ -21,7 +21,7 @@ def strip(image: Tensor) -> Tensor:
 
 
 def painted(image: Tensor) -> Tensor:
-    return composite(image[None], SHAPES)[0].permute(1, 2, 0)
+    return composite(SHAPES.to_unit(image[None]), SHAPES)[0].permute(1, 2, 0)
 
 
 IMAGE = sections(1)[0]

@@ -12,11 +12,10 @@ from PIL import Image
 
 from painting import COLOUR, SHAPES, sampler, sections
 from vqkit.errors import ConfigError, DataError
-from vqkit.image_io.pictures import composite, image_files, rows_figure, save_picture
-from vqkit.image_io.reading import InputImage, ReadOptions, find_items
+from vqkit.image_io.pictures import image_files, save_picture
+from vqkit.image_io.reading import ReadOptions, find_items
 from vqkit.inference import completions as completing
-from vqkit.inference.completions import Completed, CompletionRequest, complete_items, completion_names, figure
-from vqkit.inference.inpaint import views
+from vqkit.inference.completions import Completed, CompletionRequest, complete_items, completion_names
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.priors import Sampling
 
@@ -72,28 +71,6 @@ def test_blocks_of_answers_do_not_show(source: Path, tmp_path: Path, monkeypatch
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.png"))
     assert len(files) == 3 * (3 * 4 + 2)
     assert all((tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes() for file in files)
-
-
-def test_the_figure_shows_what_was_given_the_answers_and_the_truth() -> None:
-    everything = torch.ones(3, 8, 12, dtype=torch.bool)
-    whole, part = InputImage("x", IMAGES[0], everything, BELT), InputImage("x", IMAGES[0] * BELT, BELT, BELT)
-    answers, nll = torch.stack([IMAGES[1], IMAGES[2]]), torch.tensor([1.26, 20.0])
-    uncertainty = torch.arange(96, dtype=torch.uint8).view(8, 12)
-    shown = [views(IMAGES[0], BELT, SHAPES)[:1], composite(answers, SHAPES), uncertainty.expand(1, 3, 8, 12)]
-    titles = ["given", "1.3 nats", "20.0 nats", "uncertainty"]
-    assert (
-        figure(part, answers, nll, uncertainty, SHAPES).tobytes() == rows_figure([("", torch.cat(shown))], titles=titles).tobytes()
-    )
-    shown.append(composite(IMAGES[:1], SHAPES))
-    expected = rows_figure([("", torch.cat(shown))], titles=[*titles, "truth"])
-    assert figure(whole, answers, nll, uncertainty, SHAPES).tobytes() == expected.tobytes()
-
-
-def test_a_figure_of_many_answers_shows_the_first() -> None:
-    entry = InputImage("x", IMAGES[0] * BELT, BELT, BELT)
-    flat = torch.zeros(8, 12, dtype=torch.uint8)
-    few, many = (figure(entry, IMAGES[:1].repeat(count, 1, 1, 1), torch.ones(count), flat, SHAPES) for count in (8, 30))
-    assert few.tobytes() == many.tobytes()
 
 
 def test_names_sort() -> None:

@@ -92,7 +92,7 @@ FORMS: dict[str, Any] = {
     "ones": lambda image: (image > 0).to(torch.int32),
     "floats": lambda image: image.float() / 255,
     "label map": lambda image: ((image > 0) * torch.arange(1, 4)[:, None, None]).sum(dim=0),
-    "painted label map": lambda image: composite(image[None], SHAPES)[0].permute(1, 2, 0),
+    "painted label map": lambda image: composite(SHAPES.to_unit(image[None]), SHAPES)[0].permute(1, 2, 0),
 }
 
 
@@ -120,8 +120,8 @@ def test_a_single_component_comes_back_as_the_whole_image() -> None:
 def test_pictures_come_back_as_pictures(form: str) -> None:
     final = final_values(only_belt())
     strips = {name: torch.cat(list(values), dim=1) for name, values in (("given", IMAGE), ("filled", final[0]))}
-    given = {"component": IMAGE[1], "strip": strips["given"], "label-map": composite(IMAGE[None], SHAPES)[0]}[form]
-    wanted = strips["filled"] if form == "strip" else composite(final, SHAPES)[0]
+    given = {"component": IMAGE[1], "strip": strips["given"], "label-map": composite(SHAPES.to_unit(IMAGE[None]), SHAPES)[0]}[form]
+    wanted = strips["filled"] if form == "strip" else composite(SHAPES.to_unit(final), SHAPES)[0]
     filled = pipeline(SHAPES).inpaint(to_pil(given), keep=["belt"])
     assert isinstance(filled, Image.Image)
     assert np.array_equal(np.asarray(filled), np.asarray(to_pil(wanted)))

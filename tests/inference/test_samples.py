@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from painting import COLOUR, SHAPES, sampler, sections
+from painting import COLOUR, SHAPES, STAINS, sampler, sections
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import shuffled_indices
 from vqkit.errors import DataError
+from vqkit.image_io.panels import overview
 from vqkit.image_io.pictures import composite, image_files, rows_figure, save_picture
 from vqkit.image_io.tables import write_table
 from vqkit.inference import samples as drawing
@@ -27,7 +28,7 @@ from vqkit.inference.samples import (
     sweep_blocks,
     sweep_grid,
 )
-from vqkit.interfaces import DataSpec
+from vqkit.interfaces import DataSpec, ShownImages
 from vqkit.interfaces.priors import Sampling
 from vqkit.storage.code_files import read_codes
 
@@ -112,9 +113,9 @@ def test_along_a_row_of_a_sweep_only_the_condition_changes(tmp_path: Path) -> No
     assert all(torch.equal(part.codes[0], samples.codes[0]) for part, samples in zip(drawn, alone, strict=True))
     names = {path.name for path in (tmp_path / "images" / "belt").iterdir()}
     assert names == {f"width_px_{value}_{row:05d}_belt.png" for value in ("20", "47.5") for row in range(3)}
-    shown = [composite(samples.images, SHAPES) for samples in alone]
+    shown = [composite(SHAPES.to_unit(samples.images), SHAPES) for samples in alone]
     rows = [(f"sample {row}", torch.stack([shown[0][row], shown[1][row]])) for row in range(3)]
-    assert sweep_grid(drawn, sweep).tobytes() == rows_figure(rows, titles=["width_px 20", "width_px 47.5"]).tobytes()
+    assert sweep_grid(ready, drawn, sweep).tobytes() == rows_figure(rows, titles=["width_px 20", "width_px 47.5"]).tobytes()
 
 
 def test_the_grid_says_what_was_asked_for(tmp_path: Path) -> None:
@@ -126,6 +127,16 @@ def test_the_grid_says_what_was_asked_for(tmp_path: Path) -> None:
     assert grid.size == (rows[0].width, rows[0].height + rows[1].height)
     for row, top in zip(rows, (0, rows[0].height), strict=True):
         assert grid.crop((0, top, row.width, top + row.height)).tobytes() == row.tobytes()
+
+
+def test_all_components_of_the_first_samples_are_shown_below_the_grid(tmp_path: Path) -> None:
+    ready = sampler(spec=STAINS)
+    drawn = draw_blocks(ready, plain_blocks(6, {}, None), tmp_path, SAMPLING)
+    images = ready.sample(6, sampling=SAMPLING).images
+    named = [(f"sample_{number:05d}", ShownImages(STAINS.to_unit(images[number : number + 1]))) for number in range(4)]
+    below = overview(named, STAINS)
+    grid = plain_grid(ready, drawn, columns=8)
+    assert grid.crop((0, grid.height - below.height, below.width, grid.height)).tobytes() == below.tobytes()
 
 
 def test_captions_name_classes_and_are_left_out_where_nothing_was_asked_for(tmp_path: Path) -> None:

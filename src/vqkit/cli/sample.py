@@ -122,7 +122,9 @@ def sample(
     count = sum(len(block.names) for block in blocks)
     with counting("drawn", count) as advance:
         drawn = drawing.draw_blocks(sampler, blocks, out, sampling, batch_size, advance)
-    grid = drawing.plain_grid(sampler, drawn, columns) if swept is None else drawing.sweep_grid(drawn, drawing.Sweep(*swept))
+    grid = (
+        drawing.plain_grid(sampler, drawn, columns) if swept is None else drawing.sweep_grid(sampler, drawn, drawing.Sweep(*swept))
+    )
     save_picture(grid, out / drawing.GRID)
     drawing.write_samples_json(sampler, drawn, sampling, out)
     if codes and isinstance(sampler, Sampler):

@@ -23,8 +23,10 @@ from vqkit.errors import CheckpointError
 from vqkit.evaluation.held_out import batches_with_positions
 from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
 from vqkit.evaluation.progress import Progress, no_progress
-from vqkit.image_io.pictures import composite, rows_figure, save_picture
-from vqkit.interfaces import Codes, Split, Tokenizer
+from vqkit.image_io.panels import columns, shown_range, views
+from vqkit.image_io.pictures import composite, composite_shows_all, display_components, rows_figure, save_picture
+from vqkit.image_io.sheets import Column, PanelRow, panel_sheet
+from vqkit.interfaces import Codes, DataSpec, ShownImages, Split, Tokenizer, fully_observed, where_present
 from vqkit.storage.checkpoints import Loaded, write_model
 from vqkit.storage.runs import MODEL_FILE
 
@@ -144,37 +146,61 @@ def least_used(counts: Tensor, number: int) -> list[int]:
 def draw_codes(model: Tokenizer, levels: Codes, level: int, codes: Sequence[int], device: torch.device) -> Image.Image:
     """A figure with a row for each of these codes of a level: its mean patch, and patches of images that use it.
 
-    `levels`: codes int [N, h, w] of each level of the same N images; conditions are unknown to the decoder.
+    Where a composite does not show all components, the mean patch is shown component by component. `levels`: codes int [N, h, w] of
+    each level of the same N images; conditions are unknown to the decoder.
     """
     counts = code_histogram(levels[level], model.cardinalities[level])
+    labels = [f"{code}: {100 * int(counts[code]) / int(counts.sum()):.2g} %" for code in codes]
+    found = [decoded_patches(model, levels, level, code, device) for code in codes]
+    composites = [_framed(code_patches(patches, model.spec), model, level) for patches in found]
+    if composite_shows_all(model.spec):
+        return rows_figure(list(zip(labels, composites, strict=True)), scale=1, titles=["mean", "in images"])
+    means = [ShownImages(*mean_patch(patches)) for patches in found]
+    ends = shown_range(means, model.spec)
     rows = []
-    for code in codes:
-        patches = code_patches(model, levels, level, code, device)
-        percentage = 100 * int(counts[code]) / int(counts.sum())
-        rows.append((f"{code}: {percentage:.2g} %", _framed(patches, model, level)))
-    return rows_figure(rows, scale=1, titles=["mean", "in images"])
+    for label, mean, (_, *single) in zip(labels, means, composites, strict=True):
+        assert mean.present is not None
+        alone = _framed(views(mean.images[0], model.spec, mean.present[0], ends), model, level)
+        empty = [torch.full_like(alone[0], 255)] * (SHOWN - len(single))
+        rows.append(PanelRow(f"{label}\nmean, in images", torch.stack([*alone, *single, *empty])))
+    headings = [Column("in images", note=" ".join(display_components(model.spec))), *[Column("")] * (SHOWN - 1)]
+    return panel_sheet(rows, [*columns(model.spec, ends), *headings], scale=1)
 
 
-def code_patches(model: Tokenizer, levels: Codes, level: int, code: int, device: torch.device) -> Tensor:
-    """Decoded patches around a code: uint8 [1 + n, 3, 3 * cell, 3 * cell], the mean patch first, then up to `SHOWN`.
+def decoded_patches(model: Tokenizer, levels: Codes, level: int, code: int, device: torch.device) -> ShownImages:
+    """Decoded patches around occurrences of a code, [n, C, 3 * cell, 3 * cell]; what is outside of the image is not present.
 
-    The occurrences are spread evenly over the images. Pixels outside of the image are grey.
+    Up to `OCCURRENCES`, spread evenly over the images.
     """
     places = (levels[level] == code).nonzero()
     chosen = places[torch.linspace(0, len(places) - 1, min(OCCURRENCES, len(places))).round().long()]
     grids = tuple(each[chosen[:, 0]].long().to(device) for each in levels)
     unknown = model.spec.unknown_conditions(len(chosen), device)
-    pictures = composite(model.decode(grids, unknown).cpu(), model.spec)
+    images = model.decode(grids, unknown).cpu()
     height, width = _cell(model, level)
-    padded = F.pad(pictures, (width, width, height, height), value=_OUTSIDE)
-    patches = torch.stack(
-        [
-            picture[:, row * height : (row + 3) * height, column * width : (column + 3) * width]
-            for picture, (_, row, column) in zip(padded, chosen.tolist(), strict=True)
-        ]
-    )
-    mean = patches.float().mean(0, keepdim=True).round().to(torch.uint8)
-    return torch.cat([mean, patches[:SHOWN]])
+
+    def patches(values: Tensor) -> Tensor:
+        padded = F.pad(values, (width, width, height, height))
+        places = ((row * height, column * width) for _, row, column in chosen.tolist())
+        parts = zip(padded, places, strict=True)
+        return torch.stack([part[:, top : top + 3 * height, left : left + 3 * width] for part, (top, left) in parts])
+
+    return ShownImages(patches(images), patches(torch.ones_like(images, dtype=torch.bool)))
+
+
+def mean_patch(patches: ShownImages) -> ShownImages:
+    """The mean of the patches where they are present, [1, C, 3 * cell, 3 * cell]."""
+    known = fully_observed(*patches)
+    total = where_present(patches.images, known).sum(0, keepdim=True)
+    return ShownImages(total / known.sum(0, keepdim=True).clamp_min(1), known.any(0, keepdim=True))
+
+
+def code_patches(patches: ShownImages, spec: DataSpec) -> Tensor:
+    """Composites of patches: uint8 [1 + n, 3, 3 * cell, 3 * cell], their mean first, then up to `SHOWN`; grey outside of images."""
+    inside = fully_observed(*patches)[:, :1]
+    pictures = torch.where(inside, composite(patches.images, spec), _OUTSIDE).to(torch.uint8)
+    mean = pictures.float().mean(0, keepdim=True).round().to(torch.uint8)
+    return torch.cat([mean, pictures[:SHOWN]])
 
 
 def _cell(model: Tokenizer, level: int) -> tuple[int, int]:

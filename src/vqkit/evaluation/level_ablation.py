@@ -19,8 +19,9 @@ from torch import Tensor
 from vqkit.data.subsets import evenly_spaced
 from vqkit.evaluation.metrics import mean_squared_error, peak_signal_to_noise
 from vqkit.evaluation.progress import Progress, no_progress
-from vqkit.image_io.pictures import composite, rows_figure
-from vqkit.interfaces import Codes, Split, Tokenizer
+from vqkit.image_io.panels import overview
+from vqkit.image_io.pictures import composite, composite_shows_all, rows_figure, stacked
+from vqkit.interfaces import Codes, ShownImages, Split, Tokenizer
 from vqkit.models.coding import CodingModel
 
 IMAGES_MEASURED = 1000
@@ -93,14 +94,19 @@ def measure_ablations(
 def draw_single_levels(
     model: CodingModel, images: Split, levels: Codes, baselines: Sequence[Tensor], device: torch.device
 ) -> Image.Image:
-    """A figure of a few images of the split: the originals, decoded from all levels, and from each level only."""
+    """A figure of a few images of the split: the originals, decoded from all levels, and from each level only.
+
+    Where a composite does not show all components, those of the first image follow below.
+    """
     chosen = evenly_spaced(len(images), _IMAGES_DRAWN)
     contributions = model.level_contributions(_indices([level[chosen] for level in levels], device))
-    rows = [("original", composite(model.spec.to_unit(images.batch(chosen).images), model.spec))]
+    original = images.batch(chosen).to(torch.device("cpu"), model.spec)
+    rows = [("original", ShownImages(original.images, original.present))]
     for name, kept in ablation_cases(model.level_names).items():
         if len(kept) in (1, len(levels)):
-            rows.append((name, composite(decode_ablated(model, contributions, baselines, kept).cpu(), model.spec)))
-    return rows_figure(rows)
+            rows.append((name, ShownImages(decode_ablated(model, contributions, baselines, kept).cpu())))
+    sheet = rows_figure([(name, composite(shown.images, model.spec, shown.present)) for name, shown in rows])
+    return sheet if composite_shows_all(model.spec) else stacked([sheet, overview(rows, model.spec)])
 
 
 def ablation_cases(names: Sequence[str]) -> dict[str, frozenset[int]]:

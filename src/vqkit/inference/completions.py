@@ -3,7 +3,7 @@
 Below the output directory, K images for each input, the most likely first, laid out as `image_io.pictures.image_files` does:
 `{name}_1`, `{name}_2`, ... And beside them
 
-completions/{name}.png        the input, the first completions, their uncertainty, and the original where the source holds it whole
+completions/{name}.png        the input, the first completions, their uncertainty, and the original where the source holds it
 uncertainty/{name}.png        greyscale: black where completions agree, white where a shape is present in half of them
 completions.json              the negative log-likelihood of each completion in nats, and the sampling settings
 
@@ -23,17 +23,16 @@ from PIL import Image
 from torch import Tensor
 
 from vqkit.core.atomic import write_text
-from vqkit.image_io.pictures import composite, image_files, rows_figure, save_pictures, to_pil
+from vqkit.image_io.pictures import image_files, save_pictures, to_pil
 from vqkit.image_io.reading import InputImage, Item, ReadOptions, read_images
-from vqkit.inference.inpaint import batched, files_to_keep, refuse_inputs, views
+from vqkit.inference.figures import completions_figure
+from vqkit.inference.inpaint import batched, files_to_keep, refuse_inputs
 from vqkit.inference.pipeline import Conditions
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 
 FIGURE, UNCERTAINTY, RECORD = "completions", "uncertainty", "completions.json"
-MAX_SHOWN = 8
-"""Completions in a figure, however many are drawn."""
 _BLOCK = 1024
 """Completions that are held in memory at once."""
 
@@ -108,26 +107,10 @@ def _pictures(
         pictures |= image_files(image, name, out, spec)
     uncertainty_map = (uncertainty.amax(dim=0).clamp_max(1) * 255).round().to(torch.uint8)
     pictures[out / UNCERTAINTY / f"{entry.name}.png"] = to_pil(uncertainty_map)
-    pictures[out / FIGURE / f"{entry.name}.png"] = figure(entry, completions, nll, uncertainty_map, spec)
+    pictures[out / FIGURE / f"{entry.name}.png"] = completions_figure(
+        entry.image, entry.observed, entry.present, completions, nll, uncertainty, spec
+    )
     return pictures
-
-
-def figure(entry: InputImage, completions: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec) -> Image.Image:
-    """The input (hatched where missing), the first completions, their uncertainty, and the original where it is known whole.
-
-    `completions` stored values [K, C, H, W] with `nll` float32 [K]; `uncertainty` uint8 [H, W].
-    """
-    shown = completions[:MAX_SHOWN]
-    pictures = [
-        views(entry.image, entry.observed, spec)[:1],
-        composite(spec.to_unit(shown), spec),
-        uncertainty.expand(1, 3, -1, -1),
-    ]
-    titles = ["given", *(f"{value:.1f} nats" for value in nll[: len(shown)].tolist()), "uncertainty"]
-    if bool(entry.present.all()):
-        pictures.append(composite(spec.to_unit(entry.image[None]), spec))
-        titles.append("truth")
-    return rows_figure([("", torch.cat(pictures))], titles=titles)
 
 
 def write_completions_json(sampler: Sampler, completed: Sequence[Completed], sampling: Sampling, out: Path) -> None:

@@ -1,7 +1,8 @@
 """Inpainting of files: read, mask, fill in, paste the kept part back, write.
 
 Images are written below the output directory as `vqkit.image_io.pictures.image_files` lays them out, so that they can be read again
-as a data set, and beside them `before_after/{name}.png`: the input, the result, and the original where the source holds it whole.
+as a data set, and beside them `before_after/{name}.png`: the input, the result, and where the source holds it, the
+original and the difference from it.
 
 Where the image was kept, the values are those of the source, bit for bit.
 """
@@ -15,18 +16,16 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from vqkit.errors import DataError
-from vqkit.image_io.pictures import composite, image_files, rows_figure, save_pictures
-from vqkit.image_io.reading import InputImage, Item, ReadOptions, read_images
+from vqkit.image_io.pictures import image_files, save_pictures
+from vqkit.image_io.reading import Item, ReadOptions, read_images
+from vqkit.inference.figures import before_after
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline
 from vqkit.inference.postprocess import fill_stored
 from vqkit.interfaces import DataSpec
 
 FIGURE = "before_after"
-_WIDEST_FIGURE = 8
-"""Most components that a figure shows one by one; with more, it shows composites only."""
 
 Element = TypeVar("Element")
 
@@ -62,7 +61,8 @@ def inpaint_items(
         results = []
         for entry, filled in zip(batch, fill_stored(expected, images, observed, pipeline.spec), strict=True):
             figure = out / FIGURE / f"{entry.name}.png"
-            files = {**image_files(filled, entry.name, out, pipeline.spec), figure: before_after(entry, filled, pipeline.spec)}
+            drawn = before_after(entry.image, entry.observed, entry.present, filled, pipeline.spec)
+            files = {**image_files(filled, entry.name, out, pipeline.spec), figure: drawn}
             results.append(Written(entry.name, tuple(files), figure))
             pictures |= files
         refuse_inputs(pictures, inputs, out)
@@ -83,39 +83,6 @@ def refuse_inputs(outputs: Iterable[Path], inputs: set[Path], out: Path) -> None
     for path in outputs:
         if path.resolve() in inputs:
             raise DataError(f"Writing to {out} would replace the input {path}.", "Choose another directory with --out.")
-
-
-def before_after(entry: InputImage, filled: Tensor, spec: DataSpec) -> Image.Image:
-    """A figure of an image: the input (hatched where missing), the result, and the original if the source holds it whole.
-
-    Components are also shown one by one, except for a colour picture all of whose channels miss the same pixels.
-    """
-    rows = [("given", views(entry.image, entry.observed, spec)), ("filled in", views(filled, None, spec))]
-    if bool(entry.present.all()):
-        rows.append(("truth", views(entry.image, None, spec)))
-    if spec.is_colour and torch.equal(entry.observed, entry.observed[:1].expand_as(entry.observed)):
-        rows = [(label, pictures[:1]) for label, pictures in rows]
-    return rows_figure(rows, titles=["together", *spec.components] if len(rows[0][1]) > 1 else ())
-
-
-def views(image: Tensor, observed: Tensor | None, spec: DataSpec) -> Tensor:
-    """All components together, then each alone: uint8 [1 + C, 3, H, W]; hatched where nothing is observed."""
-    components = len(spec.components)
-    alone = torch.eye(components, dtype=torch.uint8)[:, :, None, None]
-    shown = torch.ones(1, components, 1, 1, dtype=torch.uint8)
-    if 1 < components <= _WIDEST_FIGURE:
-        shown = torch.cat([shown, alone])
-    unit = spec.to_unit(image[None])
-    if observed is None:
-        return composite(unit * shown, spec)
-    missing = ~(observed & (shown > 0)).any(dim=1, keepdim=True)
-    return torch.where(missing, hatching(spec.height, spec.width), composite(unit * observed * shown, spec))
-
-
-def hatching(height: int, width: int) -> Tensor:
-    """Slanted grey stripes, uint8 [1, H, W], for missing pixels of a figure."""
-    stripe = (torch.arange(height)[:, None] + torch.arange(width)) % 6 < 2
-    return torch.where(stripe, 200, 232).to(torch.uint8)[None]
 
 
 def batched(elements: Iterable[Element], size: int) -> Iterator[list[Element]]:

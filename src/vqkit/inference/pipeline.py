@@ -247,7 +247,7 @@ def _as_array(filled: Tensor, given: Tensor, form: str, spec: DataSpec) -> Tenso
     """Filled images [B, C, H, W] in the shape and number type of the array that was given ([C, H, W] for a single component)."""
     if form == "label-map":
         if given.shape[-1] in (3, 4) and given.ndim == 3:
-            return composite(filled, spec)[0].permute(1, 2, 0).contiguous()
+            return composite(spec.to_unit(filled), spec)[0].permute(1, 2, 0).contiguous()
         numbers = torch.arange(1, len(spec.components) + 1)[:, None, None]
         return ((filled[0] >= 128) * numbers).amax(dim=0).reshape(given.shape).to(given.dtype)
     if form == "strip":
@@ -271,7 +271,7 @@ def _as_picture(filled: Tensor, form: str, spec: DataSpec) -> Image.Image:
         return to_pil(filled)
     if len(spec.components) == 1:
         return to_pil(filled[0])
-    return to_pil(composite(filled[None], spec)[0]) if spec.exclusive and form != "strip" else to_pil(_strip(filled))
+    return to_pil(composite(spec.to_unit(filled[None]), spec)[0]) if spec.exclusive and form != "strip" else to_pil(_strip(filled))
 
 
 def _strip(image: Tensor) -> Tensor:

@@ -23,18 +23,21 @@ from vqkit.core.atomic import write_atomically, write_text
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import align_conditions, shuffled_indices
 from vqkit.errors import DataError
-from vqkit.image_io.pictures import BACKGROUND, composite, image_files, rows_figure, save_pictures
+from vqkit.image_io.panels import overview
+from vqkit.image_io.pictures import composite, composite_shows_all, image_files, rows_figure, save_pictures, stacked
 from vqkit.image_io.tables import TABLE, write_table
 from vqkit.inference.image_sampler import ImageSampler, Labels
 from vqkit.inference.pipeline import Conditions
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import Codes
+from vqkit.interfaces import Codes, DataSpec, ShownImages
 from vqkit.interfaces.priors import Advance, Sampling
 from vqkit.storage.code_files import CodesFile, write_codes
 
 IMAGES, GRID, CODES = "images", "grid.png", "codes.safetensors"
 MOST_SHOWN = 64
 """Most images in the grid, or rows in that of a sweep."""
+_SHOWN_WHOLE = 4
+"""Images of which all components are shown, where a composite leaves some out."""
 _BLOCK = 1024
 """Images that are held in memory at once."""
 
@@ -56,13 +59,14 @@ class Sweep(NamedTuple):
 
 
 class DrawnBlock(NamedTuple):
-    """The result for a block: `codes`, `conditions` and `labels` as in `Samples`, and the composites of its first images."""
+    """The result for a block: `codes`, `conditions` and `labels` as in `Samples`; its first images, as composites and stored."""
 
     block: Block
     codes: Codes
     conditions: Tensor
     labels: Tensor
     pictures: Tensor
+    images: Tensor
 
 
 def plain_blocks(count: int, conditions: Mapping[str, float | Tensor], labels: Tensor | str | None) -> list[Block]:
@@ -125,7 +129,8 @@ def draw_blocks(
             pictures |= image_files(image, name, out / IMAGES, sampler.spec)
         save_pictures(pictures)
         shown = composite(sampler.spec.to_unit(samples.images[:MOST_SHOWN]), sampler.spec)
-        drawn.append(DrawnBlock(block, samples.codes, samples.conditions, samples.labels, shown))
+        first = samples.images[:_SHOWN_WHOLE].clone()
+        drawn.append(DrawnBlock(block, samples.codes, samples.conditions, samples.labels, shown, first))
     return drawn
 
 
@@ -154,31 +159,30 @@ def write_all_codes(sampler: Sampler, drawn: Sequence[DrawnBlock], path: Path) -
 
 
 def plain_grid(sampler: ImageSampler, drawn: Sequence[DrawnBlock], columns: int) -> Image.Image:
-    """The first images in rows of `columns`, each with its conditioning above it."""
+    """The first images in rows of `columns`, each with its conditioning above it; see also `_with_components`."""
     pictures = torch.cat([part.pictures for part in drawn])[:MOST_SHOWN]
     captions = [_caption(part, row, sampler) for part in drawn for row in range(len(part.pictures))]
     names = ", ".join([*(["class"] if sampler.classes else []), *sampler.condition_names])
     rows = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
     captioned = any(captions)
     sheets = [rows_figure([(names if captioned else "", pictures[row])], titles=captions[row] if captioned else ()) for row in rows]
-    return _stacked(sheets)
+    labelled = [(name, image) for part in drawn for name, image in zip(part.block.names, part.images, strict=False)]
+    return _with_components(stacked(sheets), labelled[:_SHOWN_WHOLE], sampler.spec)
 
 
-def sweep_grid(drawn: Sequence[DrawnBlock], sweep: Sweep) -> Image.Image:
-    """One row per sample and one column per value: only the condition changes along a row."""
+def sweep_grid(sampler: ImageSampler, drawn: Sequence[DrawnBlock], sweep: Sweep) -> Image.Image:
+    """One row per sample and one column per value: only the condition changes along a row. See also `_with_components`."""
     titles = [f"{sweep.name} {value:g}" for value in sweep.values]
     samples = torch.stack([part.pictures for part in drawn], dim=1)
-    return rows_figure([(f"sample {row}", pictures) for row, pictures in enumerate(samples)], titles=titles)
+    sheet = rows_figure([(f"sample {row}", pictures) for row, pictures in enumerate(samples)], titles=titles)
+    return _with_components(sheet, [(title, part.images[0]) for title, part in zip(titles, drawn, strict=True)], sampler.spec)
 
 
-def _stacked(sheets: Sequence[Image.Image]) -> Image.Image:
-    """Sheets one below the other."""
-    size = (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets))
-    stacked, top = Image.new("RGB", size, BACKGROUND), 0
-    for sheet in sheets:
-        stacked.paste(sheet, (0, top))
-        top += sheet.height
-    return stacked
+def _with_components(sheet: Image.Image, labelled: Sequence[tuple[str, Tensor]], spec: DataSpec) -> Image.Image:
+    """The sheet; where composites leave components out, with panels of stored images [C, H, W] below it."""
+    if composite_shows_all(spec):
+        return sheet
+    return stacked([sheet, overview([(label, ShownImages(spec.to_unit(image[None]))) for label, image in labelled], spec)])
 
 
 def _described(part: DrawnBlock, row: int, sampler: ImageSampler) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from vqkit.interfaces.data import (
 from vqkit.interfaces.likelihoods import Likelihood
 from vqkit.interfaces.models import Autoencoder, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
-from vqkit.interfaces.tasks import OptimizerGroup, StepOutput
+from vqkit.interfaces.tasks import OptimizerGroup, ShownImages, StepOutput
 
 __all__ = [
     "SPLITS",
@@ -48,6 +48,7 @@ __all__ = [
     "Quantized",
     "Quantizer",
     "Reconstruction",
+    "ShownImages",
     "Split",
     "SplitName",
     "StepOutput",

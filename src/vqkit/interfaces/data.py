@@ -44,7 +44,10 @@ class DataSpec:
 
     `component_specs` describe the C channels (see `vqkit.interfaces.components`); `height` and `width` are those of the tiles that
     a model takes, which larger images are cut into; `exclusive` says that at most one binary component may be set in a pixel, so
-    that a label map represents an image completely.
+    that a label map represents an image completely; `display` names the intensities that composites show, three as red, green and
+    blue or one in grey (empty: see `vqkit.image_io.pictures.display_components`).
+
+    Raises `ConfigError` for a `display` that does not name one or three intensities.
     """
 
     name: str
@@ -54,6 +57,20 @@ class DataSpec:
     exclusive: bool = False
     conditions: tuple[ConditionSpec, ...] = ()
     classes: tuple[str, ...] = ()
+    display: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.display) not in (0, 1, 3):
+            raise ConfigError(
+                f"data.display names {len(self.display)} components: {', '.join(self.display)}.",
+                "Name three, which are shown as red, green and blue, or one, which is shown in grey.",
+            )
+        for position in self.component_indices(self.display):
+            if self.component_specs[position].kind == "binary":
+                raise ConfigError(
+                    f"data.display names {self.components[position]}, which is binary.",
+                    "Name intensities; binary components are painted over them in colours of their own.",
+                )
 
     @classmethod
     def uniform(
@@ -153,6 +170,7 @@ class DataSpec:
         values = dict(content)
         values["component_specs"] = tuple(ComponentSpec.from_json(each) for each in values["component_specs"])
         values["classes"] = tuple(values["classes"])
+        values["display"] = tuple(values.get("display", ()))
         values["conditions"] = tuple(ConditionSpec(**condition) for condition in values["conditions"])
         return cls(**values)
 

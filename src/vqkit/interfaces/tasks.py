@@ -27,6 +27,13 @@ class StepOutput(NamedTuple):
     counts: dict[str, Tensor]
 
 
+class ShownImages(NamedTuple):
+    """Images to show: float [B, C, H, W] in units of the range, and which pixels (bool, broadcastable to them; None: all)."""
+
+    images: Tensor
+    present: Tensor | None = None
+
+
 class OptimizerGroup(NamedTuple):
     """A network that learns: at `lr_scale` times the learning rate of the schedule, and with its gradient clipped by itself.
 
@@ -88,8 +95,8 @@ class Task(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def log_images(self, batch: Batch) -> dict[str, Tensor]:
-        """Named rows of images for a validation batch, float [B, C, H, W]."""
+    def log_images(self, batch: Batch) -> dict[str, ShownImages]:
+        """Images to look at, by name, made of a validation batch."""
 
     @abstractmethod
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:

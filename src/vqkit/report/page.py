@@ -11,9 +11,9 @@ import jinja2
 import torch
 
 import vqkit
-from vqkit.interfaces import DataSpec
+from vqkit.interfaces import DataSpec, ShownImages
 from vqkit.report.compared_runs import ComparedRun
-from vqkit.report.pictures import COUNT, PictureCollector, embedded, strips
+from vqkit.report.pictures import COUNT, PictureCollector, data_uri, embedded, strips
 from vqkit.report.published import NOTE, published_for
 from vqkit.report.results import Result, values_by_seed
 from vqkit.report.summary import ComparisonTable, SeedStatistics
@@ -88,12 +88,18 @@ def render(
         published=_published(data, results),
         published_note=NOTE,
         plots=[{"caption": _CAPTIONS[plot.name], "uri": embedded("png", plot.png)} for plot in plots],
-        galleries=[(gallery.scenario, strips(gallery.rows)) for gallery in pictures.galleries],
+        galleries=[(gallery.scenario, *_shown(pictures, gallery.rows)) for gallery in pictures.galleries],
         strip_height=_strip_height(data.spec) if data else 0,
-        samples=strips(pictures.samples),
+        samples=_shown(pictures, pictures.samples) if pictures.samples else None,
         settings=settings,
         failed=failed,
     )
+
+
+def _shown(pictures: PictureCollector, rows: Mapping[str, ShownImages]) -> tuple[dict[str, str], str | None]:
+    """Rows of images as data URIs: each as a strip, and the sheet of their components where there is one."""
+    components = pictures.components(rows)
+    return strips(pictures.composites(rows)), None if components is None else data_uri(components)
 
 
 def format_cell(cell: SeedStatistics | None, decimals: int) -> str:

@@ -1,6 +1,7 @@
 """Images of a report: the same held-out images completed by every model, and samples of generative models.
 
-Images are uint8 [N, 3, H, W] throughout; completed ones are final, as `vqkit inpaint` writes them.
+Completed images are final, as `vqkit inpaint` writes them. Where composites leave components out, sheets show all of the first
+image.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -16,18 +17,18 @@ from torch import Tensor
 
 from vqkit.evaluation.held_out import open_split
 from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
-from vqkit.image_io.pictures import composite, grid
+from vqkit.image_io.panels import overview
+from vqkit.image_io.pictures import composite, composite_shows_all, grid
 from vqkit.inference.model_sampler import ModelSampler
 from vqkit.inference.pipeline import Pipeline
 from vqkit.inference.postprocess import fill_missing
+from vqkit.interfaces import DataSpec, ShownImages
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.report.measuring import report_request
 from vqkit.storage.checkpoints import Loaded
 
 COUNT = 12
 """Images that every model completes, and that it samples."""
-_HIDDEN_GREY = 128
-"""Grey value of pixels of which no component is observed."""
 _JPEG_QUALITY = 90
 
 
@@ -40,7 +41,7 @@ class Gallery:
 
     scenario: str
     mask_kind: str
-    rows: dict[str, Tensor] = field(default_factory=dict)
+    rows: dict[str, ShownImages]
 
 
 class PictureCollector:
@@ -48,7 +49,8 @@ class PictureCollector:
 
     def __init__(self) -> None:
         self.galleries: list[Gallery] = []
-        self.samples: dict[str, Tensor] = {}
+        self.samples: dict[str, ShownImages] = {}
+        self.spec: DataSpec | None = None
         self._images: Tensor | None = None
         self._positions = torch.empty(0, dtype=torch.int64)
         self._scenarios: list[MaskScenario] = []
@@ -63,14 +65,14 @@ class PictureCollector:
         for gallery, scenario in zip(self.galleries, self._scenarios, strict=True):
             observed = scenario.observed(self._positions, self._images.shape) & self._present
             filled = fill_missing(pipeline.fill_unit(self._images, observed), self._images, observed, spec)
-            gallery.rows[label] = composite(filled, spec)
+            gallery.rows[label] = ShownImages(filled)
         if isinstance(loaded.model, GenerativeAutoencoder):
             drawn = ModelSampler(loaded.model, loaded).sample(COUNT)
-            self.samples[label] = composite(spec.to_unit(drawn.images), spec)
+            self.samples[label] = ShownImages(spec.to_unit(drawn.images))
 
     def _begin(self, loaded: Loaded) -> None:
         """Choose the images, and the first scenario of each mask kind."""
-        spec = loaded.model.spec
+        self.spec = spec = loaded.model.spec
         split = open_split(loaded, None, "test", COUNT)
         indices = torch.arange(len(split))
         batch = split.batch(indices).to(torch.device("cpu"), spec)
@@ -81,13 +83,22 @@ class PictureCollector:
         for scenario in mask_scenarios(spec, request.keep_sets, request.mask_kind)[1:]:
             kinds.setdefault(scenario.mask_kind or "components", scenario)
         self._scenarios = list(kinds.values())
-        original = composite(self._images, spec)
+        original = ShownImages(self._images, None if batch.present is None else self._present)
         for kind, scenario in kinds.items():
             observed = scenario.observed(self._positions, self._images.shape) & self._present
-            shown = composite(self._images * observed, spec)
-            hidden = ~observed.any(dim=1, keepdim=True)
-            given = torch.where(hidden, torch.full_like(shown, _HIDDEN_GREY), shown)
+            given = ShownImages(self._images, observed)
             self.galleries.append(Gallery(scenario.name, kind, {"original": original, "input": given}))
+
+    def composites(self, rows: Mapping[str, ShownImages]) -> dict[str, Tensor]:
+        """Rows of images as composites, uint8 [N, 3, H, W]."""
+        assert self.spec is not None
+        return {label: composite(images, self.spec, present) for label, (images, present) in rows.items()}
+
+    def components(self, rows: Mapping[str, ShownImages]) -> Image.Image | None:
+        """A sheet of all components of the first image of each row, by label; None where composites show everything."""
+        if self.spec is None or not rows or composite_shows_all(self.spec):
+            return None
+        return overview(list(rows.items()), self.spec)
 
 
 def data_uri(picture: Image.Image) -> str:

@@ -144,11 +144,13 @@ def _save_figures(collected: _ReportContents, quality: Sequence[ComparisonTable]
                 with write_atomically(folder / f"{name}.{suffix}") as temporary:
                     figure.savefig(temporary, dpi=_DPI)
             plots.append(Plot(name, (folder / f"{name}.png").read_bytes()))
-    sheets = {f"filled_{gallery.mask_kind}": gallery.rows for gallery in collected.pictures.galleries}
-    sheets |= {"samples": collected.pictures.samples}
-    for name, rows in sheets.items():
-        if rows:
-            sheet = rows_figure(list(rows.items()))
+    pictures = collected.pictures
+    shown = {f"filled_{gallery.mask_kind}": gallery.rows for gallery in pictures.galleries} | {"samples": pictures.samples}
+    for name, rows in shown.items():
+        sheets = {name: rows_figure(list(pictures.composites(rows).items()))} if rows else {}
+        components = pictures.components(rows)
+        sheets |= {f"{name}_components": components} if components else {}
+        for title, sheet in sheets.items():
             for suffix in ("png", "pdf"):
-                save_picture(sheet, folder / f"{name}.{suffix}")
+                save_picture(sheet, folder / f"{title}.{suffix}")
     return plots

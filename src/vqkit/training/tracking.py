@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch import Tensor
 from vqkit.core.atomic import write_text
 from vqkit.core.distributed import all_reduce, is_main
 from vqkit.evaluation import metrics
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class MetricAverages:
@@ -129,14 +132,13 @@ class Recorder:
             global_step=step,
         )
 
-    def pictures(self, step: int, epoch: int, rows: Mapping[str, Tensor], scale: int) -> None:
-        """Save named rows of pictures, uint8 [B, 3, H, W], as images/epoch_NNNN_<name>.png and in TensorBoard."""
+    def pictures(self, step: int, epoch: int, sheets: Mapping[str, Image]) -> None:
+        """Save named pictures as images/epoch_NNNN_<name>.png and in TensorBoard."""
         if self._board is None:
             return
-        from vqkit.image_io.pictures import grid, save_picture
+        from vqkit.image_io.pictures import save_picture
 
-        for name, pictures in rows.items():
-            sheet = grid(pictures, columns=8, scale=scale)
+        for name, sheet in sheets.items():
             save_picture(sheet, self._run / "images" / f"epoch_{epoch:04d}_{name}.png")
             pixels = torch.frombuffer(bytearray(sheet.convert("RGB").tobytes()), dtype=torch.uint8)
             self._board.add_image(name, pixels.view(sheet.height, sheet.width, 3).numpy(), step, dataformats="HWC")

@@ -25,7 +25,6 @@ from vqkit.core.precision import autocast, choose_device
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
-from vqkit.image_io.pictures import composite
 from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage import runs
@@ -40,6 +39,7 @@ from vqkit.training.optimization import (
     optimizer_tensors,
     set_learning_rate,
 )
+from vqkit.training.pictures import training_pictures
 from vqkit.training.progress import TrainingProgress
 from vqkit.training.tracking import MetricAverages, Recorder
 
@@ -213,9 +213,7 @@ class Trainer:
         batch = self.validation.batch(torch.arange(min(16, len(self.validation)))).to(self.device, self.task.spec)
         with self._ema_weights(), autocast(self.config.training.precision, self.device):
             rows = self.task.log_images(batch)
-        spec = self.task.spec
-        scale = max(1, round(128 / spec.height))
-        recorder.pictures(self.step, epoch, {name: composite(images.float().cpu(), spec) for name, images in rows.items()}, scale)
+        recorder.pictures(self.step, epoch, training_pictures(rows, self.task.spec))
 
     def _finish_run(self) -> None:
         """Let the task write its further results."""

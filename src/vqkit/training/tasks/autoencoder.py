@@ -15,7 +15,7 @@ from vqkit.core.randomness import generator_for
 from vqkit.data.masking import mask_probability
 from vqkit.evaluation import metrics
 from vqkit.inference.postprocess import fill_missing
-from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, StepOutput, Tokenizer, where_present
+from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, ShownImages, StepOutput, Tokenizer, where_present
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.interfaces.tasks import Task, TrainingState
@@ -159,17 +159,17 @@ class AutoencoderTask(Task):
         return {"loss": row.pop("loss") + row.pop("loss_masked", 0.0), **row}
 
     @torch.no_grad()
-    def log_images(self, batch: Batch) -> dict[str, Tensor]:
-        """Rows of images, float [B, C, H, W]: the originals, their reconstructions, the visible parts, and the inpainted images."""
+    def log_images(self, batch: Batch) -> dict[str, ShownImages]:
+        """See `Task.log_images`: the originals, their reconstructions, the visible parts, and the inpainted images."""
         unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
         whole = batch.observed
         part = fixed_observed(batch, self.masking, self.seed, 0)
         filled = torch.where(part, batch.images, self.model.reconstruct(batch.images, part, unknown))
         return {
-            "orig": batch.images,
-            "recon": self.model.reconstruct(batch.images, whole, unknown),
-            "given": batch.images * part,
-            "inpaint": filled,
+            "orig": ShownImages(batch.images, batch.present),
+            "recon": ShownImages(self.model.reconstruct(batch.images, whole, unknown)),
+            "given": ShownImages(batch.images, part),
+            "inpaint": ShownImages(filled),
         }
 
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:

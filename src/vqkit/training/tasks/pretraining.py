@@ -15,7 +15,7 @@ from vqkit.core.distributed import local_chunk, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import all_batches
 from vqkit.data.subsets import limit_split
-from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, Split, StepOutput
+from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, ShownImages, Split, StepOutput
 from vqkit.interfaces.methods import PretrainingMethod, View
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.pretraining import probes
@@ -118,10 +118,10 @@ class SelfSupervisedTask(Task):
         return {**metrics, **({"r2": sum(found) / len(found)} if found else {})}
 
     @torch.no_grad()
-    def log_images(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Task.log_images`: the images and two fixed views of each, with hidden pixels set to 0."""
-        first, second = (each.images * each.observed for each in self._fixed_views(batch, 0))
-        return {"orig": batch.images, "view_1": first, "view_2": second}
+    def log_images(self, batch: Batch) -> dict[str, ShownImages]:
+        """See `Task.log_images`: the images and what is observed of two fixed views of each."""
+        first, second = (ShownImages(each.images, each.observed) for each in self._fixed_views(batch, 0))
+        return {"orig": ShownImages(batch.images, batch.present), "view_1": first, "view_2": second}
 
     @torch.no_grad()
     def finish(self, run: Path) -> None:

@@ -14,7 +14,7 @@ from vqkit.core.distributed import local_chunk, rank, world_size
 from vqkit.core.randomness import generator_for, seed_global_generators
 from vqkit.errors import CheckpointError
 from vqkit.inference.conditioning import conditioning_for, observed_maps
-from vqkit.interfaces import Batch, Conditioning, Prior, StepOutput, Tokenizer
+from vqkit.interfaces import Batch, Conditioning, Prior, ShownImages, StepOutput, Tokenizer
 from vqkit.interfaces.priors import Sampling
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage.checkpoints import Loaded, write_prior
@@ -124,7 +124,7 @@ class PriorTask(Task):
         )
 
     @torch.no_grad()
-    def log_images(self, batch: Batch) -> dict[str, Tensor]:
+    def log_images(self, batch: Batch) -> dict[str, ShownImages]:
         """See `Task.log_images`: reconstructions, unconditional samples and, of a conditional prior, conditional samples."""
         count = len(batch.labels)
         sampling = Sampling(seed=self.seed)
@@ -137,7 +137,7 @@ class PriorTask(Task):
         observed = None
         if self.model.spec.observed_channels:
             observed = fixed_observed(batch, self.conditioning, self.seed, 0)
-            rows["given"] = batch.images * observed
+            rows["given"] = ShownImages(batch.images, observed)
         rows["conditional"] = self._decode(self.model.sample(count, self._conditioning(batch, observed), sampling))
         return rows
 
@@ -158,10 +158,10 @@ class PriorTask(Task):
             maps = observed_maps(self.tokenizer, batch.images, observed.to(batch.images.device))
         return conditioning_for(self.model.spec, batch.conditions, batch.labels, maps)
 
-    def _decode(self, codes: tuple[Tensor, ...]) -> Tensor:
+    def _decode(self, codes: tuple[Tensor, ...]) -> ShownImages:
         """Images of codes, decoded without metadata, which would hide whether the prior has learned to follow them."""
         unknown = self.spec.unknown_conditions(len(codes[0]), codes[0].device)
-        return self.tokenizer.decode(codes, unknown)
+        return ShownImages(self.tokenizer.decode(codes, unknown))
 
 
 def _mean(values: Mapping[str, float], positions: Mapping[str, int]) -> float:
