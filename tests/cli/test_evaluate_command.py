@@ -175,7 +175,7 @@ def test_models_and_priors_are_measured_together(tiny_run: Path, priors: dict[st
     assert json.loads((tmp_path / "figures.json").read_text()) == content
     output = run("evaluate", *runs, *settings)
     (header,) = (line for line in output.splitlines() if line.startswith("comparison"))
-    assert header.split()[1:] == ["nats/code", "bits/image", "bits/pixel", "PSNR", "dB", "SSIM", "IoU"]
+    assert header.split()[1:] == ["nats/code", "bits/image", "bits/pixel", "PSNR", "dB", "pooled", "dB", "SSIM", "IoU"]
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,6 @@ def test_classes_of_another_data_set_are_unknown(tmp_path: Path) -> None:
         assert result.samples is not None
         assert result.samples.plausibility == ()
         assert [sample.name for sample in result.samples.contents[1:]] == ["samples", "conditional samples"]
-        assert result.samples.contents[0].values == pytest.approx({spec.components[0]: 90 / 255 / 2}, rel=1e-5)
+        assert result.samples.contents[0].values == pytest.approx({spec.components[0]: 90 / 2}, rel=1e-5)
     assert rates["foreign"] == pytest.approx(math.log(16))
     assert rates["own"] != pytest.approx(rates["foreign"], rel=0.01)

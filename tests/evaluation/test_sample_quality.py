@@ -24,10 +24,11 @@ from vqkit.evaluation.sample_quality import (
     reference_contents,
 )
 from vqkit.inference.sampler import Sampler
-from vqkit.interfaces import Batch, DataSpec, ImageDataset, Split, fully_observed
+from vqkit.interfaces import Batch, ComponentSpec, DataSpec, ImageDataset, Split, fully_observed
 
 ONE_PART = torch.tensor([[0.0, 0.996, 0.004], [0.0, 0.5, 0.5]])
 """Usual are one part of the first component, and one or two of the second."""
+TWO_SHAPES = DataSpec.uniform("two", ("a", "b"), 8, 8, "binary")
 
 
 class Rulers(ImageDataset):
@@ -75,7 +76,7 @@ def test_final_images_and_independent_thresholds_are_judged_each() -> None:
     expected[:, 0, :4], expected[:, 1, 3:] = 0.9, 0.6
     final = (expected > 0).float()
     final[:, 1, 3] = 0
-    settled, independent = plausibilities(GeneratedImages("samples", expected, final), ONE_PART)
+    settled, independent = plausibilities(GeneratedImages("samples", expected, final), ONE_PART, TWO_SHAPES)
     assert (settled.overlap, independent.overlap) == (0, 1 / 8)
     assert (settled.both, independent.both) == (1, 0)
     assert independent.name == "samples, thresholded independently"
@@ -90,13 +91,32 @@ def test_contents_are_pixel_shares_and_shares_of_numbers_of_parts() -> None:
     assert result.parts == {"carcass": [0, 0.5, 0.5], "belt": [1, 0, 0], "tread": [1, 0, 0]}
 
 
-def test_contents_of_intensities_are_mean_values() -> None:
+def test_contents_of_intensities_are_mean_stored_values() -> None:
     pictures = DataSpec.uniform("pictures", ("grey",), 8, 8, "intensity")
     final = torch.full((2, 1, 8, 8), 0.2)
     result = contents(GeneratedImages("samples", final, final), pictures)
-    assert result.values == pytest.approx({"grey": 0.2})
+    assert result.values == {"grey": 51}
     assert result.parts == {}
     assert reference_contents("training images", Reference(torch.tensor([0.5]).double(), None), pictures).values == {"grey": 0.5}
+
+
+def test_contents_of_mixed_components_are_those_of_each_kind() -> None:
+    heat = ComponentSpec("heat", dtype="uint16", low=100, high=1100, maximum=5000)
+    mixed = DataSpec("mixed", (heat, ComponentSpec("mask", "binary")), 8, 8)
+    final = torch.full((2, 2, 8, 8), 0.25)
+    final[:, 1] = 0
+    final[0, 1, :4, :4] = 1
+    result = contents(GeneratedImages("samples", final, final), mixed)
+    assert result.values == {"heat": 350, "mask": 16 / 128}
+    assert result.parts == {"mask": [0.5, 0.5]}
+
+
+def test_components_that_an_image_does_not_have_are_not_judged() -> None:
+    shapes = torch.zeros(3, 2, 8, 8, dtype=torch.bool)
+    shapes[:, 0, :2] = True
+    held = torch.tensor([[True, False], [True, True], [False, False]])
+    assert plausibility("held-out", shapes, ONE_PART).usual_parts == 0  # every image has one shape, none has both
+    assert plausibility("held-out", shapes, ONE_PART, held).usual_parts == pytest.approx(2 / 3)
 
 
 def test_adherence_measures_samples_again() -> None:

@@ -96,6 +96,7 @@ def test_csv_has_a_row_for_each_run_and_scenario(compared: Compared) -> None:
     ("caption", "heading", "field", "kind", "decimals"),
     [
         ("Components missing", "PSNR, dB", "hole_psnr_db", "components", 2),
+        ("Components missing", "pooled PSNR, dB", "hole_pooled_psnr_db", "components", 2),
         ("Components missing", "IoU", "hole_iou", "components", 4),
         ("Boxes missing", "SSIM", "hole_ssim", "boxes", 4),
         ("Whole images", "MSE", "whole_mse", None, 5),
@@ -134,7 +135,7 @@ def test_the_page_needs_nothing_else_and_says_what_is_where(compared: Compared) 
 
 
 def test_figures_are_there_for_papers(compared: Compared) -> None:
-    names = {"psnr_db", "ssim", "validation", "losses", "filled_components", "filled_boxes", "samples"}
+    names = {"pooled_psnr_db", "ssim", "validation", "losses", "filled_components", "filled_boxes", "samples"}
     files = {f"{name}.{suffix}": start for name in names for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"))}
     found = {path.name: path.read_bytes()[:4] for path in (compared.out / "figures").iterdir()}
     assert found == files

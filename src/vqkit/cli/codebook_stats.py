@@ -171,9 +171,10 @@ def _ablation_table(ablations: list[LevelAblation]) -> Table:
     from rich.table import Table
 
     table = Table(f"decoded from ({ablations[0].images} images)", box=None, header_style="bold", pad_edge=False)
-    table.add_column("PSNR dB", justify="right")
+    for name in ("PSNR dB", "pooled dB"):
+        table.add_column(name, justify="right")
     for each in ablations:
-        table.add_row(each.name, f"{each.psnr:.2f}")
+        table.add_row(each.name, f"{each.psnr:.2f}", f"{each.pooled_psnr:.2f}")
     return table
 
 

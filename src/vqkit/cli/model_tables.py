@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vqkit.cli.number_format import decimals
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from vqkit.evaluation.autoencoder import CodeBits, Evaluation, ScenarioMetrics
+    from vqkit.evaluation.autoencoder import CodeBits, Evaluation
     from vqkit.evaluation.bounds import Bounds
+    from vqkit.evaluation.scenario_metrics import ScenarioMetrics
 
 _WIDEST = 8
-"""Components up to which the table has a column for the IoU of each."""
+"""Binary components up to which the table has a column for the IoU of each."""
+_OWN_UNITS = ("MSE / variance", "RMSE", "MAE")
+"""Columns that only rows of single components have."""
 
 
 def print_model(console: Console, evaluation: Evaluation) -> None:
@@ -30,6 +35,8 @@ def print_model(console: Console, evaluation: Evaluation) -> None:
     names = {"fid": "rFID", "lpips": "LPIPS"}
     distances = "".join(f"{names[name]} {value:.4g}, " for name, value in evaluation.distances.items())
     console.print(f"full input: {distances}{relative}{rate}", highlight=False, soft_wrap=True)
+    for note in evaluation.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if evaluation.bounds is not None:
         console.print(_bounds_table(evaluation.bounds))
     if evaluation.bits is not None:
@@ -37,24 +44,62 @@ def print_model(console: Console, evaluation: Evaluation) -> None:
 
 
 def _table(evaluation: Evaluation) -> Table:
-    """A row for each scenario; errors are measured on what was missing in it."""
+    """A row for each scenario, and below it, where there are intensities, one for each component that was judged.
+
+    Errors are measured on what was missing. There is a column for the images only where they are not the same in all rows.
+    """
     from rich.table import Table
 
-    full = evaluation.full
-    names = list(full.iou) if len(full.iou) <= _WIDEST else []
-    table = Table("input", "MSE", "PSNR dB", "SSIM", box=None, header_style="bold", pad_edge=False)
-    if full.iou:
-        for name in ("IoU", "Dice", *(f"IoU {name}" for name in names)):
-            table.add_column(name)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for part in (full, *evaluation.parts):
-        cells = [part.name, f"{part.mse:.5f}", f"{part.psnr:.2f}", f"{part.ssim:.4f}"]
-        if full.iou:
-            overlaps = [part.mean_iou, part.mean_dice, *(part.iou.get(name) for name in names)]
-            cells += ["-" if value is None else f"{value:.4f}" for value in overlaps]
-        table.add_row(*cells)
+    full, parts = evaluation.full, (evaluation.full, *evaluation.parts)
+    measured = any(each.rmse is not None for each in full.components.values())
+    shapes = list(full.iou) if len(full.iou) <= _WIDEST and not measured else []
+    columns = ["images"] if any(part.images != evaluation.images for part in parts) else []
+    columns += ["MSE", "PSNR dB", "pooled dB", "SSIM"]
+    columns += ["MSE / variance", "RMSE", "MAE"] if measured else []
+    columns += ["IoU", "Dice"] if full.iou else []
+    table = Table("input", box=None, header_style="bold", pad_edge=False)
+    for name in (*columns, *(f"IoU {name}" for name in shapes)):
+        table.add_column(name, justify="right")
+    for part in parts:
+        cells = _scenario_cells(part)
+        if measured and len(part.components) == 1:
+            cells |= {name: cell for name, cell in _component_cells(part, *part.components).items() if name in _OWN_UNITS}
+        table.add_row(part.name, *(cells[name] for name in columns), *(decimals(part.iou.get(name), 4) for name in shapes))
+        for name in part.components if measured and len(part.components) > 1 else ():
+            own = _component_cells(part, name)
+            table.add_row(f"  {name}", *(own[column] for column in columns))
     return table
+
+
+def _scenario_cells(part: ScenarioMetrics) -> dict[str, str]:
+    """The cells of a scenario by column; those of single components are empty."""
+    return {
+        "images": str(part.images),
+        "MSE": decimals(part.mse, 5),
+        "PSNR dB": decimals(part.psnr, 2),
+        "pooled dB": decimals(part.pooled_psnr, 2),
+        "SSIM": decimals(part.ssim, 4),
+        **dict.fromkeys(_OWN_UNITS, ""),
+        "IoU": decimals(part.mean_iou, 4),
+        "Dice": decimals(part.mean_dice, 4),
+    }
+
+
+def _component_cells(part: ScenarioMetrics, name: str) -> dict[str, str]:
+    """The cells of one component of a scenario by column: errors of intensities, overlap of shapes."""
+    found = part.components[name]
+    binary = name in part.iou
+    unit = f" {found.unit}" if found.unit else ""
+    measured = ("MSE", found.mse, 5), ("PSNR dB", found.psnr, 2), ("pooled dB", found.pooled_psnr, 2), ("SSIM", found.ssim, 4)
+    return {
+        "images": str(found.images),
+        **{column: decimals(None if binary else value, digits) for column, value, digits in measured},
+        "MSE / variance": decimals(None if binary else found.relative_error, 4),
+        "RMSE": "-" if found.rmse is None else f"{found.rmse:.4g}{unit}",
+        "MAE": "-" if found.mae is None else f"{found.mae:.4g}{unit}",
+        "IoU": decimals(part.iou.get(name), 4),
+        "Dice": decimals(part.dice.get(name), 4),
+    }
 
 
 def _codes_table(evaluation: Evaluation, bits: CodeBits) -> Table:
@@ -91,10 +136,11 @@ def _bounds_table(bounds: Bounds) -> Table:
 
 
 def model_comparison(evaluations: Sequence[Evaluation]) -> Table:
-    """A row for each scenario that all runs share and a column for each run, the best in bold."""
+    """A row for each scenario that all runs share and a column for each run, the best in bold: IoU, or else the pooled PSNR."""
     from rich.table import Table
 
-    metric = "IoU" if all(evaluation.full.mean_iou is not None for evaluation in evaluations) else "PSNR dB"
+    shapes = all(evaluation.full.mean_iou is not None for evaluation in evaluations)
+    metric, digits = ("IoU", 4) if shapes else ("pooled PSNR dB", 2)
     table = Table(
         metric, *(evaluation.run for evaluation in evaluations), box=None, header_style="bold", pad_edge=False, title="comparison"
     )
@@ -103,13 +149,8 @@ def model_comparison(evaluations: Sequence[Evaluation]) -> Table:
     by_name = [{part.name: part for part in (each.full, *each.parts)} for each in evaluations]
     for name in by_name[0]:
         if all(name in parts for parts in by_name):
-            values = [_headline(parts[name], metric) for parts in by_name]
-            digits = 4 if metric == "IoU" else 2
-            best = f"{max(values):.{digits}f}"
-            texts = [f"{value:.{digits}f}" for value in values]
-            table.add_row(name, *(f"[bold]{text}[/bold]" if text == best else text for text in texts))
+            values = [parts[name].mean_iou if shapes else parts[name].pooled_psnr for parts in by_name]
+            best = decimals(max((value for value in values if value is not None), default=None), digits)
+            texts = [decimals(value, digits) for value in values]
+            table.add_row(name, *(f"[bold]{text}[/bold]" if text == best != "-" else text for text in texts))
     return table
-
-
-def _headline(part: ScenarioMetrics, metric: str) -> float:
-    return part.mean_iou if metric == "IoU" and part.mean_iou is not None else part.psnr

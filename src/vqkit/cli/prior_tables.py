@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vqkit.cli.number_format import decimals
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -29,37 +31,43 @@ def print_prior(console: Console, evaluation: PriorEvaluation) -> None:
     _say(console, f"{evaluation.run}: {what}")
     console.print(_rates(evaluation))
     _say(console, f"rate and distortion: {_point(evaluation)}")
+    for note in evaluation.notes:
+        _say(console, f"note: {note}")
     drawn = _described(evaluation.sampling)
     if evaluation.samples is not None:
         _say(console, f"\n{evaluation.samples.samples} samples ({drawn})")
         _print_samples(console, evaluation.samples)
     if evaluation.completions:
-        first = evaluation.completions[0]
-        _say(console, f"\n{first.samples} completions of each of {first.images} images ({drawn}), measured on what was missing")
+        counts = sorted({each.images for each in evaluation.completions})
+        images = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+        samples = evaluation.completions[0].samples
+        _say(console, f"\n{samples} completions of each of {images} images ({drawn}), measured on what was missing")
         console.print(_completions(evaluation.completions))
 
 
 def prior_comparison(evaluations: Sequence[PriorEvaluation]) -> Table:
     """A row for each prior: its unconditional rate, and the distortion at that rate."""
     shapes = all(evaluation.distortion.mean_iou is not None for evaluation in evaluations)
-    columns = ("nats/code", "bits/image", "bits/pixel", "PSNR dB", "SSIM", *(["IoU"] if shapes else []))
+    columns = ("nats/code", "bits/image", "bits/pixel", "PSNR dB", "pooled dB", "SSIM", *(["IoU"] if shapes else []))
     table = _table("comparison", *columns)
     table.columns[0].overflow = "fold"
     for evaluation in evaluations:
         rate, distortion = evaluation.rates[-1], evaluation.distortion
         cells = [f"{rate.nll_per_code:.3f}", f"{rate.bits_per_image:.1f}", f"{rate.bits_per_pixel:.4f}"]
-        cells += [f"{distortion.psnr:.2f}", f"{distortion.ssim:.4f}"]
-        table.add_row(evaluation.run, *cells, *([f"{distortion.mean_iou:.4f}"] if shapes else []))
+        cells += [decimals(distortion.psnr, 2), decimals(distortion.pooled_psnr, 2), decimals(distortion.ssim, 4)]
+        table.add_row(evaluation.run, *cells, *([decimals(distortion.mean_iou, 4)] if shapes else []))
     return table
 
 
 def _rates(evaluation: PriorEvaluation) -> Table:
     """A row for each conditioning case, the baselines first."""
     levels = list(evaluation.uniform.levels) if len(evaluation.uniform.levels) > 1 else []
-    table = _table("codes under", "nats/code", "bits/image", "bits/pixel", *(f"nats/code {name}" for name in levels))
     *conditional, unconditional = evaluation.rates
+    some = ["images"] if any(rate.images != evaluation.images for rate in evaluation.rates) else []
+    table = _table("codes under", *some, "nats/code", "bits/image", "bits/pixel", *(f"nats/code {name}" for name in levels))
     for rate in (evaluation.uniform, evaluation.unigram, unconditional, *conditional):
-        cells = [f"{rate.nll_per_code:.3f}", f"{rate.bits_per_image:.1f}", f"{rate.bits_per_pixel:.4f}"]
+        cells = ["" if rate.images is None else str(rate.images)] if some else []
+        cells += [f"{rate.nll_per_code:.3f}", f"{rate.bits_per_image:.1f}", f"{rate.bits_per_pixel:.4f}"]
         table.add_row(rate.name, *cells, *(f"{rate.levels[name]:.3f}" for name in levels))
     return table
 
@@ -67,7 +75,8 @@ def _rates(evaluation: PriorEvaluation) -> Table:
 def _point(evaluation: PriorEvaluation) -> str:
     rate, distortion = evaluation.rates[-1], evaluation.distortion
     overlap = "" if distortion.mean_iou is None else f", IoU {distortion.mean_iou:.4f}"
-    return f"{rate.bits_per_image:.1f} bits per image at PSNR {distortion.psnr:.2f} dB, SSIM {distortion.ssim:.4f}{overlap}"
+    psnr = f"PSNR {decimals(distortion.psnr, 2)} dB (pooled {decimals(distortion.pooled_psnr, 2)} dB)"
+    return f"{rate.bits_per_image:.1f} bits per image at {psnr}, SSIM {decimals(distortion.ssim, 4)}{overlap}"
 
 
 def _described(sampling: Sampling) -> str:
@@ -98,12 +107,13 @@ def _print_samples(console: Console, samples: SampleMetrics) -> None:
 
 def _contents(contents: Sequence[Contents]) -> Table:
     """A row for each component, and columns for each kind of images."""
-    shapes = bool(contents[0].parts)
-    values = [f"{'pixels' if shapes else 'mean value'}, {each.name}" for each in contents]
+    shapes = contents[0].parts
+    what = "mean value" if not shapes else "pixels" if len(shapes) == len(contents[0].values) else "pixels or mean value"
+    values = [f"{what}, {each.name}" for each in contents]
     table = _table("component", *values, *(f"parts, {each.name}" for each in contents if shapes))
     for name in contents[0].values:
-        cells = [f"{each.values[name]:.2%}" if shapes else f"{each.values[name]:.4f}" for each in contents]
-        table.add_row(name, *cells, *(_parts(each.parts[name]) for each in contents if shapes))
+        cells = [f"{each.values[name]:.2%}" if name in shapes else f"{each.values[name]:.4g}" for each in contents]
+        table.add_row(name, *cells, *(_parts(each.parts[name]) if name in shapes else "" for each in contents if shapes))
     return table
 
 
@@ -118,18 +128,21 @@ def _parts(shares: Sequence[float]) -> str:
 
 
 def _completions(completions: Sequence[CompletionMetrics]) -> Table:
-    """For each scenario a row of means, and one for each component that was missing."""
-    metric = "IoU" if completions[0].metric == "iou" else "PSNR dB"
+    """For each scenario a row of means, one of pooled PSNRs (intensities), and one for each component that was missing."""
+    metric = {"iou": "IoU", "psnr": "PSNR dB", "mixed": "IoU or PSNR dB"}[completions[0].metric]
     count = completions[0].samples
     table = _table(metric, "one pass", "most likely", "mean", f"best of {count}", f"best of {count} per component", "diversity")
-    digits = 4 if metric == "IoU" else 2
     for each in completions:
         scores = (each.one_pass, each.most_likely, each.mean, each.best_of_k, each.best_per_component)
-        diversity = "-" if each.diversity is None else f"{each.diversity.mean:.4f}"
-        table.add_row(each.name, *(f"{score.mean:.{digits}f}" for score in scores), diversity)
-        for name in each.best_per_component.components if len(each.best_per_component.components) > 1 else ():
-            own = "-" if each.diversity is None else f"{each.diversity.components[name]:.4f}"
-            table.add_row(f"  {name}", *(f"{score.components[name]:.{digits}f}" for score in scores), own)
+        diversity = "-" if each.diversity is None else decimals(each.diversity.mean, 4)
+        kinds = set(each.metrics.values())
+        table.add_row(each.name, *(decimals(score.mean, 2 if kinds == {"psnr"} else 4) for score in scores), diversity)
+        if "psnr" in kinds:
+            table.add_row("  pooled PSNR dB", *(decimals(score.pooled_psnr, 2) for score in scores), "")
+        for name in each.metrics if len(each.metrics) > 1 else ():
+            digits = 2 if each.metrics[name] == "psnr" else 4
+            own = "-" if each.diversity is None else decimals(each.diversity.components.get(name), 4)
+            table.add_row(f"  {name}", *(decimals(score.components.get(name), digits) for score in scores), own)
     return table
 
 

@@ -19,38 +19,20 @@ from torch import Tensor
 from vqkit.core import distributed
 from vqkit.data.subsets import align_conditions
 from vqkit.evaluation.bounds import Bounds, measure_bounds, with_prior
+from vqkit.evaluation.error_meter import ErrorMeter
 from vqkit.evaluation.feature_distances import FeatureDistances
 from vqkit.evaluation.held_out import batches_with_positions, data_settings, open_split
-from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario, mask_scenarios
-from vqkit.evaluation.metrics import ErrorMeter, Errors, VarianceMeter, code_histogram, entropy_bits, perplexity, usage
+from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
+from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import EvaluationRequest
+from vqkit.evaluation.scenario_metrics import ScenarioMetrics, known, notes, relative_error, scenario_metrics
+from vqkit.evaluation.variance import VarianceMeter, Variances
 from vqkit.inference.postprocess import fill_missing
 from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, Split, Tokenizer, where_present
 from vqkit.storage.checkpoints import Loaded, load_model
 
 _DEFAULT = EvaluationRequest()
-
-
-@dataclass(frozen=True)
-class ScenarioMetrics:
-    """Errors in one scenario, on what was missing (on everything where nothing was).
-
-    `mse` over all pixels; `psnr` (decibels), `ssim`, `iou` and `dice` per image, averaged over images. `iou` and `dice` are given
-    for each component, and `mean_iou` and `mean_dice` over these components: empty and None for data that are not binary.
-    """
-
-    name: str
-    keep: tuple[str, ...]
-    missing: tuple[str, ...]
-    mask_kind: MaskKind | None
-    mse: float
-    psnr: float
-    ssim: float
-    iou: dict[str, float]
-    dice: dict[str, float]
-    mean_iou: float | None
-    mean_dice: float | None
 
 
 @dataclass(frozen=True)
@@ -87,10 +69,11 @@ class Evaluation:
     """Metrics of a model on a split.
 
     `full`: from full input, on everything; `parts`: one for each keep-set and mask kind; `variance` of all pixels and channels of
-    the evaluated images, and `relative_error` = `full.mse` / `variance` (None where all pixels are equal); `with_conditions`:
-    whether the model was conditioned on them; `levels` is empty, and `bits` None, for models without codes; `distances`: FID and
-    LPIPS from full input, and `bounds` on the log-likelihood, where they were requested; `images_per_second`: throughput of the
-    whole model in batches, reading excluded.
+    the evaluated images (of mixed ones, of the intensities), and `relative_error` = `full.mse` / `variance` (None where all pixels
+    are equal); `with_conditions`: whether the model was conditioned on them; `levels` is empty, and `bits` None, for models without
+    codes; `distances`: FID and LPIPS from full input, and `bounds` on the log-likelihood, where they were requested;
+    `images_per_second`: throughput of the whole model in batches, reading excluded; `notes`: sentences on figures that mean less
+    than they seem to, such as the PSNR of a constant component.
     """
 
     run: str
@@ -102,13 +85,14 @@ class Evaluation:
     with_conditions: bool
     full: ScenarioMetrics
     parts: tuple[ScenarioMetrics, ...]
-    variance: float
+    variance: float | None
     relative_error: float | None
     levels: tuple[LevelUsage, ...]
     bits: CodeBits | None
     distances: dict[str, float]
     bounds: Bounds | None
     images_per_second: float
+    notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -139,9 +123,10 @@ def evaluate(
     bounds = _bounds(loaded, images, request, device, progress)  # first: a model without bounds is refused before the long part
     meters = _Meters(loaded.model, scenarios, request.with_conditions, distances, device)
     for positions, batch in batches_with_positions(images, request.batch_size, "evaluated", progress):
-        meters.add(positions, align_conditions(batch.to(device, loaded.model.spec), images.spec, loaded.model.spec))
-    full, *parts = meters.scenario_metrics()
-    variance, levels = meters.variance.result(), meters.level_usage()
+        stored = batch.images.to(device)
+        meters.add(positions, align_conditions(batch.to(device, loaded.model.spec), images.spec, loaded.model.spec), stored)
+    variances, levels = meters.variance.result(), meters.level_usage()
+    full, *parts = meters.scenario_metrics(variances)
     return Evaluation(
         run=str(loaded.path),
         model=loaded.header.get("name", type(loaded.model).__name__),
@@ -152,13 +137,14 @@ def evaluate(
         with_conditions=request.with_conditions,
         full=full,
         parts=tuple(parts),
-        variance=variance,
-        relative_error=full.mse / variance if variance > 0 else None,
+        variance=known(variances.common),
+        relative_error=relative_error(full.mse, variances.common),
         levels=levels,
         bits=code_bits(levels, loaded.model.spec) if levels else None,
         distances=distances.result(),
         bounds=bounds,
         images_per_second=meters.images_per_second(),
+        notes=tuple(notes(full, parts, variances, loaded.model.spec)),
     )
 
 
@@ -183,30 +169,29 @@ class _Meters:
     ) -> None:
         self.model, self.scenarios, self.with_conditions, self.device = model, scenarios, with_conditions, device
         self.distances = distances
-        binary = model.spec.value_kind == "binary"
-        self.errors = [ErrorMeter(len(model.spec.components), binary, device) for _ in scenarios]
-        self.variance = VarianceMeter(device)
+        self.errors = [ErrorMeter(model.spec, device) for _ in scenarios]
+        self.variance = VarianceMeter(model.spec, device)
         cardinalities = model.cardinalities if isinstance(model, Tokenizer) else ()
         self.counts = [torch.zeros(size, dtype=torch.int64, device=device) for size in cardinalities]
         self.passes, self.seconds = 0, 0.0
 
     @torch.inference_mode()
-    def add(self, positions: Tensor, batch: Batch) -> None:
-        """Add a batch that is on the device; `positions` int64 [B] of its images in the split."""
+    def add(self, positions: Tensor, batch: Batch, stored: Tensor) -> None:
+        """Add a batch that is on the device; `positions` int64 [B] of its images in the split, which `stored` are as in files."""
         images = batch.images
         unknown = self.model.spec.unknown_conditions(len(images), images.device)
         conditions = batch.conditions if self.with_conditions else unknown
         present = batch.observed
-        self.variance.add(images if batch.present is None else images[present])
+        self.variance.add(images, present)
         for scenario, errors in zip(self.scenarios, self.errors, strict=True):
             observed = scenario.observed(positions, images.shape).to(self.device) & present
             if self.passes == 0:
                 self._forward(images, observed, conditions)  # warm-up: the very first pass is not timed
             codes, expected = self._timed(images, observed, conditions)
+            judged = scenario.judged(present, observed)
             if scenario is self.scenarios[0]:
                 shown = where_present(expected, batch.present)
-                judged = None if batch.present is None else present
-                errors.add(shown, images, judged, final=self._final(shown, images, torch.zeros_like(observed)))
+                errors.add(shown, images, judged, self._final(shown, images, torch.zeros_like(observed)), stored)
                 self.distances.add(images, shown)
                 for counts, level in zip(self.counts, codes, strict=True):
                     counts += code_histogram(level, len(counts))
@@ -214,12 +199,12 @@ class _Meters:
                 # The known pixels are those of the image, as in the output of `inpaint`: SSIM's windows reach into them.
                 final = self._final(expected, images, observed)
                 filled = where_present(torch.where(observed, images, expected), batch.present)
-                errors.add(filled, images, present & ~observed, final)
+                errors.add(filled, images, judged, final, stored)
 
     def _final(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor | None:
-        """The binary images that `inpaint` would write, float [B, C, H, W]; None for intensities."""
+        """The images that `inpaint` would write, float [B, C, H, W], where shapes are to be compared; None for intensities."""
         spec = self.model.spec
-        return fill_missing(expected, images, observed, spec) if spec.value_kind == "binary" else None
+        return None if spec.value_kind == "intensity" else fill_missing(expected, images, observed, spec)
 
     def _timed(self, images: Tensor, observed: Tensor, conditions: Tensor) -> tuple[Codes, Tensor]:
         _synchronize(self.device)
@@ -237,10 +222,10 @@ class _Meters:
         codes = self.model.encode(images, observed)
         return codes, self.model.decode(codes, conditions)
 
-    def scenario_metrics(self) -> list[ScenarioMetrics]:
+    def scenario_metrics(self, variances: Variances) -> list[ScenarioMetrics]:
         """Metrics of each scenario, over all processes."""
         meters = zip(self.scenarios, self.errors, strict=True)
-        return [_scenario_metrics(scenario, errors.result(), self.model.spec) for scenario, errors in meters]
+        return [scenario_metrics(scenario, errors.result(), variances, self.model.spec) for scenario, errors in meters]
 
     def level_usage(self) -> tuple[LevelUsage, ...]:
         """How the codes are used, over all processes."""
@@ -277,20 +262,6 @@ def code_bits(levels: Sequence[LevelUsage], spec: DataSpec) -> CodeBits:
     uniform, entropy = (sum(bits) for bits in zip(*((level.uniform_bits, level.entropy_bits) for level in levels), strict=True))
     pixels = spec.height * spec.width
     return CodeBits(uniform, uniform / pixels, entropy, entropy / pixels)
-
-
-def _scenario_metrics(scenario: MaskScenario, errors: Errors, spec: DataSpec) -> ScenarioMetrics:
-    """Errors by component name. A component that was kept has none and is left out."""
-    keep = tuple(spec.components[position] for position in scenario.keep)
-    missing = tuple(name for name in spec.components if name not in keep)
-    iou, dice = (
-        {name: value for name, value in zip(spec.components, values, strict=True) if not math.isnan(value)}
-        for values in (errors.iou or (math.nan,) * len(spec.components), errors.dice or (math.nan,) * len(spec.components))
-    )
-    means = [sum(values.values()) / len(values) if values else None for values in (iou, dice)]
-    return ScenarioMetrics(
-        scenario.name, keep, missing, scenario.mask_kind, errors.mse, errors.psnr, errors.ssim, iou, dice, *means
-    )
 
 
 def _synchronize(device: torch.device) -> None:

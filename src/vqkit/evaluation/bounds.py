@@ -15,7 +15,7 @@ import torch
 from vqkit.core import distributed
 from vqkit.core.randomness import generator_for
 from vqkit.data.subsets import align_conditions
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, DataError
 from vqkit.evaluation.held_out import batches_with_positions
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.interfaces import Autoencoder, Split
@@ -26,17 +26,17 @@ _BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Bounds:
-    """Lower bounds on the mean log-likelihood of a fully observed image, in nats; higher is better.
+    """Lower bounds on the mean log-likelihood of what is present of an image, all of it observed, in nats; higher is better.
 
     `elbo`: the evidence lower bound, estimated from `samples` posterior samples; `importance_weighted`: the bound of Burda et al.
-    2016 (equation 8) with `samples` samples, at least as tight in expectation, and its `standard_error` over images. `dimensions`:
-    pixel values of an image.
+    2016 (equation 8) with `samples` samples, at least as tight in expectation, and its `standard_error` over the `images` that hold
+    anything. `dimensions`: pixel values that are present in an image, on average.
     """
 
     likelihood: str
     images: int
     samples: int
-    dimensions: int
+    dimensions: float
     elbo: float
     importance_weighted: float
     standard_error: float
@@ -80,25 +80,28 @@ def measure_bounds(
 
     The samples of an image depend on the seed and on its position in the whole split alone. `with_conditions`: condition the model
     on the images' conditions, which are unknown to it otherwise. Raises `ConfigError` for a likelihood that is no density of
-    pixels, for grey values under bernoulli, and for fewer than one sample.
+    pixels, for grey values under bernoulli, and for fewer than one sample, and `DataError` where no image holds any data.
     """
     if samples < 1:
         raise ConfigError(f"The number of posterior samples is {samples}.", "Ask for at least one.")
-    sums = torch.zeros(4, dtype=torch.float64, device=device)
+    sums = torch.zeros(5, dtype=torch.float64, device=device)
     for positions, batch in batches_with_positions(images, _BATCH_SIZE, "evaluated (bounds)", progress):
         known = align_conditions(batch.to(device, model.spec), images.spec, model.spec)
         conditions = known.conditions if with_conditions else model.spec.unknown_conditions(len(known.images), device)
+        values = known.observed.flatten(1).sum(1).double()
         for row, position in enumerate(positions.tolist()):
+            if not values[row]:
+                continue
             each = slice(row, row + 1)
             generator = generator_for(seed, "bound", position)
             present = None if known.present is None else known.present[each]
             weights = model.log_weights(known.images[each], conditions[each], samples, generator, present)
             bound = importance_bound(weights)
-            sums += torch.stack([weights.mean(), bound[0], bound[0].square(), bound.new_ones(())])
+            sums += torch.stack([weights.mean(), bound[0], bound[0].square(), values[row], bound.new_ones(())])
     distributed.all_reduce(sums)
-    elbo, bound, square, count = sums.tolist()
+    elbo, bound, square, dimensions, count = sums.tolist()
+    if not count:
+        raise DataError("No image holds any data, so there is nothing to measure a bound on.", "Choose another --split.")
     mean = bound / count
     error = math.sqrt(max(0.0, square / count - mean**2) / max(1.0, count - 1))
-    spec = model.spec
-    dimensions = len(spec.components) * spec.height * spec.width
-    return Bounds(model.likelihood.name, int(count), samples, dimensions, elbo / count, mean, error)
+    return Bounds(model.likelihood.name, int(count), samples, dimensions / count, elbo / count, mean, error)

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vqkit.evaluation.error_meter import ErrorMeter
 from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
-from vqkit.evaluation.metrics import ErrorMeter, code_histogram
+from vqkit.evaluation.metrics import code_histogram
+from vqkit.evaluation.scenario_metrics import known
 from vqkit.inference.conditioning import conditioning_for, observed_maps
 from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Sampler
@@ -27,7 +29,8 @@ class Rate:
     """Mean cost of an image's codes.
 
     `nll_per_code` in nats, over the codes of all levels; `bits_per_image` for all codes of an image; `bits_per_pixel`: that divided
-    by height x width, whatever the number of components; `levels`: nats per code of each level.
+    by height x width, whatever the number of components; `levels`: nats per code of each level; `images` over which it is the mean,
+    None for a cost that does not depend on images.
     """
 
     name: str
@@ -35,18 +38,23 @@ class Rate:
     bits_per_image: float
     bits_per_pixel: float
     levels: dict[str, float]
+    images: int | None = None
 
 
 @dataclass(frozen=True)
 class Distortion:
     """Errors of the tokenizer's reconstructions of whole images, as `vqkit evaluate` measures them from full input.
 
-    `iou` by component and `mean_iou` over them: empty and None for data that are not binary.
+    `mse`, `psnr`, `pooled_psnr` and `ssim` are those of `ScenarioMetrics`; `rmse` and `mae` of each intensity, in stored values;
+    `iou` of each binary component.
     """
 
-    mse: float
-    psnr: float
-    ssim: float
+    mse: float | None
+    psnr: float | None
+    pooled_psnr: float | None
+    ssim: float | None
+    rmse: dict[str, float]
+    mae: dict[str, float]
     iou: dict[str, float]
     mean_iou: float | None
 
@@ -81,45 +89,74 @@ class RateMeter:
     def __init__(self, sampler: Sampler, cases: Sequence[ConditioningCase], with_conditions: bool) -> None:
         self._sampler, self._cases, self._with_conditions = sampler, cases, with_conditions
         spec, device = sampler.spec, sampler.device
-        self._binary = spec.value_kind == "binary"
-        self._errors = ErrorMeter(len(spec.components), self._binary, device)
+        self._errors = ErrorMeter(spec, device)
         self._nll = torch.zeros(len(cases), len(sampler.prior.spec.shapes), dtype=torch.float64, device=device)
-        self._images = 0
+        self._images = [0] * len(cases)
         self.counts = tuple(torch.zeros(size, dtype=torch.int64, device=device) for size in sampler.prior.spec.cardinalities)
 
     @torch.inference_mode()
-    def add(self, positions: Tensor, batch: Batch) -> None:
-        """Add a batch on the device, with the tokenizer's conditions; `positions` int64 [B] of its images in the split."""
+    def add(self, positions: Tensor, batch: Batch, stored: Tensor | None = None) -> None:
+        """Add a batch on the device, with the tokenizer's conditions; `positions` int64 [B] of its images in the split.
+
+        `stored`: the images as in files, for errors in their own unit.
+        """
         tokenizer, images = self._sampler.pipeline.tokenizer, batch.images
         codes = tokenizer.encode(images, batch.observed)
         unknown = tokenizer.spec.unknown_conditions(len(images), images.device)
         conditions = batch.conditions if self._with_conditions else unknown
-        self._add_errors(tokenizer.decode(codes, conditions), batch)
+        self._add_errors(tokenizer.decode(codes, conditions), batch, stored)
         for counts, level in zip(self.counts, codes, strict=True):
             counts += code_histogram(level, len(counts))
-        for sums, case in zip(self._nll, self._cases, strict=True):
+        for number, case in enumerate(self._cases):
             nll = self._sampler.prior.nll(codes, conditioning_of(self._sampler, case, positions, batch))
-            sums += torch.stack([level.double().sum() for level in nll])
-        self._images += len(images)
+            counted = counted_images(case, positions, batch)
+            self._nll[number] += torch.stack([level.double()[counted].sum() for level in nll])
+            self._images[number] += int(counted.sum())
 
-    def _add_errors(self, expected: Tensor, batch: Batch) -> None:
+    def _add_errors(self, expected: Tensor, batch: Batch, stored: Tensor | None) -> None:
+        spec = self._sampler.spec
         shown = where_present(expected, batch.present)
-        final = discretize(shown, self._sampler.spec) if self._binary else None
-        self._errors.add(shown, batch.images, None if batch.present is None else batch.observed, final=final)
+        final = None if spec.value_kind == "intensity" else discretize(shown, spec)
+        self._errors.add(shown, batch.images, None if batch.present is None else batch.observed, final, stored)
 
     def rates(self) -> list[Rate]:
-        """The mean cost in each conditioning case."""
+        """The mean cost in each conditioning case that there were images for."""
         spec = self._sampler.prior.spec
-        codes = self._nll.new_tensor([self._images * height * width for height, width in spec.shapes])
-        means = (self._nll / codes).tolist()
-        return [rate(case.name, each, spec, self._sampler.spec) for case, each in zip(self._cases, means, strict=True)]
+        sizes = self._nll.new_tensor([height * width for height, width in spec.shapes])
+        found = zip(self._cases, self._images, self._nll, strict=True)
+        return [
+            rate(case.name, (nll / (images * sizes)).tolist(), spec, self._sampler.spec, images)
+            for case, images, nll in found
+            if images
+        ]
 
     def distortion(self) -> Distortion:
         """The mean errors of the reconstructions."""
-        errors = self._errors.result()
-        iou = dict(zip(self._sampler.spec.components, errors.iou, strict=True)) if self._binary else {}
-        mean = sum(iou.values()) / len(iou) if iou else None
-        return Distortion(errors.mse, errors.psnr, errors.ssim, iou, mean)
+        errors, specs = self._errors.result(), self._sampler.spec.component_specs
+        by_name = {each.name: found for each, found in zip(specs, errors.components, strict=True) if found.images}
+        rmse, mae, iou = (
+            {name: getattr(found, figure) for name, found in by_name.items() if not math.isnan(getattr(found, figure))}
+            for figure in ("rmse", "mae", "iou")
+        )
+        return Distortion(
+            mse=known(errors.mse),
+            psnr=known(errors.psnr),
+            pooled_psnr=known(errors.pooled_psnr),
+            ssim=known(errors.ssim),
+            rmse=rmse,
+            mae=mae,
+            iou=iou,
+            mean_iou=sum(iou.values()) / len(iou) if iou else None,
+        )
+
+
+def counted_images(case: ConditioningCase, positions: Tensor, batch: Batch) -> Tensor:
+    """The images of a batch that a rate is the mean over, bool [B]: in a scenario, those in which it judges anything."""
+    present = batch.observed
+    if case.scenario is None:
+        return torch.ones_like(present[:, 0, 0, 0])
+    observed = case.scenario.observed(positions, batch.images.shape).to(present.device) & present
+    return case.scenario.judged(present, observed).flatten(1).any(dim=1)
 
 
 def conditioning_of(sampler: Sampler, case: ConditioningCase, positions: Tensor, batch: Batch) -> Conditioning:
@@ -148,17 +185,17 @@ def unigram_rate(training: Codes, held_out: Codes, spec: CodeSpec, data: DataSpe
     under the training frequencies with add-one smoothing: a code that never occurred in training would cost infinitely much.
     """
     levels = []
-    for known, counts in zip(training, held_out, strict=True):
-        smoothed = known.double() + 1
+    for frequencies, counts in zip(training, held_out, strict=True):
+        smoothed = frequencies.double() + 1
         cost = smoothed.sum().log() - smoothed.log()
         levels.append(float((counts.double() * cost).sum() / counts.sum()))
     return rate("unigram", levels, spec, data)
 
 
-def rate(name: str, nll: Sequence[float], spec: CodeSpec, data: DataSpec) -> Rate:
+def rate(name: str, nll: Sequence[float], spec: CodeSpec, data: DataSpec, images: int | None = None) -> Rate:
     """A rate from the mean nats per code of each level."""
     sizes = [height * width for height, width in spec.shapes]
     total = sum(size * each for size, each in zip(sizes, nll, strict=True))
     bits = total / math.log(2)
     levels = dict(zip(spec.level_names, nll, strict=True))
-    return Rate(name, total / sum(sizes), bits, bits / (data.height * data.width), levels)
+    return Rate(name, total / sum(sizes), bits, bits / (data.height * data.width), levels, images)

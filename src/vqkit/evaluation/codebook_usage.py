@@ -21,7 +21,7 @@ from vqkit.core.atomic import write_atomically
 from vqkit.core.randomness import generator_for
 from vqkit.errors import CheckpointError
 from vqkit.evaluation.held_out import batches_with_positions
-from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
+from vqkit.evaluation.metrics import THRESHOLD, code_histogram, entropy_bits, perplexity, usage
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.panels import columns, shown_range, views
 from vqkit.image_io.pictures import composite, composite_shows_all, display_components, rows_figure, save_picture
@@ -42,10 +42,15 @@ _COUNTERS_AT_ONCE = 2**22
 
 
 class Encoded(NamedTuple):
-    """A split as its codes: for each level int32 [N, h, w] on the CPU; and the mean of its images, float32 [C, H, W] in [0, 1]."""
+    """A split as its codes, and the means of what is present of its images, on the CPU.
+
+    `levels`: int32 [N, h, w] each; `mean_image` float32 [C, H, W] in unit values; `means` float64 [C]: of each component over all
+    pixels of all images, in stored values; of a binary component, the share of the pixels that are set. NaN where none is present.
+    """
 
     levels: Codes
     mean_image: Tensor
+    means: Tensor
 
 
 @dataclass(frozen=True)
@@ -90,15 +95,21 @@ def encode_images(
 ) -> Encoded:
     """The codes of all images of a split, from full input. `what` is done with them, for `progress`."""
     levels: list[list[Tensor]] = [[] for _ in model.level_names]
-    total = torch.zeros(len(model.spec.components), model.spec.height, model.spec.width, dtype=torch.float64, device=device)
+    spec = model.spec
+    total = torch.zeros(len(spec.components), spec.height, spec.width, dtype=torch.float64, device=device)
     count = torch.zeros_like(total, dtype=torch.int64)
+    own_units = total.new_zeros(len(spec.components))
+    binary = spec.binary.to(device)
     for _, batch in batches_with_positions(images, batch_size, what, progress):
-        shown = batch.to(device, model.spec)
+        shown = batch.to(device, spec)
         total += shown.images.sum(0, dtype=torch.float64)
         count += shown.observed.sum(0)
+        stored = where_present(batch.images.to(device).double(), shown.present)
+        own_units += torch.where(binary, (shown.images >= THRESHOLD).sum((0, 2, 3)), stored.sum((0, 2, 3)))
         for store, codes in zip(levels, model.encode(shown.images, shown.observed), strict=True):
             store.append(codes.to("cpu", torch.int32))
-    return Encoded(tuple(torch.cat(store) for store in levels), (total / count.clamp_min(1)).float().cpu())
+    mean_image = (total / count.clamp_min(1)).float().cpu()
+    return Encoded(tuple(torch.cat(store) for store in levels), mean_image, (own_units / count.sum((1, 2))).cpu())
 
 
 def level_statistics(name: str, codes: Tensor, num_codes: int) -> LevelStatistics:

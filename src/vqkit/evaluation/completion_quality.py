@@ -8,12 +8,14 @@ missing.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vqkit.evaluation.error_meter import pooled_psnr
 from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario
 from vqkit.evaluation.metrics import THRESHOLD, overlap, peak_signal_to_noise
 from vqkit.evaluation.progress import Progress
@@ -28,21 +30,27 @@ IMAGES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of each component that was missing, averaged over images, and the mean over these components."""
+    """A metric of each component that was missing, averaged over the images in which it was.
+
+    `mean` over these components; None where there are none, or where some are scored by IoU and others by PSNR. `pooled_psnr`
+    (decibels): of the mean squared error over all missing pixels of the intensities together; None without any.
+    """
 
     components: dict[str, float]
-    mean: float
+    mean: float | None
+    pooled_psnr: float | None = None
 
 
 @dataclass(frozen=True)
 class CompletionMetrics:
     """Quality of `samples` = K completions of each of `images` partly observed images, on what was missing.
 
-    `metric` between a completion and the true image: iou for binary data, psnr (decibels) for intensities. `one_pass`: of the
-    tokenizer's reconstruction; `most_likely`: of the completion with the highest likelihood under the prior; `mean` over all K;
+    `metrics` of each component that was missing, between a completion and the true image: iou for a binary one, psnr (decibels)
+    for intensities; `metric`: the one that all components of these data have, or mixed. `one_pass`: of the tokenizer's
+    reconstruction; `most_likely`: of the completion with the highest likelihood under the prior; `mean` over all K;
     `best_per_component`: the best of K for each component by itself; `best_of_k`: the completion with the best mean over the
-    missing components. `diversity`: mean over all pairs of completions of an image of 1 - IoU between them (binary data) or of
-    the mean squared difference (intensities); None for K = 1.
+    missing components (of mixed components: with the smallest squared error). `diversity`: mean over all pairs of completions of
+    an image of 1 - IoU between them (binary components) or of the mean squared difference (intensities); None for K = 1.
     """
 
     name: str
@@ -52,6 +60,7 @@ class CompletionMetrics:
     images: int
     samples: int
     metric: str
+    metrics: dict[str, str]
     one_pass: Score
     most_likely: Score
     mean: Score
@@ -63,12 +72,16 @@ class CompletionMetrics:
 class Comparisons(NamedTuple):
     """Completions of B images, compared: float64, NaN where nothing of a component was missing.
 
-    `one_pass` [B, C] and `completions` [B, K, C] with the true images, `diversity` [B, C] with each other.
+    `one_pass` [B, C] and `completions` [B, K, C] with the true images, `diversity` [B, C] with each other. `one_pass_errors`
+    [B, C] and `errors` [B, K, C]: the squared errors summed over the `pixels` [B, C] that were missing.
     """
 
     one_pass: Tensor
     completions: Tensor
     diversity: Tensor
+    one_pass_errors: Tensor
+    errors: Tensor
+    pixels: Tensor
 
 
 class Sources(NamedTuple):
@@ -77,48 +90,81 @@ class Sources(NamedTuple):
     batch: Batch
     positions: Tensor
 
+    def rows(self, chosen: Tensor) -> Sources:
+        """Some of the images, by number (int64 [N]) or mask (bool [B])."""
+        whole = self.batch._replace(present=self.batch.observed)
+        return Sources(whole.map(lambda tensor: tensor[chosen]), self.positions[chosen])
+
 
 def measure_completions(
     sampler: Sampler, scenario: MaskScenario, sources: Sources, count: int, sampling: Sampling, progress: Progress
-) -> CompletionMetrics:
-    """Draw `count` completions of each image, conditioned on what a scenario leaves and on the batch's conditions; measure them."""
+) -> CompletionMetrics | None:
+    """Draw `count` completions of each image, conditioned on what a scenario leaves and on the batch's conditions; measure them.
+
+    Images in which a scenario judges nothing are left out; None where these are all.
+    """
+    shape, present = sources.batch.images.shape, sources.batch.observed
+    judged = scenario.judged(present, scenario.observed(sources.positions, shape) & present).flatten(1).any(dim=1)
+    if not bool(judged.any()):
+        return None
+    sources = sources.rows(judged)
     parts = []
-    images, conditions = sources.batch.images, sources.batch.conditions
-    spec, present = sampler.spec, sources.batch.observed
-    with progress(f"completed ({scenario.name})", len(images) * count) as advance:
-        for start in range(0, len(images), IMAGES_AT_ONCE):
-            each = slice(start, start + IMAGES_AT_ONCE)
-            names = sampler.spec.condition_names if sampler.prior.spec.conditions else ()
-            known = dict(zip(names, conditions[each].T, strict=True)) if names else {}
-            observed = scenario.observed(sources.positions[each], images[each].shape) & present[each]
-            completions = sampler.complete(images[each], observed, count, known, sampling, advance=advance, first=start)
-            expected = sampler.pipeline.fill(images[each], observed, known)
-            truth = where_present(spec.to_unit(images[each]), present[each])
-            one_pass = fill_missing(expected, truth, observed, spec)
-            drawn = spec.to_unit(completions.images.flatten(0, 1)).view(completions.images.shape)
-            parts.append(compare_completions(drawn, one_pass, truth, present[each] & ~observed, spec))
+    with progress(f"completed ({scenario.name})", len(sources.positions) * count) as advance:
+        for start in range(0, len(sources.positions), IMAGES_AT_ONCE):
+            some = sources.rows(torch.arange(start, min(start + IMAGES_AT_ONCE, len(sources.positions))))
+            parts.append(_complete(sampler, scenario, some, count, sampling, start, advance))
     return completion_metrics(scenario, Comparisons(*map(torch.cat, zip(*parts, strict=True))), sampler.spec)
+
+
+def _complete(
+    sampler: Sampler,
+    scenario: MaskScenario,
+    sources: Sources,
+    count: int,
+    sampling: Sampling,
+    first: int,
+    advance: Callable[[float], None],
+) -> Comparisons:
+    """Complete a few images, of which the first has the number `first`, and compare."""
+    spec, images, present = sampler.spec, sources.batch.images, sources.batch.observed
+    names = spec.condition_names if sampler.prior.spec.conditions else ()
+    known = dict(zip(names, sources.batch.conditions.T, strict=True)) if names else {}
+    observed = scenario.observed(sources.positions, images.shape) & present
+    completions = sampler.complete(images, observed, count, known, sampling, advance=advance, first=first)
+    truth = where_present(spec.to_unit(images), present)
+    one_pass = fill_missing(sampler.pipeline.fill(images, observed, known), truth, observed, spec)
+    drawn = spec.to_unit(completions.images.flatten(0, 1)).view(completions.images.shape)
+    return compare_completions(drawn, one_pass, truth, scenario.judged(present, observed), spec)
 
 
 def compare_completions(completions: Tensor, one_pass: Tensor, images: Tensor, judged: Tensor, spec: DataSpec) -> Comparisons:
     """Compare completions [B, K, C, H, W] and reconstructions [B, C, H, W] with images, in unit values, where `judged` is True."""
     count = completions.shape[1]
     truth, missing = (each.repeat_interleave(count, dim=0) for each in (images, judged))
-    accuracy = compare(completions.flatten(0, 1), truth, missing, spec).view(len(images), count, -1)
-    binary = spec.value_kind == "binary"
-    diversity = shape_diversity(completions >= THRESHOLD, judged) if binary else value_diversity(completions, judged)
-    return Comparisons(compare(one_pass, images, judged, spec), accuracy, diversity)
+    drawn = completions.flatten(0, 1)
+    accuracy = compare(drawn, truth, missing, spec).view(len(images), count, -1)
+    shapes, values = shape_diversity(completions >= THRESHOLD, judged), value_diversity(completions, judged)
+    return Comparisons(
+        one_pass=compare(one_pass, images, judged, spec),
+        completions=accuracy,
+        diversity=torch.where(spec.binary, shapes, values),
+        one_pass_errors=squared_errors(one_pass, images, judged),
+        errors=squared_errors(drawn, truth, missing).view(accuracy.shape),
+        pixels=judged.flatten(2).sum(2),
+    )
 
 
 def compare(predictions: Tensor, truth: Tensor, judged: Tensor, spec: DataSpec) -> Tensor:
-    """IoU (binary data) or PSNR (intensities) of each component, float64 [B, C]; NaN where nothing is judged. Unit values."""
+    """IoU of each binary component and PSNR of each intensity, float64 [B, C]; NaN where nothing is judged. Unit values."""
     pixels = judged.flatten(2).sum(2)
-    if spec.value_kind == "binary":
-        metric = overlap(predictions, truth, judged).iou
-    else:
-        squares = (predictions.double() - truth.double()).square() * judged
-        metric = peak_signal_to_noise(squares.flatten(2).sum(2) / pixels.clamp_min(1))
+    psnr = peak_signal_to_noise(squared_errors(predictions, truth, judged) / pixels.clamp_min(1))
+    metric = torch.where(spec.binary, overlap(predictions, truth, judged).iou, psnr)
     return metric.masked_fill(pixels == 0, torch.nan)
+
+
+def squared_errors(predictions: Tensor, truth: Tensor, judged: Tensor) -> Tensor:
+    """The squared error of each component summed over the judged pixels, float64 [B, C]."""
+    return torch.where(judged, (predictions.double() - truth.double()).square(), 0).flatten(2).sum(2)
 
 
 def shape_diversity(shapes: Tensor, judged: Tensor) -> Tensor:
@@ -139,15 +185,17 @@ def value_diversity(values: Tensor, judged: Tensor) -> Tensor:
     """
     spread = 2 * values.double().var(dim=1) if values.shape[1] > 1 else torch.full(judged.shape, torch.nan).double()
     pixels = judged.flatten(2).sum(2)
-    return ((spread * judged).flatten(2).sum(2) / pixels).masked_fill(pixels == 0, torch.nan)
+    return (torch.where(judged, spread, 0).flatten(2).sum(2) / pixels).masked_fill(pixels == 0, torch.nan)
 
 
 def completion_metrics(scenario: MaskScenario, comparisons: Comparisons, spec: DataSpec) -> CompletionMetrics:
     """Averages over images, by component name."""
-    each = comparisons.completions
-    best = each.nanmean(dim=2, keepdim=True).nan_to_num(0).argmax(dim=1, keepdim=True)
-    best_of_k = each.take_along_dim(best, dim=1)[:, 0]
+    each, errors, pixels = comparisons.completions, comparisons.errors, comparisons.pixels
+    total = -errors.sum(dim=2) if spec.value_kind == "mixed" else each.nanmean(dim=2).nan_to_num(0)
+    best = total.argmax(dim=1)[:, None, None]
+    best_of_k, best_errors = each.take_along_dim(best, dim=1)[:, 0], errors.take_along_dim(best, dim=1)[:, 0]
     kept = tuple(spec.components[position] for position in scenario.keep)
+    metrics = zip(spec.component_specs, pixels.any(dim=0).tolist(), strict=True)
     return CompletionMetrics(
         name=scenario.name,
         keep=kept,
@@ -155,18 +203,27 @@ def completion_metrics(scenario: MaskScenario, comparisons: Comparisons, spec: D
         mask_kind=scenario.mask_kind,
         images=len(each),
         samples=each.shape[1],
-        metric="iou" if spec.value_kind == "binary" else "psnr",
-        one_pass=score(comparisons.one_pass, spec),
-        most_likely=score(each[:, 0], spec),
-        mean=score(each.mean(dim=1), spec),
-        best_per_component=score(each.amax(dim=1), spec),
-        best_of_k=score(best_of_k, spec),
+        metric={"binary": "iou", "intensity": "psnr", "mixed": "mixed"}[spec.value_kind],
+        metrics={of.name: "iou" if of.kind == "binary" else "psnr" for of, missing in metrics if missing},
+        one_pass=score(comparisons.one_pass, spec, comparisons.one_pass_errors, pixels),
+        most_likely=score(each[:, 0], spec, errors[:, 0], pixels),
+        mean=score(each.mean(dim=1), spec, errors.mean(dim=1), pixels),
+        best_per_component=score(each.amax(dim=1), spec, errors.amin(dim=1), pixels),
+        best_of_k=score(best_of_k, spec, best_errors, pixels),
         diversity=score(comparisons.diversity, spec) if each.shape[1] > 1 else None,
     )
 
 
-def score(values: Tensor, spec: DataSpec) -> Score:
-    """The mean over images of values [B, C]; components that are NaN in all of them are left out."""
+def score(values: Tensor, spec: DataSpec, errors: Tensor | None = None, pixels: Tensor | None = None) -> Score:
+    """The mean over images of values [B, C]; components that are NaN in all of them are left out.
+
+    `errors` [B, C], squared and summed over `pixels` [B, C]: for the pooled PSNR.
+    """
     means = dict(zip(spec.components, values.nanmean(dim=0).tolist(), strict=True))
     components = {name: mean for name, mean in means.items() if mean == mean}
-    return Score(components, sum(components.values()) / max(len(components), 1))
+    kinds = {each.kind for each in spec.component_specs if each.name in components}
+    mean = sum(components.values()) / len(components) if len(kinds) == 1 else None
+    pooled = None
+    if errors is not None and pixels is not None and bool(pixels[:, ~spec.binary].any()):
+        pooled = pooled_psnr(float(errors[:, ~spec.binary].sum() / pixels[:, ~spec.binary].sum()))
+    return Score(components, mean, pooled)

@@ -8,6 +8,7 @@ as it was in training (`CodingModel.ablation_baseline`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqkit.data.subsets import evenly_spaced
+from vqkit.evaluation.error_meter import measured_components
 from vqkit.evaluation.metrics import mean_squared_error, peak_signal_to_noise
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.panels import overview
@@ -31,12 +33,16 @@ _IMAGES_DRAWN = 8
 
 @dataclass(frozen=True)
 class LevelAblation:
-    """Images decoded from some `levels`, the others ablated: `psnr` in decibels, averaged over `images`."""
+    """Images decoded from some `levels`, the others ablated.
+
+    `psnr` in decibels, averaged over the `images` that hold anything; `pooled_psnr`: of the mean squared error over all pixels.
+    """
 
     name: str
     levels: tuple[str, ...]
     images: int
     psnr: float
+    pooled_psnr: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -68,26 +74,47 @@ def measure_ablations(
     device: torch.device,
     progress: Progress = no_progress,
 ) -> list[LevelAblation]:
-    """PSNR with all levels, each level only, all but each, and none, over up to `IMAGES_MEASURED` images.
+    """PSNR with all levels, each level only, all but each, and none, over up to `IMAGES_MEASURED` images, on what is present.
 
     `levels`: codes int [N, h, w] of the images of the split; `baselines`: see `ablation_baselines`.
     """
     cases = ablation_cases(model.level_names)
     chosen = evenly_spaced(len(images), IMAGES_MEASURED)
-    sums = dict.fromkeys(cases, 0.0)
+    meters = {name: _DecibelMeter() for name in cases}
+    measured = measured_components(model.spec).to(device)[:, None, None]
     with progress("decoded", len(chosen)) as advance:
         for positions in torch.split(chosen, batch_size):
             shown = images.batch(positions).to(device, model.spec)
             contributions = model.level_contributions(_indices([level[positions] for level in levels], device))
             for name, kept in cases.items():
                 decoded = decode_ablated(model, contributions, baselines, kept)
-                sums[name] += float(peak_signal_to_noise(mean_squared_error(decoded, shown.images, shown.observed)).sum())
+                meters[name].add(decoded, shown.images, shown.observed & measured)
             advance(len(positions))
     names = model.level_names
     return [
-        LevelAblation(name, tuple(names[level] for level in sorted(kept)), len(chosen), sums[name] / len(chosen))
-        for name, kept in cases.items()
+        LevelAblation(name, tuple(names[level] for level in sorted(kept)), *meters[name].result()) for name, kept in cases.items()
     ]
+
+
+class _DecibelMeter:
+    """Sums squared errors over images, and their PSNR."""
+
+    def __init__(self) -> None:
+        self._sums = torch.zeros(4, dtype=torch.float64)
+
+    def add(self, prediction: Tensor, target: Tensor, judged: Tensor) -> None:
+        pixels = judged.flatten(1).sum(1).double()
+        mse = mean_squared_error(prediction, target, judged)
+        psnr = peak_signal_to_noise(mse)
+        rows = torch.stack([torch.ones_like(pixels), pixels, mse * pixels, psnr])
+        self._sums += rows[:, pixels > 0].sum(1).cpu()
+
+    def result(self) -> tuple[int, float, float]:
+        """Images that had anything judged, their mean PSNR, and that of the mean squared error; NaN where there is no image."""
+        images, pixels, squares, psnr = self._sums.tolist()
+        if not images:
+            return 0, math.nan, math.nan
+        return int(images), psnr / images, float(peak_signal_to_noise(torch.tensor(squares / pixels)))
 
 
 @torch.inference_mode()

@@ -37,6 +37,19 @@ class MaskScenario(NamedTuple):
         observed = observed_components(list(self.keep), (count, components, height, width))
         return observed if self.mask_kind is None else observed & fixed_masks(self.mask_kind, positions, height, width)
 
+    def judged(self, present: Tensor, observed: Tensor) -> Tensor:
+        """Where errors count, bool [B, C, H, W]: on what is `present` and not `observed`, bool of that shape; on everything present
+        where nothing is hidden.
+
+        Nothing is judged in an image that does not hold every kept component: it cannot show how well they tell the others.
+        """
+        if self.mask_kind is not None:
+            return present & ~observed
+        if len(self.keep) == present.shape[1]:
+            return present
+        held = present.flatten(2).any(dim=2)[:, list(self.keep)].all(dim=1)
+        return held[:, None, None, None] & present & ~observed
+
 
 def mask_scenarios(
     spec: DataSpec, keep_sets: Sequence[Sequence[str]] | None = None, mask_kind: str | None = None

@@ -1,10 +1,11 @@
 """Metrics: errors on the missing part of images, overlap of binary components, and code usage.
 
-Everywhere: `prediction` and `target` are float [B, C, H, W] in [0, 1]; `judged` is bool [B, C, H, W] (or broadcastable to it),
-True where an error counts, which for a filled-in image is `~observed`; None judges everything. docs/evaluation.md has the formulas.
+Everywhere: `prediction` and `target` are float [B, C, H, W] in unit values; `judged` is bool [B, C, H, W] (or broadcastable to it),
+True where an error counts, which for a filled-in image is `present & ~observed`; None judges everything. What is not judged may be
+anything, also NaN. docs/evaluation.md has the formulas.
 
-Conventions, chosen so that every metric is defined: nothing judged means no error (MSE 0, SSIM 1); two empty shapes
-agree (IoU and Dice 1); PSNR never exceeds `MAX_PSNR`.
+Conventions: an image in which nothing is judged has no error, neither a small nor a large one (NaN); two empty shapes agree (IoU
+and Dice 1); PSNR never exceeds `MAX_PSNR`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.core.distributed import all_reduce
 from vqkit.core.torchvision_import import import_torchvision
 from vqkit.errors import DataError
 
@@ -28,9 +28,9 @@ WINDOW_REACH = 5
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
-    """Mean squared error of each image over its judged pixels, float64 [B]."""
+    """Mean squared error of each image over its judged pixels, float64 [B]; NaN where none is judged."""
     total, count = _sum_of_squares(prediction, target, judged)
-    return total / count.clamp_min(1)
+    return total / count
 
 
 def peak_signal_to_noise(mse: Tensor) -> Tensor:
@@ -39,17 +39,16 @@ def peak_signal_to_noise(mse: Tensor) -> Tensor:
 
 
 def structural_similarity(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
-    """SSIM of each image over its judged pixels, float64 [B]: the mean there of `similarity_map`.
+    """SSIM of each image over its judged pixels, float64 [B]: the mean there of `similarity_map`; NaN where none is judged.
 
-    The windows of judged pixels reach into their surroundings, so that `prediction` should hold the known pixels elsewhere.
+    The windows of judged pixels reach into their surroundings, so that `prediction` should hold the known pixels elsewhere, and
+    both images the same value where nothing is present.
     """
     similarity = similarity_map(prediction, target).double()
     if judged is None:
         return similarity.flatten(1).mean(1)
-    weights = judged.expand_as(similarity)
-    count = weights.flatten(1).sum(1)
-    mean = (similarity * weights).flatten(1).sum(1) / count.clamp_min(1)
-    return torch.where(count > 0, mean, torch.ones_like(mean))
+    where = judged.expand_as(similarity)
+    return torch.where(where, similarity, 0).flatten(1).sum(1) / where.flatten(1).sum(1)
 
 
 def similarity_map(prediction: Tensor, target: Tensor) -> Tensor:
@@ -103,13 +102,12 @@ def overlap(prediction: Tensor, target: Tensor, judged: Tensor | None = None) ->
 
 
 def mean_iou(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
-    """IoU of each image, float64 [B]: the mean over those of its components that have judged pixels; 1 if none has."""
+    """IoU of each image, float64 [B]: the mean over those of its components that have judged pixels; NaN if none has."""
     iou = overlap(prediction, target, judged).iou
     if judged is None:
         return iou.mean(1)
     counted = judged.expand_as(target).flatten(2).any(2)
-    mean = (iou * counted).sum(1) / counted.sum(1).clamp_min(1)
-    return torch.where(counted.any(1), mean, torch.ones_like(mean))
+    return (iou * counted).sum(1) / counted.sum(1)
 
 
 def code_histogram(codes: Tensor, num_codes: int) -> Tensor:
@@ -137,79 +135,6 @@ def perplexity(counts: Tensor) -> Tensor:
     return torch.exp2(entropy_bits(counts))
 
 
-class Errors(NamedTuple):
-    """Errors over a data set, on what was judged.
-
-    `images` that had anything judged; `mse` over all judged pixels together; `psnr` (decibels) and `ssim` of each image, then
-    averaged over images; `iou` and `dice` of each component in each image, then averaged over images: one value for each of the
-    C components, NaN for one that was never judged, and empty for data that are not binary.
-    """
-
-    images: int
-    mse: float
-    psnr: float
-    ssim: float
-    iou: tuple[float, ...]
-    dice: tuple[float, ...]
-
-
-class ErrorMeter:
-    """Sums errors over a data set: the result does not depend on the batches or on the processes."""
-
-    def __init__(self, components: int, binary: bool, device: torch.device) -> None:
-        self._components = components
-        self._binary = binary
-        # images, pixels, squared error, PSNR, SSIM; then of each component images judged, IoU, Dice: one vector, one all_reduce.
-        self._sums = torch.zeros(5 + 3 * components, dtype=torch.float64, device=device)
-
-    def add(self, prediction: Tensor, target: Tensor, judged: Tensor | None = None, final: Tensor | None = None) -> None:
-        """Add images. Those in which nothing is judged are left out.
-
-        `final`, by default the prediction: the images whose binary components are compared.
-        """
-        squares, pixels = _sum_of_squares(prediction, target, judged)
-        counted = (pixels > 0).double()
-        psnr = peak_signal_to_noise(squares / pixels.clamp_min(1))
-        ssim = structural_similarity(prediction, target, judged)
-        self._sums[:5] += torch.stack([counted, pixels.double(), squares, psnr * counted, ssim * counted]).sum(1)
-        if self._binary:
-            shapes = overlap(prediction if final is None else final, target, judged)
-            where = torch.ones_like(target, dtype=torch.bool) if judged is None else judged.expand_as(target)
-            judged_here = where.flatten(2).any(2).double()
-            self._sums[5:] += torch.stack([judged_here, shapes.iou * judged_here, shapes.dice * judged_here]).sum(1).flatten()
-
-    def result(self) -> Errors:
-        """The errors over everything added by all processes. Every process must call it, once."""
-        all_reduce(self._sums)
-        images, pixels, squares, psnr, ssim = self._sums[:5].tolist()
-        if not self._binary:
-            iou, dice = (), ()
-        else:
-            judged, *overlaps = self._sums[5:].view(3, self._components)
-            iou, dice = (tuple((total / judged).tolist()) for total in overlaps)
-        count = max(images, 1)
-        return Errors(int(images), squares / max(pixels, 1), psnr / count, ssim / count if images else 1.0, iou, dice)
-
-
-class VarianceMeter:
-    """Variance of all pixels of all channels of a data set together, around their common mean."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
-
-    def add(self, images: Tensor) -> None:
-        """Add images of any shape."""
-        values = images.double()
-        self._sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()])
-
-    def result(self) -> float:
-        """The variance, divided by the count, of everything added by all processes. Every process must call it, once."""
-        all_reduce(self._sums)
-        count, total, squares = self._sums.tolist()
-        mean = total / max(count, 1)
-        return float(max(0.0, squares / max(count, 1) - mean * mean))
-
-
 def _sum_of_squares(prediction: Tensor, target: Tensor, judged: Tensor | None) -> tuple[Tensor, Tensor]:
     """Squared error of each image summed over its judged pixels, float64 [B], and their number, int64 [B]."""
     squares = (prediction.float() - target.float()).square()
@@ -217,4 +142,4 @@ def _sum_of_squares(prediction: Tensor, target: Tensor, judged: Tensor | None) -
         total = squares.flatten(1).sum(1, dtype=torch.float64)
         return total, torch.full_like(total, target.shape[1:].numel(), dtype=torch.int64)
     where = judged.expand_as(squares)
-    return (squares * where).flatten(1).sum(1, dtype=torch.float64), where.flatten(1).sum(1)
+    return torch.where(where, squares, 0).flatten(1).sum(1, dtype=torch.float64), where.flatten(1).sum(1)

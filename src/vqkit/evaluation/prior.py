@@ -5,7 +5,7 @@ docs/evaluation.md defines every metric.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from vqkit.evaluation.code_rates import (
 from vqkit.evaluation.codebook_usage import encode_images
 from vqkit.evaluation.completion_quality import CompletionMetrics, Sources, measure_completions
 from vqkit.evaluation.held_out import batches_with_positions
-from vqkit.evaluation.metrics import THRESHOLD, code_histogram
+from vqkit.evaluation.metrics import code_histogram
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import PriorEvaluationRequest
 from vqkit.evaluation.sample_quality import (
@@ -41,10 +41,12 @@ from vqkit.evaluation.sample_quality import (
     Reference,
     adherence,
     contents,
+    held_shapes,
     plausibilities,
     plausibility,
     reconstructed,
     reference_contents,
+    shapes_of,
 )
 from vqkit.evaluation.shape_statistics import connected_parts, part_shares
 from vqkit.inference.conditioning import condition_kinds
@@ -62,7 +64,7 @@ _DEFAULT = PriorEvaluationRequest()
 class SampleMetrics:
     """Quality of `samples` new images.
 
-    `plausibility`: of held-out images, reconstructions and samples, empty for data that are not binary; `contents`: of the training
+    `plausibility`: of held-out images, reconstructions and samples, empty without binary components; `contents`: of the training
     images and of samples; `adherence`: how closely samples follow the conditions of held-out images, empty if the prior is not
     conditioned on metadata or the data set cannot measure them.
     """
@@ -80,7 +82,7 @@ class PriorEvaluation:
     `condition_on`: what it was trained to be conditioned on; `with_conditions`: whether the tokenizer's decoder, and a prior
     conditioned on observed parts, were given the images' conditions. `rates`: one for each conditioning case, unconditional last;
     `unigram` and `uniform`: baselines; `distortion`: of the tokenizer's reconstructions. `samples` is None and `completions` empty
-    where none were requested.
+    where none were requested. `notes`: sentences, such as on scenarios that no image fits.
     """
 
     run: str
@@ -99,6 +101,7 @@ class PriorEvaluation:
     distortion: Distortion
     samples: SampleMetrics | None
     completions: tuple[CompletionMetrics, ...]
+    notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -140,7 +143,9 @@ def evaluate_prior(
     data = _open(settings, sampler.spec, request.split, request.limit)
     meter = RateMeter(sampler, cases, request.with_conditions)
     for positions, batch in batches_with_positions(data.images, request.batch_size, "evaluated", progress):
-        meter.add(positions, _aligned(batch, data, sampler).to(sampler.device, sampler.spec))
+        stored = batch.images.to(sampler.device)
+        meter.add(positions, _aligned(batch, data, sampler).to(sampler.device, sampler.spec), stored)
+    rates = meter.rates()
     training, reference = _describe_training(sampler, data.training, request.batch_size, progress)
     return PriorEvaluation(
         run=str(sampler.path),
@@ -153,13 +158,21 @@ def evaluate_prior(
         images=len(data.images),
         with_conditions=request.with_conditions,
         sampling=request.sampling,
-        rates=tuple(meter.rates()),
+        rates=tuple(rates),
         unigram=unigram_rate(training, tuple(level.cpu() for level in meter.counts), sampler.prior.spec, sampler.spec),
         uniform=uniform_rate(sampler.prior.spec, sampler.spec),
         distortion=meter.distortion(),
         samples=_measure_samples(sampler, data, reference, request, progress) if request.num_samples else None,
         completions=_measure_completions(sampler, data, cases, request, progress),
+        notes=tuple(_notes(cases, rates)),
     )
+
+
+def _notes(cases: Sequence[ConditioningCase], rates: Sequence[Rate]) -> Iterator[str]:
+    measured = [each.name for each in rates]
+    for case in cases:
+        if case.name not in measured:
+            yield f"No image holds both what '{case.name}' keeps and anything that is missing there."
 
 
 def _data(data: str | NamedOptions | None, sampler: Sampler) -> NamedOptions:
@@ -198,13 +211,19 @@ def _describe_training(sampler: Sampler, training: Split, batch_size: int, progr
     tokenizer = sampler.pipeline.tokenizer
     encoded = encode_images(tokenizer, training, batch_size, sampler.device, progress, "encoded (training images)")
     counts = tuple(code_histogram(level, size) for level, size in zip(encoded.levels, tokenizer.cardinalities, strict=True))
-    parts = None
-    if sampler.spec.value_kind == "binary":
-        counted = [
-            connected_parts(sampler.spec.to_unit(batch.images) >= THRESHOLD) for batch in evaluation_batches(training, batch_size)
-        ]
-        parts = part_shares(torch.cat(counted))
-    return counts, Reference(encoded.mean_image.double().mean(dim=(1, 2)), parts)
+    return counts, Reference(encoded.means, _usual_parts(training, sampler.spec, batch_size))
+
+
+def _usual_parts(training: Split, spec: DataSpec, batch_size: int) -> Tensor | None:
+    """See `Reference.parts`; of an image, only of the components that it has."""
+    if not bool(spec.binary.any()):
+        return None
+    counted, held = [], []
+    for batch in evaluation_batches(training, batch_size):
+        shown = batch.to(torch.device("cpu"), spec)
+        counted.append(connected_parts(shapes_of(shown.images, spec)))
+        held.append(held_shapes(shown, spec))
+    return part_shares(torch.cat(counted), torch.cat(held))
 
 
 def _measure_samples(
@@ -224,8 +243,9 @@ def _measure_samples(
         kept = adherence(data.dataset, wanted, drawn[-1].final, rebuilt.final)
     plausible: list[Plausibility] = []
     if reference.parts is not None:
-        plausible = [plausibility("held-out images", sampler.spec.to_unit(given.images) >= THRESHOLD, reference.parts)]
-        plausible += [each for images in (rebuilt, *drawn) for each in plausibilities(images, reference.parts)]
+        truth = given.to(torch.device("cpu"), spec)
+        plausible = [plausibility("held-out images", shapes_of(truth.images, spec), reference.parts, held_shapes(truth, spec))]
+        plausible += [each for images in (rebuilt, *drawn) for each in plausibilities(images, reference.parts, spec)]
     found = (reference_contents("training images", reference, spec), *(contents(images, spec) for images in drawn))
     return SampleMetrics(count, tuple(plausible), found, kept)
 
@@ -256,6 +276,7 @@ def _measure_completions(
     if not request.with_conditions:
         unknown = sampler.spec.unknown_conditions(len(sources.batch.images))
         sources = sources._replace(batch=sources.batch._replace(conditions=unknown))
-    return tuple(
+    found = [
         measure_completions(sampler, scenario, sources, request.completions, request.sampling, progress) for scenario in scenarios
-    )
+    ]
+    return tuple(each for each in found if each is not None)

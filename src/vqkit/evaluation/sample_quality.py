@@ -25,10 +25,11 @@ USUAL_SHARE = 0.005
 
 
 class Reference(NamedTuple):
-    """Statistics of the training images that samples are compared with.
+    """Statistics of images that samples are compared with.
 
-    `values` float64 [C]: mean value of each component in [0, 1], for binary data the share of its pixels; `parts` float64 [C, M]:
-    the share of the images with 0 ... M - 1 connected parts, None for data that are not binary.
+    `values` float64 [C]: mean of each component in stored values, of a binary one the share of its pixels that are set; `parts`
+    float64 [S, M]: of each of the S binary components, the share of the images with 0 ... M - 1 connected parts; None where there
+    are no binary components.
     """
 
     values: Tensor
@@ -64,8 +65,8 @@ class Plausibility:
 class Contents:
     """Statistics of images by component, to be compared with those of the training images.
 
-    `values`: mean value in [0, 1], for binary data the share of the component's pixels; `parts`: the share of the images with 0,
-    1, 2, ... connected parts, empty for data that are not binary.
+    `values`: the mean in stored values, of a binary component the share of its pixels that are set; `parts`: of each binary
+    component, the share of the images with 0, 1, 2, ... connected parts.
     """
 
     name: str
@@ -94,35 +95,49 @@ def reconstructed(sampler: Sampler, batch: Batch) -> GeneratedImages:
     return GeneratedImages("reconstructions", expected, discretize(expected, sampler.spec))
 
 
-def plausibilities(drawn: GeneratedImages, usual: Tensor) -> list[Plausibility]:
-    """Plausibility of the final images and of independently thresholded ones; `usual` [C, M] as `Reference.parts`."""
-    independent = drawn.expected >= THRESHOLD
+def shapes_of(images: Tensor, spec: DataSpec) -> Tensor:
+    """The shapes of images [N, C, H, W] in unit values: their S binary components, bool [N, S, H, W]."""
+    return images[:, spec.binary] >= THRESHOLD
+
+
+def held_shapes(batch: Batch, spec: DataSpec) -> Tensor:
+    """Which of the S binary components each image of a batch holds anything of, bool [N, S]."""
+    return batch.observed.flatten(2).any(dim=2)[:, spec.binary]
+
+
+def plausibilities(drawn: GeneratedImages, usual: Tensor, spec: DataSpec) -> list[Plausibility]:
+    """Plausibility of the final images and of independently thresholded ones; `usual` [S, M] as `Reference.parts`."""
     return [
-        plausibility(drawn.name, drawn.final >= THRESHOLD, usual),
-        plausibility(f"{drawn.name}, thresholded independently", independent, usual),
+        plausibility(drawn.name, shapes_of(drawn.final, spec), usual),
+        plausibility(f"{drawn.name}, thresholded independently", shapes_of(drawn.expected, spec), usual),
     ]
 
 
-def plausibility(name: str, shapes: Tensor, usual: Tensor) -> Plausibility:
-    """Plausibility of shapes bool [N, C, H, W]."""
+def plausibility(name: str, shapes: Tensor, usual: Tensor, held: Tensor | None = None) -> Plausibility:
+    """Plausibility of shapes bool [N, S, H, W]; `held` bool [N, S]: those that an image has at all; None: all."""
     overlap = overlap_share(shapes)
     free = overlap <= OVERLAP_ALLOWED
-    parts = have_usual_parts(connected_parts(shapes), usual, USUAL_SHARE)
+    parts = have_usual_parts(connected_parts(shapes), usual, USUAL_SHARE, held)
     free_share, usual_share, both = (float(flags.double().mean()) for flags in (free, parts, free & parts))
     return Plausibility(name, len(shapes), free_share, usual_share, both, float(overlap.mean()))
 
 
 def contents(drawn: GeneratedImages, spec: DataSpec) -> Contents:
     """Contents of the final images."""
-    values = drawn.final.double().mean(dim=(0, 2, 3))
-    parts = part_shares(connected_parts(drawn.final >= THRESHOLD)) if spec.value_kind == "binary" else None
+    values = spec.from_unit(drawn.final).double().mean(dim=(0, 2, 3))
+    parts = None
+    if bool(spec.binary.any()):
+        shapes = shapes_of(drawn.final, spec)
+        values[spec.binary] = shapes.double().mean(dim=(0, 2, 3))
+        parts = part_shares(connected_parts(shapes))
     return reference_contents(drawn.name, Reference(values, parts), spec)
 
 
 def reference_contents(name: str, reference: Reference, spec: DataSpec) -> Contents:
     """The statistics by component name."""
     values = dict(zip(spec.components, reference.values.tolist(), strict=True))
-    parts = {} if reference.parts is None else dict(zip(spec.components, reference.parts.tolist(), strict=True))
+    binary = [each.name for each in spec.component_specs if each.kind == "binary"]
+    parts = {} if reference.parts is None else dict(zip(binary, reference.parts.tolist(), strict=True))
     return Contents(name, values, parts)
 
 

@@ -27,16 +27,23 @@ def overlap_share(shapes: Tensor) -> Tensor:
     return (shapes.sum(dim=1) > 1).flatten(1).double().mean(dim=1)
 
 
-def part_shares(parts: Tensor) -> Tensor:
-    """Distribution of the number of parts: of parts int64 [N, C], the share of the images with 0 ... M - 1, float64 [C, M]."""
-    return F.one_hot(parts).double().mean(dim=0)
+def part_shares(parts: Tensor, held: Tensor | None = None) -> Tensor:
+    """Distribution of the number of parts: of parts int64 [N, C], the share of the images with 0 ... M - 1, float64 [C, M].
+
+    `held` bool [N, C]: the components that an image has at all, the others are left out; None: all.
+    """
+    counts = F.one_hot(parts).double()
+    if held is None:
+        return counts.mean(dim=0)
+    return (counts * held[:, :, None]).sum(dim=0) / held.sum(dim=0)[:, None].clamp_min(1)
 
 
-def have_usual_parts(parts: Tensor, shares: Tensor, least: float) -> Tensor:
+def have_usual_parts(parts: Tensor, shares: Tensor, least: float, held: Tensor | None = None) -> Tensor:
     """Whether every component of an image has a usual number of parts, bool [N], of parts int64 [N, C].
 
-    Usual is a number that, by the `shares` [C, M] of `part_shares`, at least the share `least` of other images have.
+    Usual is a number that, by the `shares` [C, M] of `part_shares`, at least the share `least` of other images have. `held`: as
+    there.
     """
     largest = shares.shape[1] - 1
-    common = shares.T.gather(0, parts.clamp_max(largest)) >= least
-    return (common & (parts <= largest)).all(dim=1)
+    usual = (shares.T.gather(0, parts.clamp_max(largest)) >= least) & (parts <= largest)
+    return (usual if held is None else usual | ~held).all(dim=1)

@@ -24,7 +24,8 @@ _GAP = 2
 """Pixels between the images of a row, as `vqkit.image_io.pictures.grid` leaves them."""
 _UNDEFINED = "–"  # noqa: RUF001 - a dash is what a reader expects in an empty cell
 _CAPTIONS = {
-    "psnr_db": "PSNR on the missing part, mean over seeds; error bars are standard deviations over seeds.",
+    "pooled_psnr_db": "PSNR of the mean squared error on the missing part, mean over seeds; error bars are standard deviations "
+    "over seeds.",
     "ssim": "SSIM on the missing part, mean over seeds; error bars are standard deviations over seeds.",
     "validation": "PSNR on the masked part of validation images during training; one line per run.",
     "losses": "Training loss, in each model's own units; one line per run.",
@@ -47,6 +48,18 @@ class EvaluatedData(NamedTuple):
     images: int
 
 
+class TablesOfPage(NamedTuple):
+    """The tables: of errors on missing parts, of errors of intensities in their own units, and all others.
+
+    `notes`: sentences on figures in them that mean less than they seem to.
+    """
+
+    quality: Sequence[ComparisonTable]
+    own_units: Sequence[ComparisonTable]
+    others: Sequence[ComparisonTable]
+    notes: Sequence[str] = ()
+
+
 class Plot(NamedTuple):
     """A figure of the page: its name and the bytes of a PNG."""
 
@@ -57,7 +70,7 @@ class Plot(NamedTuple):
 def render(
     about: About,
     data: EvaluatedData | None,
-    tables: tuple[Sequence[ComparisonTable], Sequence[ComparisonTable]],
+    tables: TablesOfPage,
     results: Sequence[Result],
     plots: Sequence[Plot],
     pictures: PictureCollector,
@@ -66,8 +79,7 @@ def render(
 ) -> str:
     """The page as HTML.
 
-    `data`: None where no run could be measured; `tables`: of errors on missing parts, and all others; `settings` of each model, as
-    YAML.
+    `data`: None where no run could be measured; `settings` of each model, as YAML.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vqkit.report", ""),
@@ -77,13 +89,14 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["cell"] = format_cell
-    quality, others = tables
     return environment.get_template("page.html.jinja").render(
         about=about,
         data=data,
         origin=origin(results),
-        quality=[each for each in quality if each.columns],
-        others=[each for each in others if each.columns],
+        quality=[each for each in tables.quality if each.columns],
+        own_units=[each for each in tables.own_units if each.columns],
+        others=[each for each in tables.others if each.columns],
+        notes=tables.notes,
         likelihoods=_likelihoods(results),
         published=_published(data, results),
         published_note=NOTE,

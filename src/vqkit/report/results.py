@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vqkit.report.compared_runs import ComparedRun
 from vqkit.report.measuring import Measurement
@@ -17,7 +17,8 @@ from vqkit.report.measuring import Measurement
 class Result(NamedTuple):
     """One row. Fields that are None are not defined for the model; a run that failed has one row with its `failure`.
 
-    `hole_*` are errors on what was missing in `scenario`, which is of `mask_kind`; `whole_*` on everything, from full input;
+    `hole_*` are errors on what was missing in `scenario`, which is of `mask_kind`, in the `scenario_images` that hold what it
+    keeps; `whole_*` on everything, from full input; `*_psnr_db` is averaged over images, `*_pooled_psnr_db` that of the mean error;
     `code_usage_share`: share of the codes that occur in the test images, averaged over levels; `code_bits_per_image`: size of an
     image's codes as fixed-length integers.
     """
@@ -29,11 +30,14 @@ class Result(NamedTuple):
     mask_kind: str | None = None
     scenario: str | None = None
     test_images: int | None = None
+    scenario_images: int | None = None
     hole_psnr_db: float | None = None
+    hole_pooled_psnr_db: float | None = None
     hole_ssim: float | None = None
     hole_mse: float | None = None
     hole_iou: float | None = None
     whole_psnr_db: float | None = None
+    whole_pooled_psnr_db: float | None = None
     whole_ssim: float | None = None
     whole_mse: float | None = None
     whole_iou: float | None = None
@@ -65,6 +69,7 @@ def results_of(
         run=os.path.relpath(run.directory, out),
         test_images=evaluation.images,
         whole_psnr_db=full.psnr,
+        whole_pooled_psnr_db=full.pooled_psnr,
         whole_ssim=full.ssim,
         whole_mse=full.mse,
         whole_iou=full.mean_iou,
@@ -87,7 +92,9 @@ def results_of(
         shared._replace(
             mask_kind=part.mask_kind or "components",
             scenario=part.name,
+            scenario_images=part.images,
             hole_psnr_db=part.psnr,
+            hole_pooled_psnr_db=part.pooled_psnr,
             hole_ssim=part.ssim,
             hole_mse=part.mse,
             hole_iou=part.mean_iou,
@@ -101,11 +108,11 @@ def failed_result(run: ComparedRun, out: Path) -> Result:
     return Result(run.label, run.seed, os.path.relpath(run.directory, out), failure=run.failure)
 
 
-def to_csv(results: Sequence[Result]) -> str:
-    """All rows as CSV, numbers in full precision, undefined values empty."""
+def to_csv(results: Sequence[tuple[Any, ...]], fields: Sequence[str] = Result._fields) -> str:
+    """All rows, each with a value for each of the `fields`, as CSV: numbers in full precision, undefined values empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Result._fields)
+    writer.writerow(fields)
     writer.writerows(["" if value is None else value for value in result] for result in results)
     return text.getvalue()
 

@@ -2,6 +2,7 @@
 
 OUT/index.html        everything, in one self-contained file
     results.csv       a row for each run and scenario
+    components.csv    a row for each run, scenario and component
     figures/          the page's figures as PNG and PDF
 """
 
@@ -21,10 +22,11 @@ from vqkit.errors import VQKitError
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.pictures import rows_figure, save_picture
 from vqkit.report.compared_runs import ComparedRun, read_config
+from vqkit.report.component_results import ComponentResult, component_results_of, error_table
 from vqkit.report.curves import comparison, loss_curves, validation_curves
 from vqkit.report.history import Row, read_history, training_seconds
 from vqkit.report.measuring import EvaluationProtocol, measure
-from vqkit.report.page import About, EvaluatedData, Plot, render
+from vqkit.report.page import About, EvaluatedData, Plot, TablesOfPage, render
 from vqkit.report.pictures import PictureCollector
 from vqkit.report.results import Result, failed_result, results_of, to_csv
 from vqkit.report.summary import COST, MISSING_PARTS, MODEL_METRICS, WHOLE_IMAGES, ComparisonTable, table
@@ -66,27 +68,38 @@ def write_report(
         table("likelihood and codes", results, MODEL_METRICS),
         table("cost", results, COST),
     ]
+    own_units = [error_table(f"RMSE, {_whose(kind)}", collected.components, kind) for kind in ("none", *kinds)]
     plots = _save_figures(collected, quality, out / "figures")
     write_text(out / "results.csv", to_csv(results))
+    write_text(out / "components.csv", to_csv(collected.components, ComponentResult._fields))
     page = out / "index.html"
+    tables = TablesOfPage(quality, own_units, others, list(collected.notes))
     write_text(
-        page,
-        render(about, collected.data, (quality, others), results, plots, collected.pictures, collected.settings, collected.failed),
+        page, render(about, collected.data, tables, results, plots, collected.pictures, collected.settings, collected.failed)
     )
     return Report(page, results, collected.failed)
 
 
+def _whose(mask_kind: str) -> str:
+    return "whole images" if mask_kind == "none" else f"{mask_kind} missing"
+
+
 class _ReportContents:
-    """Everything collected from the runs. `histories`: recorded metrics by model and seed; `settings` of models, as YAML."""
+    """Everything collected from the runs.
+
+    `histories`: recorded metrics by model and seed; `settings` of models, as YAML; `notes` on their metrics, as keys.
+    """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.results: list[Result] = []
+        self.components: list[ComponentResult] = []
         self.failed: list[ComparedRun] = []
         self.histories: dict[str, dict[int, list[Row]]] = {}
         self.pictures = PictureCollector()
         self.data: EvaluatedData | None = None
         self.settings: dict[str, str] = {}
+        self.notes: dict[str, None] = {}
 
     def add(
         self,
@@ -106,6 +119,8 @@ class _ReportContents:
         steps = int(checkpoints(run.directory)[-1].name.removeprefix("step-"))
         seconds = training_seconds(rows, config.training.batch_size), _pretraining_seconds(config)
         self.results += results_of(run, measurement, steps, seconds, self.out)
+        self.components += component_results_of(run, measurement.evaluation, self.out)
+        self.notes.update(dict.fromkeys(f"{run.label}: {note}" for note in measurement.evaluation.notes))
         self.histories.setdefault(run.label, {})[run.seed] = rows
         place = typed_as(config.data.model_dump())
         self.data = self.data or EvaluatedData(loaded.model.spec, place, measurement.evaluation.images)
@@ -137,7 +152,7 @@ def _save_figures(collected: _ReportContents, quality: Sequence[ComparisonTable]
     """Write all figures as PNG and PDF; returns those that the page embeds."""
     plots = []
     if collected.histories:
-        figures = {f"{column.field.removeprefix('hole_')}": comparison(quality, column) for column in MISSING_PARTS[:2]}
+        figures = {f"{column.field.removeprefix('hole_')}": comparison(quality, column) for column in MISSING_PARTS[1:3]}
         figures |= {"validation": validation_curves(collected.histories), "losses": loss_curves(collected.histories)}
         for name, figure in figures.items():
             for suffix in ("png", "pdf"):
