@@ -7,7 +7,8 @@
 They are built of the same modules as `vqkit.models.vqvae` and complete masked images in the same way, so that models differ only in
 their bottleneck. z is a vector [B, L, 1, 1], or a grid of vectors [B, L, h, w] of the size of the code grid.
 
-Losses are in nats per value, of the C x H x W values of an image, so that their sum is the negative ELBO divided by that number.
+Losses are in nats per value, of those values of an image that are present (C x H x W where nothing is missing), so that their sum
+is the negative ELBO divided by that number.
 
 Shapes: B images, C components, H x W pixels, h x w the code grid, L latent dimensions (at each position).
 """
@@ -26,7 +27,7 @@ from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction, fully_observ
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.models.gaussian import Gaussian
-from vqkit.models.likelihoods import LikelihoodChoice, build_likelihood
+from vqkit.models.likelihoods import LikelihoodChoice, build_likelihood, values_per_image
 from vqkit.models.networks import Decoder, Encoder, NetworkOptions, check_stride, encoder_input, widths
 
 _VALUES_AT_ONCE = 2**22
@@ -149,7 +150,10 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         """The negative ELBO as losses, with monitors (see `forward`), of draws and the logits [B, C, H, W] decoded from them."""
         kl = sample.kl.mean()
         reconstruction_loss = self.likelihood.loss(logits, images, present)
-        losses = {"kl": self.beta * kl / images[0].numel()}
+        values: int | Tensor = images[0].numel()
+        if present is not None:
+            values = values_per_image(present.expand_as(images), self.training).clamp_min(1)
+        losses = {"kl": self.beta * kl / values}
         active = (sample.posterior.mean.var(dim=0, unbiased=False) > 0.01).float().mean()
         return Reconstruction(logits, reconstruction_loss, losses, {"kl_nats": kl.detach(), "active": active})
 

@@ -57,10 +57,7 @@ class PixelLikelihood(Likelihood):
         if present is None:
             return losses.mean()
         where = present.expand_as(losses)
-        count = where.sum(dtype=torch.float32)
-        if self.training:  # the batches of validation may differ in number between the processes
-            distributed.all_reduce(count)
-            count = count / distributed.world_size()
+        count = len(losses) * values_per_image(where, self.training)
         return torch.where(where, losses, 0).sum() / count.clamp_min(1)
 
     def log_prob(self, logits: Tensor, images: Tensor, present: Tensor | None = None) -> Tensor:
@@ -262,6 +259,18 @@ def build_likelihood(choice: LikelihoodChoice, spec: DataSpec, intensities: Like
     if spec.value_kind == "mixed" and choice != "bernoulli":
         return Mixed(spec.component_specs, choice)
     return LIKELIHOODS[choice](spec.component_specs)
+
+
+def values_per_image(present: Tensor, training: bool) -> Tensor:
+    """How many values of an image are `present`, bool [B, C, H, W], on average: a float32 scalar.
+
+    In `training` the average is over the batch of all processes, of which each has as many images.
+    """
+    count = present.sum(dtype=torch.float32) / len(present)
+    if training:  # the batches of validation may differ in number between the processes
+        distributed.all_reduce(count)
+        count = count / distributed.world_size()
+    return count
 
 
 def is_discrete(spec: ComponentSpec) -> bool:

@@ -2,7 +2,8 @@
 
 The first four augmentations follow Chen et al. 2020 (SimCLR, appendix A), generalised to any number of components: colour jitter
 becomes an independent brightness and contrast for each component. Masking hides components or pixels, as in the training of vqkit's
-models; the encoder receives the mask. Binary components stay binary: they are only cropped and flipped.
+models; the encoder receives the mask. Binary components stay binary: they are only cropped and flipped. What is not present is
+hidden in every view, and enters no mean and no blur.
 
 One view of each pair is never masked, and the other is masked with a probability that increases over the run. If both views are
 masked from the start, features mainly encode which part is hidden. Two views can then only be made similar by making all features
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from vqkit.config import ViewsConfig
 from vqkit.data.masking import sample_observed
-from vqkit.interfaces import DataSpec
+from vqkit.interfaces import DataSpec, where_present
 from vqkit.interfaces.methods import View
 
 _BLUR = (0.1 / 224, 2.0 / 224)
@@ -50,9 +51,16 @@ class ViewParameters(NamedTuple):
 
 
 def sample_parameters(
-    shape: tuple[int, int, int, int], views: ViewsConfig, generator: torch.Generator, masked: float
+    shape: tuple[int, int, int, int],
+    views: ViewsConfig,
+    generator: torch.Generator,
+    masked: float,
+    held: Tensor | None = None,
 ) -> ViewParameters:
-    """Sample the parameters of views of a batch of `shape` (B, C, H, W); each view is masked with probability `masked`."""
+    """Sample the parameters of views of a batch of `shape` (B, C, H, W); each view is masked with probability `masked`.
+
+    `held`: see `vqkit.data.masking.keep_sets`.
+    """
     batch, components, height, width = shape
 
     def uniform(*size: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -64,24 +72,33 @@ def sample_parameters(
     contrast, brightness = uniform(2, batch, components, low=1 - views.jitter, high=1 + views.jitter)
     low, high = (share * min(height, width) for share in _BLUR)
     blur = uniform(batch, low=low, high=high) * (uniform(batch) < views.blur)
-    observed = sample_observed(shape, masked, views, generator)
+    observed = sample_observed(shape, masked, views, generator, held)
     return ViewParameters(scale, place, mirrored, contrast, brightness, blur, observed)
 
 
 def apply_view(images: Tensor, parameters: ViewParameters, spec: DataSpec, present: Tensor | None = None) -> View:
     """Apply view parameters, which may be on the CPU, to images float [B, C, H, W] in unit values.
 
-    What is not `present` (bool, broadcastable to the images; None: nothing is missing) is not observed in the view, nor is what was
-    interpolated from it.
+    The images are 0 where they are not `present` (bool, broadcastable to the images; None: nothing is missing). That is not
+    observed in the view, nor is what was interpolated from it.
     """
     parameters = ViewParameters(*(each.to(images.device, non_blocking=True) for each in parameters))
-    changed = _crop(images, parameters, "nearest" if spec.value_kind == "binary" else "bilinear")
+    there = None
+    if present is not None:
+        there = _crop(present.expand(images.shape).to(images.dtype), parameters, "bilinear") > 1 - 1e-4
+    changed = _crop(images, parameters, "nearest") if spec.value_kind != "intensity" else images
     if spec.value_kind != "binary":
-        changed = _blurred(_jittered(changed, parameters), parameters.blur)
-    if present is None:
+        smooth = where_present(_crop(images, parameters, "bilinear"), there)
+        smooth = _blurred(_jittered(smooth, parameters, spec, there), parameters.blur, there)
+        changed = smooth if spec.value_kind == "intensity" else torch.where(_binary(spec, images), changed, smooth)
+    if there is None:
         return View(changed, parameters.observed)
-    there = _crop(present.expand(images.shape).to(images.dtype), parameters, "bilinear") > 1 - 1e-4
     return View(torch.where(there, changed, 0), parameters.observed & there)
+
+
+def _binary(spec: DataSpec, images: Tensor) -> Tensor:
+    """Which components are binary, bool [C, 1, 1] on the device of the images."""
+    return spec.binary.to(images.device)[:, None, None]
 
 
 def _crop(images: Tensor, parameters: ViewParameters, interpolation: str) -> Tensor:
@@ -94,15 +111,30 @@ def _crop(images: Tensor, parameters: ViewParameters, interpolation: str) -> Ten
     return F.grid_sample(images, grid, mode=interpolation, padding_mode="border", align_corners=False)
 
 
-def _jittered(images: Tensor, parameters: ViewParameters) -> Tensor:
-    """Brightness and contrast: scale each component's deviation from its mean by `contrast`, and the mean by `brightness`."""
-    mean = images.mean(dim=(2, 3), keepdim=True)
+def _jittered(images: Tensor, parameters: ViewParameters, spec: DataSpec, there: Tensor | None) -> Tensor:
+    """Brightness and contrast: scale each component's deviation from its mean by `contrast`, and the mean by `brightness`.
+
+    The mean is over what is `there` (None: everything); results are clipped to the extremes of the training data.
+    """
+    if there is None:
+        mean = images.mean(dim=(2, 3), keepdim=True)
+    else:
+        mean = where_present(images, there).sum(dim=(2, 3), keepdim=True) / there.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     contrast, brightness = parameters.contrast[:, :, None, None], parameters.brightness[:, :, None, None]
-    return ((images - mean) * contrast + mean * brightness).clamp(0, 1)
+    bounds = images.new_tensor([each.unit_bounds for each in spec.component_specs])[:, :, None, None]
+    return ((images - mean) * contrast + mean * brightness).clamp(bounds[:, 0], bounds[:, 1])
 
 
-def _blurred(images: Tensor, std: Tensor) -> Tensor:
-    """Gaussian blur with one standard deviation [B] in pixels per image; borders are replicated."""
+def _blurred(images: Tensor, std: Tensor, there: Tensor | None) -> Tensor:
+    """Gaussian blur with one standard deviation [B] in pixels per image, of what is `there`; borders are replicated."""
+    if there is None:
+        return _convolved(images, std)
+    weights = _convolved(there.to(images.dtype), std)
+    return _convolved(where_present(images, there), std) / weights.clamp_min(1e-6)
+
+
+def _convolved(images: Tensor, std: Tensor) -> Tensor:
+    """Images convolved with a Gaussian of one standard deviation [B] each."""
     batch, components, height, width = images.shape
     reach = max(1, math.ceil(_REACH * _BLUR[1] * min(height, width)))
     offsets = torch.arange(-reach, reach + 1, device=images.device)

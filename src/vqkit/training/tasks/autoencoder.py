@@ -14,6 +14,7 @@ from vqkit.core.distributed import local_chunk, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import mask_probability
 from vqkit.evaluation import metrics
+from vqkit.evaluation.error_meter import measured_components
 from vqkit.inference.postprocess import fill_missing
 from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, ShownImages, StepOutput, Tokenizer, where_present
 from vqkit.interfaces.models import GenerativeAutoencoder
@@ -111,8 +112,8 @@ class AutoencoderTask(Task):
         `first` is the position of the batch's first image in the split, on which the masks depend. Conditions are unknown, as they
         usually are in inpainting.
         """
-        unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
-        present = batch.observed
+        spec, present = self.model.spec, batch.observed
+        unknown = spec.unknown_conditions(len(batch.images), batch.images.device)
         views = {"": present}
         if self.masking.max_probability > 0:
             views["_masked"] = fixed_observed(batch, self.masking, self.seed, first)
@@ -123,14 +124,14 @@ class AutoencoderTask(Task):
             result = self.model(batch.images, observed, unknown, present=batch.present)
             mean = self.model.mean(result.logits)
             evaluated = present & ~observed if name else present
-            judged = evaluated.flatten(1).any(dim=1)
-            sums[f"count{name}_judged"] = judged.double().sum()
             sums[f"recon{name}"] = result.reconstruction_loss.double() * weight
             sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * weight
-            sums[f"mse{name}"] = (metrics.mean_squared_error(mean, batch.images, evaluated).double() * judged).sum()
-            if self.model.spec.value_kind == "binary":
-                final = fill_missing(mean, batch.images, present & ~evaluated, self.model.spec)
-                sums[f"iou{name}"] = (metrics.mean_iou(final, batch.images, evaluated).double() * judged).sum()
+            measured = evaluated & measured_components(spec).to(evaluated.device)[:, None, None]
+            sums |= _sum_of_images(f"mse{name}", metrics.mean_squared_error(mean, batch.images, measured), measured)
+            if spec.value_kind != "intensity":
+                final = fill_missing(mean, batch.images, present & ~evaluated, spec)
+                shapes = evaluated & spec.binary.to(evaluated.device)[:, None, None]
+                sums |= _sum_of_images(f"iou{name}", metrics.mean_iou(final, batch.images, shapes), shapes)
         return sums
 
     def _held_out_loss(self, result: Reconstruction, batch: Batch, observed: Tensor, first: int) -> Tensor:
@@ -146,17 +147,15 @@ class AutoencoderTask(Task):
         return drawn.total_loss
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
-        """See `Task.validation_row`."""
+        """See `Task.validation_row`. A figure that no image has, of a masked part where none was masked, is left out."""
         row = {}
         for name, value in sums.items():
-            if name.startswith("count"):
-                continue
-            per_image = name.startswith(("mse", "iou"))
-            judged = sums[f"count{'_masked' if name.endswith('_masked') else ''}_judged"]
-            row[name] = value / max(judged, 1) if per_image else value / max(sums["count"], 1e-12)
+            count = sums.get(f"count_{name}", sums["count"])
+            if not name.startswith("count") and count:
+                row[name] = value / count
         for name in [name for name in row if name.startswith("mse")]:
             row[name.replace("mse", "psnr")] = -10 * math.log10(max(row[name], 1e-10))
-        return {"loss": row.pop("loss") + row.pop("loss_masked", 0.0), **row}
+        return {"loss": row.pop("loss", 0.0) + row.pop("loss_masked", 0.0), **row}
 
     @torch.no_grad()
     def log_images(self, batch: Batch) -> dict[str, ShownImages]:
@@ -175,6 +174,12 @@ class AutoencoderTask(Task):
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
         """See `Task.write`."""
         write_model(path, self.model, data, tensors)
+
+
+def _sum_of_images(name: str, values: Tensor, judged: Tensor) -> dict[str, Tensor]:
+    """The sum of a figure [B] over the images in which anything is judged (bool [B, C, H, W]), by name, and their number."""
+    counted = judged.flatten(1).any(dim=1)
+    return {name: values[counted].double().sum(), f"count_{name}": counted.double().sum()}
 
 
 def code_counts(model: Tokenizer, codes: tuple[Tensor, ...]) -> dict[str, Tensor]:

@@ -45,12 +45,17 @@ def random_observed(batch: Batch, probability: float, holes: HolesConfig, genera
     images, present = batch.images, batch.present
     count, components, height, width = images.shape
     shape = (count * world_size(), components, height, width)
-    held = None
-    if present is not None:
-        mine = held_components(present, (count, components, height, width)).to(torch.uint8).contiguous()
-        held = torch.cat(gather(mine)).bool().cpu()
-    observed = local_chunk(sample_observed(shape, probability, holes, generator, held)).to(images.device)
+    observed = local_chunk(sample_observed(shape, probability, holes, generator, all_held(batch))).to(images.device)
     return observed if present is None else observed & present
+
+
+def all_held(batch: Batch) -> Tensor | None:
+    """The components that each image of the batch of all processes holds, bool [N, C] on the CPU; None where all are present."""
+    if batch.present is None:
+        return None
+    count, components, height, width = batch.images.shape
+    mine = held_components(batch.present, (count, components, height, width)).to(torch.uint8).contiguous()
+    return torch.cat(gather(mine)).bool().cpu()
 
 
 def resolve_mask_kind(holes: Holes, spec: DataSpec) -> Holes:

@@ -14,6 +14,7 @@ from vqkit.config import NamedOptions, ViewsConfig
 from vqkit.core.distributed import local_chunk, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import all_batches
+from vqkit.data.masking import held_components
 from vqkit.data.subsets import limit_split
 from vqkit.interfaces import Batch, EncoderPart, OptimizerGroup, ShownImages, Split, StepOutput
 from vqkit.interfaces.methods import PretrainingMethod, View
@@ -23,6 +24,7 @@ from vqkit.pretraining.embedding import draw_embedding, write_embedding
 from vqkit.pretraining.method import encode_views
 from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameters
 from vqkit.storage.checkpoints import write_encoder
+from vqkit.training.tasks.masks import all_held
 
 EMBEDDING = "embedding.png"
 """File of the embedding plot, in the run directory."""
@@ -72,8 +74,9 @@ class SelfSupervisedTask(Task):
         """See `Task.forward`."""
         count, components, height, width = batch.images.shape
         shape = count * world_size(), components, height, width
+        held = all_held(batch)
         drawn = (
-            sample_parameters(shape, self.views, generator_for(self.seed, name, state.step), masked)
+            sample_parameters(shape, self.views, generator_for(self.seed, name, state.step), masked, held)
             for name, masked in (("first view", 0.0), ("second view", state.progress * self.views.masked))
         )
         first, second = (self._view(batch, ViewParameters(*map(local_chunk, each))) for each in drawn)
@@ -139,10 +142,19 @@ class SelfSupervisedTask(Task):
     def _fixed_views(self, batch: Batch, first: int) -> tuple[View, View]:
         """Two views of each image that depend only on its position in the split; `first`: the position of the first image."""
         views = []
+        count, components, height, width = batch.images.shape
+        held = None if batch.present is None else held_components(batch.present.cpu(), (count, components, height, width))
         for name, masked in (("first fixed view", 0.0), ("second fixed view", self.views.masked)):
-            numbers = range(first, first + len(batch.images))
-            shape = (1, *batch.images.shape[1:])
-            drawn = [sample_parameters(shape, self.views, generator_for(self.seed, name, number), masked) for number in numbers]
+            drawn = [
+                sample_parameters(
+                    (1, components, height, width),
+                    self.views,
+                    generator_for(self.seed, name, first + number),
+                    masked,
+                    None if held is None else held[number : number + 1],
+                )
+                for number in range(count)
+            ]
             views.append(self._view(batch, ViewParameters(*map(torch.cat, zip(*drawn, strict=True)))))
         return views[0], views[1]
 
