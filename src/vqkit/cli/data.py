@@ -12,7 +12,10 @@ from vqkit.cli.panels import INPUT, OUTPUT
 from vqkit.cli.parameters import JsonOption, OutOption, SetOption
 
 if TYPE_CHECKING:
-    from vqkit.interfaces import DataSpec, ImageDataset
+    from PIL.Image import Image as PILImage
+
+    from vqkit.data.inspecting import SplitStatistics
+    from vqkit.interfaces import DataSpec, ImageDataset, Split
 
 data_app = typer.Typer(help="List, preview, export and pack data sets.", no_args_is_help=True, rich_markup_mode="rich")
 
@@ -24,6 +27,9 @@ class SplitName(str, Enum):
     val = "val"
     test = "test"
 
+
+_IN_GRID, _ONE_BY_ONE = 32, 4
+"""Images in a preview by default."""
 
 DataArgument = Annotated[str, typer.Argument(metavar="DATA", help="Name of a data set (see `vqkit data list`) or a path.")]
 SplitOption = Annotated[SplitName, typer.Option("--split", help="Split to read.", rich_help_panel=INPUT)]
@@ -60,24 +66,105 @@ def list_data(as_json: JsonOption = False) -> None:
 def preview(
     data: DataArgument = "tyre",
     split: SplitOption = SplitName.train,
-    number: NumberOption = 32,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            "--num",
+            "-n",
+            min=1,
+            help="Number of images in the picture, from the first on. Default: 32, or 4 where components are shown one by one.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", min=1, help="Images of each split that are looked at for the table, evenly spaced.", rich_help_panel=INPUT
+        ),
+    ] = 500,
     out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.", rich_help_panel=OUTPUT)] = Path("preview.png"),
-    columns: Annotated[int, typer.Option("--columns", min=1, help="Images per row.", rich_help_panel=OUTPUT)] = 8,
+    columns: Annotated[
+        int, typer.Option("--columns", min=1, help="Images per row of a grid of whole images.", rich_help_panel=OUTPUT)
+    ] = 8,
     scale: Annotated[
-        int, typer.Option("--scale", min=1, help="Integer factor by which images are enlarged.", rich_help_panel=OUTPUT)
-    ] = 3,
+        int | None,
+        typer.Option(
+            "--scale",
+            min=1,
+            help="Integer factor by which images are enlarged. Default: 3, or until components can be seen well.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     settings: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show the first images of a split as one grid, exactly as a model receives them."""
-    from vqkit.data.exporting import first_indices
-    from vqkit.image_io.pictures import composite, grid, save_picture
+    """Print what the images of a split hold, warn of what looks wrong, and draw the first ones, as a model receives them.
+
+    The table gives, for each component, its type, its range (stored values that a model sees as 0 and 1), extremes and percentiles
+    of its values, and the share of pixels that are present. Pixels without data are hatched in the picture.
+    """
+    from vqkit.cli.data_tables import print_inspection
+    from vqkit.data.doubts import doubts
+    from vqkit.data.inspecting import inspect_others, inspect_split
+    from vqkit.image_io.pictures import save_picture
 
     _check_picture_suffix(out)
-    part = _open(data, settings).split(split.value)
-    indices = first_indices(part, number)
-    save_picture(grid(composite(part.spec.to_unit(part.batch(indices).images), part.spec), columns, scale), out)
+    dataset = _open(data, settings)
+    part = dataset.split(split.value)
+    found = inspect_split(part, split.value, limit)
+    wrong = doubts(found, inspect_others(dataset, split.value, limit))
+    picture, shown = _preview_picture(part, number, columns, scale)
+    save_picture(picture, out)
+    if as_json:
+        _print_preview_json(part.spec, found, wrong, out)
+        return
     typer.echo(_describe(part.spec))
-    typer.echo(f"{len(indices)} of {len(part)} {split.value} images shown in {out}")
+    print_inspection(found, wrong)
+    typer.echo(f"{shown} of {len(part)} {split.value} images shown in {out}")
+
+
+def _preview_picture(part: Split, number: int | None, columns: int, scale: int | None) -> tuple[PILImage, int]:
+    """The first images of a split, and how many: a grid where composites show everything, else the components of each."""
+    import torch
+
+    from vqkit.data.exporting import first_indices
+    from vqkit.image_io.panels import overview
+    from vqkit.image_io.pictures import composite, composite_shows_all, grid
+    from vqkit.interfaces import ShownImages
+
+    spec = part.spec
+    indices = first_indices(part, number or _IN_GRID)
+    images, *_, present = part.batch(indices).to(torch.device("cpu"), spec)
+    gaps = present is not None and len(spec.components) > 1 and bool((present != present[:, :1]).any())
+    if composite_shows_all(spec) and not gaps:
+        return grid(composite(images, spec, present), columns, scale or 3), len(indices)
+    chosen = indices[: number or _ONE_BY_ONE]
+    rows = [(name, slice(row, row + 1)) for row, name in enumerate(part.names(chosen))]
+    shown = [(name, ShownImages(images[row], None if present is None else present[row])) for name, row in rows]
+    return overview(shown, spec, scale), len(chosen)
+
+
+def _print_preview_json(spec: DataSpec, found: SplitStatistics, wrong: list[str], out: Path) -> None:
+    """Print one object: the data set, the split, its components, and what looks wrong."""
+    import json
+
+    from vqkit.image_io.pictures import display_components
+
+    content = {
+        "name": spec.name,
+        "height": spec.height,
+        "width": spec.width,
+        "conditions": list(spec.condition_names),
+        "classes": list(spec.classes),
+        "display": list(display_components(spec)),
+        "split": found.split,
+        "images": found.images,
+        "looked_at": found.looked_at,
+        "components": [each.to_json() for each in found.components],
+        "warnings": wrong,
+        "picture": str(out),
+    }
+    print(json.dumps(content, indent=2))
 
 
 @data_app.command()

@@ -101,7 +101,10 @@ class ArrayDataset(ImageDataset):
     def spec(self) -> DataSpec:
         """The packed specification, or one made from the training images and the options."""
         if self._packed is not None:
-            return replace(self._packed, component_specs=_with_settings(self._packed.component_specs, self._options))
+            display = self._options.display or self._packed.display
+            return replace(
+                self._packed, component_specs=_with_settings(self._packed.component_specs, self._options), display=display
+            )
         source, positions = self._plan.describing()
         images, _, conditions, _, present = self._contents[source]
         size = images.shape[2], images.shape[3]
@@ -116,7 +119,7 @@ class ArrayDataset(ImageDataset):
             values.add(images[indices], None if present is None else present[indices])
         stored = [StoredComponent(name, dtype) for name in self._components]
         specs = component_specs(stored, self._options, kind, values.counts)
-        return DataSpec(self._path.stem, specs, *size, values.are_exclusive(specs), ranges, classes)
+        return DataSpec(self._path.stem, specs, *size, values.are_exclusive(specs), ranges, classes, self._options.display)
 
     def _prepared(self, content: StoredSplit, split: str) -> StoredSplit:
         """The content padded, and with what is absent by its values."""

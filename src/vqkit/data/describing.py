@@ -88,6 +88,12 @@ class ValueSettings(Settings):
         None, description="Stored value that means 'no data', besides NaN, or {NAME: VALUE}. Default: what the files say."
     )
 
+    display: tuple[str, ...] = Field(
+        (),
+        description="Intensities that composites show: three as red, green and blue, such as [B04, B03, B02], or one in grey. "
+        "Default: those named r, g, b or red, green, blue; B04, B03, B02; else the first.",
+    )
+
     def check_names(self, components: Sequence[str], kind: object) -> None:
         """Raise `ConfigError` for a setting, `value_kind` (`kind`) included, of a component that does not exist."""
         for key in ("range", "extremes", "transform", "unit", "nodata", "value_kind"):
@@ -229,7 +235,8 @@ def describe(
     values = TrainingValues([component.dtype for component in components])
     values.add(images, present)
     specs = component_specs(components, settings, kind, values.counts)
-    return DataSpec(name, specs, images.shape[2], images.shape[3], values.are_exclusive(specs), conditions, classes)
+    exclusive = values.are_exclusive(specs)
+    return DataSpec(name, specs, images.shape[2], images.shape[3], exclusive, conditions, classes, settings.display)
 
 
 def with_kind(images: Tensor, kind: SampledKindChoice) -> Tensor:

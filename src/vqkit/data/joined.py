@@ -43,7 +43,7 @@ class JoinedDataset(ImageDataset):
         for spec in others:
             _check_alike(spec, first)
         name = ",".join(part.spec.name for part in self._parts)
-        self._spec = DataSpec(name, self._joint_specs(), first.height, first.width)
+        self._spec = DataSpec(name, self._joint_specs(), first.height, first.width, display=first.display)
 
     @property
     def spec(self) -> DataSpec:

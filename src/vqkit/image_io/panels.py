@@ -195,8 +195,8 @@ def number_text(value: float) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
-def overview(rows: Sequence[tuple[str, ShownImages]], spec: DataSpec) -> Image.Image:
-    """The first image of each row, its components as panels. `rows`: a label and images each."""
+def overview(rows: Sequence[tuple[str, ShownImages]], spec: DataSpec, scale: int | None = None) -> Image.Image:
+    """The first image of each row, its components as panels. `rows`: a label and images each; `scale`: see `panel_sheet`."""
     firsts = []
     for label, (images, present) in rows:
         known = None if present is None else present.expand(images.shape)[:1]
@@ -206,4 +206,4 @@ def overview(rows: Sequence[tuple[str, ShownImages]], spec: DataSpec) -> Image.I
         PanelRow(label, views(shown.images[0], spec, None if shown.present is None else shown.present[0], ends))
         for label, shown in firsts
     ]
-    return panel_sheet(drawn, columns(spec, ends))
+    return panel_sheet(drawn, columns(spec, ends), scale)
