@@ -51,7 +51,7 @@ class TestPatterns:
     def test_files_that_do_not_match_are_noted(self, tmp_path: Path) -> None:
         draw(tmp_path, "dna/a.png", "er/a.png", "er/a.tif", "overview.png")
         found = find_images(tmp_path, "{component}/{name}.png")
-        assert found.notes == ("Not used: 2 files whose names do not fit (er/a.tif, overview.png).",)
+        assert found.notes == ("Not used: 2 files of no image, by name or because in colour (er/a.tif, overview.png).",)
 
     def test_classes_and_plain_names_have_patterns_too(self, tmp_path: Path) -> None:
         draw(tmp_path, "cat_1.png", "cat_2.png", "dog_1.png")

@@ -110,4 +110,5 @@ def not_matching(files: Sequence[WalkedFile]) -> list[str]:
     """A note on files that belong to no image."""
     if not files:
         return []
-    return [f"Not used: {counted(len(files), 'file')} whose names do not fit ({examples([file.relative for file in files])})."]
+    found = examples([file.relative for file in files])
+    return [f"Not used: {counted(len(files), 'file')} of no image, by name or because in colour ({found})."]

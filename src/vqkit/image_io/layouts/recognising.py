@@ -81,7 +81,7 @@ class Recogniser:
         matches = match_files(Pattern(text, self._components), self._files, _MOST_COMPONENTS)
         if self._components is None:
             matches = widen_components(matches, text)
-        if text in WORDS:
+        if text not in FOLDERS and text != EPURE:
             matches = self._grey_only(matches)
         if not matches or _are_ambiguous(matches):
             return None
