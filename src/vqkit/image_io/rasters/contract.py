@@ -89,9 +89,10 @@ class Georeference:
 class FileTags:
     """What an output keeps of the file that it was made from, besides dtype, names and nodata.
 
-    `units`, `scales`, `offsets` and `channel_tags` hold one item a channel, or nothing. `text` are the texts of a GeoTIFF
-    (GDAL's metadata). `masked`: absent pixels are marked by a mask inside the file. `zero_is_white`: a TIFF with photometric
-    interpretation MinIsWhite. `version` of OME-Zarr is that of NGFF.
+    `units`, `scales`, `offsets`, `colours` and `channel_tags` hold one item a channel, or nothing. `text` are the texts of a
+    GeoTIFF (GDAL's metadata), `imagej` what ImageJ says of units, display ranges and colours. `masked`: absent pixels are marked
+    by a mask; `opacity`: by opacity. `zero_is_white`: a TIFF with photometric interpretation MinIsWhite. `version` of OME-Zarr is
+    that of NGFF.
     """
 
     georeference: Georeference | None = None
@@ -102,14 +103,15 @@ class FileTags:
     layout: Layout = "pages"
     compressed: bool = True
     masked: bool = False
+    opacity: bool = False
     zero_is_white: bool = False
-    bits: int = 0
     units: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
     colours: tuple[str, ...] = ()
     text: Mapping[str, str] = field(default_factory=dict)
     channel_tags: tuple[Mapping[str, str], ...] = ()
+    imagej: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
 
 
@@ -183,9 +185,10 @@ class Raster(ABC):
     def read(self, window: Window | None = None, channels: Sequence[int] | None = None) -> RasterPixels:
         """The pixels of a window (the whole image by default) and of some channels (all by default), in the order given.
 
-        What is read in memory is little more than the window. Absent (`present` False) are NaN, the nodata value, pixels outside
-        the file's mask, and fully transparent ones. Raises `DataError` for a file that is damaged, holds infinite values or,
-        without a window, more than `MAX_READ_BYTES`; `ValueError` for a window or a channel outside the image.
+        What is read in memory is little more than the window. Absent (`present` False) are NaN, the nodata value (of a
+        colour picture: pixels that have it in all channels), pixels outside the file's mask, and fully transparent ones. Raises
+        `DataError` for a file that is damaged, holds infinite values or, without a window, more than `MAX_READ_BYTES`; `ValueError`
+        for a window or a channel outside the image.
         """
         info = self.info
         chosen = tuple(range(info.channels)) if channels is None else tuple(channels)
@@ -199,6 +202,10 @@ class Raster(ABC):
                     "At most 2 GiB are read at once: cut it, or fill it in by tiles.",
                 )
             window = info.whole
+        if info.is_colour and info.nodata is not None and len(chosen) < info.channels:
+            # Whether a pixel of a colour picture is absent depends on all of its channels.
+            values, present = self.read(window)
+            return RasterPixels(values[list(chosen)], present)
         top, left, height, width = window
         if top < 0 or left < 0 or height < 1 or width < 1 or top + height > info.height or left + width > info.width:
             raise ValueError(f"{window} of an image {info.height} high and {info.width} wide")
@@ -225,3 +232,24 @@ class Raster(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class RasterSink(ABC):
+    """A file that is being written, of the size, dtype, names and tags of `info`: what every format implements for writing.
+
+    Values are [C, h, w] in the dtype of `info`; present is bool [C or 1, h, w], or None where all are.
+    """
+
+    def __init__(self, file: Path, info: RasterInfo) -> None:
+        self.file, self.info = file, info
+
+    @abstractmethod
+    def write(self, window: Window, values: NDArray[Any], present: NDArray[np.bool_] | None) -> None:
+        """Write a window. Raises `DataError` if the format cannot say which pixels are absent."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Complete the file."""
+
+    def abandon(self) -> None:  # noqa: B027 - most sinks hold nothing open
+        """Let go of what is open; the file is removed by the caller."""

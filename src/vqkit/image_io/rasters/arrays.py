@@ -1,0 +1,115 @@
+"""Images in NumPy files: `.npy` read by windows, and an `.npz` that holds one array. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqkit.errors import DataError
+from vqkit.image_io.rasters.absence import checked_pixels
+from vqkit.image_io.rasters.contract import MAX_READ_BYTES, FileTags, Layout, Raster, RasterInfo, RasterPixels, Window
+from vqkit.image_io.rasters.failures import check_dtype, reading_errors
+
+NPY_MAGIC = b"\x93NUMPY"
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+class ArrayRaster(Raster):
+    """An array [H, W], [C, H, W] or [H, W, C]; of the last two, the shorter of the first and last axis counts channels.
+
+    bool becomes uint8 0 and 255, like a picture of one bit. A `.npy` is mapped anew for each window, so that what was read before
+    does not stay in memory; the array of an `.npz` is decompressed as a whole.
+    """
+
+    def __init__(self, path: Path, nodata: float | None) -> None:
+        self._array: NDArray[Any] | None = None
+        with path.open("rb") as file:
+            archived = file.read(4) == ZIP_MAGIC
+        if archived:
+            self._array = _only_array(path)
+        array = self._open(path)
+        channels_last = _channels_last(array.shape, path)
+        check_dtype(path, np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype)
+        planes = _planes(array, channels_last)
+        dtype = np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype.newbyteorder("=")
+        name = "NumPy archive" if archived else "NumPy array"
+        self._channels_last = channels_last
+        layout: Layout = "pages" if array.ndim == 2 else "interleaved" if channels_last else "planar"
+        tags = FileTags(layout=layout, compressed=archived)
+        self.info = RasterInfo(path, name, *_size(planes), dtype, nodata=nodata, tags=tags)
+
+    def _open(self, path: Path) -> NDArray[Any]:
+        if self._array is not None:
+            return self._array
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive named .npy")
+        return array
+
+    def _read(self, window: Window, channels: tuple[int, ...]) -> RasterPixels:
+        info = self.info
+        with reading_errors(info.path, "array"):
+            planes = _planes(self._open(info.path), self._channels_last)
+            part = planes[:, window.rows, window.columns]
+            values = np.empty((len(channels), window.height, window.width), info.dtype)
+            for position, channel in enumerate(channels):
+                values[position] = part[channel]
+            if planes.dtype == np.bool_:
+                values *= 255
+        return checked_pixels(values, None, info)
+
+    def close(self) -> None:
+        """Forget the array."""
+        self._array = None
+
+
+def _channels_last(shape: Sequence[int], path: Path) -> bool:
+    """Whether the last axis counts the channels. Raises `DataError` for shapes that are no image."""
+    if len(shape) not in (2, 3) or 0 in shape:
+        hint = "Store [H, W], [C, H, W] or [H, W, C]."
+        raise DataError(f"The array {path} has the shape {tuple(shape)}, which is no picture.", hint)
+    if len(shape) == 3 and shape[0] == shape[-1]:
+        given = " x ".join(map(str, shape))
+        hint = "Store another number of channels, or one file a channel."
+        raise DataError(f"{path} is {given}: its first or its last axis may be the channels.", hint)
+    return len(shape) == 3 and shape[-1] < shape[0]
+
+
+def _planes(array: NDArray[Any], channels_last: bool) -> NDArray[Any]:
+    """The array as [C, H, W]; a view."""
+    if array.ndim == 2:
+        return array[None]
+    return np.moveaxis(array, -1, 0) if channels_last else array
+
+
+def _size(planes: NDArray[Any]) -> tuple[int, int, int]:
+    channels, height, width = planes.shape
+    return channels, height, width
+
+
+def _only_array(path: Path) -> NDArray[Any]:
+    """The one array of an archive, whose size is looked at before it is decompressed."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            known = ", ".join(name.removesuffix(".npy") for name in names) or "none"
+            raise DataError(f"{path} holds {len(names)} arrays where one image is expected: {known}.", "Save one array a file.")
+        with archive.open(names[0]) as member:
+            shape, dtype = _header(member)
+        if dtype.itemsize * int(np.prod(shape, dtype=np.float64)) > MAX_READ_BYTES:
+            raise DataError(f"{path} holds an array {shape} of type {dtype}, more than 2 GiB.", "Save it as .npy, read by parts.")
+        with archive.open(names[0]) as member:
+            return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+
+
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype that the header of a `.npy` states."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(member)
+    return shape, dtype

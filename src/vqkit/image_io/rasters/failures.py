@@ -1,0 +1,56 @@
+"""Whatever goes wrong while a file is read is a `DataError` that names it; so is an extra that is not installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from PIL import Image
+
+from vqkit.errors import DataError, VQKitError
+
+
+@contextmanager
+def reading_errors(path: Path, kind: str = "picture") -> Iterator[None]:
+    """Whatever the libraries raise inside the block becomes a `DataError` naming the file, a `picture` or an `array`."""
+    try:
+        yield
+    except VQKitError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.", "Check the path.") from None
+    except PermissionError:
+        raise DataError(f"The {kind} {path} may not be read.", "Change its permissions.") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"The picture {path} is huge.", f"At most {Image.MAX_IMAGE_PIXELS} pixels are read.") from None
+    except Exception as error:
+        if "imagecodecs" in str(error):  # tifffile names the package that it lacks
+            raise DataError(
+                f"{path} is compressed in a way that needs the package imagecodecs.", "pip install imagecodecs"
+            ) from None
+        if kind == "picture":
+            message, hint = f"The picture {path} cannot be read: it is damaged or not a picture.", "Replace or remove it."
+        else:
+            message = f"{path} cannot be read as {path.suffix[1:] or 'an array'}."
+            hint = "It is damaged, or holds Python objects that would have to be unpickled, which vqkit never does."
+            hint += " Save plain numbers."
+        raise DataError(message, hint) from error
+
+
+def optional_package(name: str, extra: str, need: str) -> ModuleType:
+    """An optional package, imported. Raises `DataError` that names the extra if it is not installed; `need` says what needs it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise DataError(f"{need} with the package {name}, which is not installed.", f"pip install 'vqkit[{extra}]'") from None
+
+
+def check_dtype(path: Path, dtype: object) -> None:
+    """Refuse values that are no pixels: complex numbers, texts, dates, records. Raises `DataError`."""
+    kind, size = getattr(dtype, "kind", "O"), getattr(dtype, "itemsize", 0)
+    if kind not in "uif" or size > 8:
+        hint = "Store whole numbers of 8 to 32 bits or floating point numbers of 16 to 64."
+        raise DataError(f"{path} holds values of type {dtype}, which are not pixel values.", hint)

@@ -1,0 +1,118 @@
+"""Pictures written without loss (JPEG aside): 8 and 16 bits, grey or colour, absent pixels fully transparent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vqkit.errors import DataError
+from vqkit.image_io.rasters.absence import Mask
+from vqkit.image_io.rasters.contract import RasterInfo, RasterSink, Window
+from vqkit.image_io.rasters.gaps import cannot_mark, one_mark, says_absent_by, with_gaps
+
+_TWO_DEPTHS = ("uint8", "uint16")
+DTYPES = {
+    "PNG": _TWO_DEPTHS,
+    "Netpbm": _TWO_DEPTHS,
+    "JPEG 2000": (*_TWO_DEPTHS, "int8", "int16"),
+    "JPEG": ("uint8",),
+    "WebP": ("uint8",),
+    "BMP": ("uint8",),
+    "TGA": ("uint8",),
+}
+"""The formats that pictures are written in, and their dtypes."""
+_SETTINGS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WebP": {"lossless": True, "exact": True}}
+_TRANSPARENT = ("PNG", "WebP", "TGA")
+
+
+class PictureSink(RasterSink):
+    """A picture: collected in memory, encoded when it is complete."""
+
+    def __init__(self, file: Path, info: RasterInfo) -> None:
+        super().__init__(file, info)
+        check_picture(info)
+        self._values: NDArray[Any] | None = None
+        self._mark: Mask | None = None
+
+    def write(self, window: Window, values: NDArray[Any], present: Mask | None) -> None:
+        """Collect a window."""
+        info = self.info
+        values = with_gaps(values, present, info)
+        mark = one_mark(present, info) if says_absent_by(info) == "mark" else None
+        if mark is not None and info.format not in _TRANSPARENT:
+            raise cannot_mark(info)
+        if window == info.whole:
+            self._values, self._mark = values, mark
+            return
+        if self._values is None:
+            self._values = np.zeros((info.channels, info.height, info.width), info.dtype)
+        self._values[:, window.rows, window.columns] = values
+        if mark is not None:
+            if self._mark is None:
+                self._mark = np.ones((info.height, info.width), np.bool_)
+            self._mark[window.rows, window.columns] = mark
+
+    def finish(self) -> None:
+        """Encode the picture and write it."""
+        info = self.info
+        values = self._values if self._values is not None else np.zeros((info.channels, info.height, info.width), info.dtype)
+        samples = np.moveaxis(values, 0, -1)
+        if self._mark is not None:
+            opacity = self._mark[..., None].astype(info.dtype) * info.dtype.type(np.iinfo(info.dtype).max)
+            samples = np.concatenate([samples, opacity], axis=-1)
+        samples = np.ascontiguousarray(samples[..., 0] if samples.shape[-1] == 1 else samples)
+        if info.format == "Netpbm":
+            self.file.write_bytes(_netpbm(samples))
+        elif info.format == "JPEG 2000":
+            self.file.write_bytes(_jpeg2000(samples, bare=info.path.suffix.lower() == ".j2k"))
+        elif info.dtype == np.uint16 and samples.ndim == 3:
+            self.file.write_bytes(_deep_png(samples))
+        else:
+            _with_pillow(samples, self.file, info)
+
+
+def check_picture(info: RasterInfo) -> None:
+    """Refuse dtypes and numbers of channels that the format cannot hold. Raises `DataError`."""
+    known = DTYPES[info.format]
+    if info.dtype.name not in known:
+        message = f"{info.path}: {info.format} holds {' and '.join(known)}, not {info.dtype}."
+        raise DataError(message, "Write .tif or .npy, which hold every type of values.")
+    if info.channels not in (1, 3) and info.format != "JPEG 2000":
+        message = f"{info.path}: {info.format} holds 1 or 3 channels, not {info.channels}."
+        raise DataError(message, "Write .tif or .npy, which hold any number of channels.")
+
+
+def _with_pillow(samples: NDArray[Any], file: Path, info: RasterInfo) -> None:
+    image = Image.fromarray(samples)  # its mode follows from the dtype and the number of samples
+    if samples.ndim == 3 and samples.shape[-1] == 2:
+        image = Image.merge("LA", [Image.fromarray(np.ascontiguousarray(samples[..., number])) for number in range(2)])
+    settings = dict(_SETTINGS.get(info.format, {}))
+    if info.tags.profile is not None and info.format in ("PNG", "JPEG", "WebP"):
+        settings["icc_profile"] = info.tags.profile
+    resolution = info.tags.resolution
+    if resolution is not None and resolution.unit == 2 and info.format in ("PNG", "JPEG", "BMP"):
+        settings["dpi"] = (resolution.across, resolution.down)
+    image.save(file, format="JPEG" if info.format == "JPEG" else info.format.upper(), **settings)
+
+
+def _deep_png(samples: NDArray[np.uint16]) -> bytes:
+    """16 bits with colours or opacity, which Pillow cannot write."""
+    import imagecodecs  # loaded where a file needs it
+
+    return bytes(imagecodecs.png_encode(samples))
+
+
+def _jpeg2000(samples: NDArray[Any], bare: bool) -> bytes:
+    import imagecodecs  # loaded where a file needs it
+
+    return bytes(imagecodecs.jpeg2k_encode(samples, level=0, reversible=True, codecformat="j2k" if bare else "jp2"))
+
+
+def _netpbm(samples: NDArray[Any]) -> bytes:
+    kind, greatest = ("P5" if samples.ndim == 2 else "P6"), np.iinfo(samples.dtype).max
+    head = f"{kind}\n{samples.shape[1]} {samples.shape[0]}\n{greatest}\n".encode()
+    return head + samples.astype(samples.dtype.newbyteorder(">")).tobytes()
