@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from vqkit.data.arrays import ArrayDataset
 from vqkit.errors import ConfigError, DataError
@@ -309,3 +310,10 @@ def test_nothing_is_unpickled(tmp_path: Path, name: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.npy is not a file"):
         build(tmp_path / "nowhere.npy")
+
+
+def test_bfloat16_becomes_float32(tmp_path: Path) -> None:
+    images = torch.randn(6, 1, 4, 5, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    save_tensors({"train": images, "val": images.clone()}, tmp_path / "set.safetensors")
+    read = whole(build(tmp_path / "set.safetensors").split("train"))
+    assert read.dtype == torch.float32 and torch.equal(read, images.to(torch.float32))

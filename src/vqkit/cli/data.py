@@ -175,10 +175,11 @@ def export(
     out: OutOption = Path("exported"),
     settings: SetOption = None,
 ) -> None:
-    """Write the first images of a split as PNG files.
+    """Write the first images of a split as files, with every value as it is.
 
-    Images of several components are written as one folder per component, with composites and a table of
-    conditions; this is the `components` layout. Colour and greyscale images are written as one file each.
+    Images of several components are written as one folder per component, with composites and a table of conditions; this is
+    the `components` layout. Colour and greyscale images are written as one file each. Files are PNG, or TIFF for floating point
+    numbers, other types of whole numbers, and pixels without data.
     """
     from vqkit.data.exporting import export as write_files
 

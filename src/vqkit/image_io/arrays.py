@@ -53,7 +53,13 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}, {}
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name).numpy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no mapping
+            return {name: _as_numpy(file.get_tensor(name)) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no mapping
+
+
+def _as_numpy(tensor: Tensor) -> NDArray[Any]:
+    """A tensor as an array; of bfloat16, which NumPy has not, as float32, which holds every value of it."""
+    array: NDArray[Any] = (tensor.to(torch.float32) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
 
 
 def read_planes(path: Path) -> Tensor:

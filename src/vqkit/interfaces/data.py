@@ -233,7 +233,10 @@ class Split(ABC):
 
     @abstractmethod
     def batch(self, indices: Tensor) -> Batch:
-        """The images at `indices` (int64 [B]), as stored values."""
+        """The images at `indices` (int64 [B]), as stored values.
+
+        `present` is None in every batch of a split, or has the same shape for each image of all of them.
+        """
 
     @abstractmethod
     def names(self, indices: Tensor) -> list[str]:
