@@ -17,7 +17,7 @@ def test_bits_are_read_as_they_were_packed(width: int) -> None:
     assert torch.equal(rows[torch.tensor([4, 0, 4])], present[[4, 0, 4]])
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float16", "float32", "float64"])
 def test_absent_are_nan_and_the_value_that_says_so(dtype: str) -> None:
     values = np.array([[[[0, 7]], [[7, 3]]], [[[7, 7]], [[1, 0]]]]).astype(dtype)
     expected = np.array([[[[1, 0]], [[1, 1]]], [[[0, 0]], [[1, 0]]]], dtype=bool)

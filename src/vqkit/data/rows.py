@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vqkit.image_io.rasters.absence import equal_to
+
 
 class Rows(Protocol):
     """N rows, read by position. A tensor is one; the others compute their rows when they are asked for."""
@@ -75,8 +77,9 @@ class PresentRows:
         """The same for values [B, C, H, W]."""
         present = ~np.isnan(values) if self._is_float else np.ones(values.shape, np.bool_)
         for component, nodata in enumerate(self._nodata):
-            if nodata is not None:
-                present[:, component] &= values[:, component] != nodata
+            absent = equal_to(values[:, component], nodata)
+            if absent is not None:
+                present[:, component] &= ~absent
         return present
 
 
