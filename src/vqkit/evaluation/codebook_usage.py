@@ -163,19 +163,25 @@ def draw_codes(model: Tokenizer, levels: Codes, level: int, codes: Sequence[int]
     counts = code_histogram(levels[level], model.cardinalities[level])
     labels = [f"{code}: {100 * int(counts[code]) / int(counts.sum()):.2g} %" for code in codes]
     found = [decoded_patches(model, levels, level, code, device) for code in codes]
-    composites = [_framed(code_patches(patches, model.spec), model, level) for patches in found]
     if composite_shows_all(model.spec):
-        return rows_figure(list(zip(labels, composites, strict=True)), scale=1, titles=["mean", "in images"])
-    means = [ShownImages(*mean_patch(patches)) for patches in found]
-    ends = shown_range(means, model.spec)
-    rows = []
-    for label, mean, (_, *single) in zip(labels, means, composites, strict=True):
-        assert mean.present is not None
-        alone = _framed(views(mean.images[0], model.spec, mean.present[0], ends), model, level)
-        empty = [torch.full_like(alone[0], 255)] * (SHOWN - len(single))
-        rows.append(PanelRow(f"{label}\nmean, in images", torch.stack([*alone, *single, *empty])))
+        drawn = [_framed(code_patches(patches, model.spec), model, level) for patches in found]
+        return rows_figure(list(zip(labels, drawn, strict=True)), scale=1, titles=["mean", "in images"])
+    ends = shown_range([mean_patch(patches) for patches in found], model.spec)
+    rows = [_component_row(label, patches, model, level, ends) for label, patches in zip(labels, found, strict=True)]
     headings = [Column("in images", note=" ".join(display_components(model.spec))), *[Column("")] * (SHOWN - 1)]
     return panel_sheet(rows, [*columns(model.spec, ends), *headings], scale=1)
+
+
+def _component_row(label: str, patches: ShownImages, model: Tokenizer, level: int, ends: Tensor) -> PanelRow:
+    """The components of the mean patch as panels, and composites of the first `SHOWN` patches. `ends`: see `shown_range`."""
+    spec, mean = model.spec, mean_patch(patches)
+    single = zip(patches.images[:SHOWN], fully_observed(*patches)[:SHOWN], strict=True)
+    pictures = [views(mean.images[0], spec, fully_observed(*mean)[0], ends)]
+    pictures += [views(image, spec, inside, ends)[:1] for image, inside in single]
+    framed = _framed(torch.cat(pictures), model, level)
+    missing = SHOWN - len(patches.images[:SHOWN])
+    empty = torch.full_like(framed[:1], 255).expand(missing, -1, -1, -1)
+    return PanelRow(f"{label}\nmean, in images", torch.cat([framed, empty]))
 
 
 def decoded_patches(model: Tokenizer, levels: Codes, level: int, code: int, device: torch.device) -> ShownImages:
