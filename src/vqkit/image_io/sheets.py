@@ -15,7 +15,7 @@ _LEAST_SIDE = 128
 _WIDEST_SHEET = 1400
 _WIDEST_TEXT = 170
 _LINE, _MARGIN, _BAR = 16, 8, 7
-_FRAME = (150, 150, 150)
+_FRAME, _EDGE = (150, 150, 150), (224, 224, 224)
 
 
 class Bar(NamedTuple):
@@ -80,13 +80,18 @@ class _Sheet:
             top, left = block * (self.block + _MARGIN), self.indent + position * self.column
             self._heading(heading, top, left)
             for order, row in enumerate(self.rows):
-                place = left + (self.column - _MARGIN - self.size[0]) // 2, top + self.top + order * (self.size[1] + _MARGIN)
-                self.sheet.paste(to_pil(row.panels[number], self.scale), place)
+                inset = (self.column - _MARGIN - self.size[0]) // 2
+                self._panel(row.panels[number], top + self.top + order * (self.size[1] + _MARGIN), left + inset)
         for block in range(self.blocks):
             for order, row in enumerate(self.rows):
                 top = block * (self.block + _MARGIN) + self.top + order * (self.size[1] + _MARGIN)
                 self._label(self.labels[order], row.bar, top)
         return self.sheet
+
+    def _panel(self, panel: Tensor, top: int, left: int) -> None:
+        """A panel with a thin line around it, so that white ones have an edge."""
+        self.pen.rectangle((left - 1, top - 1, left + self.size[0], top + self.size[1]), outline=_EDGE)
+        self.sheet.paste(to_pil(panel, self.scale), (left, top))
 
     def _heading(self, heading: Column, top: int, left: int) -> None:
         width = self.column - _MARGIN
