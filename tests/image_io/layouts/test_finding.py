@@ -173,13 +173,14 @@ class TestNames:
         assert names(find_images(tmp_path, "*/{name}.png")) == ["a/x", "b/x", "y"]
 
     def test_the_private_prefix_is_no_part_of_a_name_unless_that_would_merge_images(self, tmp_path: Path) -> None:
-        draw(tmp_path, "bt/mdbk_T1_bt.png", "fpu/T1_fpu.png", "bt/mdbk_T2_bt.png", "bt/T2_bt.png")
+        draw(tmp_path, "bt/mdbk_T1_bt.png", "fpu/T1_fpu.png", "bt/mdbk_t2_bt.png", "bt/t2_bt.png")
         found = find_images(tmp_path)
         assert {image.name: list(image.members) for image in found.images} == {
             "T1": ["bt", "fpu"],
-            "T2": ["bt"],
-            "mdbk_T2": ["bt"],
+            "t2": ["bt"],
+            "mdbk_t2": ["bt"],
         }
+        assert {image.name: image.path.name for image in found.images}["t2"] == "t2_bt.png"
 
     def test_rows_of_a_table_are_matched_to_images(self, tmp_path: Path) -> None:
         draw(tmp_path, *(f"{c}/{n}_{c}.png" for c in ("bt", "fpu") for n in ("a0", "A0", "B", "c", "sub/d")))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from drawn_files import draw
 from PIL import Image
 
@@ -121,6 +122,11 @@ def test_grey_digits_that_are_numbered_in_each_folder_are_classes(tmp_path: Path
     assert find_images(tmp_path).classes == ("0", "1", "2", "3")
 
 
+def test_stains_are_components_however_many_files_the_last_ones_lack(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"{stain}/{number}.png" for stain, count in (("dapi", 12), ("gfp", 6)) for number in range(count)))
+    assert find_images(tmp_path).components == ("dapi", "gfp")
+
+
 def test_numbered_components_with_a_gap_at_the_end_are_components(tmp_path: Path) -> None:
     draw(tmp_path, *spread("{component}/{name}.png", ("in", "out"), tuple(map(str, range(10)))))
     (tmp_path / "out" / "9.png").unlink()
@@ -198,6 +204,22 @@ def test_a_preview_in_colour_beside_the_bands_of_each_scene_is_left_out(tmp_path
     draw(tmp_path, *spread("{name}/{component}.tif", BANDS, ("s1", "s2")))
     draw(tmp_path, "s1/preview.jpg", "s2/preview.jpg", colour=True)
     assert find_images(tmp_path).components == ("B02", "B03", "B04", "B8A", "B10")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32", "float64"])
+def test_components_of_every_type_are_recognised(tmp_path: Path, dtype: str) -> None:
+    for component, name in product(("near", "far"), "ab"):
+        (tmp_path / component).mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / component / f"{name}.tif", np.arange(24).reshape(4, 6).astype(dtype))
+    assert find_images(tmp_path).components == ("far", "near")
+
+
+def test_stacks_of_pages_and_samples_are_whole_images(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "x_a.tif", np.zeros((5, 4, 6), np.uint16), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "y_a.tif", np.zeros((4, 6, 13), np.uint16), photometric="minisblack", planarconfig="contig")
+    for number, name in product(range(2), ("x_b", "y_b")):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((4, 6, 5 + number), np.uint16), photometric="minisblack")
+    assert find_images(tmp_path).components == ()
 
 
 def test_grey_pictures_saved_in_colour_are_components(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vqkit.errors import DataError
-from vqkit.image_io.files import decode, picture_size
 from vqkit.image_io.layouts.walking import WalkedFile
+from vqkit.image_io.rasters import Raster, Window, open_raster
 
 _FILES = 3
+_LOOKED_AT = 1024
+"""Pixels of each side that are compared at most."""
 
 
 class Probe(NamedTuple):
@@ -48,14 +50,19 @@ class Prober:
 
 def _probe(path: Path) -> Probe | None:
     try:
-        size = picture_size(path)
+        with open_raster(path) as raster:
+            info = raster.info
+            return Probe(info.channels == 1 or (info.is_colour and _is_colourless(raster)), info.height, info.width)
     except DataError:
         return None
-    try:
-        decode(path, size._replace(channels=1))
-    except DataError:
-        return Probe(False, size.height, size.width)
-    return Probe(True, size.height, size.width)
+
+
+def _is_colourless(raster: Raster) -> bool:
+    """Whether the channels are equal, in the middle of a large picture."""
+    info = raster.info
+    height, width = min(info.height, _LOOKED_AT), min(info.width, _LOOKED_AT)
+    values = raster.read(Window((info.height - height) // 2, (info.width - width) // 2, height, width)).values
+    return bool((values == values[:1]).all())
 
 
 def _same_aspect(first: Probe, second: Probe) -> bool:
