@@ -126,9 +126,17 @@ def test_forced_shapes_are_exclusive_by_what_is_left_after_cutting() -> None:
 def test_ranges_are_percentiles_and_extremes_are_exact() -> None:
     values = np.arange(10000)
     (component,) = described(counts_up(10000, "uint16")).component_specs
-    assert component.low == pytest.approx(np.percentile(values, 0.1))
-    assert component.high == pytest.approx(np.percentile(values, 99.9))
+    assert component.low == np.floor(np.percentile(values, 0.1))
+    assert component.high == np.ceil(np.percentile(values, 99.9))
     assert (component.minimum, component.maximum, component.dtype) == (0, 9999, "uint16")
+
+
+def test_ranges_of_floats_have_few_digits() -> None:
+    values = counts_up(10000, "float32") / 3000 + 271
+    (component,) = described(values).component_specs
+    assert component.low == pytest.approx(np.percentile(values.numpy(), 0.1), abs=0.03)
+    assert component.high == pytest.approx(np.percentile(values.numpy(), 99.9), abs=0.03)
+    assert all(round(end, 5) == end for end in (component.low, component.high))
 
 
 def test_eight_bits_run_from_0_to_255() -> None:

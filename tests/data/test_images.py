@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from painting import augmented
-from vqkit.data.images import ImageFolderDataset, StreamedSplit
+from vqkit.data.images import ImageFolderDataset
 from vqkit.data.splits import ArraySplit
+from vqkit.data.tiled import TiledSplit
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import Split
 
@@ -47,7 +48,7 @@ def test_splits_and_classes_come_from_the_folders(root: Path) -> None:
     assert dataset.spec.components == ("r", "g", "b")
     assert (dataset.spec.name, dataset.spec.height, dataset.spec.width) == ("pets", 4, 8)
     assert (dataset.spec.value_kind, dataset.spec.classes) == ("intensity", ("cat", "dog"))
-    assert test.names(torch.arange(4)) == ["cat_0", "cat_1", "dog_0", "dog_1"]
+    assert test.names(torch.arange(4)) == ["cat/0", "cat/1", "dog/0", "dog/1"]
     assert test.batch(torch.tensor([3, 0])).labels.tolist() == [1, 0]
     assert values(test) == [10, 11, 110, 111]
     assert (len(dataset.split("train")), len(dataset.split("val"))) == (8, 2)
@@ -68,7 +69,7 @@ def test_a_plain_folder_is_one_set_without_classes(tmp_path: Path) -> None:
 def test_streamed_pictures_equal_those_in_memory(root: Path) -> None:
     memory, streamed = (build(root, memory_mb=megabytes).split("train") for megabytes in (1, 0))
     assert isinstance(memory, ArraySplit)
-    assert isinstance(streamed, StreamedSplit)
+    assert isinstance(streamed, TiledSplit)
     assert (memory.in_memory, streamed.in_memory) == (True, False)
     indices = torch.tensor([3, 0, 7])
     for held, read in zip(memory.batch(indices)[:3], streamed.batch(indices)[:3], strict=True):
@@ -120,14 +121,14 @@ def test_channels_may_be_named(tmp_path: Path) -> None:
         np.save(tmp_path / f"{number}.npy", np.full((4, 8, 8), number * 10, dtype=np.uint8))
     assert build(tmp_path).spec.components == ("channel_1", "channel_2", "channel_3", "channel_4")
     assert build(tmp_path, components=("dna", "actin", "tubulin", "golgi")).spec.components[3] == "golgi"
-    with pytest.raises(ConfigError, match="names 2 channels; the pictures have 4"):
+    with pytest.raises(ConfigError, match=r"names 2 channels; the files in .* have 4"):
         build(tmp_path, components=("dna", "actin"))
 
 
 def test_different_numbers_of_channels_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((4, 8, 8), dtype=np.uint8))
     save(tmp_path / "b.png", 3, size=(8, 8))
-    with pytest.raises(DataError, match="different numbers of channels: 3, 4"):
+    with pytest.raises(DataError, match=r"different numbers of channels: 3 \(.*b.png\), 4 \(.*a.npy\)"):
         build(tmp_path)
 
 
@@ -146,10 +147,10 @@ def test_broken_pictures_are_left_out_with_one_count(root: Path) -> None:
         dataset = build(root)
         split = dataset.split("test")
     messages = [str(warning.message) for warning in noted]
-    assert [message.partition(" pictures")[0] for message in messages] == ["2 of 17", "1 of 5"]
+    assert [message.partition(" in ")[0] for message in messages] == ["2 of 17 files", "1 of 5 images"]
     assert "empty.png cannot be read" in messages[0]
     assert "cut.png cannot be read" in messages[1]
-    assert split.names(torch.arange(len(split))) == ["cat_0", "cat_1", "dog_0", "dog_1"]
+    assert split.names(torch.arange(len(split))) == ["cat/0", "cat/1", "dog/0", "dog/1"]
     assert split.batch(torch.arange(4)).labels.tolist() == [0, 0, 1, 1]
     assert values(split) == [10, 11, 110, 111]
 
@@ -157,7 +158,7 @@ def test_broken_pictures_are_left_out_with_one_count(root: Path) -> None:
 def test_a_broken_picture_in_a_stream_is_replaced(root: Path) -> None:
     cut(root / "test" / "cat" / "1.png")
     split = build(root, memory_mb=0).split("test")
-    with pytest.warns(UserWarning, match=r"1\.png cannot be read.*It is replaced by another picture"):
+    with pytest.warns(UserWarning, match=r"1\.png cannot be read.*It is replaced by another one"):
         batch = split.batch(torch.tensor([0, 1]))
     assert batch.images[:, 0, 0, 0].tolist() == [10, 110]
     assert batch.labels.tolist() == [0, 1]
@@ -166,13 +167,13 @@ def test_a_broken_picture_in_a_stream_is_replaced(root: Path) -> None:
 def test_nothing_but_broken_pictures_is_an_error(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.png").write_text("no picture")
-    with pytest.raises(DataError, match="None of the 3 pictures") as refused:
+    with pytest.raises(DataError, match="None of the 3 files") as refused:
         build(tmp_path)
     assert "0.png" in refused.value.message
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="There are no pictures in"):
+    with pytest.raises(DataError, match="There are no images in"):
         build(tmp_path)
     with pytest.raises(DataError, match="is not a directory"):
         build(tmp_path / "nowhere")

@@ -92,7 +92,8 @@ def test_ranges_are_those_of_all_training_pixels(tmp_path: Path) -> None:
     (spec,) = dataset.spec.component_specs
     values = np.concatenate([first.ravel(), second.ravel()])
     assert (spec.dtype, spec.minimum, spec.maximum) == ("uint16", values.min(), values.max())
-    assert (spec.low, spec.high) == pytest.approx(np.percentile(values, [0.1, 99.9]))
+    assert spec.low == np.floor(np.percentile(values, 0.1))
+    assert spec.high == np.ceil(np.percentile(values, 99.9))
     train = dataset.split("train")
     images = train.batch(torch.tensor([14, 0, 6, 5])).images
     assert np.array_equal(images[:, 0].numpy(), np.stack([second[8], first[0], second[0], first[5]]))

@@ -13,7 +13,7 @@ from vqkit.data.arrays import ArrayDataset
 from vqkit.data.components import ComponentDataset
 from vqkit.data.exporting import export
 from vqkit.data.images import ImageFolderDataset
-from vqkit.data.opening import name_data, open_dataset, recognise, resolve_data, size_hint
+from vqkit.data.opening import name_data, open_dataset, recognise, resolve_data, size_hint, with_fitted
 from vqkit.data.tyre import TyreDataset
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec
@@ -57,6 +57,29 @@ def test_options_of_a_path_reach_its_data_set(tmp_path: Path) -> None:
         open_dataset(NamedOptions(name=str(tmp_path), hight=4))
 
 
+def test_what_an_earlier_run_found_out_is_kept_unless_it_is_set(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(4 * 64).reshape(4, 8, 8).astype(np.uint16))
+    first = resolve_data(str(tmp_path / "a.npy"))
+    recorded = NamedOptions(**{**first.model_dump(), **open_dataset(first).fitted_settings})
+    assert recorded.options["range"] == {"grey": [64, 255]}
+    assert with_fitted(first, recorded) == recorded
+    chosen = resolve_data(NamedOptions(name=str(tmp_path / "a.npy"), range=[0, 500], flip=True))
+    kept = with_fitted(chosen, recorded).options
+    assert (kept["range"], kept["extremes"], kept["value_kind"], kept["flip"]) == ([0, 500], {"grey": [64, 255]}, "intensity", True)
+    assert with_fitted(first, resolve_data("tyre")) == first
+
+
+def test_what_was_found_out_of_joined_data_is_kept_for_every_part(tmp_path: Path) -> None:
+    for name, factor in (("a", 1), ("b", 7)):
+        np.save(tmp_path / f"{name}.npy", np.arange(4 * 64).reshape(4, 8, 8).astype(np.uint16) * factor)
+    data = resolve_data(f"{tmp_path / 'a.npy'},{tmp_path / 'b.npy'}")
+    dataset = open_dataset(data)
+    recorded = NamedOptions(**{**data.model_dump(), **dataset.fitted_settings})
+    assert with_fitted(data, recorded) == recorded
+    assert open_dataset(recorded).spec == dataset.spec
+    assert dataset.spec.component_specs[0].maximum == 7 * 255
+
+
 def test_what_is_neither_a_name_nor_a_path_is_refused() -> None:
     with pytest.raises(DataError, match="'tire' is neither a data set nor a path") as refused:
         open_dataset("tire")
@@ -64,7 +87,7 @@ def test_what_is_neither_a_name_nor_a_path_is_refused() -> None:
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="There are no pictures in the directory"):
+    with pytest.raises(DataError, match="There are no images in"):
         open_dataset(str(tmp_path))
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError, match=r"notes\.txt is not a data set"):
@@ -88,8 +111,8 @@ def test_what_changes_the_size_of_images_is_named_only_where_it_is_a_setting(nam
     hint = size_hint(NamedOptions(name=name), DataSpec.uniform("set", ("grey",), 30, 34, "intensity"), 4)
     named = re.findall(r"data\.(\w+)", hint)
     assert set(named) <= set(DATASETS.get(name).Options.model_fields)
-    assert bool(named) == (name not in ("tyre", "components", "cifar10", "cifar100", "mnist", "fashion-mnist"))
-    if name == "images":
+    assert bool(named) == (name not in ("tyre", "cifar10", "cifar100", "mnist", "fashion-mnist"))
+    if name in ("components", "images"):
         assert hint == "data.height=28 data.width=32"
     if name == "arrays":
         assert "data.pad_to_multiple=4" in hint

@@ -118,7 +118,7 @@ def preview(
     if as_json:
         _print_preview_json(part.spec, found, wrong, out)
         return
-    typer.echo(_describe(part.spec))
+    typer.echo("\n".join([*dataset.notes, _describe(part.spec)]))
     print_inspection(found, wrong)
     typer.echo(f"{shown} of {len(part)} {split.value} images shown in {out}")
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +22,14 @@ from torch import Tensor
 from vqkit.data.array_contents import Layout, StoredSplit, read_splits, with_gaps
 from vqkit.data.augmentation import Augmentation, Crop, Flip
 from vqkit.data.describing import (
+    CutRows,
     SampledKindChoice,
     StoredComponent,
     TrainingValues,
     ValueSettings,
     choice_for,
     component_specs,
-    thresholded,
+    fitted_settings,
 )
 from vqkit.data.packing import read_spec
 from vqkit.data.rows import ChosenRows, Rows
@@ -97,6 +99,11 @@ class ArrayDataset(ImageDataset):
             return SampledSplit(self.spec, name, rows[torch.arange(len(rows))], self._grey_ends(images), *described)
         return ArraySplit(self.spec, self._cut(rows), *described)
 
+    @property
+    def fitted_settings(self) -> dict[str, Any]:
+        """See `ImageDataset.fitted_settings`. A packed file holds them itself."""
+        return {} if self._packed is not None or self._options.value_kind == "sampled" else fitted_settings(self.spec)
+
     @cached_property
     def spec(self) -> DataSpec:
         """The packed specification, or one made from the training images and the options."""
@@ -134,7 +141,7 @@ class ArrayDataset(ImageDataset):
         kind = self._options.value_kind
         if self._packed is not None or not any(choice_for(kind, name, "auto") == "binary" for name in self._components):
             return rows
-        return _CutRows(rows, self.spec.component_specs, kind)
+        return CutRows(rows, self.spec.component_specs, kind)
 
     def _component_names(self, content: StoredSplit) -> tuple[str, ...]:
         count = content.images.shape[1]
@@ -168,19 +175,6 @@ class ArrayDataset(ImageDataset):
             f"data.value_kind = sampled takes greys for probabilities; those of {self._path} run from {low:g} to {high:g}.",
             "Say which greys are never and always set, such as data.range=[0, 4095].",
         )
-
-
-class _CutRows:
-    """Rows of images cut at half of the range, where that was asked for (see `describing.thresholded`)."""
-
-    def __init__(self, rows: Rows, specs: Sequence[ComponentSpec], kind: SampledKindChoice) -> None:
-        self._rows, self._specs, self._kind = rows, specs, kind
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return thresholded(self._rows[indices], self._specs, self._kind)
 
 
 def _refuse_options(options: ArrayDataset.Options, packed: DataSpec, path: Path) -> None:

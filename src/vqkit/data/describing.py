@@ -5,6 +5,7 @@ It is decided once for the whole training split, never picture by picture, and o
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.data.ranges import HIGH_SHARE, LOW_SHARE, ValueCounts
+from vqkit.data.rows import Rows
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.interfaces import ConditionSpec, DataSpec
 from vqkit.interfaces.components import ComponentSpec, Transform, ValueKind
@@ -134,18 +136,26 @@ class TrainingValues:
             self._add(images[start : start + rows].numpy(), shown)
 
     def _add(self, images: NDArray[Any], present: NDArray[np.bool_] | None) -> None:
-        for number, counts in enumerate(self.counts):
-            # Of uint8, only two things matter: whether there are values, and whether there are more than two of them.
-            if counts.dtype != np.uint8 or not counts.count or _is_two_valued(counts):
-                values = images[:, number]
-                values = values if present is None else values[present[:, number]]
-                counts.add(values.astype(counts.dtype, copy=False))
+        for number in range(len(self.counts)):
+            self.add_component(number, images[:, number], None if present is None else present[:, number])
         if not self._can_be_exclusive:
             return
         for threshold, found in self._overlapping.items():
             if not found:
                 above = images >= threshold if present is None else (images >= threshold) & present
                 self._overlapping[threshold] = bool((above.sum(axis=1) > 1).any())
+
+    def add_component(self, number: int, values: NDArray[Any], present: NDArray[np.bool_] | None) -> None:
+        """Count values of one component, of any shape, where they are `present`; nothing is learned of how components overlap."""
+        counts = self.counts[number]
+        # Of uint8, only two things matter: whether there are values, and whether there are more than two of them.
+        if counts.dtype != np.uint8 or not counts.count or _is_two_valued(counts):
+            counts.add((values if present is None else values[present]).astype(counts.dtype, copy=False))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether more images would change nothing: all components are 8-bit intensities."""
+        return all(counts.dtype == np.uint8 and counts.count and not _is_two_valued(counts) for counts in self.counts)
 
     @property
     def _can_be_exclusive(self) -> bool:
@@ -260,6 +270,19 @@ def thresholded(images: Tensor, specs: Sequence[ComponentSpec], kind: SampledKin
     return torch.from_numpy(result)
 
 
+class CutRows:
+    """Rows of images whose components are cut at half of their range where that is asked for: see `thresholded`."""
+
+    def __init__(self, rows: Rows, specs: Sequence[ComponentSpec], kind: SampledKindChoice) -> None:
+        self._rows, self._specs, self._kind = rows, specs, kind
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return thresholded(self._rows[indices], self._specs, self._kind)
+
+
 def _kinds(
     components: Sequence[StoredComponent], kind: SampledKindChoice, measured: Sequence[ValueCounts] | None
 ) -> list[ValueKind]:
@@ -300,8 +323,12 @@ def _fitted_range(
     if kind == "binary":
         return low, high
     first, last = counts.percentile(LOW_SHARE), counts.percentile(HIGH_SHARE)
-    # Where nearly all values are the same, both percentiles are that value.
-    return (first, last) if first < last else (low, high)
+    if first == last:  # nearly all values are the same
+        return low, high
+    # The next whole numbers, or those of six digits: nothing is lost, and people can read them.
+    step = 1.0 if counts.dtype.kind in "iu" else 10.0 ** (math.floor(math.log10(last - first)) - 5)
+    ends = math.floor(first / step) * step, math.ceil(last / step) * step
+    return ends if counts.dtype.kind in "iu" else (float(f"{ends[0]:.12g}"), float(f"{ends[1]:.12g}"))
 
 
 def _fitted_extremes(

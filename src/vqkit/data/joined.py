@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.config import NamedOptions, Settings
-from vqkit.data.describing import StoredComponent, TrainingValues, ValueSettings, component_specs
+from vqkit.data.describing import StoredComponent, TrainingValues, ValueSettings, component_specs, fitted_settings
 from vqkit.data.loading import all_batches
 from vqkit.data.opening import open_dataset
 from vqkit.errors import DataError
@@ -38,6 +38,7 @@ class JoinedDataset(ImageDataset):
         settings: dict[str, Any] = Field({}, description="Settings of every part, such as height and width.")
 
     def __init__(self, options: Options) -> None:
+        self._settings = options.settings
         self._parts = [open_dataset(NamedOptions(name=path, **options.settings)) for path in options.paths]
         first, *others = (part.spec for part in self._parts)
         for spec in others:
@@ -49,6 +50,18 @@ class JoinedDataset(ImageDataset):
     def spec(self) -> DataSpec:
         """The common layout of all parts, and their joint ranges; the name joins theirs."""
         return self._spec
+
+    @property
+    def notes(self) -> list[str]:
+        """See `ImageDataset.notes`: those of each part."""
+        return [f"{part.spec.name}: {note}" for part in self._parts for note in part.notes]
+
+    @property
+    def fitted_settings(self) -> dict[str, Any]:
+        """See `ImageDataset.fitted_settings`: settings of every part, with the joint ranges."""
+        parts = [part.fitted_settings for part in self._parts]
+        common = {key: value for key, value in {**parts[0], **fitted_settings(self.spec)}.items() if all(key in p for p in parts)}
+        return {"settings": {**self._settings, **common}}
 
     def split(self, name: SplitName) -> Split:
         """The concatenated splits of all parts."""

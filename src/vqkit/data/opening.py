@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.config import NamedOptions
-from vqkit.data.components import is_component_layout
 from vqkit.errors import DataError, did_you_mean
-from vqkit.image_io.files import first_picture
 from vqkit.image_io.formats import DATASET_SUFFIXES, has_suffix
+from vqkit.image_io.layouts import find_images
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import DATASETS
+
+FITTED = ("height", "width", "value_kind", "range", "extremes")
+"""Settings that `ImageDataset.fitted_settings` may give."""
 
 
 def open_dataset(data: str | NamedOptions) -> ImageDataset:
@@ -32,7 +34,10 @@ def resolve_data(data: str | NamedOptions) -> NamedOptions:
     Raises the errors of `open_dataset` that need no picture to be read.
     """
     given = NamedOptions(name=data) if isinstance(data, str) else data
-    found = NamedOptions(**{**name_data(given.name), **given.options})
+    named = {**name_data(given.name), **given.options}
+    if named["name"] in ("components", "images") and named.get("pattern") is not None:
+        named["name"] = "components" if "{component}" in str(named["pattern"]) else "images"
+    found = NamedOptions(**named)
     settings = DATASETS.options(found.name, found.options)
     return NamedOptions(name=found.name, **settings.model_dump(mode="json"))
 
@@ -54,6 +59,19 @@ def name_data(data: str) -> dict[str, Any]:
     return {"name": recognise(path), "path": str(path)}
 
 
+def with_fitted(data: NamedOptions, earlier: NamedOptions) -> NamedOptions:
+    """Resolved data with what an earlier run found out about the same kind of data (see `FITTED`), where nothing else is set."""
+    if data.name != earlier.name:
+        return data
+    options, before = data.options, earlier.options
+    if "settings" in options:  # of the parts of a joined set
+        known = {key: value for key, value in before.get("settings", {}).items() if key in FITTED}
+        return NamedOptions(name=data.name, **{**options, "settings": {**known, **options["settings"]}})
+    fields = DATASETS.get(data.name).Options.model_fields
+    kept = {key: before[key] for key in FITTED if key in fields and key in before and options.get(key) == fields[key].default}
+    return NamedOptions(name=data.name, **{**options, **kept})
+
+
 def typed_as(data: Mapping[str, Any]) -> str:
     """The argument of `--data` for a data set's name and settings: the inverse of `name_data`."""
     return ",".join(data["paths"]) if "paths" in data else str(data.get("path", data["name"]))
@@ -69,14 +87,13 @@ def size_hint(data: NamedOptions, spec: DataSpec, multiple: int) -> str:
 
 
 def recognise(path: Path) -> str:
-    """The layout of an existing path: `components`, `images` or `arrays`. Raises `DataError` if it is none of them."""
+    """The layout of an existing path: `components`, `images` or `arrays`. Raises `DataError` for a file that is none of them."""
     if path.is_file():
         if has_suffix(path, DATASET_SUFFIXES):
             return "arrays"
-        hint = "A data set is a directory of pictures, or a file that ends in .npy, .npz or .safetensors."
+        hint = "A data set is a directory of images, or a file that ends in .npy, .npz or .safetensors."
         raise DataError(f"{path} is not a data set.", hint)
-    if is_component_layout(path):
+    try:
+        return "components" if find_images(path).components else "images"
+    except DataError:  # raised again when the data set is opened, unless its settings, such as a pattern, make it right
         return "components"
-    if first_picture(path) is None:
-        raise DataError(f"There are no pictures in the directory {path}.", "See docs/data.md for the supported layouts.")
-    return "images"

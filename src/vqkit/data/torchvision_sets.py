@@ -25,11 +25,12 @@ from torch import Tensor
 from vqkit.config import Settings
 from vqkit.core import distributed
 from vqkit.core.torchvision_import import import_torchvision
+from vqkit.data.arranging import colour_pictures
 from vqkit.data.augmentation import Augmentation, Crop, Flip
-from vqkit.data.images import ImageFiles, StreamedSplit
+from vqkit.data.image_reading import ImageReader, Scaling
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare
+from vqkit.data.tiled import FileSource, ImageFacts, TiledSplit
 from vqkit.errors import DataError
-from vqkit.image_io.files import PictureSize
 from vqkit.image_io.values import channel_names
 from vqkit.interfaces import DataSpec, ImageDataset, SplitName
 from vqkit.registry import DATASETS
@@ -183,19 +184,20 @@ class CelebA(TorchvisionDataset):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._size = PictureSize(3, options.size, options.size)
+        self._size = options.size
 
     @property
     def spec(self) -> DataSpec:
         """Colour pictures of the chosen size."""
-        return DataSpec.uniform(self.title, channel_names(3), self._size.height, self._size.width, "intensity")
+        return DataSpec.uniform(self.title, channel_names(3), self._size, self._size, "intensity")
 
-    def split(self, name: SplitName) -> StreamedSplit:
+    def split(self, name: SplitName) -> TiledSplit:
         """One of CelebA's official splits, decoded batch by batch."""
         files = [self._root / "celeba" / "img_align_celeba" / file for file in self._part(name).filename]
-        found = ImageFiles(files, [file.stem for file in files], torch.full((len(files),), -1))
-        augmentation = Augmentation(self._options.flip, self._options.crop).of(name)
-        return StreamedSplit(self.spec, found, self._size, augmentation)
+        reader = ImageReader(["uint8"] * 3, [False] * 3, [None] * 3, Scaling(self._size, self._size, smooth=True))
+        facts = ImageFacts([file.stem for file in files], torch.empty(len(files), 0), torch.full((len(files),), -1))
+        source = FileSource(reader, colour_pictures(files))
+        return TiledSplit(self.spec, source, facts, augmentation=Augmentation(self._options.flip, self._options.crop).of(name))
 
     def _arguments(self, part: str) -> dict[str, Any]:
         return {"split": {"val": "valid"}.get(part, part)}

@@ -267,6 +267,16 @@ class ImageDataset(ABC):
     def spec(self) -> DataSpec:
         """Components, size, kind of values, conditions and classes. May be a class attribute."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What was understood of the files, a sentence each. Default: nothing."""
+        return []
+
+    @property
+    def fitted_settings(self) -> dict[str, Any]:
+        """What was found from the training images, as settings with which a run opens the same data again. Default: nothing."""
+        return {}
+
     @abstractmethod
     def split(self, name: SplitName) -> Split:
         """One split. A data set without validation images holds out some of its training images.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from vqkit.config import EncoderConfig, NamedOptions, PretrainingRunConfig, RunConfig, load_config, merge
-from vqkit.data.opening import name_data, open_dataset, resolve_data
+from vqkit.data.opening import name_data, open_dataset, resolve_data, with_fitted
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import METHODS, MODELS
@@ -78,7 +78,10 @@ def is_finished(job: Job) -> bool:
     if not (job.run / CONFIG_FILE).is_file() or (job.after and not is_finished(job.after)):
         return False
     present = resolve(load_config(job.run / CONFIG_FILE, {}, [], type(job.config)))
-    before, now = present.model_dump(mode="json"), resolved_config(job).model_dump(mode="json")
+    wanted = resolved_config(job)
+    # What the run found out about its data is no setting that was asked for.
+    wanted = wanted.model_copy(update={"data": with_fitted(wanted.data, present.data)})
+    before, now = present.model_dump(mode="json"), wanted.model_dump(mode="json")
     differing = [group for group in now if before.get(group) != now[group]]
     if differing:
         raise ConfigError(

@@ -17,7 +17,7 @@ from vqkit.evaluation.code_rates import unigram_rate
 from vqkit.evaluation.metrics import code_histogram
 from vqkit.inference.conditioning import code_spec, condition_kinds
 from vqkit.inference.pipeline import Pipeline
-from vqkit.interfaces import Autoencoder, DataSpec, Prior, Split
+from vqkit.interfaces import Autoencoder, DataSpec, ImageDataset, Prior, Split
 from vqkit.interfaces.picture_losses import PictureLoss
 from vqkit.interfaces.tasks import Task
 from vqkit.losses.adversarial import AdversarialLoss
@@ -35,11 +35,12 @@ from vqkit.training.tasks.prior import PriorTask
 
 
 class Built(NamedTuple):
-    """A task, whose model is on the device, and the splits for training and validation."""
+    """A task, whose model is on the device; the splits for training and validation; and the data set that they are from."""
 
     task: Task
     train: Split
     validation: Split
+    dataset: ImageDataset
 
 
 def build_autoencoder(config: RunConfig, device: torch.device) -> Built:
@@ -51,7 +52,7 @@ def build_autoencoder(config: RunConfig, device: torch.device) -> Built:
     model.to(device, memory_format=torch.channels_last)
     losses = _picture_losses(config, model, device)
     task = AutoencoderTask(model, resolve_mask_kind(config.masking, dataset.spec), config.training.seed, losses)
-    return Built(task, dataset.split("train"), dataset.split("val"))
+    return Built(task, dataset.split("train"), dataset.split("val"), dataset)
 
 
 def _initialise_encoder(settings: EncoderConfig, model: Autoencoder) -> None:
@@ -82,7 +83,7 @@ def build_pretraining(config: PretrainingRunConfig, device: torch.device) -> Bui
         network.to(device, memory_format=torch.channels_last)
     splits = dataset.split("train"), dataset.split("val")
     views = resolve_mask_kind(config.views, dataset.spec)
-    return Built(SelfSupervisedTask(encoder, config.model, method, views, splits, config.training.seed), *splits)
+    return Built(SelfSupervisedTask(encoder, config.model, method, views, splits, config.training.seed), *splits, dataset)
 
 
 def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device) -> list[PictureLoss]:
@@ -130,7 +131,7 @@ def build_prior(config: PriorRunConfig, device: torch.device) -> Built:
     condition = resolve_mask_kind(config.conditioning, pipeline.spec)
     counts, held_out = (tuple(map(code_histogram, split.codes, spec.cardinalities)) for split in (train, validation))
     unigram = unigram_rate(counts, held_out, spec, pipeline.spec).levels
-    return Built(PriorTask(prior, loaded, condition, unigram, config.training.seed, learned), train, validation)
+    return Built(PriorTask(prior, loaded, condition, unigram, config.training.seed, learned), train, validation, dataset)
 
 
 def _initialise_prior(run: str, prior: Prior) -> tuple[str, ...]:

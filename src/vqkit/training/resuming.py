@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vqkit.config import SCHEMAS, AnyRunConfig, load_config, merge_lengths, read_config_file
+from vqkit.config import SCHEMAS, AnyRunConfig, NamedOptions, load_config, merge_lengths, read_config_file
+from vqkit.data.opening import with_fitted
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.storage import runs
 from vqkit.storage.runs import CONFIG_FILE
@@ -47,6 +48,16 @@ def _directory_of(run: Path) -> Path:
         if (candidate / CONFIG_FILE).is_file():
             return candidate
     raise CheckpointError(f"There is no run to resume at {run}.", "Give a run directory: one that holds run.yaml.")
+
+
+def keep_fitted(run: Path, config: AnyRunConfig) -> AnyRunConfig:
+    """The configuration with what the run in this directory, if any, has found out about the same data, such as their ranges."""
+    if not (run / CONFIG_FILE).is_file():
+        return config
+    earlier = read_config_file(run / CONFIG_FILE).get("data")
+    if not isinstance(earlier, Mapping) or "name" not in earlier:
+        return config
+    return config.model_copy(update={"data": with_fitted(config.data, NamedOptions(**earlier))})
 
 
 def may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:

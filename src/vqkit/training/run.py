@@ -15,7 +15,7 @@ from vqkit.core.precision import choose_device
 from vqkit.storage import runs
 from vqkit.storage.runs import CONFIG_FILE
 from vqkit.training.kinds import next_steps, resolve
-from vqkit.training.resuming import continued_config, may_continue
+from vqkit.training.resuming import continued_config, keep_fitted, may_continue
 from vqkit.training.trainer import Outcome, Trainer
 
 
@@ -45,10 +45,11 @@ def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outc
     """Train in every process; only rank 0 writes and logs."""
     console = Console(stderr=True, quiet=not distributed.is_main())
     directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.subject.name, config.data.name))))
+    config = keep_fitted(directory, config)
     resumed = may_continue(directory, config, resume)
     trainer = Trainer.from_config(config, directory, resumed)
     if distributed.is_main():
-        write_text(directory / CONFIG_FILE, dump_yaml(config))
+        write_text(directory / CONFIG_FILE, dump_yaml(trainer.config))
         runs.write_pointer(directory.parent / "latest", directory.name)
     _announce(console, trainer, directory, resumed)
     outcome = trainer.fit()
@@ -58,9 +59,11 @@ def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outc
 
 
 def _announce(console: Console, trainer: Trainer, run: Path, resumed: bool) -> None:
-    """Log in one line what is about to be trained."""
+    """Log what was understood of the data, and in one line what is about to be trained."""
     spec = trainer.task.spec
     parameters = sum(parameter.numel() for parameter in trainer.task.model.parameters())
+    for line in trainer.notes:
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
     verb = f"Resuming at step {trainer.step}:" if resumed else "Training"
     console.print(
         f"{verb} {trainer.config.subject.name} ({parameters / 1e6:.2f} M parameters) on {spec.name}: {trainer.loader.size} images "

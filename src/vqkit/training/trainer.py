@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.config import DEFAULT_EPOCHS, AnyRunConfig
+from vqkit.config import DEFAULT_EPOCHS, AnyRunConfig, NamedOptions
 from vqkit.core import distributed
 from vqkit.core.atomic import directory_atomically, write_text
 from vqkit.core.precision import autocast, choose_device
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import TrainingLoader, evaluation_batches
+from vqkit.data.summary import describe_dataset
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
 from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.interfaces.tasks import Task, TrainingState
@@ -71,13 +72,21 @@ class Trainer:
         self.step = 0
         self.best = float("inf")
         self.last_validation: dict[str, float] = {}
+        self.notes: list[str] = []
+        """What was understood of the data, a line each."""
         self._stop_requested = False
 
     @classmethod
     def from_config(cls, config: AnyRunConfig, run: Path, resume: bool) -> Trainer:
-        """Build data, model and task, and resume from the run's newest checkpoint if `resume`."""
+        """Build data, model and task, and resume from the run's newest checkpoint if `resume`.
+
+        What is found out about the data, such as their ranges, becomes part of the configuration.
+        """
         device = distributed.local_device(choose_device(config.training.device))
-        trainer = cls(config, run, *build(config, device), device)
+        task, train, validation, dataset = build(config, device)
+        fitted = NamedOptions(**{**config.data.model_dump(), **dataset.fitted_settings})
+        trainer = cls(config.model_copy(update={"data": fitted}), run, task, train, validation, device)
+        trainer.notes = describe_dataset(dataset)
         if resume:
             trainer.load(runs.checkpoints(run)[-1])
         return trainer

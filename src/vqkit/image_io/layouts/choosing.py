@@ -53,7 +53,7 @@ def choose_by_pattern(
 
 
 def choose_known(placed: Sequence[PlacedFile], components: Sequence[str] | None, is_known: bool, require: bool) -> Choice:
-    """The files as a known layout reads them; where none fits, every file is an image, and folders of all files are classes.
+    """The files as a known layout reads them; where none fits, every file is an image.
 
     With `require`, wanted components that no file has do not keep the layout from being recognised.
     """
@@ -64,6 +64,11 @@ def choose_known(placed: Sequence[PlacedFile], components: Sequence[str] | None,
         pattern = found.text if any("/" in match.key.name for match in found.matches) else without_folders(found.text)
         beside = [file for file in placed if not is_beside_components(file, components)]
         return Choice(found.matches, layout_phrase(found.text), pattern, True, tuple(_unmatched(beside, found.matches)))
+    return choose_whole(placed)
+
+
+def choose_whole(placed: Sequence[PlacedFile]) -> Choice:
+    """Every file is an image; if all of them lie in folders, these are classes."""
     have_classes = all("/" in file.rest for file in placed)
     pattern = "{class}/**/{name}" if have_classes else "**/{name}"
     matches = match_files(Pattern(pattern), placed)

@@ -9,7 +9,7 @@ from pathlib import Path
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.formats import IMAGE_SUFFIXES
 from vqkit.image_io.layouts.checking import check_components, check_splits
-from vqkit.image_io.layouts.choosing import Choice, choose_by_pattern, choose_known
+from vqkit.image_io.layouts.choosing import Choice, choose_by_pattern, choose_known, choose_whole
 from vqkit.image_io.layouts.describing import summarise
 from vqkit.image_io.layouts.found import FoundImage, FoundSet, Member
 from vqkit.image_io.layouts.grouping import ImageFiles, ImageKey, drop_repeated, group_components, group_whole
@@ -29,6 +29,7 @@ def find_images(
     table: ConditionTable | None = None,
     suffixes: frozenset[str] = IMAGE_SUFFIXES,
     require_components: bool = True,
+    one_file: bool = False,
 ) -> FoundSet:
     """The images below a directory, as a pattern describes them or as a known layout has them.
 
@@ -36,7 +37,7 @@ def find_images(
     this order. `exclude`: a directory whose files are left out. `table`: its flags divide images where no folders do, and its keys
     are matched to the images. `suffixes`: of the files that count. `require_components`: whether every component that is wanted
     must be there; without, those that have no files are gaps in all images, and folders named for splits that have other files
-    beside them are ordinary ones, so that nothing is left out.
+    beside them are ordinary ones, so that nothing is left out. `one_file`: without a pattern, every file is an image.
 
     Raises `ConfigError` for a pattern that is none or a component named twice, and `DataError` when there are no images, when the
     pattern matches none of them, when a component has two files in one image or none in any, and when splits differ in their
@@ -52,6 +53,8 @@ def find_images(
     placed, notes = place_files(walk.files, root, strict=require_components)
     if pattern is not None:
         choice = choose_by_pattern(pattern, placed, walk.files, components, suffixes, root)
+    elif one_file:
+        choice = choose_whole(placed)
     else:
         choice = choose_known(placed, components, (root / TABLE).is_file(), require_components)
     grouped, more = _grouped(choice, root)
