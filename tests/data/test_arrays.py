@@ -234,10 +234,71 @@ def test_shapes_are_cut_at_half_of_the_range(tmp_path: Path) -> None:
     assert np.array_equal(images, np.where(values >= 1000, 2000, 0))
 
 
-def test_splits_of_other_sizes_are_refused(tmp_path: Path) -> None:
+def test_splits_of_other_sizes_or_channels_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", train=noise(4, 8, 8), test=noise(4, 8, 9))
-    with pytest.raises(DataError, match=r"'test' of .* are 1 x 8 x 9 .* those of 'train' 1 x 8 x 8"):
+    with pytest.raises(DataError, match=r"different sizes \(height x width\): train 8 x 8, test 8 x 9"):
         build(tmp_path / "set.npz")
+    np.savez(tmp_path / "set.npz", train=noise(4, 2, 8, 8), test=noise(4, 3, 8, 8))
+    with pytest.raises(DataError, match=r"'test' of .* have 3 channels, and those of 'train' 2"):
+        build(tmp_path / "set.npz")
+
+
+def numbered(count: int, height: int, width: int) -> np.ndarray:
+    """Images of two components in which every pixel has a number of its own: float32 [N, 2, H, W], with some NaN."""
+    values = np.arange(count * 2 * height * width, dtype=np.float32).reshape(count, 2, height, width)
+    values[:, 1, :5, :5] = np.nan
+    return values
+
+
+def test_larger_images_are_cut_into_tiles(tmp_path: Path) -> None:
+    train, test = numbered(6, 40, 50), numbered(2, 24, 20)
+    np.savez(tmp_path / "set.npz", train=train, val=train[:1], test=test, train_labels=np.arange(6))
+    dataset = build(tmp_path / "set.npz", height=16)
+    assert (dataset.spec.height, dataset.spec.width) == (16, 16)
+    first, _ = dataset.spec.component_specs
+    assert (first.minimum, first.maximum) == (0, train[-1, 0].max())
+
+    fixed = dataset.split("test")
+    places = [(top, left) for top in (0, 8) for left in (0, 4)]
+    batch = fixed.batch(torch.arange(len(fixed)))
+    expected = np.stack([image[:, top : top + 16, left : left + 16] for image in test for top, left in places])
+    assert np.array_equal(batch.images.numpy(), expected, equal_nan=True)
+    assert np.array_equal(batch.observed.numpy(), ~np.isnan(expected))
+
+    moving = dataset.split("train")
+    seen = [moving.epoch(number).batch(torch.arange(len(moving))) for number in range(2)]
+    assert not torch.equal(seen[0].images.nan_to_num(), seen[1].images.nan_to_num())
+    for images, labels in ((each.images[:, 0].numpy().astype(np.int64), each.labels.tolist()) for each in seen):
+        owners, inside = np.divmod(images[:, 0, 0], 2 * 40 * 50)
+        tops, lefts = np.divmod(inside, 50)
+        assert labels == owners.tolist()
+        for tile, owner, top, left in zip(images, owners, tops, lefts, strict=True):
+            assert np.array_equal(tile, train[owner, 0, top : top + 16, left : left + 16])
+
+
+def test_large_measurements_are_cut_unasked(tmp_path: Path) -> None:
+    np.save(tmp_path / "deep.npy", noise(4, 300, 280).astype(np.uint16) * 3)
+    with pytest.warns(UserWarning, match=r"are 300 x 280; the model sees tiles of 64 x 64"):
+        dataset = build(tmp_path / "deep.npy")
+    assert (dataset.spec.height, dataset.spec.width) == (64, 64)
+    np.save(tmp_path / "photos.npy", noise(4, 300, 280))
+    assert build(tmp_path / "photos.npy").spec.height == 300
+
+
+def test_images_smaller_than_the_tile_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", train=noise(4, 32, 32), test=noise(4, 24, 32))
+    with pytest.raises(DataError, match=r"for test of .* are 24 x 32 .*, smaller than the tile, 28 x 30") as refused:
+        build(tmp_path / "set.npz", height=28, width=30)
+    assert "data.height to at most 24" in refused.value.hint
+
+
+def test_tiles_are_shapes_where_that_is_asked_for(tmp_path: Path) -> None:
+    values = numbered(4, 24, 24)[:, :1]
+    np.save(tmp_path / "set.npy", values)
+    train = build(tmp_path / "set.npy", height=16, value_kind="binary", range=(0.0, 4000.0)).split("train")
+    assert whole(train).unique().tolist() == [0, 4000]
+    with pytest.raises(ConfigError, match="draws whole images"):
+        build(tmp_path / "set.npy", height=16, value_kind="sampled").split("train")
 
 
 def test_images_stay_on_the_disk(tmp_path: Path) -> None:

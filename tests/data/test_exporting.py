@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from vqkit.data.exporting import export, file_names, first_indices
+from vqkit.data.opening import open_dataset
 from vqkit.data.splits import ArraySplit
 from vqkit.data.tyre import COMPONENTS, TyreDataset
 from vqkit.image_io.layouts import find_images
@@ -150,3 +151,23 @@ def test_long_names_are_shortened_and_stay_different(tmp_path: Path) -> None:
 def test_no_more_indices_than_images() -> None:
     assert first_indices(tyres().split("val"), 2).tolist() == [0, 1]
     assert first_indices(tyres().split("val"), 9).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("absent", ["nothing", "components", "pixels", "both"])
+@pytest.mark.parametrize(
+    "dtypes", [("uint8",), ("uint16", "uint16"), ("int16", "int16", "int16"), ("float32",), ("uint8", "float32")]
+)
+def test_an_export_of_an_export_is_the_same(tmp_path: Path, dtypes: tuple[str, ...], absent: Absent) -> None:
+    export(stored(dtypes, absent), "train", 6, tmp_path / "first")
+    opened = open_dataset(str(tmp_path / "first"))
+    assert [each.dtype for each in opened.spec.component_specs] == list(dtypes)
+    splits = [opened.split(name) for name in ("train", "val")]  # type: ignore[arg-type]
+    for split in splits:
+        export(split, "train", 6, tmp_path / "second")
+    first, second = (files_below(tmp_path / folder) for folder in ("first", "second"))
+    assert first == second
+    for name in (name for name in first if not name.startswith("composite/")):
+        with open_raster(tmp_path / "first" / name) as before, open_raster(tmp_path / "second" / name) as after:
+            expected, read = before.read(), after.read()
+        assert read.values.dtype == expected.values.dtype and read.values.tobytes() == expected.values.tobytes(), name
+        assert np.array_equal(read.present, expected.present), name  # None where everything is

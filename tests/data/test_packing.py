@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -10,6 +11,7 @@ from safetensors import safe_open
 from painting import augmented
 from vqkit.data import packing
 from vqkit.data.arrays import ArrayDataset
+from vqkit.data.joined import JoinedDataset
 from vqkit.data.packing import pack
 from vqkit.data.splits import ArraySplit
 from vqkit.data.tyre import TyreDataset
@@ -166,3 +168,34 @@ def test_ranges_can_be_changed_and_kinds_cannot(tmp_path: Path) -> None:
         ArrayDataset(ArrayDataset.Options(path=path, value_kind={"b": "binary"}))
     with pytest.raises(ConfigError, match=r"data\.nodata cannot be changed"):
         ArrayDataset(ArrayDataset.Options(path=path, nodata=0.0))
+
+
+def test_images_larger_than_the_tile_are_packed_whole(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(9, 2, 24, 40, generator=generator).numpy()
+    images[3, 1, :9] = np.nan
+    np.savez(tmp_path / "set.npz", train=images[:5], val=images[5:7, :, :20], test=images[7:])
+    dataset = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.npz"), height=16))
+    assert pack(dataset, tmp_path / "set.safetensors") == {"train": 5, "val": 2, "test": 2}
+    opened = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors")))
+    assert opened.spec == dataset.spec
+    for name in SPLITS:
+        before, after = dataset.split(name).epoch(3), opened.split(name).epoch(3)
+        indices = torch.arange(len(before))
+        expected, found = before.batch(indices), after.batch(indices)
+        assert before.names(indices) == after.names(indices)
+        assert torch.equal(found.images.view(torch.uint8), expected.images.view(torch.uint8))
+        assert torch.equal(found.observed, expected.observed)
+
+
+def test_joined_images_of_several_sizes_are_packed_as_tiles(tmp_path: Path) -> None:
+    images = torch.rand(8, 1, 24, 40, generator=torch.Generator().manual_seed(0)).numpy()
+    np.savez(tmp_path / "a.npz", train=images, val=images, test=images)
+    np.savez(tmp_path / "b.npz", **dict.fromkeys(SPLITS, images[:, :, :20, :30]))
+    options = JoinedDataset.Options(paths=(str(tmp_path / "a.npz"), str(tmp_path / "b.npz")), settings={"height": 16})
+    assert pack(JoinedDataset(options), tmp_path / "set.safetensors")["train"] == 8 * 2 * 3 + 8 * 2 * 2
+    train = ArrayDataset(ArrayDataset.Options(path=str(tmp_path / "set.safetensors"))).split("train")
+    found = (
+        train.batch(torch.tensor([5, 48])).images[:, 0].numpy()
+    )  # the last tile of the first image, and the first of the second part
+    assert np.array_equal(found[0], images[0, 0, 8:, 24:]) and np.array_equal(found[1], images[0, 0, :16, :16])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vqkit.data.rows import BitRows, ChosenRows, JointRows, PresentRows, pack_bits
+from vqkit.data.rows import BitRows, ChosenRows, JointRows, PresentRows, cut_row, pack_bits
+from vqkit.image_io.rasters import Window
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 13])
@@ -46,3 +47,18 @@ def test_rows_of_rows() -> None:
     chosen = ChosenRows(joint, torch.tensor([1, 0]))
     assert len(chosen) == 2
     assert torch.equal(chosen[torch.tensor([1])], joint[torch.tensor([0])])
+
+
+def test_a_window_of_one_row_is_that_part_of_it() -> None:
+    images = torch.arange(2 * 2 * 5 * 13, dtype=torch.int32).view(2, 2, 5, 13)
+    present = torch.rand(2, 1, 5, 13, generator=torch.Generator().manual_seed(0)) < 0.5
+    whole = torch.tensor([[True, False], [True, True]])[:, :, None, None]
+    window = Window(1, 3, 3, 9)
+    gaps = PresentRows(images, (7, None))
+    bits = BitRows(pack_bits(present), 13)
+    for rows in (images, bits, gaps, JointRows(gaps, bits), ChosenRows(JointRows(gaps, bits), torch.tensor([1, 0]))):
+        for number in (0, 1):
+            expected = rows[torch.tensor([number])][0][:, window.rows, window.columns]
+            assert torch.equal(cut_row(rows, number, window), expected)
+    assert torch.equal(cut_row(whole, 0, window), whole[0])
+    assert torch.equal(cut_row(JointRows(whole, bits), 0, window), whole[0] & cut_row(bits, 0, window))

@@ -144,14 +144,13 @@ def _channels_first(array: NDArray[Any], source: str, layout: Layout, packed: Da
 
 
 def _check_alike(images: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Raise `DataError` unless the splits' images have the same number of channels and the same size."""
+    """Raise `DataError` unless the splits' images have the same number of channels."""
     (first, expected), *others = images.items()
     for name, array in others:
-        if array.shape[1:] != expected.shape[1:]:
-            given, other = (" x ".join(map(str, shape[1:])) for shape in (array.shape, expected.shape))
+        if array.shape[1] != expected.shape[1]:
             raise DataError(
-                f"The images of '{name}' of {path} are {given} (channels x height x width), and those of '{first}' {other}.",
-                "Store all splits with one size and the same channels.",
+                f"The images of '{name}' of {path} have {array.shape[1]} channels, and those of '{first}' {expected.shape[1]}.",
+                "Store the same components in all splits.",
             )
 
 

@@ -8,6 +8,7 @@ where it lies on the disk.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.data.array_contents import Layout, StoredSplit, read_splits, with_gaps
+from vqkit.data.array_tiles import ArraySource, ArrayTile, choose_array_tile
 from vqkit.data.augmentation import Augmentation, Crop, Flip
 from vqkit.data.describing import (
     CutRows,
@@ -35,10 +37,11 @@ from vqkit.data.packing import read_spec
 from vqkit.data.rows import ChosenRows, Rows
 from vqkit.data.sampled import SampledSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
+from vqkit.data.tiled import ImageFacts, TiledSplit
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.arrays import read_arrays
 from vqkit.image_io.values import channel_names
-from vqkit.interfaces import ComponentSpec, ConditionSpec, DataSpec, ImageDataset, SplitName
+from vqkit.interfaces import ComponentSpec, ConditionSpec, DataSpec, ImageDataset, Split, SplitName
 from vqkit.interfaces.components import Transform
 from vqkit.registry import DATASETS
 
@@ -66,6 +69,15 @@ class ArrayDataset(ImageDataset):
         value_kind: SampledKindChoice = "auto"
         flip: Flip = False
         crop: Crop = 0
+        height: int | None = Field(
+            None,
+            ge=1,
+            description="Height in pixels of tiles that are cut out of the images, at random places in training and side by side "
+            "otherwise. Default: the width; or the images' own, unless they are large and not uint8.",
+        )
+        width: int | None = Field(
+            None, ge=1, description="Width in pixels of the tiles. Default: the height; or as for the height."
+        )
         pad_to_multiple: int = Field(1, ge=1, description="Zero-pad height and width on all sides to a multiple of this.")
         validation_share: ValidationShare = 0.05
 
@@ -84,11 +96,14 @@ class ArrayDataset(ImageDataset):
         self._contents = {name: self._prepared(content, name) for name, content in contents.items()}
         counts = {name: len(content.images) for name, content in self._contents.items()}
         self._plan = SplitPlan(counts, options.validation_share, self._path)
+        self._tile = self._choose_tile()
 
-    def split(self, name: SplitName) -> ArraySplit:
+    def split(self, name: SplitName) -> Split:
         """One split."""
         source, positions = self._plan.of(name)
         images, labels, conditions, names, present = self._contents[source]
+        if images.shape[2:] != (self._tile.height, self._tile.width):
+            return self._tiled(name, self._contents[source], positions)
         rows: Rows = images
         if len(positions) < len(images):
             names = [f"{number:06d}" if names is None else names[number] for number in positions.tolist()]
@@ -102,7 +117,9 @@ class ArrayDataset(ImageDataset):
     @property
     def fitted_settings(self) -> dict[str, Any]:
         """See `ImageDataset.fitted_settings`. A packed file holds them itself."""
-        return {} if self._packed is not None or self._options.value_kind == "sampled" else fitted_settings(self.spec)
+        if self._packed is not None or self._options.value_kind == "sampled":
+            return {}
+        return {"height": self.spec.height, "width": self.spec.width, **fitted_settings(self.spec)}
 
     @cached_property
     def spec(self) -> DataSpec:
@@ -114,7 +131,7 @@ class ArrayDataset(ImageDataset):
             )
         source, positions = self._plan.describing()
         images, _, conditions, _, present = self._contents[source]
-        size = images.shape[2], images.shape[3]
+        size = self._tile.height, self._tile.width
         ranges = self._condition_ranges(conditions[positions])
         classes = tuple(str(number) for number in range(1 + max(int(each.labels.max()) for each in self._contents.values())))
         kind = self._options.value_kind
@@ -135,6 +152,32 @@ class ArrayDataset(ImageDataset):
             return padded
         nodata = [choice_for(self._options.nodata, name, None) for name in self._components]
         return with_gaps(padded, nodata, f"The array of images for {split} of {self._path}")
+
+    def _choose_tile(self) -> ArrayTile:
+        if self._packed is not None:
+            return ArrayTile(self._packed.height, self._packed.width)
+        images = {name: content.images for name, content in self._contents.items()}
+        tile = choose_array_tile(images, self._options.height, self._options.width, self._path)
+        if tile.note:
+            warnings.warn(tile.note, stacklevel=4)
+        return tile
+
+    def _tiled(self, name: SplitName, content: StoredSplit, positions: Tensor) -> TiledSplit:
+        if self._options.value_kind == "sampled":
+            raise ConfigError(
+                "data.value_kind = sampled draws whole images, and data.height and data.width cut them.", "Leave one of them out."
+            )
+        source = ArraySource(content.images, positions, content.present)
+        names = [f"{number:06d}" if content.names is None else content.names[number] for number in positions.tolist()]
+        return TiledSplit(
+            self.spec,
+            source,
+            ImageFacts(names, content.conditions[positions], content.labels[positions]),
+            moves=name == "train",
+            has_gaps=content.present is not None,
+            augmentation=Augmentation(self._options.flip, self._options.crop).of(name),
+            kind="auto" if self._packed is not None else self._options.value_kind,
+        )
 
     def _cut(self, rows: Rows) -> Rows:
         """The images, of which those components are cut at half of their range that were asked for as binary."""
@@ -179,7 +222,7 @@ class ArrayDataset(ImageDataset):
 
 def _refuse_options(options: ArrayDataset.Options, packed: DataSpec, path: Path) -> None:
     """Raise `ConfigError` for a setting that is fixed by a packed file. Ranges are not: the file holds values as they are."""
-    fixed = ["layout", "components", "conditions", "nodata", "pad_to_multiple", "validation_share"]
+    fixed = ["layout", "components", "conditions", "nodata", "height", "width", "pad_to_multiple", "validation_share"]
     if any(choice_for(options.value_kind, each.name, "auto") not in ("auto", each.kind) for each in packed.component_specs):
         fixed.append("value_kind")
     for name in fixed:

@@ -133,6 +133,8 @@ def _write_image(image: _Image, spec: DataSpec, layout: _Layout, out: Path) -> l
         if image.present[number].any():
             _write(path, image.values[number : number + 1], image.present[number : number + 1], spec, [number])
             written.append(path)
+    if not written:
+        return written
     written.append(out / COMPOSITE / f"{image.name}.png")
     unit, present = spec.to_unit(torch.from_numpy(image.values)[None]), torch.from_numpy(image.present)[None]
     save_picture(to_pil(composite(unit, spec, None if image.present.all() else present)[0]), written[-1])

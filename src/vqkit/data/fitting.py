@@ -82,11 +82,11 @@ def _default_size(sizes: Counter[tuple[int, int]], kind: ImageKind, scales: bool
             return height, width
     if scales:
         return FALLBACK_SIZE, FALLBACK_SIZE
-    return _side(min(height for height, _ in sizes)), _side(min(width for _, width in sizes))
+    return tile_side(min(height for height, _ in sizes)), tile_side(min(width for _, width in sizes))
 
 
-def _side(smallest: int) -> int:
-    """The side of a tile for images whose smallest is this long."""
+def tile_side(smallest: int) -> int:
+    """The side of a tile for images whose smallest side is this long."""
     side = min(FALLBACK_SIZE, smallest)
     return side // _MULTIPLE * _MULTIPLE or side
 

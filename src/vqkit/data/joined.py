@@ -117,14 +117,14 @@ class JoinedSplit(Split):
 
     def __init__(self, spec: DataSpec, parts: Sequence[Split]) -> None:
         super().__init__(spec)
-        self._parts = parts
+        self.parts = parts
         self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
         self._has_gaps = any(part.batch(torch.arange(1)).present is not None for part in parts)
 
     @property
     def in_memory(self) -> bool:
         """Whether all parts are."""
-        return all(part.in_memory for part in self._parts)
+        return all(part.in_memory for part in self.parts)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -132,7 +132,7 @@ class JoinedSplit(Split):
     def batch(self, indices: Tensor) -> Batch:
         """The images at `indices` (int64 [B]), as stored values, and what is present if that is said by any part."""
         found = self._sorted(indices)
-        batches = [self._parts[number].batch(chosen) for number, chosen, _ in found]
+        batches = [self.parts[number].batch(chosen) for number, chosen, _ in found]
         # Indexing puts the images back in order; not the other way round, which torch lacks for unsigned types.
         order = torch.cat([places for _, _, places in found]).argsort()
         images = torch.cat([batch.images for batch in batches])[order]
@@ -141,22 +141,22 @@ class JoinedSplit(Split):
 
     def epoch(self, number: int) -> Split:
         """See `Split.epoch`: those of all parts."""
-        parts = [part.epoch(number) for part in self._parts]
-        unchanged = all(new is old for new, old in zip(parts, self._parts, strict=True))
+        parts = [part.epoch(number) for part in self.parts]
+        unchanged = all(new is old for new, old in zip(parts, self.parts, strict=True))
         return self if unchanged else JoinedSplit(self.spec, parts)
 
     def names(self, indices: Tensor) -> list[str]:
         """The part's name, followed by its name of the image."""
         names = [""] * len(indices)
         for number, chosen, places in self._sorted(indices):
-            part = self._parts[number]
+            part = self.parts[number]
             for place, name in zip(places.tolist(), part.names(chosen), strict=True):
                 names[place] = f"{part.spec.name}_{name}"
         return names
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Augments as the first part does: all have the same settings."""
-        return self._parts[0].augment(batch, generator)
+        return self.parts[0].augment(batch, generator)
 
     def _sorted(self, indices: Tensor) -> list[tuple[int, Tensor, Tensor]]:
         """For each part among `indices`: its number, the positions in it, and the corresponding places in the batch."""

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
+from vqkit.data.joined import JoinedSplit
 from vqkit.data.rows import pack_bits
+from vqkit.data.tiled import TiledSplit
 from vqkit.errors import DataError
 from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
 
@@ -57,14 +59,15 @@ class _Part(NamedTuple):
 def pack(dataset: ImageDataset, path: Path) -> dict[str, int]:
     """Write the data set's three splits to a safetensors file, atomically; returns the number of images in each.
 
-    Values are those of `Split.batch`, in every bit, and so is what is present of them. Only one batch is in memory at a time,
+    Values are those of `Split.batch`, in every bit, and so is what is present of them. Images larger than the tile are packed whole
+    if all of a split have one size, else as tiles side by side. Only one batch is in memory at a time,
     besides the data set itself. Raises `DataError` when a split has no images.
     """
     if path.suffix != ".safetensors":
         raise DataError(
             f"{path} does not end in .safetensors.", "Packed data sets are safetensors files: give --out FILE.safetensors."
         )
-    splits: dict[str, Split] = {name: dataset.split(name) for name in SPLITS}
+    splits: dict[str, Split] = {name: _at_rest(dataset.split(name)) for name in SPLITS}
     parts = {name: list(_parts(name, split)) for name, split in splits.items()}
     header, starts = _layout([part for each in parts.values() for part in each], dataset.spec)
     with write_atomically(path) as temporary, temporary.open("wb") as file:
@@ -82,6 +85,15 @@ def read_spec(metadata: dict[str, str], path: Path) -> DataSpec | None:
         hint = "Update vqkit, or prepare the file again with `vqkit data prepare`."
         raise DataError(f"{path} has the format {metadata[FORMAT_KEY]}, where {FORMAT} is expected.", hint)
     return DataSpec.from_json(json.loads(metadata[SPEC_KEY]))
+
+
+def _at_rest(split: Split) -> Split:
+    """A split without anything random. Of joined parts, whose images may differ in size, tiles."""
+    if isinstance(split, JoinedSplit):
+        return JoinedSplit(
+            split.spec, [each.at_rest(whole=False) if isinstance(each, TiledSplit) else each for each in split.parts]
+        )
+    return split.at_rest() if isinstance(split, TiledSplit) else split
 
 
 def _parts(name: str, split: Split) -> Iterator[_Part]:

@@ -6,6 +6,7 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -133,6 +134,13 @@ class TiledSplit(Split):
         moved = copy.copy(self)
         moved._corners = self._drawn(number)
         return moved
+
+    def at_rest(self, whole: bool = True) -> TiledSplit:
+        """The same images with nothing random: whole, if that is asked for and all have one size, else as tiles side by side."""
+        sizes = set(self._source.sizes)
+        height, width = sizes.pop() if whole and len(sizes) == 1 else (self.spec.height, self.spec.width)
+        spec = replace(self.spec, height=height, width=width)
+        return TiledSplit(spec, self._source, self._facts, has_gaps=self._has_gaps, kind=self._kind)
 
     def batch(self, indices: Tensor) -> Batch:
         """The tiles at `indices` (int64 [B]), as stored values."""
