@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vqkit.config import NamedOptions, Settings
@@ -176,6 +179,12 @@ def sections(count: int, seed: int = 0) -> Tensor:
     """Images uint8 [count, 3, 8, 12] of `SHAPES`: every pixel belongs to one component or to none."""
     numbers = torch.randint(4, (count, 8, 12), generator=torch.Generator().manual_seed(seed))
     return torch.stack([numbers == 1, numbers == 2, numbers == 3], dim=1).to(torch.uint8) * 255
+
+
+def noise(*shape: int, low: float = 0, high: float = 256, dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:
+    """Random numbers from `low` to below `high`, in the given type: whole ones for integers."""
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * (high - low) + low
+    return (values.floor() if np.dtype(dtype).kind in "iu" else values).numpy().astype(dtype)
 
 
 def sampler(*kinds: str, sharpness: float = 0.05, spec: DataSpec = SHAPES) -> Sampler:

@@ -21,8 +21,9 @@ from vqkit.cli.encode import encode
 from vqkit.cli.inpaint import inpaint
 from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.pictures import image_files, save_picture, to_pil
-from vqkit.image_io.reading import ReadOptions, find_items, read_images
+from vqkit.image_io.reading import ReadOptions, read_images
 from vqkit.inference import pipeline as generate
 from vqkit.inference import sampler as sampler_module
 from vqkit.inference.sampler import Sampler
@@ -97,7 +98,8 @@ def test_a_mask_is_white_where_to_fill_in() -> None:
     hole[:4] = 255
     save_picture(to_pil(hole), Path("mask.png"))
     run("inpaint", "sections", "--mask", "mask.png")
-    entries = read_images(find_items(Path("inpainted"), SHAPES), SHAPES, ReadOptions(), True, lambda path, reason: None)
+    items = find_inputs(Path("inpainted"), SHAPES).items
+    entries = read_images(items, SHAPES, ReadOptions(), lambda *skipped: None, lambda image: None)
     observed = torch.ones(3, 3, 8, 12, dtype=torch.bool) & (hole == 0)
     expected = pipeline(SHAPES).inpaint(IMAGES, observed=observed)
     assert torch.equal(torch.stack([entry.image for entry in entries]), expected)
@@ -239,7 +241,7 @@ def test_encode_keeps_only_what_is_asked_for() -> None:
     [
         ([], "either INPUT or --data"),
         (["sections", "--data", "tyre"], "either INPUT or --data"),
-        (["--data", "tyre", "--keep", "belt"], "--keep and --form apply to INPUT"),
+        (["--data", "tyre", "--keep", "belt"], "--keep, --form and --pattern apply to INPUT"),
         (["sections", "--out", "codes.json"], "ends in .safetensors"),
         (["--data", "tyre", "--split", "everything"], "no split 'everything'"),
     ],

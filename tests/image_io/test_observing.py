@@ -69,6 +69,29 @@ def test_masks_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         as_observed(torch.ones(shape, dtype=torch.bool), SHAPE)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_one_mask_an_image_is_not_taken_for_one_a_component(count: int) -> None:
+    """With as many images as components, either could be meant."""
+    values = torch.rand(count, 8, 12, generator=torch.Generator().manual_seed(0)) > 0.5
+    if count != 3:
+        assert torch.equal(as_observed(values, (count, 3, 8, 12)), values[:, None])
+        return
+    with pytest.raises(DataError, match=r"for each of the 3 images, or one for each of the 3 components. Give \[3, 1, 8, 12\]"):
+        as_observed(values, (3, 3, 8, 12))
+    assert torch.equal(as_observed(values[:, None], (3, 3, 8, 12)), values[:, None])
+    assert torch.equal(as_observed(values[None], (3, 3, 8, 12)), values[None])
+
+
+def test_big_endian_masks_of_any_integers() -> None:
+    values = (np.arange(96).reshape(8, 12) % 3 == 0).astype(">u2") * 1000
+    assert torch.equal(as_observed(values, SHAPE)[0, 0], torch.from_numpy(values > 0))
+
+
+def test_an_image_without_data_is_said_to_be_one() -> None:
+    with pytest.raises(DataError, match="The image holds no data: every pixel is NaN, nodata or transparent"):
+        observe(~PRESENT, (), None, SHAPES)
+
+
 def test_soft_masks_are_refused() -> None:
     with pytest.raises(DataError, match="floating point"):
         as_observed(torch.rand(8, 12), SHAPE)

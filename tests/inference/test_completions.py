@@ -12,8 +12,10 @@ from PIL import Image
 
 from painting import COLOUR, SHAPES, sampler, sections
 from vqkit.errors import ConfigError, DataError
+from vqkit.image_io.inputs import find_inputs
+from vqkit.image_io.masks import Mask
 from vqkit.image_io.pictures import image_files, save_picture
-from vqkit.image_io.reading import ReadOptions, find_items
+from vqkit.image_io.reading import ReadOptions
 from vqkit.inference import completions as completing
 from vqkit.inference.completions import Completed, CompletionRequest, complete_items, completion_names
 from vqkit.interfaces import DataSpec
@@ -37,7 +39,7 @@ def complete(
     source: Path, out: Path, count: int, request: ReadOptions = KEEP_BELT, spec: DataSpec = SHAPES
 ) -> tuple[list[Completed], list[str]]:
     skipped: list[str] = []
-    items = find_items(source, spec, exclude=out)
+    items = find_inputs(source, spec, exclude=out).items
     ready = sampler("observed", spec=spec)
     drawing = CompletionRequest(count, sampling=Sampling(seed=2))
     drawn = complete_items(ready, items, out, request, drawing, lambda path, reason: skipped.append(reason))
@@ -89,13 +91,13 @@ def test_the_record_names_the_prior_and_the_likelihoods(source: Path, tmp_path: 
 def test_colours_outside_the_hole_are_kept_to_the_bit(tmp_path: Path) -> None:
     photo = torch.randint(256, (8, 8, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     Image.fromarray(photo.numpy()).save(tmp_path / "x.png")
-    hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    hole[..., 2:6, 3:7] = True
-    complete(tmp_path / "x.png", tmp_path / "out", 4, ReadOptions(hole=hole), COLOUR)
+    hole = torch.zeros(8, 8, dtype=torch.bool)
+    hole[2:6, 3:7] = True
+    complete(tmp_path / "x.png", tmp_path / "out", 4, ReadOptions(mask=Mask(Path("m.png"), hole[None].numpy())), COLOUR)
     answers = [pixels(tmp_path / "out" / f"x_{number}.png") for number in range(1, 5)]
-    assert all(torch.equal(answer[~hole[0, 0]], photo[~hole[0, 0]]) for answer in answers)
+    assert all(torch.equal(answer[~hole], photo[~hole]) for answer in answers)
     assert len({str(answer.tolist()) for answer in answers}) == 4
-    assert bool((pixels(tmp_path / "out" / "uncertainty" / "x.png")[~hole[0, 0]] == 0).all())
+    assert bool((pixels(tmp_path / "out" / "uncertainty" / "x.png")[~hole] == 0).all())
 
 
 def test_bad_pictures_are_skipped(source: Path, tmp_path: Path) -> None:

@@ -10,10 +10,14 @@ from PIL import Image
 
 from painting import COLOUR, SHAPES, pipeline, sections
 from vqkit.data.splits import ArraySplit
-from vqkit.errors import CheckpointError, ConfigError
-from vqkit.image_io.reading import ReadOptions, find_items
+from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.image_io.inputs import find_inputs
+from vqkit.image_io.rasters import open_raster
+from vqkit.image_io.reading import ReadOptions
 from vqkit.inference.encoding import decode_codes, encode_items, encode_split
 from vqkit.inference.postprocess import to_stored
+from vqkit.interfaces import ComponentSpec, DataSpec
+from vqkit.storage.code_files import CodesFile
 
 MODEL = pipeline(SHAPES)
 IMAGES = sections(5)
@@ -45,13 +49,25 @@ def test_a_split_of_other_images_is_refused() -> None:
         encode_split(MODEL, ArraySplit(COLOUR, torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), lambda count: None)
 
 
+def encoded(source: Path) -> CodesFile:
+    items = find_inputs(source, SHAPES).items
+    return encode_items(MODEL, items, ReadOptions(), lambda path, reason: None, lambda count: None, 2)
+
+
 def test_files_are_encoded_by_what_is_in_them(tmp_path: Path) -> None:
     np.save(tmp_path / "all.npy", IMAGES.numpy())
     Image.fromarray(IMAGES[0, 1].numpy()).save(tmp_path / "s0_belt.png")
-    content = encode_items(MODEL, find_items(tmp_path, SHAPES), ReadOptions(), lambda path, reason: None, lambda count: None, 2)
-    assert content.names == ("all_00000", "all_00001", "all_00002", "all_00003", "all_00004", "s0_belt")
-    assert torch.equal(content.codes[0][:5], MODEL.encode(IMAGES)[0])
-    assert torch.equal(content.codes[0][5:], MODEL.encode(IMAGES[0, 1], keep="belt")[0])
+    content = encoded(tmp_path / "all.npy")
+    assert content.names == ("all_00000", "all_00001", "all_00002", "all_00003", "all_00004")
+    assert torch.equal(content.codes[0], MODEL.encode(IMAGES)[0])
+    content = encoded(tmp_path / "s0_belt.png")
+    assert content.names == ("s0",) and torch.equal(content.codes[0], MODEL.encode(IMAGES[0, 1], keep="belt")[0])
+
+
+def test_codes_are_those_of_whole_tiles(tmp_path: Path) -> None:
+    np.save(tmp_path / "large.npy", np.zeros((3, 16, 12), np.uint8))
+    with pytest.raises(DataError, match=r"12 wide and 16 high; codes are those of 12 x 8 pixels"):
+        encoded(tmp_path / "large.npy")
 
 
 def test_decoding_writes_what_the_codes_stand_for(tmp_path: Path) -> None:
@@ -73,3 +89,18 @@ def test_named_conditions_replace_those_in_the_file(tmp_path: Path) -> None:
         assert (np.array(picture) == 255).all()
     with pytest.raises(ConfigError, match="no condition 'height_px'"):
         list(decode_codes(MODEL, content, tmp_path, {"height_px": 1}))
+
+
+@pytest.mark.parametrize(("dtype", "high", "suffix"), [("uint16", 1000, "png"), ("int16", 1000, "tif"), ("float32", 2.5, "tif")])
+def test_decoded_files_are_of_the_type_of_the_training_data(tmp_path: Path, dtype: str, high: float, suffix: str) -> None:
+    specs = tuple(ComponentSpec(name, "intensity", dtype, 0, high, 0, high) for name in ("dna", "actin", "golgi"))
+    model = pipeline(DataSpec("cells", specs, 8, 8))
+    codes = (torch.arange(8).reshape(2, 2, 2),)
+    content = CodesFile(codes, ("a", "b/c"), torch.tensor([-1, -1]), torch.zeros(2, 0), model.digest)
+    assert list(decode_codes(model, content, tmp_path)) == ["a", "b/c"]
+    expected = to_stored(model.decode_unit(codes), model.spec).numpy()
+    for row, path in enumerate(("actin/a_actin", "actin/b/c_actin")):
+        with open_raster(tmp_path / f"{path}.{suffix}") as raster:
+            assert raster.info.dtype == np.dtype(dtype)
+            assert np.array_equal(raster.read().values[0], expected[row, 1])
+    assert (tmp_path / "composite" / "b" / "c.png").is_file()

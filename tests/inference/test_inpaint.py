@@ -9,12 +9,17 @@ from PIL import Image
 
 from painting import COLOUR, SHAPES, STAINS, pipeline, sections
 from vqkit.errors import DataError
+from vqkit.image_io.inputs import find_inputs
+from vqkit.image_io.masks import Mask
 from vqkit.image_io.pictures import composite, image_files, save_picture, to_pil
-from vqkit.image_io.reading import ReadOptions, find_items
+from vqkit.image_io.reading import ReadOptions
 from vqkit.inference.inpaint import Written, batched, inpaint_items
 from vqkit.interfaces import DataSpec
 
 IMAGES = sections(5)
+HOLE = torch.zeros(8, 8, dtype=torch.bool)
+HOLE[2:6, 3:7] = True
+MASK = Mask(Path("mask.png"), HOLE[None].numpy())
 
 
 def export(directory: Path) -> Path:
@@ -28,7 +33,7 @@ def fill(
     source: Path, out: Path, request: ReadOptions, spec: DataSpec = SHAPES, batch_size: int = 2
 ) -> tuple[list[Written], list[str]]:
     skipped: list[str] = []
-    items = find_items(source, spec, exclude=out)
+    items = find_inputs(source, spec, exclude=out).items
     written = inpaint_items(pipeline(spec), items, out, request, lambda path, reason: skipped.append(reason), batch_size=batch_size)
     return list(written), skipped
 
@@ -66,21 +71,17 @@ def test_kept_greys_are_kept_to_the_bit(tmp_path: Path) -> None:
 def test_outside_the_hole_colours_are_kept_to_the_bit(tmp_path: Path) -> None:
     photo = torch.randint(256, (8, 8, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     Image.fromarray(photo.numpy()).save(tmp_path / "x.bmp")
-    hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    hole[..., 2:6, 3:7] = True
-    (result,), _ = fill(tmp_path / "x.bmp", tmp_path / "out", ReadOptions(hole=hole), COLOUR)
-    filled = pixels(tmp_path / "out" / "x.png")
-    assert torch.equal(filled[~hole[0, 0]], photo[~hole[0, 0]])
+    (result,), _ = fill(tmp_path / "x.bmp", tmp_path / "out", ReadOptions(mask=MASK), COLOUR)
+    filled = pixels(tmp_path / "out" / "x.bmp")
+    assert torch.equal(filled[~HOLE], photo[~HOLE])
     assert not torch.equal(filled, photo)
-    assert result.files == (tmp_path / "out" / "x.png", tmp_path / "out" / "before_after" / "x.png")
+    assert result.files == (tmp_path / "out" / "x.bmp", tmp_path / "out" / "before_after" / "x.png")
 
 
 def test_channels_are_shown_one_by_one_only_where_they_miss_different_pixels(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), (9, 99, 199)).save(tmp_path / "x.png")
-    hole = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    hole[..., 2:6, 3:7] = True
     widths = []
-    for request in (ReadOptions(hole=hole), ReadOptions(("r",), hole)):
+    for request in (ReadOptions(mask=MASK), ReadOptions(("r",), MASK)):
         (result,), _ = fill(tmp_path / "x.png", tmp_path / str(len(widths)), request, COLOUR)
         with Image.open(result.figure) as figure:
             widths.append(figure.width)
@@ -89,6 +90,7 @@ def test_channels_are_shown_one_by_one_only_where_they_miss_different_pixels(tmp
 
 def test_transparent_pixels_are_filled_in_without_being_asked(tmp_path: Path) -> None:
     photo = torch.full((8, 8, 4), 200, dtype=torch.uint8)
+    photo[..., 3] = 255
     photo[:4, :, 3] = 0
     Image.fromarray(photo.numpy()).save(tmp_path / "x.png")
     fill(tmp_path / "x.png", tmp_path / "out", ReadOptions(), COLOUR)
@@ -137,14 +139,31 @@ def test_the_figure_shows_what_was_given_what_came_out_and_the_truth(tmp_path: P
     assert bool((part[..., :1] == grey).all(dim=-1).logical_or((part == 200).all(dim=-1)).any()), "what is missing is hatched"
 
 
-def test_components_that_overlap_and_many_of_them(tmp_path: Path) -> None:
+def test_arrays_come_back_as_arrays(tmp_path: Path) -> None:
     spec = DataSpec.uniform("bands", tuple(f"band{number}" for number in range(10)), 8, 8, "intensity")
-    np.save(tmp_path / "x.npy", np.full((2, 10, 8, 8), 77, np.uint8))
+    given = np.full((2, 10, 8, 8), 77, np.uint8)
+    np.save(tmp_path / "x.npy", given)
     written, _ = fill(tmp_path / "x.npy", tmp_path / "out", ReadOptions(("band3",)), spec)
-    assert [result.name for result in written] == ["x_00000", "x_00001"] and len(written[0].files) == 12
-    np.save(tmp_path / "y.npy", np.full((4, 8, 8), 0.5, np.float32))
+    assert [result.name for result in written] == ["x_00000", "x_00001"]
+    filled = np.load(tmp_path / "out" / "x.npy")
+    assert np.array_equal(filled, pipeline(spec).inpaint(given, keep=["band3"])) and filled.dtype == np.uint8
+    assert [path.name for result in written for path in result.files] == ["x_00000.png", "x.npy", "x_00001.png"]
+    shares = np.full((4, 8, 8), 0.5, ">f4")
+    np.save(tmp_path / "y.npy", shares)
     fill(tmp_path / "y.npy", tmp_path / "out", ReadOptions(("dna",)), STAINS)
-    assert pixels(tmp_path / "out" / "dna" / "y_dna.png").unique().tolist() == [128]
+    filled = np.load(tmp_path / "out" / "y.npy")
+    assert filled.dtype == np.dtype(">f4") and (filled[0] == 0.5).all() and not (filled[1:] == 0.5).all()
+
+
+def test_archives_keep_what_else_they_hold(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", belt=IMAGES[:, 1].numpy() // 255, labels=np.arange(5))
+    fill(tmp_path / "x.npz", tmp_path / "out", ReadOptions())
+    with np.load(tmp_path / "out" / "x.npz") as archive:
+        filled = {name: archive[name] for name in archive.files}
+    assert set(filled) == {"carcass", "belt", "tread", "labels"}
+    assert np.array_equal(filled["belt"], IMAGES[:, 1].numpy() // 255) and filled["labels"].tolist() == [0, 1, 2, 3, 4]
+    expected = pipeline(SHAPES).inpaint(IMAGES.numpy(), keep=["belt"])
+    assert np.array_equal(filled["tread"], expected[:, 2] // 255) and filled["tread"].dtype == np.uint8
 
 
 def test_bad_pictures_are_skipped_and_one_alone_is_refused(tmp_path: Path) -> None:

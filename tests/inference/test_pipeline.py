@@ -203,8 +203,12 @@ def test_what_cannot_be_filled_in(arguments: dict[str, Any], error: type[Excepti
 def test_what_is_no_image() -> None:
     with pytest.raises(DataError, match="The image is a list"):
         pipeline(SHAPES).inpaint([[1, 2]], keep=["belt"])  # type: ignore[type-var]
-    with pytest.raises(DataError, match=r"an array of shape \(3, 9, 12\)"):
-        pipeline(SHAPES).inpaint(np.zeros((3, 9, 12)), keep=["belt"])
+    with pytest.raises(DataError, match=r"an array of shape \(4, 8, 12\)"):
+        pipeline(SHAPES).inpaint(np.zeros((4, 8, 12)), keep=["belt"])
+    with pytest.raises(DataError, match=r"the shape \(0, 3, 8, 12\), which is no image"):
+        pipeline(SHAPES).inpaint(np.zeros((0, 3, 8, 12)), keep=["belt"])
+    with pytest.raises(DataError, match=r"holds complex64, which are no numbers"):
+        pipeline(SHAPES).inpaint(np.zeros((3, 8, 12), np.complex64), keep=["belt"])
 
 
 def test_codes_of_another_model_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""`vqkit decode`: a file of codes back to pictures."""
+"""`vqkit decode`: a file of codes back to images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def decode(
     batch_size: BatchSizeOption = 64,
     device: DeviceOption = "auto",
 ) -> None:
-    """Decode a file of codes to pictures. The model must be the one that encoded them; any other is refused."""
+    """Decode a file of codes to images, in the type of the training data (PNG, or TIFF for what PNG cannot hold).
+
+    The model must be the one that encoded them; any other is refused.
+    """
     values = parse_conditions(conditions)
     from vqkit.cli.counting import counting
     from vqkit.inference.encoding import decode_codes

@@ -9,7 +9,17 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import parse_names
-from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, FormOption, KeepOption, RunOption, SplitOption
+from vqkit.cli.parameters import (
+    BatchSizeOption,
+    DataOption,
+    DeviceOption,
+    FormOption,
+    KeepOption,
+    PatternOption,
+    RunOption,
+    SplitOption,
+    print_notes,
+)
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
 
 InputArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[INPUT]", help="A picture, an array, or a directory of them.", show_default=False),
+    typer.Argument(metavar="[INPUT]", help="An image file, an array, or a directory of them.", show_default=False),
 ]
 OutFileOption = Annotated[Path, typer.Option("--out", "-o", help="File to write.", rich_help_panel=panels.OUTPUT)]
 
@@ -30,6 +40,7 @@ def encode(
     split: SplitOption = "test",
     keep: KeepOption = None,
     form: FormOption = None,
+    pattern: PatternOption = None,
     run: RunOption = None,
     out: OutFileOption = Path("codes.safetensors"),
     batch_size: BatchSizeOption = 64,
@@ -42,9 +53,9 @@ def encode(
     names = parse_names(keep)
     if (source is None) == (data is None):
         raise ConfigError("Give either INPUT or --data, and not both.", "For example: vqkit encode --data tyre --split test")
-    if data is not None and (names or form):
+    if data is not None and (names or form or pattern):
         raise ConfigError(
-            "--keep and --form apply to INPUT, not to --data.", "Leave them out: images of a data set are encoded whole."
+            "--keep, --form and --pattern apply to INPUT, not to --data.", "Leave them out: images of a data set are encoded whole."
         )
     if out.suffix != ".safetensors":
         raise ConfigError(f"The codes cannot be written to {out}.", "Give --out a name that ends in .safetensors.")
@@ -55,7 +66,7 @@ def encode(
     tokenizer = pipeline.tokenizer
     typer.echo(f"using {pipeline.path}")
     if source is not None:
-        content = _encode_source(pipeline, source, names, form, batch_size)
+        content = _encode_source(pipeline, source, pattern, names, form, batch_size)
     else:
         content = _encode_data(pipeline, str(data), split, batch_size)
     write_codes(out, content, tokenizer)
@@ -66,12 +77,16 @@ def encode(
     typer.echo(f"encoded {len(content.names)} images to {out} ({grids} each)")
 
 
-def _encode_source(pipeline: Pipeline, source: Path, keep: tuple[str, ...], form: str | None, batch_size: int) -> CodesFile:
+def _encode_source(
+    pipeline: Pipeline, source: Path, pattern: str | None, keep: tuple[str, ...], form: str | None, batch_size: int
+) -> CodesFile:
     from vqkit.cli.counting import counting
-    from vqkit.image_io.reading import ReadOptions, find_items
+    from vqkit.image_io.inputs import find_inputs
+    from vqkit.image_io.reading import ReadOptions
     from vqkit.inference.encoding import encode_items
 
-    items = find_items(source, pipeline.spec)
+    items, notes = find_inputs(source, pipeline.spec, pattern)
+    print_notes(notes)
     skipped = 0
 
     def skip(path: str, reason: str) -> None:

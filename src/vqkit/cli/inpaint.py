@@ -10,7 +10,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions, parse_names
-from vqkit.cli.parameters import DeviceOption, FormOption, KeepOption, OutOption, RunOption
+from vqkit.cli.parameters import DeviceOption, FormOption, KeepOption, OutOption, PatternOption, RunOption, print_notes
 from vqkit.cli.sampling import (
     GuidanceOption,
     MethodOption,
@@ -23,7 +23,8 @@ from vqkit.cli.sampling import (
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.image_io.reading import Item, ReadOptions
+    from vqkit.image_io.inputs import Item
+    from vqkit.image_io.reading import ReadOptions
     from vqkit.inference.completions import CompletionRequest
     from vqkit.inference.pipeline import Pipeline
     from vqkit.inference.sampler import Sampler
@@ -31,15 +32,25 @@ if TYPE_CHECKING:
 _COMPLETIONS = 8
 
 SourceArgument = Annotated[
-    Path, typer.Argument(metavar="IMAGE_OR_DIR", help="A picture, an array, or a directory of them.", show_default=False)
+    Path, typer.Argument(metavar="IMAGE_OR_DIR", help="An image file, an array, or a directory of them.", show_default=False)
 ]
 MaskOption = Annotated[
     Path | None,
     typer.Option(
         "--mask",
         "-m",
-        help="A picture of the same size: its WHITE pixels are filled in, its black pixels are kept.",
+        help="A picture of the same size: its WHITE pixels are filled in, its black pixels are kept. Of a picture with two values, "
+        "the larger one is white.",
         rich_help_panel=panels.KNOWN,
+    ),
+]
+FiguresOption = Annotated[
+    str,
+    typer.Option(
+        "--figures",
+        metavar="N|all|none",
+        help="Of how many images a before/after figure is made.",
+        rich_help_panel=panels.OUTPUT,
     ),
 ]
 PriorOption = Annotated[
@@ -72,6 +83,7 @@ CompletionBatchOption = Annotated[
 def inpaint(
     source: SourceArgument,
     form: FormOption = None,
+    pattern: PatternOption = None,
     keep: KeepOption = None,
     mask: MaskOption = None,
     conditions: ConditionOption = None,
@@ -85,26 +97,31 @@ def inpaint(
     method: MethodOption = None,
     seed: SeedOption = None,
     out: OutOption = Path("inpainted"),
+    figures: FiguresOption = "16",
     batch_size: CompletionBatchOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Fill in what is missing from images: whole components, or the white part of a mask.
 
-    IMAGE_OR_DIR is a directory in the component layout (component/name_component.png; a component without a file is missing), a
-    directory of pictures, or one file: a single component in greyscale, a label map in the palette's colours, all components side
-    by side, a TIFF with a page for each, a colour picture (fully transparent pixels are missing), .npy or .npz.
+    IMAGE_OR_DIR is a directory with a file for each component (such as component/name_component.png; a component without a file is
+    missing), a directory of images, or one file: a TIFF, GeoTIFF, OME-TIFF or OME-Zarr with a channel for each component, a single
+    component in greyscale, a label map in the palette's colours, all components side by side, a colour picture, .npy or .npz.
+    Pixels without data (NaN, nodata, fully transparent) are missing.
 
     Without --prior, each image is filled in once, with the model's expected values. With --prior, several completions are drawn and
     ranked by their likelihood, with a map of their uncertainty; --run then says where the prior's tokenizer is, if it was moved.
-    What is kept is returned unchanged, bit for bit.
+    What is kept is returned unchanged, bit for bit, and results have the format, type and tags of the files that they are made of.
     """
     values, names = parse_conditions(conditions), parse_names(keep)
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
     settings |= {"method": method, "seed": seed}
     count = _number_of_completions(prior, num_samples, settings)
+    number_of_figures = _number_of_figures(figures)
     sampling = parse_sampling(settings)
     from vqkit.cli.counting import count_of
-    from vqkit.image_io.reading import ReadOptions, find_items, read_hole
+    from vqkit.image_io.inputs import find_inputs
+    from vqkit.image_io.masks import read_mask
+    from vqkit.image_io.reading import ReadOptions
     from vqkit.inference.completions import CompletionRequest
     from vqkit.inference.pipeline import load
     from vqkit.inference.sampler import load_sampler
@@ -117,8 +134,9 @@ def inpaint(
         sampler.check_completes()
         typer.echo(f"using {sampler.path} and its tokenizer {pipeline.path}")
     pipeline.spec.component_indices(names)
-    items = find_items(source, pipeline.spec, exclude=out)
-    reading = ReadOptions(names, read_hole(mask, pipeline.spec) if mask is not None else None, form)
+    items, notes = find_inputs(source, pipeline.spec, pattern, exclude=out)
+    print_notes(notes)
+    reading = ReadOptions(names, read_mask(mask, pipeline.spec) if mask is not None else None, form)
     skipped = 0
 
     def skip(path: str, reason: str) -> None:
@@ -127,14 +145,24 @@ def inpaint(
         typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
 
     if sampler is None:
-        figures = _fill_in(pipeline, items, out, reading, skip, values, batch_size)
-        done = f"filled in {count_of(len(figures))}"
+        done, drawn = _fill_in(pipeline, items, out, reading, skip, values, batch_size, number_of_figures)
+        summary = f"filled in {count_of(done)}"
     else:
-        figures = _complete(sampler, items, out, reading, CompletionRequest(count, values, sampling, batch_size), skip)
-        done = f"completed {count_of(len(figures))} in {count} ways"
+        done, drawn = _complete(sampler, items, out, reading, CompletionRequest(count, values, sampling, batch_size), skip)
+        summary = f"completed {count_of(done)} in {count} ways"
     note = f"; {skipped} skipped" if skipped else ""
-    typer.echo(f"{done}{note}, written to {out}/")
-    typer.echo(f"look at {figures[0] if len(figures) == 1 else f'{figures[0].parent}/'}")
+    typer.echo(f"{summary}{note}, written to {out}/")
+    if drawn:
+        typer.echo(f"look at {drawn[0] if len(drawn) == 1 else f'{drawn[0].parent}/'}")
+
+
+def _number_of_figures(figures: str) -> int | None:
+    """Of how many images a figure is made, None for all. Raises `ConfigError` for what is no number."""
+    if figures in ("all", "none"):
+        return None if figures == "all" else 0
+    if not figures.isdecimal():
+        raise ConfigError(f"--figures is '{figures}'.", "Give a number, all or none.")
+    return int(figures)
 
 
 def _number_of_completions(prior: str | None, num_samples: int | None, settings: dict[str, Any]) -> int:
@@ -159,18 +187,20 @@ def _fill_in(
     skip: Callable[[str, str], None],
     conditions: dict[str, float],
     batch_size: int | None,
-) -> list[Path]:
-    """Fill in each image once; returns the figures."""
+    figures: int | None,
+) -> tuple[int, list[Path]]:
+    """Fill in each image once; returns their number and the figures."""
     from vqkit.cli.counting import counting
     from vqkit.inference.inpaint import inpaint_items
     from vqkit.inference.pipeline import BATCH_SIZE
 
-    figures = []
+    done, drawn = 0, []
     with counting("filled in", len(items)) as advance:
-        for result in inpaint_items(pipeline, items, out, reading, skip, conditions, batch_size or BATCH_SIZE):
-            figures.append(result.figure)
+        for result in inpaint_items(pipeline, items, out, reading, skip, conditions, batch_size or BATCH_SIZE, figures):
+            done += 1
+            drawn += [result.figure] if result.figure is not None else []
             advance(1)
-    return figures
+    return done, drawn
 
 
 def _complete(
@@ -180,12 +210,12 @@ def _complete(
     reading: ReadOptions,
     request: CompletionRequest,
     skip: Callable[[str, str], None],
-) -> list[Path]:
-    """Draw several completions of each image; returns the figures."""
+) -> tuple[int, list[Path]]:
+    """Draw several completions of each image; returns the number of images and the figures."""
     from vqkit.cli.counting import counting
     from vqkit.inference.completions import complete_items, write_completions_json
 
     with counting("drawn", len(items) * request.num_samples) as advance:
         completed = list(complete_items(sampler, items, out, reading, request, skip, advance))
     write_completions_json(sampler, completed, request.sampling, out)
-    return [result.figure for result in completed]
+    return len(completed), [result.figure for result in completed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,16 @@ FormOption = Annotated[
     str | None,
     typer.Option(
         "--form",
-        help="Form of the files, if ambiguous: component, strip, label-map, pages, colour, channels-first or channels-last.",
+        help="Form of the files, if ambiguous: component, strip, label-map, channels, colour, channels-first or channels-last.",
+        rich_help_panel=INPUT,
+    ),
+]
+PatternOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pattern",
+        metavar="PATTERN",
+        help="Where the files of a directory are, such as '{component}/{name}.tif'. Default: recognised.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -78,3 +88,9 @@ TokenizerOption = Annotated[
 ]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per batch.", rich_help_panel=RUNTIME)]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.", rich_help_panel=OUTPUT)]
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print what was left out of a directory, or may be mistaken, to stderr."""
+    for note in notes:
+        typer.secho(f"Note: {note}", fg="yellow", err=True)

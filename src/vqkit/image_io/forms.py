@@ -1,47 +1,55 @@
 """The forms in which an image of several components may be given, and how they are recognised.
 
 A form fits by shape and content. If exactly one fits, the image is read in this form; if several fit, an error asks which one;
-if none fits, the error gives the reasons. Values are uint8 0 to 255 or float32 0 to 1 here, whichever the source holds.
+if none fits, the error gives the reasons. Values stay as they are, in their own type: see `vqkit.image_io.scales` for what they
+mean. Images may be larger than the model's tile, or smaller, except as a strip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.image_io.pictures import BACKGROUND, palette
-from vqkit.image_io.values import one_hot_images
-from vqkit.interfaces import DataSpec, fully_observed
+from vqkit.image_io.scales import given_spec
+from vqkit.interfaces import DataSpec
+
+Array = NDArray[Any]
 
 
 class Reading(NamedTuple):
     """Images, and which of their pixels the source contains.
 
-    `images` uint8 (0 to 255) or float32 (0 to 1) [B, C, H, W]; `present` bool [B, C, H, W], False where the source has no value;
-    `form`: the name of the form it was in.
+    `images` [B, C, H, W] in the source's own type; `present` bool [B, C, H, W], False where the source has no value; `spec`: what
+    the values mean; `form`: the name of the form they were in; `places`: for each component, the channel of the source that holds
+    it, or None; empty where components are no channels of the source.
     """
 
-    images: Tensor
-    present: Tensor
+    images: Array
+    present: NDArray[np.bool_]
+    spec: DataSpec
     form: str = ""
+    places: tuple[int | None, ...] = ()
 
 
 class Source(NamedTuple):
     """Pixels whose form is still to be recognised.
 
-    `name` is for messages. `pages`: pictures [h, w, 1], [h, w, 3] or [h, w, 4] (red, green, blue, opacity), none for an array that
-    cannot be one; `page_count`: their number in the file, of which only a fitting number is loaded. `array`: the whole array when
-    it comes from one. `component`: the one that the name of the file ends in, if any.
+    `name` is for messages. `pixels` [K, h, w]: the K channels of a picture, None for an array that cannot be one; `present` bool
+    [K or 1, h, w], or None where all are; `channel_names`: of the K channels, or empty; `is_colour`: they are red, green and blue.
+    `array`: the whole array when it comes from one. `component`: the one that the file is named for, if any.
     """
 
     name: str
-    pages: tuple[Tensor, ...]
-    page_count: int = 1
-    array: Tensor | None = None
+    pixels: Array | None
+    present: NDArray[np.bool_] | None = None
+    channel_names: tuple[str, ...] = ()
+    is_colour: bool = False
+    array: Array | None = None
     component: str | None = None
 
 
@@ -53,12 +61,25 @@ class _Misfit(Exception):  # noqa: N818 - an answer, not an error: the next form
         self.near = near
 
 
-def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: str | None = None) -> Reading:
+def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: str | None = None, final: bool = True) -> Reading:
     """The images in a source. `keep` names the components that will be kept, which may identify what a greyscale picture shows.
 
-    Raises `DataError` when no form fits, when several do and `form` is None, or when a value is out of range;
-    `ConfigError` for an unknown form.
+    NaN is not present. `final`: whether results are to be final images, see `scales.describe_numbers`. Raises `DataError` when no
+    form fits, when several do and `form` is None, or when values cannot be those of their component; `ConfigError` for an unknown
+    form.
     """
+    if source.array is not None and not source.array.size:
+        raise DataError(f"{source.name} has the shape {source.array.shape}, which is no image.", _expected(spec))
+    reading = _recognised(source, spec, keep, form)
+    if reading.images.dtype.kind == "f":
+        reading = reading._replace(present=reading.present & ~np.isnan(reading.images))
+    if reading.form == "label-map":
+        return reading
+    return reading._replace(spec=given_spec(reading.images, reading.present, spec, source.name, final))
+
+
+def _recognised(source: Source, spec: DataSpec, keep: tuple[str, ...], form: str | None) -> Reading:
+    """The images in a source, in the form that fits or is asked for."""
     if form is not None:
         check_form(form)
         try:
@@ -85,7 +106,7 @@ def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: 
 
 def _no_form(source: Source, spec: DataSpec, reasons: list[str]) -> DataError:
     """The error for a source that no form fits."""
-    if spec.is_colour and source.array is None and source.pages[0].shape == (spec.height, spec.width, 1):
+    if spec.is_colour and source.array is None and source.pixels is not None and len(source.pixels) == 1:
         hint = "--form colour takes it as a picture without colours, --keep r as the red channel (in Python: form=..., keep=...)."
         return DataError(f"{source.name} is greyscale; the model's images are colour pictures.", hint)
     what = f"{source.name} ({_describe(source)}) does not show the model's components."
@@ -101,6 +122,8 @@ def _attempt(form: str, source: Source, spec: DataSpec, keep: tuple[str, ...]) -
 
 def check_form(form: str) -> None:
     """Raise `ConfigError` unless `form` is one of `FORMS`."""
+    if form == "pages":
+        raise ConfigError("There is no form 'pages'.", "It is called channels: one a page, or side by side in each pixel.")
     if form not in FORMS:
         raise ConfigError(f"There is no form '{form}'.", did_you_mean(form, FORMS))
 
@@ -109,10 +132,12 @@ def _component(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: boo
     """One component as a greyscale picture: the only one there is, the only one kept, or the one that the file is named for."""
     if len(spec.components) == 1 and source.array is not None and source.array.ndim != 2:
         raise _Misfit("it is an array of images")
-    page = _single_page(source, spec.height, spec.width)
-    if spec.is_colour and page.shape[-1] > 1 and not asked:
+    pixels = _pixels(source)
+    if spec.is_colour and len(pixels) > 1 and not asked:
         raise _Misfit("it is a colour picture")
-    grey = _grey(page)
+    grey = _grey(pixels)
+    if grey.shape == _strip_shape(spec) and not asked and not source.component:
+        raise _Misfit("it is a strip")
     if _is_label_map(grey, spec) and not asked and int(grey.max()) > 1:
         raise _Misfit("its values are component numbers rather than 0 to 255")
     only = keep[0] if len(keep) == 1 else None
@@ -122,12 +147,8 @@ def _component(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: boo
     if component is None:
         raise _Misfit("--keep must name the one component that it shows", near=True)
     position = spec.component_indices([component])[0]
-    values = checked_values(grey, spec, source.name)
-    images = values.new_zeros((1, len(spec.components), spec.height, spec.width))
-    images[0, position] = values
-    present = torch.zeros(images.shape, dtype=torch.bool)
-    present[0, position] = True
-    return Reading(images, present)
+    places = tuple(0 if number == position else None for number in range(len(spec.components)))
+    return _placed(grey[None], _presence(source)[:1], places, spec)
 
 
 def _strip(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
@@ -135,9 +156,11 @@ def _strip(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -
     del keep, asked
     if len(spec.components) == 1:
         raise _Misfit("there is only one component")
-    grey = _grey(_single_page(source, spec.height, spec.width * len(spec.components)))
-    values = checked_values(grey, spec, source.name)
-    return _whole(split_strip(values, spec))
+    grey = _grey(_pixels(source))
+    if grey.shape != _strip_shape(spec):
+        width, height = reversed(_strip_shape(spec))
+        raise _Misfit(f"it is {grey.shape[1]} wide and {grey.shape[0]} high, not {width} and {height}")
+    return Reading(split_strip(grey, spec)[None], split_strip(_presence(source)[0], spec)[None], spec)
 
 
 def _label_map(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
@@ -145,35 +168,37 @@ def _label_map(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: boo
     del keep
     if not spec.exclusive or len(spec.components) == 1:
         raise _Misfit("the components of this data may overlap" if len(spec.components) > 1 else "there is only one component")
-    page = _single_page(source, spec.height, spec.width)
-    if page.shape[-1] == 1:
-        if not _is_label_map(page[..., 0], spec) or (int(page.max()) == 0 and not asked):
+    pixels, present = _pixels(source), _presence(source)
+    if len(pixels) == 1:
+        if not _is_label_map(pixels[0], spec) or (int(pixels.max()) == 0 and not asked):
             raise _Misfit(f"it needs the palette's colours, or numbers from 0 to {len(spec.components)}")
-        return _whole(one_hot_images(page[None, ..., 0], len(spec.components)))
-    if page.dtype != torch.uint8:
+        return _shapes(pixels[0] == np.arange(1, len(spec.components) + 1)[:, None, None], present, spec)
+    if pixels.dtype != np.uint8 or len(pixels) != 3:
         raise _Misfit("its colours must be uint8")
-    colour = page[..., :3]
-    matches = (colour == palette(spec)[:, None, None]).all(dim=-1)
-    empty = (colour == torch.tensor(BACKGROUND, dtype=torch.uint8)).all(dim=-1)
-    if page.shape[-1] == 4:
-        matches, empty = matches & (page[..., 3] > 0), empty | (page[..., 3] == 0)
-    strange = ~(matches.any(dim=0) | empty)
+    matches = (pixels == palette(spec).numpy()[:, :, None, None]).all(axis=1) & present
+    empty = (pixels == np.array(BACKGROUND, np.uint8)[:, None, None]).all(axis=0) | ~present[0]
+    strange = ~(matches.any(axis=0) | empty)
     if strange.any():
-        example = "#" + "".join(f"{value:02x}" for value in colour[strange][0].tolist())
+        example = "#" + "".join(f"{value:02x}" for value in pixels[:, strange][:, 0].tolist())
         raise _Misfit(f"{int(strange.sum())} of its pixels have colours outside the palette, such as {example}", near=True)
-    return _whole(matches[None].to(torch.uint8) * 255)
+    return _shapes(matches, np.ones_like(present), spec)
 
 
-def _pages(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
-    """A TIFF with one greyscale page a component, in the order of the specification."""
+def _channels(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
+    """A file with a channel for each component: by their names if the file has them, else in the order of the specification."""
     del keep, asked
-    count = len(spec.components)
-    if source.page_count != count or count == 1:
-        pages = "1 page" if source.page_count == 1 else f"{source.page_count} pages"
-        raise _Misfit(f"it has {pages}, not {count}", near=source.page_count > 1)
-    for page in source.pages:
-        _check_size(page, spec.height, spec.width)
-    return _whole(torch.stack([checked_values(_grey(page), spec, source.name) for page in source.pages])[None])
+    if source.array is not None:
+        raise _Misfit("it is an array")
+    if source.is_colour:
+        raise _Misfit("it is a colour picture")
+    pixels = _pixels(source)
+    if len(pixels) == 1:
+        raise _Misfit("it has one channel")
+    places = match_channels(len(pixels), source.channel_names, spec)
+    if places is None:
+        named = f" ({', '.join(source.channel_names)})" if source.channel_names else ""
+        raise _Misfit(f"it has {len(pixels)} channels{named}, not {len(spec.components)}", near=True)
+    return _placed(pixels, _presence(source), places, spec)
 
 
 def _colour(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
@@ -184,43 +209,56 @@ def _colour(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) 
     del keep
     if len(spec.components) != 3 or source.array is not None:
         raise _Misfit(f"the model has {len(spec.components)} components, not 3" if source.array is None else "it is an array")
-    page = _single_page(source, spec.height, spec.width)
-    if page.shape[-1] == 1:
+    pixels = _pixels(source)
+    if len(pixels) == 1:
         if not spec.is_colour or not asked:
             raise _Misfit("it is greyscale")
-        page = page.expand(-1, -1, 3)
-    return _channels(page[None].permute(0, 3, 1, 2), spec, source.name)
+        return _placed(pixels, _presence(source), (0, 0, 0), spec)
+    if not source.is_colour:
+        raise _Misfit("its channels are no colours")
+    return _disjoint(_placed(pixels, _presence(source), (0, 1, 2), spec), spec)
 
 
 def _channels_first(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
     """An array [C, H, W] or [B, C, H, W]; with a single component also [B, H, W]."""
-    del keep, asked
-    array = _array(source)
-    if len(spec.components) == 1 and array.ndim == 3:
-        array = array[:, None] if array.shape[0] != 1 else array[None]
-    array = array[None] if array.ndim == 3 else array
-    if array.ndim != 4 or array.shape[1:] != (len(spec.components), spec.height, spec.width):
-        raise _Misfit(f"its shape is {tuple(_array(source).shape)}")
-    return _channels(array, spec, source.name)
+    del keep
+    array, count = _array(source), len(spec.components)
+    if count == 1 and array.ndim == 3 and array.shape[2] != 1:
+        if array.shape[0] != 1 and _is_small(array.shape[1:], spec) and not asked:
+            raise _Misfit(f"its shape is {array.shape}")
+        images = array[:, None]
+    else:
+        images = array[None] if array.ndim == 3 else array
+    if images.ndim != 4 or images.shape[1] != count:
+        raise _Misfit(f"its shape is {array.shape}")
+    if _is_small(images.shape[2:], spec) and images.shape[3] == count and not asked:
+        raise _Misfit(f"its shape is {array.shape}")
+    return _disjoint(Reading(images, np.ones(images.shape, bool), spec), spec)
 
 
 def _channels_last(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: bool) -> Reading:
     """An array [H, W, C] or [B, H, W, C]; three components may be followed by opacity."""
-    del keep, asked
-    array = _array(source)
-    array = array[None] if array.ndim == 3 else array
-    count = len(spec.components)
+    del keep
+    array, count = _array(source), len(spec.components)
+    images = array[None] if array.ndim == 3 else array
     depths = (count, 4) if count == 3 else (count,)
-    if array.ndim != 4 or array.shape[1:3] != (spec.height, spec.width) or array.shape[3] not in depths:
-        raise _Misfit(f"its shape is {tuple(_array(source).shape)}")
-    return _channels(array.permute(0, 3, 1, 2), spec, source.name)
+    if images.ndim != 4 or images.shape[3] not in depths:
+        raise _Misfit(f"its shape is {array.shape}")
+    first = array.shape[0] if array.ndim == 3 else images.shape[1]
+    if _is_small(images.shape[1:3], spec) and first == count and not asked:
+        raise _Misfit(f"its shape is {array.shape}")
+    images = np.moveaxis(images, 3, 1)
+    present = np.ones((len(images), count, *images.shape[2:]), bool)
+    if images.shape[1] > count:
+        present &= images[:, count:] > 0
+    return _disjoint(Reading(images[:, :count], present, spec), spec)
 
 
 FORMS: dict[str, Callable[[Source, DataSpec, tuple[str, ...], bool], Reading]] = {
     "component": _component,
     "strip": _strip,
     "label-map": _label_map,
-    "pages": _pages,
+    "channels": _channels,
     "colour": _colour,
     "channels-first": _channels_first,
     "channels-last": _channels_last,
@@ -228,93 +266,117 @@ FORMS: dict[str, Callable[[Source, DataSpec, tuple[str, ...], bool], Reading]] =
 """Every form by name. A form takes the source, the specification, the components to keep and whether it was asked for by name."""
 
 
-def array_source(array: Tensor, name: str) -> Source:
-    """A source made of an array; two dimensions, or a last one of 3 or 4, are also a picture."""
-    page = array.squeeze(0) if array.ndim == 3 and array.shape[0] == 1 else array
+def array_source(array: Array, name: str) -> Source:
+    """A source made of an array; two dimensions, or a last one of 3 (red, green, blue) or 4 (and opacity), are also a picture."""
+    page = array[0] if array.ndim == 3 and array.shape[0] == 1 else array
     if page.ndim == 2:
-        return Source(name, (page[..., None],), array=array)
-    return Source(name, (page,) if page.ndim == 3 and page.shape[-1] in (1, 3, 4) else (), array=array)
+        return Source(name, page[None], array=array)
+    if page.ndim != 3 or page.shape[-1] not in (1, 3, 4):
+        return Source(name, None, array=array)
+    channels = np.moveaxis(page, -1, 0)
+    opaque = channels[3:] > 0 if len(channels) == 4 else None
+    return Source(name, channels[:3], opaque, is_colour=len(channels) > 1, array=array)
 
 
-def split_strip(values: Tensor, spec: DataSpec) -> Tensor:
-    """Components side by side [H, C * W] as an image [1, C, H, W]."""
-    return values.reshape(spec.height, -1, spec.width).movedim(1, 0)[None]
+def match_channels(count: int, names: Sequence[str], spec: DataSpec) -> tuple[int | None, ...] | None:
+    """For each component, the channel of a file with `count` channels that holds it; None where the file does not show them.
 
-
-def checked_values(values: Tensor, spec: DataSpec, name: str) -> Tensor:
-    """Values as uint8 0 to 255 or float32 0 to 1, of the same shape.
-
-    Booleans, and integers of binary data that are only 0 and 1, become 0 and 255. Raises `DataError` for values outside these
-    ranges and for NaN.
+    Channels are matched by name (whatever the case of letters) where any name is that of a component, and in order otherwise.
     """
-    if values.dtype == torch.bool:
-        return values.to(torch.uint8) * 255
-    low, high = (float(bound) for bound in values.aminmax())
-    if values.is_floating_point():
-        if not (low >= -1e-6 and high <= 1 + 1e-6):
-            given = f"values from {low:g} to {high:g}" if low == low else "NaN"
-            hint = "Scale the array, or give uint8 values 0 to 255."
-            raise DataError(f"{name} holds {given} where numbers from 0 to 1 are expected.", hint)
-        return values.to(torch.float32).clamp(0, 1)
-    if low < 0 or high > 255:
-        hint = "Scale the array to uint8."
-        raise DataError(f"{name} holds whole numbers from {low:g} to {high:g} where 0 to 255 are expected.", hint)
-    return values.to(torch.uint8) * (255 if spec.value_kind == "binary" and high == 1 else 1)
+    folded = [name.strip().casefold() for name in names]
+    places = tuple(
+        names.index(name) if name in names else folded.index(name.casefold()) if name.casefold() in folded else None
+        for name in spec.components
+    )
+    known = [place for place in places if place is not None]
+    if known and len(set(known)) == len(known):
+        return places
+    return tuple(range(count)) if count == len(spec.components) else None
 
 
-def _single_page(source: Source, height: int, width: int) -> Tensor:
-    if source.page_count != 1 or len(source.pages) != 1:
-        raise _Misfit("it has several pages" if source.page_count > 1 else "it is no single picture")
-    _check_size(source.pages[0], height, width)
-    return source.pages[0]
+def split_strip(values: Array, spec: DataSpec) -> Array:
+    """Components side by side [h, C * w] as an image [C, h, w]."""
+    count = len(spec.components)
+    return np.moveaxis(values.reshape(len(values), count, values.shape[1] // count), 1, 0)
 
 
-def _check_size(page: Tensor, height: int, width: int) -> None:
-    if tuple(page.shape[:2]) != (height, width):
-        raise _Misfit(f"it is {page.shape[1]} wide and {page.shape[0]} high, not {width} and {height}")
+def _strip_shape(spec: DataSpec) -> tuple[int, int]:
+    """Height and width of all components side by side; (0, 0) for a single one."""
+    count = len(spec.components)
+    return (spec.height, spec.width * count) if count > 1 else (0, 0)
 
 
-def _grey(page: Tensor) -> Tensor:
+def _pixels(source: Source) -> Array:
+    if source.pixels is None:
+        raise _Misfit("it is no single picture")
+    return source.pixels
+
+
+def _presence(source: Source) -> NDArray[np.bool_]:
+    """Where the pixels of a source are present, bool [K, h, w]."""
+    pixels = _pixels(source)
+    return np.ones(pixels.shape, bool) if source.present is None else np.broadcast_to(source.present, pixels.shape)
+
+
+def _grey(pixels: Array) -> Array:
     """The values [h, w] of a picture without colours."""
-    if page.shape[-1] > 1 and not ((page[..., 0] == page[..., 1]) & (page[..., 0] == page[..., 2])).all():
-        raise _Misfit("it is in colour")
-    return page[..., 0]
+    if len(pixels) == 3 and (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all():
+        return pixels[0]
+    if len(pixels) > 1:
+        raise _Misfit("it is in colour" if len(pixels) == 3 else f"it has {len(pixels)} channels")
+    return pixels[0]
 
 
-def _is_label_map(values: Tensor, spec: DataSpec) -> bool:
+def _is_label_map(values: Array, spec: DataSpec) -> bool:
     """Whether greyscale values may be numbers of components."""
-    whole = values.dtype != torch.bool and not values.is_floating_point()
+    whole = values.dtype.kind in "iu"
     return whole and spec.exclusive and int(values.min()) >= 0 and int(values.max()) <= len(spec.components)
 
 
-def _array(source: Source) -> Tensor:
+def _is_small(size: Sequence[int], spec: DataSpec) -> bool:
+    """Whether an image of this height and width is smaller than the model's tile."""
+    return size[0] < spec.height or size[1] < spec.width
+
+
+def _array(source: Source) -> Array:
     if source.array is None:
         raise _Misfit("it is a picture, not an array")
     return source.array
 
 
-def _channels(channels: Tensor, spec: DataSpec, name: str) -> Reading:
-    """Whole images from [B, C, H, W], or from colours and opacity [B, 4, H, W]."""
-    if spec.exclusive and len(spec.components) == 3 and ((channels[:, :3] > 0).sum(dim=1) > 1).any():
+def _placed(pixels: Array, present: NDArray[np.bool_], places: tuple[int | None, ...], spec: DataSpec) -> Reading:
+    """One image [1, C, h, w] from the channels that hold its components; those without a channel are absent."""
+    if places == tuple(range(len(pixels))):
+        return Reading(pixels[None], present[None], spec, places=places)
+    shape = (1, len(places), *pixels.shape[1:])
+    images, held = np.zeros(shape, pixels.dtype), np.zeros(shape, bool)
+    for number, place in enumerate(places):
+        if place is not None:
+            images[0, number], held[0, number] = pixels[place], present[place]
+    return Reading(images, held, spec, places=places)
+
+
+def _shapes(shown: NDArray[np.bool_], present: NDArray[np.bool_], spec: DataSpec) -> Reading:
+    """An image from where each component is set, bool [C, h, w], as stored values of the model."""
+    low, high = (np.array([getattr(each, end) for each in spec.component_specs]) for end in ("low", "high"))
+    values = np.where(shown, high[:, None, None], low[:, None, None])
+    dtype = np.result_type(*(each.dtype for each in spec.component_specs))
+    return Reading(values.astype(dtype)[None], np.broadcast_to(present[:1], shown.shape)[None], spec)
+
+
+def _disjoint(reading: Reading, spec: DataSpec) -> Reading:
+    """The reading, unless three components that exclude each other overlap: then it is a colour picture."""
+    if spec.exclusive and len(spec.components) == 3 and ((reading.images > 0).sum(axis=1) > 1).any():
         raise _Misfit("its channels overlap, and the components of this data do not", near=True)
-    count = len(spec.components)
-    images = checked_values(channels[:, :count], spec, name)
-    present = fully_observed(images)
-    if channels.shape[1] > count:
-        present = (channels[:, count:] > 0).expand(images.shape)
-    return Reading(images, present)
-
-
-def _whole(images: Tensor) -> Reading:
-    return Reading(images, fully_observed(images))
+    return reading
 
 
 def _describe(source: Source) -> str:
     if source.array is not None:
-        return f"an array of shape {tuple(source.array.shape)}"
-    height, width, channels = source.pages[0].shape
-    kind = {1: "greyscale", 3: "in colour", 4: "in colour with opacity"}[channels]
-    return f"{width} wide, {height} high, {kind}" if source.page_count == 1 else f"{source.page_count} pages"
+        return f"an array of shape {source.array.shape}"
+    count, height, width = _pixels(source).shape
+    kind = "in colour" if source.is_colour else "greyscale" if count == 1 else f"{count} channels"
+    return f"{width} wide, {height} high, {kind}"
 
 
 def _expected(spec: DataSpec) -> str:

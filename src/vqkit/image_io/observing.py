@@ -34,19 +34,31 @@ def observe(present: Tensor, keep: tuple[str, ...], mask: Tensor | None, spec: D
         known = known & chosen[:, None, None]
     known = known & mask if mask is not None else known
     if not bool(known.flatten(1).any(dim=1).all()):
+        if not bool(present.flatten(1).any(dim=1).all()):
+            raise DataError("The image holds no data: every pixel is NaN, nodata or transparent.", "Give one that holds some.")
         raise DataError("Nothing of the image is observed.", "Keep a component, or leave some of a mask black.")
     return known
 
 
 def as_observed(mask: NDArray[Any] | Tensor, shape: Sequence[int]) -> Tensor:
-    """A mask of any accepted shape as bool, broadcastable to the images' [B, C, H, W]. Raises `DataError` when it fits none."""
-    values = mask.detach().cpu() if isinstance(mask, Tensor) else torch.from_numpy(np.ascontiguousarray(mask))
-    if values.is_floating_point():
+    """A mask of any accepted shape as bool, broadcastable to the images' [B, C, H, W].
+
+    [H, W]; [C, H, W] or [H, W, C], for all images; [B, H, W], for all components; or [B, C, H, W], [B, H, W, C], where B or C may
+    be 1. Raises `DataError` when it fits none of them, and for [N, H, W] where N is both B and C: which of them is not guessed.
+    """
+    values = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else mask
+    if values.dtype.kind not in "bui":
         raise DataError(
             "The mask `observed` holds floating point numbers.", "Give booleans, True where a pixel is known: mask > 0.5."
         )
     batch, components, height, width = shape
-    known = values != 0
+    known = torch.from_numpy(np.ascontiguousarray(values != 0))
+    if known.ndim == 3 and known.shape[0] == batch == components > 1 and known.shape[1:] == (height, width):
+        raise DataError(
+            f"The mask `observed` has the shape {tuple(known.shape)}: one mask for each of the {batch} images, or one for each of "
+            f"the {components} components.",
+            f"Give [{batch}, 1, {height}, {width}] for one an image, or [1, {components}, {height}, {width}] for one a component.",
+        )
     if known.ndim == 2:
         known = known[None, None]
     elif known.ndim == 3:

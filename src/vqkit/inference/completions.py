@@ -1,7 +1,7 @@
 """Several completions of partly observed images, as files: whole images drawn from a prior that is conditioned on the kept part.
 
-Below the output directory, K images for each input, the most likely first, laid out as `image_io.pictures.image_files` does:
-`{name}_1`, `{name}_2`, ... And beside them
+Below the output directory, K images for each input, the most likely first, written like the input (see
+`vqkit.image_io.originals`): `{name}_1`, `{name}_2`, ... And beside them
 
 completions/{name}.png        the input, the first completions, their uncertainty, and the original where the source holds it
 uncertainty/{name}.png        greyscale: black where completions agree, white where a shape is present in half of them
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +24,13 @@ from PIL import Image
 from torch import Tensor
 
 from vqkit.core.atomic import write_text
-from vqkit.image_io.pictures import image_files, save_pictures, to_pil
-from vqkit.image_io.reading import InputImage, Item, ReadOptions, read_images
+from vqkit.image_io.background import BackgroundWriter
+from vqkit.image_io.inputs import Item
+from vqkit.image_io.originals import Filled, Output
+from vqkit.image_io.pictures import composite, save_picture, to_pil
+from vqkit.image_io.reading import InputImage, ReadOptions, check_not_whole, read_images
 from vqkit.inference.figures import completions_figure
-from vqkit.inference.inpaint import batched, files_to_keep, refuse_inputs
+from vqkit.inference.inpaint import OutputGuard, batches_of_one_size
 from vqkit.inference.pipeline import Conditions
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import DataSpec
@@ -69,28 +73,36 @@ def complete_items(
     `skip` is called with the path of an image that cannot be used and the reason; `advance` with numbers of completions. Raises as
     `Sampler.complete` does, `DataError` when no image can be used or an output would replace an input, and `OSError`.
     """
-    inputs = files_to_keep(items, out, sampler.spec)
+    guard = OutputGuard(items, out, sampler.spec, reading)
     first, size = 0, max(1, _BLOCK // max(1, request.num_samples))
-    for batch in batched(read_images(items, sampler.spec, reading, False, skip), size):
-        images = torch.stack([entry.image for entry in batch])
-        observed = torch.stack([entry.observed for entry in batch])
-        drawn = sampler.complete(
-            images,
-            observed,
-            request.num_samples,
-            request.conditions,
-            request.sampling,
-            request.batch_size,
-            advance,
-            first,
-        )
-        first += len(batch)
-        for entry, completions, nll, uncertainty in zip(batch, drawn.images, drawn.nll, drawn.uncertainty, strict=True):
-            names = completion_names(entry.name, request.num_samples)
-            pictures = _pictures(entry, names, completions, nll, uncertainty, sampler.spec, out)
-            refuse_inputs(pictures, inputs, out)
-            save_pictures(pictures)
-            yield Completed(entry.name, dict(zip(names, nll.tolist(), strict=True)), out / FIGURE / f"{entry.name}.png")
+    images = read_images(items, sampler.spec, reading, skip, check_not_whole)
+    with BackgroundWriter[list[Completed]]() as writer:
+        for batch in batches_of_one_size(images, size):
+            drawn = sampler.complete(
+                torch.stack([entry.image for entry in batch]),
+                torch.stack([entry.observed for entry in batch]),
+                request.num_samples,
+                request.conditions,
+                request.sampling,
+                request.batch_size,
+                advance,
+                first,
+            )
+            first += len(batch)
+            outputs: list[Output] = []
+            results: list[Completed] = []
+            for entry, completions, nll, uncertainty in zip(batch, drawn.images, drawn.nll, drawn.uncertainty, strict=True):
+                names = completion_names(entry.name, request.num_samples)
+                outputs += _outputs(entry, names, completions, nll, uncertainty, sampler.spec, out)
+                results.append(
+                    Completed(entry.name, dict(zip(names, nll.tolist(), strict=True)), out / FIGURE / f"{entry.name}.png")
+                )
+            guard.check(outputs)
+            writer.submit(outputs, results)
+            for finished in writer.finished():
+                yield from finished
+        for finished in writer.finished(wait=True):
+            yield from finished
 
 
 def completion_names(name: str, count: int) -> list[str]:
@@ -98,19 +110,29 @@ def completion_names(name: str, count: int) -> list[str]:
     return [f"{name}_{number:0{len(str(count))}d}" for number in range(1, count + 1)]
 
 
-def _pictures(
+def _outputs(
     entry: InputImage, names: list[str], completions: Tensor, nll: Tensor, uncertainty: Tensor, spec: DataSpec, out: Path
-) -> dict[Path, Image.Image]:
-    """All pictures of one image by their paths: completions, stored values [K, C, H, W], uncertainty [C, H, W], and the figure."""
-    pictures: dict[Path, Image.Image] = {}
-    for name, image in zip(names, completions, strict=True):
-        pictures |= image_files(image, name, out, spec)
+) -> list[Output]:
+    """All files of one image: completions, stored values [K, C, H, W], uncertainty [C, H, W], and the figure."""
+    outputs: list[Output] = []
+    unit = spec.to_unit(completions)
+    together = composite(unit, spec) if entry.original.has_composite else [None] * len(names)
+    for name, *parts in zip(names, unit, completions, together, strict=True):
+        outputs += entry.original.outputs(name, Filled(*parts, spec), entry.observed, out)
     uncertainty_map = (uncertainty.amax(dim=0).clamp_max(1) * 255).round().to(torch.uint8)
-    pictures[out / UNCERTAINTY / f"{entry.name}.png"] = to_pil(uncertainty_map)
-    pictures[out / FIGURE / f"{entry.name}.png"] = completions_figure(
-        entry.image, entry.observed, entry.present, completions, nll, uncertainty, spec
-    )
-    return pictures
+
+    def figure() -> Image.Image:
+        return completions_figure(entry.image, entry.observed, entry.present, completions, nll, uncertainty, spec)
+
+    pictures = {
+        out / UNCERTAINTY / f"{entry.name}.png": lambda: to_pil(uncertainty_map),
+        out / FIGURE / f"{entry.name}.png": figure,
+    }
+    return outputs + [Output(path, partial(_write_picture, draw, path)) for path, draw in pictures.items()]
+
+
+def _write_picture(draw: Callable[[], Image.Image], path: Path) -> None:
+    save_picture(draw(), path)
 
 
 def write_completions_json(sampler: Sampler, completed: Sequence[Completed], sampling: Sampling, out: Path) -> None:

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from vqkit.data.loading import all_batches
 from vqkit.data.subsets import align_conditions
 from vqkit.errors import CheckpointError
-from vqkit.image_io.pictures import image_files, save_pictures
-from vqkit.image_io.reading import Item, ReadOptions, read_images
+from vqkit.image_io.background import BackgroundWriter
+from vqkit.image_io.inputs import Item
+from vqkit.image_io.originals import Filled, Output, plain_outputs
+from vqkit.image_io.pictures import composite
+from vqkit.image_io.reading import InputImage, ReadOptions, read_images
 from vqkit.inference.inpaint import batched
-from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
-from vqkit.inference.postprocess import to_stored
+from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, check_tile, condition_rows
+from vqkit.inference.postprocess import discretize
 from vqkit.interfaces import Codes, Split
 from vqkit.storage.code_files import CodesFile, check_codes
 
@@ -34,7 +36,11 @@ def encode_items(
     `read_images` does.
     """
     parts, names = [], []
-    for batch in batched(read_images(items, pipeline.spec, request, True, skip), batch_size):
+
+    def check(image: InputImage) -> None:
+        check_tile(image.size, pipeline.spec)
+
+    for batch in batched(read_images(items, pipeline.spec, request, skip, check), batch_size):
         images = torch.stack([entry.image for entry in batch])
         parts.append(pipeline.encode_batch(images, torch.stack([entry.observed for entry in batch])))
         names += [entry.name for entry in batch]
@@ -69,7 +75,7 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
 def decode_codes(
     pipeline: Pipeline, content: CodesFile, out: Path, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE
 ) -> Iterator[str]:
-    """Decode codes and write the images below `out`, laid out as by `image_io.pictures.image_files`, and yield their names.
+    """Decode codes and write the images below `out`, laid out as by `image_io.originals.plain_outputs`, and yield their names.
 
     Named `conditions` replace those in the file. Raises `CheckpointError` for codes that are not this model's, `ConfigError` for an
     unknown condition, `OSError` when it cannot write.
@@ -80,15 +86,20 @@ def decode_codes(
     if content.conditions.shape == rows.shape:
         replaced = torch.tensor([name in (conditions or {}) for name in spec.condition_names], dtype=torch.bool)
         rows = torch.where(replaced, rows, content.conditions)
-    for start in range(0, len(content.names), batch_size):
-        part = slice(start, start + batch_size)
-        expected = pipeline.decode_batch(tuple(level[part] for level in content.codes), rows[part])
-        images = to_stored(expected, spec)
-        pictures: dict[Path, Image.Image] = {}
-        for name, image in zip(content.names[part], images, strict=True):
-            pictures |= image_files(image, name, out, spec)
-        save_pictures(pictures)
-        yield from content.names[part]
+    with BackgroundWriter[tuple[str, ...]]() as writer:
+        for start in range(0, len(content.names), batch_size):
+            part = slice(start, start + batch_size)
+            expected = pipeline.decode_batch(tuple(level[part] for level in content.codes), rows[part])
+            outputs: list[Output] = []
+            unit = discretize(expected, spec)
+            rest = spec.from_unit(unit), composite(unit, spec)
+            for name, *parts in zip(content.names[part], unit, *rest, strict=True):
+                outputs += plain_outputs(name, Filled(*parts, spec), out)
+            writer.submit(outputs, content.names[part])
+            for names in writer.finished():
+                yield from names
+        for names in writer.finished(wait=True):
+            yield from names
 
 
 def _join(parts: list[Codes]) -> Codes:

@@ -4,31 +4,37 @@
     filled = model.inpaint(image, keep=["group_nc"])
 
 An image may be
-- a numpy array or a tensor of uint8 0 to 255, bool, or float 0 to 1, shaped [C, H, W], [H, W, C] or a batch of either; or [H, W]
-  for one component (the only one kept) or a label map of component numbers, or [H, C * W] for all components side by side;
+- a numpy array (either byte order) or a tensor of integers, floating point numbers or booleans, shaped [C, H, W], [H, W, C] or a
+  batch of either; or [H, W] for one component (the only one kept) or a label map of component numbers, or [H, C * W] for all
+  components side by side;
 - a PIL picture in any of the forms of `vqkit.image_io.forms`.
-An ambiguous array raises `DataError`; `form=` resolves it. Results have the type of the input. Floats are returned as expected
-values; integers, booleans and pictures are discretised: shapes are on or off, and components of exclusive data do not overlap.
+An ambiguous array raises `DataError`; `form=` resolves it. Results have the shape, type, byte order and device of the input.
+
+What numbers mean (`vqkit.image_io.scales`): they are values as in the files that the model was trained on, whatever their type.
+With two exceptions: for a model of uint8 images (0 to 255), floats run from 0 to 1; and booleans, as well as integers of binary
+components that are only 0 and 1, are shapes. NaN is a missing pixel, which is filled in. Kept values are returned bit for bit;
+others never lie beyond what the training data held, nor beyond what their type can hold.
+
+For a model of integers, floats are returned as expected values (shapes are probabilities, nothing is rounded). Everything else is
+final: shapes are on or off, and components of exclusive data do not overlap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from vqkit.core.precision import autocast, choose_device
 from vqkit.errors import CheckpointError, ConfigError, DataError
-from vqkit.image_io.decoding import picture_pixels
-from vqkit.image_io.forms import Reading, Source, array_source, read_form
+from vqkit.image_io.given import AnyImage, Given, read_given
 from vqkit.image_io.observing import as_observed, observe
-from vqkit.image_io.pictures import composite, to_pil
+from vqkit.image_io.scales import describe_numbers, gives_final_images
 from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.tile_grid import TileGrid, default_overlap
 from vqkit.inference.tiling import fill_images
@@ -36,7 +42,6 @@ from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer, where_pres
 from vqkit.storage.checkpoints import Loaded, load_model
 from vqkit.storage.code_files import check_codes
 
-AnyImage = TypeVar("AnyImage", NDArray[Any], Tensor, Image.Image)
 Conditions = Mapping[str, float | Sequence[float]]
 Precision = Literal["auto", "fp32", "bf16"]
 BATCH_SIZE = 64
@@ -90,22 +95,20 @@ class Pipeline:
         named are unknown. Raises `DataError` for an image or a mask that does not fit, or when nothing or everything is kept,
         and `ConfigError` for an unknown name.
         """
-        names = (keep,) if isinstance(keep, str) else tuple(keep or ())
-        reading, restore = self._read(image, names, form)
-        mask = as_observed(observed, reading.images.shape) if observed is not None else None
-        known = observe(reading.present, names, mask, self.spec)
+        given, known = self._given(image, keep, observed, form)
         if bool(known.all()):
             raise DataError(
                 "Everything is kept, so there is nothing to fill in.", "Name fewer components in keep, or give observed."
             )
-        expected = self.fill_unit(self._unit(reading.images), known, conditions)
-        return restore(self._fill_missing(expected, reading.images, known))
+        numbers = given.numbers
+        expected = self.fill_unit(given.spec.to_unit(numbers), known, conditions)
+        return given.restore(fill_stored(expected, numbers, known, given.spec), known)
 
     def reconstruct(self, image: AnyImage, conditions: Conditions | None = None, form: str | None = None) -> AnyImage:
         """The reconstruction of a whole image. Raises `DataError` for an image that does not fit."""
-        reading, restore = self._read(image, (), form)
-        expected = self.fill_unit(self._unit(reading.images), reading.present, conditions)
-        return restore(expected if reading.images.is_floating_point() else to_stored(expected, self.spec))
+        given = read_given(image, self.spec, (), form)
+        expected = self.fill_unit(given.spec.to_unit(given.numbers), given.present, conditions)
+        return given.restore(to_stored(expected, given.spec))
 
     def encode(
         self,
@@ -115,19 +118,28 @@ class Pipeline:
         form: str | None = None,
     ) -> Codes:
         """Codes of an image or a batch: for each level, coarse first, int64 [B, h, w]. `keep` and `observed` as for `inpaint`."""
-        names = (keep,) if isinstance(keep, str) else tuple(keep or ())
-        reading, _ = self._read(image, names, form)
-        mask = as_observed(observed, reading.images.shape) if observed is not None else None
-        known = observe(reading.present, names, mask, self.spec)
-        chunks = zip(torch.split(self._unit(reading.images), BATCH_SIZE), torch.split(known, BATCH_SIZE), strict=True)
-        parts = [self.encode_unit(*chunk) for chunk in chunks]
+        given, known = self._given(image, keep, observed, form)
+        check_tile(known.shape[-2:], self.spec)
+        unit = given.spec.to_unit(given.numbers)
+        parts = [
+            self.encode_unit(*chunk) for chunk in zip(torch.split(unit, BATCH_SIZE), torch.split(known, BATCH_SIZE), strict=True)
+        ]
         return tuple(torch.cat(level) for level in zip(*parts, strict=True))
 
     def decode(self, codes: Codes, conditions: Conditions | None = None) -> Tensor:
-        """Expected images, float32 [B, C, H, W] in [0, 1], of codes as `encode` returns them.
+        """Images of codes as `encode` returns them: expected values, float32 [B, C, H, W], or float64 where float32 is not exact.
 
+        They are from 0 to 1 for a model of uint8 images, and values as in files for others, as floats given to `inpaint` are.
         Raises `CheckpointError` for codes whose shapes or values are not this model's.
         """
+        is_wide = self.spec.stored_dtype in (torch.uint32, torch.int32, torch.float64)
+        dtype = np.dtype("float64" if is_wide else "float32")
+        unknown = [None] * len(self.spec.components)
+        meaning = describe_numbers(dtype, unknown, self.spec, "", gives_final_images(dtype, self.spec))
+        return to_stored(self.decode_unit(codes, conditions), meaning)
+
+    def decode_unit(self, codes: Codes, conditions: Conditions | None = None) -> Tensor:
+        """As `decode`, in unit values: float32 [B, C, H, W]."""
         check_codes(codes, self.tokenizer)
         rows = condition_rows(self.spec, conditions, len(codes[0]))
         chunks = zip(*(torch.split(level, BATCH_SIZE) for level in (*codes, rows)), strict=True)
@@ -198,32 +210,27 @@ class Pipeline:
         known = observed.to(self.device)
         return where_present(images.to(self.device, torch.float32), known), known
 
-    def _unit(self, images: Tensor) -> Tensor:
-        """The images of a reading in unit values: floating point numbers are, whole numbers are stored values."""
-        return images if images.is_floating_point() else self.spec.to_unit(images)
+    def _given(
+        self,
+        image: AnyImage,
+        keep: str | Sequence[str] | None,
+        observed: NDArray[Any] | Tensor | None,
+        form: str | None,
+    ) -> tuple[Given[AnyImage], Tensor]:
+        """The image as it was given, and which of its pixels are observed, bool [B, C, H, W]."""
+        names = (keep,) if isinstance(keep, str) else tuple(keep or ())
+        given = read_given(image, self.spec, names, form)
+        mask = as_observed(observed, given.present.shape) if observed is not None else None
+        return given, observe(given.present, names, mask, self.spec)
 
-    def _fill_missing(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
-        """The images with expected values in the missing part: as they are for float images, discretised for the others."""
-        if images.is_floating_point():
-            return torch.where(observed, images, expected)
-        return fill_stored(expected, images, observed, self.spec)
 
-    def _read(self, image: AnyImage, keep: tuple[str, ...], form: str | None) -> tuple[Reading, Callable[[Tensor], AnyImage]]:
-        """The image in the model's shape, and a function that converts a result to the type of the input."""
-        self.spec.component_indices(keep)
-        if isinstance(image, Image.Image):
-            reading = read_form(Source("The picture", (picture_pixels(image),)), self.spec, keep, form)
-            return reading, lambda filled: _as_picture(filled[0], reading.form, self.spec)
-        if not isinstance(image, (np.ndarray, Tensor)):
-            raise DataError(f"The image is a {type(image).__name__}.", "Give a numpy array, a tensor or a PIL picture.")
-        array = image.detach().cpu() if isinstance(image, Tensor) else torch.from_numpy(np.ascontiguousarray(image))
-        reading = read_form(array_source(array, "The array"), self.spec, keep, form)
-
-        def restore(filled: Tensor) -> AnyImage:
-            restored = _as_array(filled, array, reading.form, self.spec)
-            return restored.to(image.device) if isinstance(image, Tensor) else restored.numpy()
-
-        return reading, restore
+def check_tile(size: Sequence[int], spec: DataSpec) -> None:
+    """Raise `DataError` unless an image of this height and width is as large as the model's tile, of which codes are made."""
+    if tuple(size) != (spec.height, spec.width):
+        raise DataError(
+            f"The image is {size[1]} wide and {size[0]} high; codes are those of {spec.width} x {spec.height} pixels.",
+            "Cut it to that size.",
+        )
 
 
 def condition_rows(spec: DataSpec, conditions: Conditions | None, count: int) -> Tensor:
@@ -241,39 +248,3 @@ def condition_rows(spec: DataSpec, conditions: Conditions | None, count: int) ->
             raise ConfigError(f"The condition {name} is infinite.", "Give a number, or NaN for unknown.")
         rows[:, spec.condition_names.index(name)] = column
     return rows
-
-
-def _as_array(filled: Tensor, given: Tensor, form: str, spec: DataSpec) -> Tensor:
-    """Filled images [B, C, H, W] in the shape and number type of the array that was given ([C, H, W] for a single component)."""
-    if form == "label-map":
-        if given.shape[-1] in (3, 4) and given.ndim == 3:
-            return composite(spec.to_unit(filled), spec)[0].permute(1, 2, 0).contiguous()
-        numbers = torch.arange(1, len(spec.components) + 1)[:, None, None]
-        return ((filled[0] >= 128) * numbers).amax(dim=0).reshape(given.shape).to(given.dtype)
-    if form == "strip":
-        shaped = _strip(filled[0]).reshape(given.shape)
-    elif form == "channels-last":
-        shaped = filled.permute(0, 2, 3, 1) if given.ndim == 4 else filled[0].permute(1, 2, 0)
-    elif form == "channels-first" and len(spec.components) == 1 and given.ndim == 3:
-        shaped = filled[:, 0]
-    else:
-        shaped = filled if given.ndim == 4 else filled[0]
-    if given.dtype == torch.bool:
-        return shaped >= 128
-    if not given.is_floating_point() and spec.value_kind == "binary" and int(given.max()) == 1:
-        shaped = shaped // 255
-    return shaped.to(given.dtype).contiguous()
-
-
-def _as_picture(filled: Tensor, form: str, spec: DataSpec) -> Image.Image:
-    """A filled image uint8 [C, H, W] as a picture: what was given if it can show all components, else the palette, else a strip."""
-    if spec.is_colour or form == "colour":
-        return to_pil(filled)
-    if len(spec.components) == 1:
-        return to_pil(filled[0])
-    return to_pil(composite(spec.to_unit(filled[None]), spec)[0]) if spec.exclusive and form != "strip" else to_pil(_strip(filled))
-
-
-def _strip(image: Tensor) -> Tensor:
-    """The components of an image [C, H, W] side by side, [H, C * W]."""
-    return image.movedim(0, 1).flatten(1)

@@ -288,7 +288,7 @@ class Sampler(ImageSampler):
         return conditioning_for(self.prior.spec, rows, torch.full((len(rows),), -1), maps)
 
     def _decode(self, codes: Codes, rows: Tensor) -> Tensor:
-        return self.pipeline.decode(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
+        return self.pipeline.decode_unit(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
 
 
 def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor, spec: DataSpec) -> Completions:

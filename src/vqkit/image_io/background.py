@@ -1,0 +1,69 @@
+"""Writing files beside the computation, many at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from vqkit.core.atomic import WriteBatch
+from vqkit.core.cpus import usable_cpus
+from vqkit.image_io.originals import Output
+
+Result = TypeVar("Result")
+
+_THREADS = min(4, usable_cpus())
+_UNFINISHED = 2
+"""Batches that may be waiting to be written, so that memory stays bounded."""
+
+
+class BackgroundWriter(Generic[Result]):
+    """Writes batches of files in threads: those of a batch appear together, and batches in their order.
+
+    A context manager. When its block ends with an error, files that are not yet in place are removed.
+    """
+
+    def __init__(self) -> None:
+        self._writers = ThreadPoolExecutor(_THREADS)
+        self._committer = ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[Future[None], Result]] = deque()
+
+    def submit(self, outputs: Sequence[Output], result: Result) -> None:
+        """Write files; `finished` yields `result` when they are in place."""
+        batch = WriteBatch()
+        written = [self._writers.submit(_write, batch, output) for output in outputs]
+        self._waiting.append((self._committer.submit(_commit, batch, written), result))
+
+    def finished(self, wait: bool = False) -> Iterator[Result]:
+        """The results of batches that are in place, in order: all with `wait`, else once too many are waiting.
+
+        Raises what writing raised: `OSError` or `DataError`.
+        """
+        while self._waiting and (wait or len(self._waiting) > _UNFINISHED):
+            committed, result = self._waiting.popleft()
+            committed.result()
+            yield result
+
+    def __enter__(self) -> BackgroundWriter[Result]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writers.shutdown(cancel_futures=kind is not None)
+        self._committer.shutdown()
+
+
+def _write(batch: WriteBatch, output: Output) -> None:
+    with batch.collect():
+        output.write()
+
+
+def _commit(batch: WriteBatch, written: Sequence[Future[None]]) -> None:
+    """Wait for the files of a batch, and put them in place; remove them if one could not be written."""
+    try:
+        for future in written:
+            future.result()
+        batch.commit()
+    finally:
+        batch.discard()

@@ -1,0 +1,127 @@
+"""One image from files of single components: absent where there is no file, on one grid whatever the resolution of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqkit.errors import DataError
+from vqkit.image_io.inputs import Item
+from vqkit.image_io.layouts import Member
+from vqkit.image_io.originals import Channel, ComponentOriginal, single_channel
+from vqkit.image_io.rasters import RasterInfo, open_raster
+from vqkit.image_io.resampling import enlarged
+from vqkit.image_io.scales import Extremes, describe_numbers, find_extremes, numbers_of_others, to_model
+from vqkit.interfaces import DataSpec
+
+_SAME_SHAPE = 0.02
+"""Largest difference of the ratios of height to width of components that show the same area."""
+
+
+class _Layer(NamedTuple):
+    """The one channel of a file: values and presence [h, w], and its header."""
+
+    values: NDArray[Any]
+    present: NDArray[np.bool_] | None
+    info: RasterInfo
+
+
+class ComponentsRead(NamedTuple):
+    """An image [C, H, W] as stored values of the model, where it is present, and the files that it was read from."""
+
+    image: Tensor
+    present: Tensor
+    original: ComponentOriginal
+
+
+def read_components(item: Item, spec: DataSpec) -> ComponentsRead:
+    """The image of an item whose components lie in files of their own.
+
+    Those of a lower resolution than the largest are enlarged to its grid. Raises `DataError` naming a file that cannot be read,
+    that is not one channel, or that shows another area than the others.
+    """
+    layers = {number: _read_layer(item.members[name], name) for number, name in enumerate(spec.components) if name in item.members}
+    largest = max(layers.values(), key=lambda layer: layer.values.size)
+    height, width = largest.values.shape
+    _check_shapes(layers, largest)
+    meanings = _meanings(layers, spec)
+    channels = {
+        number: Channel(layer.values, meanings[number].component_specs[number], layer.info) for number, layer in layers.items()
+    }
+    image, present = _on_one_grid(layers, meanings, spec, height, width)
+    first = meanings[next(iter(meanings))]
+    original = ComponentOriginal(numbers_of_others(first, spec), channels, largest.info, item.component_path)
+    return ComponentsRead(image, present, original)
+
+
+def _on_one_grid(
+    layers: dict[int, _Layer], meanings: dict[int, DataSpec], spec: DataSpec, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """All components as stored values of the model, and where they are present: [C, height, width] each."""
+    image = torch.zeros(len(spec.components), height, width, dtype=spec.stored_dtype)
+    present = np.zeros(image.shape, bool)
+    for number, layer in layers.items():
+        values, known = layer.values, layer.present
+        if values.shape != (height, width):
+            values = enlarged(values, height, width)
+            known = None if known is None else enlarged(known, height, width)
+        image[number] = _as_stored(values, number, meanings[number], spec)
+        present[number] = True if known is None else known
+    return image, torch.from_numpy(present)
+
+
+def _read_layer(member: Member, component: str) -> _Layer:
+    """The channel of a file that is a component. Greyscale may be stored as three equal channels."""
+    with open_raster(member.path) as raster:
+        info = raster.info
+        chosen = None if member.channel is None else (member.channel,)
+        values, present = raster.read(channels=chosen)
+    if len(values) == 3 and info.is_colour and (values == values[:1]).all():
+        values = values[:1]
+    if len(values) != 1:
+        kind = "a colour picture" if info.is_colour else f"an image of {len(values)} channels"
+        raise DataError(f"{member.path} is {kind}; {component} is one component.", "Give a greyscale picture, or one channel.")
+    known = None if present is None else present[0]
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        known = ~np.isnan(values[0]) if known is None else known & ~np.isnan(values[0])
+    return _Layer(values[0], known, single_channel(info, member.channel or 0))
+
+
+def _check_shapes(layers: dict[int, _Layer], largest: _Layer) -> None:
+    height, width = largest.values.shape
+    for layer in layers.values():
+        own_height, own_width = layer.values.shape
+        if abs(own_height * width / (own_width * height) - 1) > _SAME_SHAPE:
+            raise DataError(
+                f"{layer.info.path} is {own_width} wide and {own_height} high; {largest.info.path} is {width} and {height}.",
+                "The components of an image must show the same area.",
+            )
+
+
+def _meanings(layers: dict[int, _Layer], spec: DataSpec) -> dict[int, DataSpec]:
+    """What the numbers of each file mean. Binary components of one type are described together."""
+    found = {number: find_extremes(layer.values, layer.present) for number, layer in layers.items()}
+    meanings = {}
+    for number, layer in layers.items():
+        extremes: list[Extremes | None] = [None] * len(spec.components)
+        extremes[number] = found[number]
+        if spec.component_specs[number].kind == "binary":
+            for other in layers:
+                if spec.component_specs[other].kind == "binary" and layers[other].values.dtype == layer.values.dtype:
+                    extremes[other] = found[other]
+        meanings[number] = describe_numbers(layer.values.dtype, extremes, spec, str(layer.info.path))
+    return meanings
+
+
+def _as_stored(values: NDArray[Any], number: int, meaning: DataSpec, spec: DataSpec) -> Tensor:
+    """Values [h, w] of one component as stored values of the model."""
+    if meaning is spec:
+        return torch.from_numpy(np.require(values, requirements="CW"))
+    alone, model = (replace(each, component_specs=(each.component_specs[number],), display=()) for each in (meaning, spec))
+    numbers = torch.from_numpy(np.require(values.astype(alone.component_specs[0].dtype, copy=False), requirements="CW"))
+    return to_model(numbers[None], alone, model)[0]

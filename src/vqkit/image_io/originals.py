@@ -1,0 +1,243 @@
+"""What an image was read from, and files of a result that are like it: same format, type, tags, names, and values where kept.
+
+C components, H x W pixels of the grid that the model fills in. Where a result is observed, the values of the file are written, bit
+for bit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqkit.image_io.layouts.patterns import suffix_of
+from vqkit.image_io.pictures import COMPOSITE
+from vqkit.image_io.rasters import RasterInfo, lossless_suffix, write_raster
+from vqkit.image_io.resampling import averaged, everywhere
+from vqkit.interfaces import DataSpec
+from vqkit.interfaces.components import ComponentSpec, from_unit
+
+Array = NDArray[Any]
+NameComponent = Callable[[str, str], str]
+"""From the name of a result and of a component to a relative path without suffix."""
+
+
+class Output(NamedTuple):
+    """A file to be written: its path, and what writes it there, atomically."""
+
+    path: Path
+    write: Callable[[], None]
+
+
+class Filled(NamedTuple):
+    """A final image [C, H, W] of the model that `spec` describes: `unit` values float32, and the same `stored`, with the given
+    values where it was observed. `composite`: all components in one picture, uint8 [3, H, W], where it is needed.
+    """
+
+    unit: Tensor
+    stored: Tensor
+    composite: Tensor | None
+    spec: DataSpec
+
+
+class Original(ABC):
+    """Where an image was read from. `has_composite`: whether a picture of all components is written beside a result."""
+
+    has_composite: ClassVar[bool] = False
+
+    @abstractmethod
+    def outputs(self, name: str, filled: Filled, observed: Tensor, out: Path) -> list[Output]:
+        """The files that hold a result below `out`; where it is `observed` (bool [C, H, W]), the values of the file are kept."""
+
+
+class Channel(NamedTuple):
+    """A component as its file holds it: values [h, w], what these mean, and the file."""
+
+    values: Array
+    meaning: ComponentSpec
+    info: RasterInfo
+
+
+@dataclass(frozen=True)
+class FileOriginal(Original):
+    """One file that holds the components as channels; so does that of a result.
+
+    `values` [K, h, w] and `present` bool [K, h, w]: all channels; `places`: the channel of each component, or None;
+    `spec`: what the numbers mean. A component without a channel becomes a further one.
+    """
+
+    info: RasterInfo
+    values: Array
+    present: NDArray[np.bool_]
+    places: tuple[int | None, ...]
+    spec: DataSpec
+
+    def outputs(self, name: str, filled: Filled, observed: Tensor, out: Path) -> list[Output]:
+        """See `Original.outputs`."""
+        unit = filled.unit
+        new_values = self.spec.from_unit(unit[None])[0].numpy()
+        kept = observed.numpy()
+        missing = [number for number, place in enumerate(self.places) if place is None]
+        values = np.concatenate([self.values, new_values[missing].astype(self.values.dtype, copy=False)])
+        present = np.concatenate([self.present, np.ones((len(missing), *unit.shape[1:]), bool)])
+        for number, place in enumerate(self.places):
+            meaning = self.spec.component_specs[number]
+            if place is None:
+                place, observed_here = len(self.values) + missing.index(number), np.zeros_like(kept[number])
+            else:
+                observed_here = kept[number]
+            new = beside_nodata(new_values[number], self.info.nodata, meaning)
+            values[place] = np.where(observed_here, values[place], new)
+            present[place] = True
+        info = self._info([self.spec.components[number] for number in missing])
+        path = out / f"{name}{suffix_for(info, values.dtype)}"
+        absent = None if present.all() else present
+        return [Output(path, partial(write_raster, path, values, absent, info))]
+
+    def _info(self, added: list[str]) -> RasterInfo:
+        """The header of a result, which has channels for the components `added`."""
+        if not added:
+            return self.info
+        names = (*self.info.names, *added) if self.info.names else ()
+        return replace(without_channel_tags(self.info), channels=self.info.channels + len(added), names=names, is_colour=False)
+
+
+@dataclass(frozen=True)
+class ComponentOriginal(Original):
+    """Components in files of their own, or in one from which they had to be separated: a result has a file for each.
+
+    `channels`: those that there are, by the number of the component; `reference`: the header that files of the others are like;
+    `path_of`: see `NameComponent`. `spec` is that of the model, or what the numbers of binary components mean in all of the files.
+    """
+
+    spec: DataSpec
+    channels: Mapping[int, Channel]
+    reference: RasterInfo
+    path_of: NameComponent
+
+    has_composite: ClassVar[bool] = True
+
+    def outputs(self, name: str, filled: Filled, observed: Tensor, out: Path) -> list[Output]:
+        """See `Original.outputs`. Beside the components there is a composite, below `composite/`."""
+        outputs = []
+        for number, component in enumerate(self.spec.component_specs):
+            values, info = self._component(number, filled, observed[number])
+            path = out / f"{self.path_of(name, component.name)}{suffix_for(info, values.dtype)}"
+            outputs.append(Output(path, partial(write_raster, path, values[None], None, info)))
+        together = filled.composite
+        if together is not None:
+            path = out / COMPOSITE / f"{name}.png"
+            outputs.append(Output(path, partial(write_raster, path, together.numpy())))
+        return outputs
+
+    def _component(self, number: int, filled: Filled, observed: Tensor) -> tuple[Array, RasterInfo]:
+        """The values [h, w] of a component, on the grid of its file, and the header that its file is like."""
+        channel = self.channels.get(number)
+        if channel is None:
+            return self._missing(number, filled)
+        values, meaning, info = channel
+        unit = filled.unit[number]
+        if unit.shape != values.shape:
+            unit = averaged(unit[None, None], *values.shape)[0, 0]
+            observed = everywhere(observed[None], *values.shape)[0]
+        elif meaning is filled.spec.component_specs[number] and info.nodata is None:
+            return filled.stored[number].numpy().astype(values.dtype, copy=False), info
+        new = beside_nodata(_stored(unit, meaning), info.nodata, meaning)
+        return np.where(observed.numpy(), values, new.astype(values.dtype, copy=False)), info
+
+    def _missing(self, number: int, filled: Filled) -> tuple[Array, RasterInfo]:
+        """The same for a component that has no file."""
+        component = self.spec.component_specs[number]
+        info, dtype = self.reference, np.dtype(component.dtype)
+        if info.names or info.unit != component.unit:
+            info = replace(info, names=(component.name,) if info.names else (), unit=component.unit)
+        if dtype != info.dtype:
+            info = replace(info, dtype=dtype, nodata=component.nodata)
+        height, width = filled.unit.shape[1:]
+        if (info.height, info.width) != (height, width):
+            info = info.resized(height, width)
+        if component is filled.spec.component_specs[number]:
+            values = filled.stored[number].numpy().astype(dtype, copy=False)
+        else:
+            values = _stored(filled.unit[number], component)
+        return beside_nodata(values, info.nodata, component), info
+
+
+def plain_outputs(name: str, filled: Filled, out: Path) -> list[Output]:
+    """Files of an image that has no original: components in the standard layout, or one picture of one component or colours.
+
+    Values of uint8 and uint16 are PNG, all others TIFF.
+    """
+    spec, (height, width) = filled.spec, filled.unit.shape[1:]
+    first = np.dtype(spec.component_specs[0].dtype)
+    info = RasterInfo(Path("image.png"), "PNG", 1, height, width, first)
+    if len(spec.components) > 1 and not spec.is_colour:
+        nowhere = torch.zeros(len(spec.components), 1, 1, dtype=torch.bool)
+        return ComponentOriginal(spec, {}, info, standard_path).outputs(name, filled, nowhere, out)
+    values = filled.stored.numpy()
+    info = replace(info, channels=len(values), is_colour=spec.is_colour and first == np.uint8)
+    path = out / f"{name}{suffix_for(info, values.dtype)}"
+    return [Output(path, partial(write_raster, path, values, None, info))]
+
+
+def standard_path(name: str, component: str) -> str:
+    """`{component}/{name}_{component}`, where the name may begin with folders."""
+    return f"{component}/{name}_{component}"
+
+
+def suffix_for(info: RasterInfo, dtype: np.dtype[Any]) -> str:
+    """The suffix of a file like this one that holds values of this type without loss."""
+    suffix = lossless_suffix(info if dtype == info.dtype else replace(info, dtype=dtype))
+    if suffix_of(info.path.name).endswith(suffix):
+        suffix = suffix_of(info.path.name)  # such as .ome.tif
+    holds = {".bmp": ("uint8",), ".tga": ("uint8",), ".webp": ("uint8",), ".png": ("uint8", "uint16")}
+    if dtype.name in holds.get(suffix, (dtype.name,)):
+        return suffix
+    return ".png" if dtype == np.uint16 else ".tif"
+
+
+def beside_nodata(values: Array, nodata: float | None, component: ComponentSpec) -> Array:
+    """Values of which none is the nodata value, which would make it absent: the nearest other one takes its place."""
+    if nodata is None or not (values == nodata).any():
+        return values
+    if values.dtype.kind == "f":
+        other = np.nextafter(values.dtype.type(nodata), values.dtype.type(component.high))
+    else:
+        other = values.dtype.type(nodata + 1 if nodata < component.maximum else nodata - 1)
+    return np.where(values == nodata, other, values)
+
+
+def without_channel_tags(info: RasterInfo) -> RasterInfo:
+    """A header without what it says of its channels one by one."""
+    return replace(info, names=(), tags=replace(info.tags, units=(), scales=(), offsets=(), colours=(), channel_tags=()))
+
+
+def single_channel(info: RasterInfo, channel: int = 0) -> RasterInfo:
+    """The header of a file that holds one channel of this one."""
+    if info.channels == 1:
+        return info
+    names = info.names[channel : channel + 1]
+    tags = replace(
+        info.tags,
+        units=info.tags.units[channel : channel + 1],
+        scales=info.tags.scales[channel : channel + 1],
+        offsets=info.tags.offsets[channel : channel + 1],
+        colours=info.tags.colours[channel : channel + 1],
+        channel_tags=info.tags.channel_tags[channel : channel + 1],
+        profile=None,
+    )
+    return replace(info, channels=1, names=names, is_colour=False, tags=tags)
+
+
+def _stored(unit: Tensor, component: ComponentSpec) -> Array:
+    """Unit values [h, w] of one component as stored values."""
+    values: Array = from_unit(unit[None, None], (component,))[0, 0].numpy()
+    return values
