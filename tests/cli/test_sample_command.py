@@ -15,8 +15,9 @@ from painting import SHAPES, sampler, sections
 from vqkit.cli.sample import parse_sweep, sample
 from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError, ConfigError
+from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.pictures import image_files, save_picture
-from vqkit.image_io.reading import ReadOptions, find_items, read_images
+from vqkit.image_io.reading import ReadOptions, read_images
 from vqkit.image_io.tables import write_table
 from vqkit.inference import sampler as module
 from vqkit.inference.sampler import Sampler
@@ -61,7 +62,8 @@ def record(out: str = "samples") -> dict[str, Any]:
 
 
 def images(out: str = "samples") -> torch.Tensor:
-    entries = read_images(find_items(Path(out, "images"), SHAPES), SHAPES, ReadOptions(), True, lambda path, reason: None)
+    items = find_inputs(Path(out, "images"), SHAPES).items
+    entries = read_images(items, SHAPES, ReadOptions(), lambda path, reason: None, lambda image: None)
     return torch.stack([entry.image for entry in entries])
 
 

@@ -17,6 +17,7 @@ from vqkit.image_io.originals import Channel, ComponentOriginal, single_channel
 from vqkit.image_io.rasters import RasterInfo, open_raster
 from vqkit.image_io.resampling import enlarged
 from vqkit.image_io.scales import Extremes, describe_numbers, find_extremes, numbers_of_others, to_model
+from vqkit.image_io.values import tensor_of
 from vqkit.interfaces import DataSpec
 
 _SAME_SHAPE = 0.02
@@ -121,7 +122,7 @@ def _meanings(layers: dict[int, _Layer], spec: DataSpec) -> dict[int, DataSpec]:
 def _as_stored(values: NDArray[Any], number: int, meaning: DataSpec, spec: DataSpec) -> Tensor:
     """Values [h, w] of one component as stored values of the model."""
     if meaning is spec:
-        return torch.from_numpy(np.require(values, requirements="CW"))
+        return tensor_of(values)
     alone, model = (replace(each, component_specs=(each.component_specs[number],), display=()) for each in (meaning, spec))
-    numbers = torch.from_numpy(np.require(values.astype(alone.component_specs[0].dtype, copy=False), requirements="CW"))
+    numbers = tensor_of(values.astype(alone.component_specs[0].dtype, copy=False))
     return to_model(numbers[None], alone, model)[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-Kind = Literal["picture", "array", "archive", "tensors"]
-"""`picture`: decoded by `vqkit.image_io.decoding.open_picture`; `array`: one array; `archive` and `tensors`: several, by name."""
+Kind = Literal["picture", "folder", "array", "archive", "tensors"]
+"""`picture` and `folder`: opened by `vqkit.image_io.rasters`; `array`: one array; `archive` and `tensors`: several, by name."""
 
 
 class Format(NamedTuple):
@@ -27,6 +27,8 @@ FORMATS = (
     Format("GIF", (".gif",), "picture"),
     Format("Netpbm", (".ppm", ".pgm"), "picture"),
     Format("TGA", (".tga",), "picture"),
+    Format("JPEG 2000", (".jp2", ".j2k", ".jpx"), "picture"),
+    Format("OME-Zarr", (".zarr",), "folder"),
     Format("NumPy array", (".npy",), "array"),
     Format("NumPy archive", (".npz",), "archive"),
     Format("safetensors", (".safetensors",), "tensors"),
@@ -38,12 +40,13 @@ def _suffixes(*kinds: Kind) -> frozenset[str]:
 
 
 PICTURE_SUFFIXES = _suffixes("picture")
-IMAGE_SUFFIXES = _suffixes("picture", "array")
+IMAGE_SUFFIXES = _suffixes("picture", "folder", "array")
 """Files that hold one image each, in the directories of a data set."""
-INPUT_SUFFIXES = _suffixes("picture", "array", "archive")
+INPUT_SUFFIXES = _suffixes("picture", "folder", "array", "archive")
 """Files that a trained model takes images from."""
 DATASET_SUFFIXES = _suffixes("array", "archive", "tensors")
 """Files that hold a whole data set."""
+TIFF_SUFFIXES = next(each.suffixes for each in FORMATS if each.name == "TIFF")
 WRITABLE_SUFFIXES = tuple(suffix for each in FORMATS if each.writable for suffix in each.suffixes)
 """Formats in which pictures are written."""
 

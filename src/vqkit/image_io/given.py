@@ -16,6 +16,7 @@ from vqkit.image_io.decoding import picture_pixels
 from vqkit.image_io.forms import Reading, Source, array_source, read_form
 from vqkit.image_io.pictures import composite, to_pil
 from vqkit.image_io.scales import gives_final_images
+from vqkit.image_io.values import tensor_of
 from vqkit.interfaces import DataSpec
 
 AnyImage = TypeVar("AnyImage", NDArray[Any], Tensor, Image.Image)
@@ -32,7 +33,7 @@ class Given(Generic[Result]):
 
     def __init__(self, reading: Reading, restore: Callable[[Array], Result]) -> None:
         self.spec = reading.spec
-        self.present = torch.from_numpy(np.require(reading.present, requirements="CW"))
+        self.present = tensor_of(reading.present)
         self._reading = reading
         self._restore: Callable[[Array], Result] = restore
 
@@ -87,7 +88,7 @@ def as_tensor(values: Array, spec: DataSpec) -> Tensor:
     """Values in the type of the stored values of `spec`, which is theirs, or one that holds all that are present."""
     name = np.result_type(*(each.dtype for each in spec.component_specs))
     with np.errstate(invalid="ignore"):  # what is absent may be anything
-        return torch.from_numpy(np.require(values.astype(name, copy=False), requirements="CW"))
+        return tensor_of(values.astype(name, copy=False))
 
 
 def _picture_source(picture: Image.Image) -> Source:
@@ -123,7 +124,7 @@ def _shaped(given: Array, result: Array, reading: Reading, spec: DataSpec) -> Ar
 def _as_picture(result: Array, reading: Reading, spec: DataSpec) -> Image.Image:
     """A result [C, H, W] as a picture: what was given if it can show all components, else the palette, else a strip."""
     if spec.is_colour or reading.form == "colour":
-        return to_pil(torch.from_numpy(np.require(result, requirements="CW")))
+        return to_pil(tensor_of(result))
     if len(spec.components) == 1:
         return Image.fromarray(np.ascontiguousarray(result[0]))
     if spec.exclusive and reading.form != "strip":

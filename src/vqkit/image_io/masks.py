@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqkit.errors import DataError
-from vqkit.image_io.formats import has_suffix
+from vqkit.image_io.formats import TIFF_SUFFIXES, has_suffix
 from vqkit.image_io.forms import match_channels, split_strip
 from vqkit.image_io.rasters import open_raster
 from vqkit.image_io.scales import find_extremes
@@ -83,7 +83,7 @@ def read_mask(path: Path, spec: DataSpec) -> Mask:
 def _shows_components(values: NDArray[Any], path: Path, spec: DataSpec) -> bool:
     """Whether channels that are said to be colours are those of three components: in a TIFF, and unless all are equal."""
     is_grey = bool((values == values[:1]).all())
-    return len(spec.components) == 3 and has_suffix(path, (".tif", ".tiff")) and not is_grey
+    return len(spec.components) == 3 and has_suffix(path, TIFF_SUFFIXES) and not is_grey
 
 
 def _white(values: NDArray[Any], present: NDArray[np.bool_], path: Path) -> NDArray[np.bool_]:

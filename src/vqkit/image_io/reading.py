@@ -29,6 +29,7 @@ from vqkit.image_io.observing import observe
 from vqkit.image_io.originals import Channel, ComponentOriginal, FileOriginal, Original, single_channel, without_channel_tags
 from vqkit.image_io.rasters import RasterInfo, RasterPixels, open_raster
 from vqkit.image_io.scales import numbers_of_others, to_model
+from vqkit.image_io.values import tensor_of
 from vqkit.interfaces import DataSpec
 
 _THREADS = min(4, usable_cpus())
@@ -184,7 +185,7 @@ def _read_file(item: Item, member: Member, spec: DataSpec, keep: tuple[str, ...]
     source = Source(str(member.path), *pixels, info.names, info.is_colour, component=component)
     reading = read_form(source, spec, keep, form)
     image = to_model(as_tensor(reading.images[0], reading.spec), reading.spec, spec)
-    present = torch.from_numpy(np.require(reading.present[0], requirements="CW"))
+    present = tensor_of(reading.present[0])
     return _Image(item.name, image, present, _original(item, info, pixels, reading, spec))
 
 

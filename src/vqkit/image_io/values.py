@@ -54,6 +54,11 @@ def _out_of_range(array: NDArray[Any], source: str) -> DataError:
     )
 
 
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """An array as a tensor, which shares its memory unless that is read-only or not contiguous."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
 def channel_axis(shape: Sequence[int], source: str) -> int:
     """Which of the first (0) and the last (-1) axis of an image's shape of length 3 counts its channels: the shorter one.
 

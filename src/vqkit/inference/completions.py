@@ -117,8 +117,8 @@ def _outputs(
     outputs: list[Output] = []
     unit = spec.to_unit(completions)
     together = composite(unit, spec) if entry.original.has_composite else [None] * len(names)
-    for name, *parts in zip(names, unit, completions, together, strict=True):
-        outputs += entry.original.outputs(name, Filled(*parts, spec), entry.observed, out)
+    for name, each, stored, picture in zip(names, unit, completions, together, strict=True):
+        outputs += entry.original.outputs(name, Filled(each, stored, picture, spec), entry.observed, out)
     uncertainty_map = (uncertainty.amax(dim=0).clamp_max(1) * 255).round().to(torch.uint8)
 
     def figure() -> Image.Image:

@@ -93,8 +93,8 @@ def decode_codes(
             outputs: list[Output] = []
             unit = discretize(expected, spec)
             rest = spec.from_unit(unit), composite(unit, spec)
-            for name, *parts in zip(content.names[part], unit, *rest, strict=True):
-                outputs += plain_outputs(name, Filled(*parts, spec), out)
+            for name, each, stored, together in zip(content.names[part], unit, *rest, strict=True):
+                outputs += plain_outputs(name, Filled(each, stored, together, spec), out)
             writer.submit(outputs, content.names[part])
             for names in writer.finished():
                 yield from names

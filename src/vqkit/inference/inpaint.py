@@ -157,7 +157,6 @@ def batches_of_one_size(images: Iterable[InputImage], size: int) -> Iterator[lis
         yield batch
 
 
->>>>>>> b74a4af (wip all)
 def batched(elements: Iterable[Element], size: int) -> Iterator[list[Element]]:
     """Lists of `size` elements, the last one shorter."""
     remaining = iter(elements)
