@@ -72,23 +72,6 @@ def encoded() -> codebook.Encoded:
     return result
 
 
-@pytest.mark.parametrize("poison", [0, 255])
-def test_the_mean_image_is_that_of_what_is_present(poison: int) -> None:
-    class Blind(Steps):
-        def encode(self, images: Tensor, observed: Tensor) -> Codes:
-            return super().encode(images, torch.ones_like(observed))
-
-    images = torch.randint(256, (9, 1, 8, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    present = torch.rand(9, 1, 8, 12, generator=torch.Generator().manual_seed(1)) < 0.5
-    present[:, :, 0, 0] = False
-    split = ArraySplit(GREY, torch.where(present, images, poison).to(torch.uint8), torch.full((9, 1), 0.5), present=present)
-    mean = codebook.encode_images(Blind(Settings(), GREY), split, 4, CPU).mean_image
-    for row, column in [(0, 1), (3, 7), (7, 11)]:
-        known = images[:, 0, row, column][present[:, 0, row, column]].float() / 255
-        assert float(mean[0, row, column]) == pytest.approx(float(known.mean()), abs=1e-6)
-    assert bool(mean[0, 0, 0].isnan())
-
-
 def entropy(codes: list[int]) -> float:
     return -sum(count / len(codes) * math.log2(count / len(codes)) for count in Counter(codes).values())
 

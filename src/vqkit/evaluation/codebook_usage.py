@@ -45,8 +45,7 @@ class Encoded(NamedTuple):
     """A split as its codes, and the means of what is present of its images, on the CPU.
 
     `levels`: int32 [N, h, w] each; `mean_image` float32 [C, H, W] in unit values; `means` float64 [C]: of each component over all
-    pixels of all images, in stored values; of a binary component, the share of the pixels that are set. Both are NaN where none is
-    present.
+    pixels of all images, in stored values; of a binary component, the share of the pixels that are set. NaN where none is present.
     """
 
     levels: Codes
@@ -109,7 +108,7 @@ def encode_images(
         own_units += torch.where(binary, (shown.images >= THRESHOLD).sum((0, 2, 3)), stored.sum((0, 2, 3)))
         for store, codes in zip(levels, model.encode(shown.images, shown.observed), strict=True):
             store.append(codes.to("cpu", torch.int32))
-    mean_image = (total / count).float().cpu()
+    mean_image = (total / count.clamp_min(1)).float().cpu()
     return Encoded(tuple(torch.cat(store) for store in levels), mean_image, (own_units / count.sum((1, 2))).cpu())
 
 
@@ -274,8 +273,7 @@ def write_pictures(
     model: Tokenizer, encoded: Encoded, statistics: Sequence[LevelStatistics], out: Path, device: torch.device
 ) -> list[Path]:
     """Write figures of every level to the directory `out` and return the files: usage, entropy, most and least used codes."""
-    mean_image = encoded.mean_image[None]
-    mean_picture = composite(mean_image, model.spec, ~mean_image.isnan())[0]
+    mean_picture = composite(encoded.mean_image[None], model.spec)[0]
     written: list[Path] = []
     for level, values in enumerate(statistics):
         plots = {"usage": usage_plot(values), "entropy": entropy_map(values, mean_picture)}

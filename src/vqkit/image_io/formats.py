@@ -41,7 +41,7 @@ def _suffixes(*kinds: Kind) -> frozenset[str]:
 
 PICTURE_SUFFIXES = _suffixes("picture")
 IMAGE_SUFFIXES = _suffixes("picture", "folder", "array")
-"""Files that hold one image each, in the directories of a data set."""
+"""Files, and folders of OME-Zarr, that hold one image each, in the directories of a data set."""
 INPUT_SUFFIXES = _suffixes("picture", "folder", "array", "archive")
 """Files that a trained model takes images from."""
 DATASET_SUFFIXES = _suffixes("array", "archive", "tensors")

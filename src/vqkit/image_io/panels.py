@@ -60,17 +60,12 @@ def shown_range(rows: Sequence[ShownImages], spec: DataSpec) -> Tensor:
         values = values[values.isfinite()].clamp(0, 1)
         if not values.numel():
             continue
-        low, high = _thinned(values).quantile(torch.tensor([0.005, 0.995])).tolist()
+        low, high = values[:: math.ceil(values.numel() / _MOST_VALUES)].quantile(torch.tensor([0.005, 0.995])).tolist()
         if high - low < _USED:
             spare = max(0.0, _LEAST_RANGE - (high - low))
             low = min(max(0.0, low - spare / 2), 1 - _LEAST_RANGE)
             ends[position] = torch.tensor([low, max(high, low + _LEAST_RANGE)])
     return ends
-
-
-def _thinned(values: Tensor) -> Tensor:
-    """At most `_MOST_VALUES` of the values [n], evenly spaced."""
-    return values[:: math.ceil(values.numel() / _MOST_VALUES)]
 
 
 def _whole_range(spec: DataSpec) -> Tensor:
@@ -123,12 +118,13 @@ def difference_row(filled: Tensor, truth: Tensor, spec: DataSpec, present: Tenso
     is exceeded by about one pixel in a hundred; for binary components they stand for 1. In the composite's column is the root mean
     square over the components. What is not present is hatched.
     """
-    images, known = reduced((filled - truth)[None], None if present is None else present[None])
-    shown = fully_observed(images, known)[0]
-    difference = where_present(images[0], shown)
+    known = fully_observed(filled, present)
+    difference = where_present(filled - truth, known)
     intensities = ~spec.binary
-    scale = _difference_scale(difference[intensities], shown[intensities])
-    scaled = difference / torch.where(spec.binary, 1.0, scale)[:, None, None]
+    scale = _difference_scale(difference[intensities], known[intensities])
+    reach = torch.where(spec.binary, 1.0, scale)[:, None, None]
+    images, where = reduced((difference / reach)[None], known[None])
+    scaled, shown = images[0], fully_observed(images, where)[0]
     if _has_composite(spec):
         count = shown.sum(0, keepdim=True)
         together = (where_present(scaled, shown).square().sum(0, keepdim=True) / count.clamp_min(1)).sqrt()
@@ -153,7 +149,7 @@ def _difference_scale(difference: Tensor, known: Tensor) -> float:
     found = difference[known].abs().float()
     if not found.numel():
         return 1.0
-    usual = float(_thinned(found).quantile(0.99))
+    usual = float(found[:: math.ceil(found.numel() / _MOST_VALUES)].quantile(0.99))
     return next((scale for scale in _DIFFERENCE_SCALES if usual <= scale), 1.0)
 
 
@@ -201,18 +197,13 @@ def number_text(value: float) -> str:
 
 def overview(rows: Sequence[tuple[str, ShownImages]], spec: DataSpec, scale: int | None = None) -> Image.Image:
     """The first image of each row, its components as panels. `rows`: a label and images each; `scale`: see `panel_sheet`."""
-    drawn, ends = panel_rows(rows, spec)
-    return panel_sheet(drawn, columns(spec, ends), scale)
-
-
-def panel_rows(rows: Sequence[tuple[str, ShownImages]], spec: DataSpec) -> tuple[list[PanelRow], Tensor]:
-    """The first image of each row as a row of panels, all of one range, and that range (see `shown_range`)."""
     firsts = []
     for label, (images, present) in rows:
         known = None if present is None else present.expand(images.shape)[:1]
         firsts.append((label, ShownImages(*reduced(images[:1], known))))
     ends = shown_range([shown for _, shown in firsts], spec)
-    drawn = []
-    for label, (images, present) in firsts:
-        drawn.append(PanelRow(label, views(images[0], spec, None if present is None else present[0], ends)))
-    return drawn, ends
+    drawn = [
+        PanelRow(label, views(shown.images[0], spec, None if shown.present is None else shown.present[0], ends))
+        for label, shown in firsts
+    ]
+    return panel_sheet(drawn, columns(spec, ends), scale)

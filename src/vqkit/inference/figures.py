@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqkit.image_io.panels import columns, difference_row, grey_row, panel_rows
+from vqkit.image_io.panels import columns, difference_row, grey_row, shown_range, views
 from vqkit.image_io.pictures import composite, composite_shows_all, rows_figure
-from vqkit.image_io.sheets import Column, panel_sheet
+from vqkit.image_io.sheets import Column, PanelRow, panel_sheet
 from vqkit.interfaces import DataSpec, ShownImages
 
 MAX_SHOWN = 8
@@ -23,11 +23,12 @@ def before_after(image: Tensor, observed: Tensor, present: Tensor, filled: Tenso
     pixels only the picture is shown.
     """
     unit, result = spec.to_unit(torch.stack([image, filled]))
-    rows = [("given", ShownImages(unit[None], observed)), ("filled in", ShownImages(result[None]))]
+    rows = [("given", unit, observed), ("filled in", result, None)]
     known = bool((present & ~observed).any())
     if known:
-        rows.append(("truth", ShownImages(unit[None], present)))
-    drawn, ends = panel_rows(rows, spec)
+        rows.append(("truth", unit, present))
+    ends = shown_range([ShownImages(each[None], where) for _, each, where in rows], spec)
+    drawn = [PanelRow(label, views(each, spec, where, ends)) for label, each, where in rows]
     if known:
         drawn.append(difference_row(result, unit, spec, present))
     headings = columns(spec, ends)
@@ -56,9 +57,8 @@ def completions_figure(
             pictures.append(composite(shown[:1], spec, present[None]))
             titles.append("truth")
         return rows_figure([("", torch.cat(pictures))], titles=titles)
-    answers = [ShownImages(each[None]) for each in shown[1:]]
-    rows = [("given", ShownImages(shown[:1], observed)), *zip(nats, answers, strict=True)]
-    truth = [("truth", ShownImages(shown[:1], present))] if known else []
-    drawn, ends = panel_rows([*rows, *truth], spec)
-    drawn.insert(len(rows), grey_row("uncertainty", uncertainty, spec))
-    return panel_sheet(drawn, columns(spec, ends))
+    rows = [("given", shown[0], observed), *((name, each, None) for name, each in zip(nats, shown[1:], strict=True))]
+    truth = [("truth", shown[0], present)] if known else []
+    ends = shown_range([ShownImages(each[None], where) for _, each, where in (*rows, *truth)], spec)
+    drawn, last = ([PanelRow(label, views(each, spec, where, ends)) for label, each, where in part] for part in (rows, truth))
+    return panel_sheet([*drawn, grey_row("uncertainty", uncertainty, spec), *last], columns(spec, ends))

@@ -14,6 +14,7 @@ from vqkit.errors import DataError
 from vqkit.image_io.rasters.absence import checked_pixels
 from vqkit.image_io.rasters.contract import MAX_READ_BYTES, FileTags, Layout, Raster, RasterInfo, RasterPixels, Window
 from vqkit.image_io.rasters.failures import check_dtype, reading_errors
+from vqkit.image_io.rasters.mapping import StoredPlanes
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK\x03\x04"
@@ -22,8 +23,8 @@ ZIP_MAGIC = b"PK\x03\x04"
 class ArrayRaster(Raster):
     """An array [H, W], [C, H, W] or [H, W, C]; of the last two, the shorter of the first and last axis counts channels.
 
-    bool becomes uint8 0 and 255, like a picture of one bit. A `.npy` is mapped anew for each window, so that what was read before
-    does not stay in memory; the array of an `.npz` is decompressed as a whole.
+    bool becomes uint8 0 and 255, like a picture of one bit. Of a `.npy` no more is in memory than a window needs; the array of an
+    `.npz` is decompressed as a whole.
     """
 
     def __init__(self, path: Path, nodata: float | None) -> None:
@@ -39,6 +40,11 @@ class ArrayRaster(Raster):
         dtype = np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype.newbyteorder("=")
         name = "NumPy archive" if archived else "NumPy array"
         self._channels_last = channels_last
+        self._stored: StoredPlanes | None = None
+        if isinstance(array, np.memmap) and array.flags.c_contiguous:
+            count, height, width = planes.shape
+            together = count if channels_last else 1
+            self._stored = StoredPlanes(path, array.offset, array.dtype, count // together, height, width, together)
         layout: Layout = "pages" if array.ndim == 2 else "interleaved" if channels_last else "planar"
         tags = FileTags(layout=layout, compressed=archived)
         self.info = RasterInfo(path, name, *_size(planes), dtype, nodata=nodata, tags=tags)
@@ -54,13 +60,13 @@ class ArrayRaster(Raster):
     def _read(self, window: Window, channels: tuple[int, ...]) -> RasterPixels:
         info = self.info
         with reading_errors(info.path, "array"):
-            planes = _planes(self._open(info.path), self._channels_last)
-            part = planes[:, window.rows, window.columns]
-            values = np.empty((len(channels), window.height, window.width), info.dtype)
-            for position, channel in enumerate(channels):
-                values[position] = part[channel]
-            if planes.dtype == np.bool_:
-                values *= 255
+            if self._stored is not None:
+                values = self._stored.read(channels, window)
+            else:
+                planes = _planes(self._open(info.path), self._channels_last)
+                values = np.array(planes[list(channels), window.rows, window.columns], planes.dtype.newbyteorder("="), order="C")
+            if values.dtype == np.bool_:
+                values = values.astype(np.uint8) * np.uint8(255)
         return checked_pixels(values, None, info)
 
     def close(self) -> None:

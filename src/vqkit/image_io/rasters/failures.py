@@ -48,6 +48,14 @@ def optional_package(name: str, extra: str, need: str) -> ModuleType:
         raise DataError(f"{need} with the package {name}, which is not installed.", f"pip install 'vqkit[{extra}]'") from None
 
 
+def image_codecs(path: Path) -> ModuleType:
+    """The package imagecodecs. Raises `DataError` naming the file that needs it if it is not installed."""
+    try:
+        return importlib.import_module("imagecodecs")
+    except ImportError:
+        raise DataError(f"{path} needs the package imagecodecs, which is not installed.", "pip install imagecodecs") from None
+
+
 def check_dtype(path: Path, dtype: object) -> None:
     """Refuse values that are no pixels: complex numbers, texts, dates, records. Raises `DataError`."""
     kind, size = getattr(dtype, "kind", "O"), getattr(dtype, "itemsize", 0)

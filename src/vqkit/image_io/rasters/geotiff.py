@@ -17,14 +17,19 @@ from vqkit.image_io.rasters.contract import FileTags, Georeference, Raster, Rast
 from vqkit.image_io.rasters.failures import check_dtype, optional_package, reading_errors
 from vqkit.image_io.rasters.samples import SampleScale, through_palette, with_opacity
 
-_CACHE_BYTES = 2**28
+_BLOCK_ROWS = 256
+
+
+def cache_bytes(row_bytes: int) -> int:
+    """How much GDAL may keep in memory (a twentieth of the machine's if it is left alone): two rows of its usual blocks."""
+    return min(2**29, max(2**26, 2 * _BLOCK_ROWS * row_bytes))
 
 
 @contextmanager
-def gdal(need: str) -> Iterator[ModuleType]:
-    """rasterio, with a limit on the blocks that it keeps in memory. Raises `DataError` if it is not installed."""
+def gdal(need: str, cache: int = 2**26) -> Iterator[ModuleType]:
+    """rasterio, with a limit on the bytes that it keeps in memory. Raises `DataError` if it is not installed."""
     rasterio = optional_package("rasterio", "geo", need)
-    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True):
+    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=cache, GDAL_TIFF_INTERNAL_MASK=True):
         warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
         yield rasterio
 
@@ -100,7 +105,8 @@ class GeotiffRaster(Raster):
 
     def _read(self, window: Window, channels: tuple[int, ...]) -> RasterPixels:
         info = self.info
-        with reading_errors(info.path), gdal(self._need) as rasterio:
+        cache = cache_bytes(info.byte_count // info.height)
+        with reading_errors(info.path), gdal(self._need, cache) as rasterio:
             part = rasterio.windows.Window(window.left, window.top, window.width, window.height)
             present = self._present(part, channels)
             if self._palette is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vqkit.image_io.rasters.absence import Mask, representable
 from vqkit.image_io.rasters.contract import Georeference, RasterInfo, RasterSink, Window
 from vqkit.image_io.rasters.gaps import one_mark, says_absent_by, with_gaps
-from vqkit.image_io.rasters.geotiff import gdal
+from vqkit.image_io.rasters.geotiff import cache_bytes, gdal
 from vqkit.image_io.rasters.samples import inverted
 
 _TILE = 256
@@ -25,9 +25,10 @@ class GeotiffSink(RasterSink):
     def __init__(self, file: Path, info: RasterInfo) -> None:
         super().__init__(file, info)
         self._need = f"{info.path} is a GeoTIFF: it is written"
+        self._cache = cache_bytes(info.byte_count // info.height)
         self._is_masked = False
         self._is_inverted = info.tags.zero_is_white and info.dtype.kind in "iu" and not info.is_colour
-        with gdal(self._need) as rasterio:
+        with gdal(self._need, self._cache) as rasterio:
             self._dataset = rasterio.open(file, "w", **self._profile())
             self._describe(rasterio)
 
@@ -92,7 +93,7 @@ class GeotiffSink(RasterSink):
             if mark is not None:
                 opacity[0][~mark] = 0
             samples = np.concatenate([samples, opacity])
-        with gdal(self._need) as rasterio:
+        with gdal(self._need, self._cache) as rasterio:
             part = rasterio.windows.Window(window.left, window.top, window.width, window.height)
             self._dataset.write(samples.astype(self._dataset.dtypes[0], copy=False), window=part)
             if info.tags.masked or (mark is not None and not info.tags.opacity):
@@ -112,12 +113,12 @@ class GeotiffSink(RasterSink):
 
     def finish(self) -> None:
         """Close the file."""
-        with gdal(self._need):
+        with gdal(self._need, self._cache):
             self._dataset.close()
 
     def abandon(self) -> None:
         """Close the file."""
-        with gdal(self._need):
+        with gdal(self._need, self._cache):
             self._dataset.close()
 
 

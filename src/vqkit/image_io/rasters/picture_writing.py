@@ -12,6 +12,7 @@ from PIL import Image
 from vqkit.errors import DataError
 from vqkit.image_io.rasters.absence import Mask
 from vqkit.image_io.rasters.contract import RasterInfo, RasterSink, Window
+from vqkit.image_io.rasters.failures import image_codecs
 from vqkit.image_io.rasters.gaps import cannot_mark, one_mark, says_absent_by, with_gaps
 
 _TWO_DEPTHS = ("uint8", "uint16")
@@ -68,9 +69,11 @@ class PictureSink(RasterSink):
         if info.format == "Netpbm":
             self.file.write_bytes(_netpbm(samples))
         elif info.format == "JPEG 2000":
-            self.file.write_bytes(_jpeg2000(samples, bare=info.path.suffix.lower() == ".j2k"))
+            kind = "j2k" if info.path.suffix.lower() == ".j2k" else "jp2"
+            encoded = image_codecs(info.path).jpeg2k_encode(samples, level=0, reversible=True, codecformat=kind)
+            self.file.write_bytes(encoded)
         elif info.dtype == np.uint16 and samples.ndim == 3:
-            self.file.write_bytes(_deep_png(samples))
+            self.file.write_bytes(image_codecs(info.path).png_encode(samples))  # Pillow cannot
         else:
             _with_pillow(samples, self.file, info)
 
@@ -97,19 +100,6 @@ def _with_pillow(samples: NDArray[Any], file: Path, info: RasterInfo) -> None:
     if resolution is not None and resolution.unit == 2 and info.format in ("PNG", "JPEG", "BMP"):
         settings["dpi"] = (resolution.across, resolution.down)
     image.save(file, format="JPEG" if info.format == "JPEG" else info.format.upper(), **settings)
-
-
-def _deep_png(samples: NDArray[np.uint16]) -> bytes:
-    """16 bits with colours or opacity, which Pillow cannot write."""
-    import imagecodecs  # loaded where a file needs it
-
-    return bytes(imagecodecs.png_encode(samples))
-
-
-def _jpeg2000(samples: NDArray[Any], bare: bool) -> bytes:
-    import imagecodecs  # loaded where a file needs it
-
-    return bytes(imagecodecs.jpeg2k_encode(samples, level=0, reversible=True, codecformat="j2k" if bare else "jp2"))
 
 
 def _netpbm(samples: NDArray[Any]) -> bytes:

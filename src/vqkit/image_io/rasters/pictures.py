@@ -18,7 +18,7 @@ from PIL import Image
 
 from vqkit.image_io.rasters.absence import Mask, checked_pixels, on_white
 from vqkit.image_io.rasters.contract import FileTags, Raster, RasterInfo, RasterPixels, Resolution, Window
-from vqkit.image_io.rasters.failures import reading_errors
+from vqkit.image_io.rasters.failures import image_codecs, reading_errors
 from vqkit.image_io.rasters.headers import (
     CODESTREAM_MAGIC,
     JP2_MAGIC,
@@ -218,9 +218,7 @@ def _deep_png(path: Path, file: IO[bytes], image: Image.Image, png: PngHeader, n
     file.close()
 
     def decode() -> Decoded:
-        import imagecodecs  # loaded where a file needs it
-
-        samples = imagecodecs.png_decode(data)
+        samples = image_codecs(path).png_decode(data)
         samples = np.moveaxis(samples.reshape(png.height, png.width, -1), -1, 0)
         opacity = samples[png.channels :]
         return Decoded(samples[: png.channels], opacity[:1] > 0 if len(opacity) else None)
@@ -240,9 +238,7 @@ def _deep_jpeg2000(path: Path, data: bytes, header: Jpeg2000Header, nodata: floa
     kept = [number for number in range(len(header.depths)) if number != header.opacity]
 
     def decode() -> Decoded:
-        import imagecodecs  # loaded where a file needs it
-
-        samples = imagecodecs.jpeg2k_decode(data)
+        samples = image_codecs(path).jpeg2k_decode(data)
         samples = np.moveaxis(samples.reshape(header.height, header.width, -1), -1, 0)
         present = None if header.opacity is None else samples[header.opacity][None] > 0
         return Decoded(samples[kept].astype(dtype, copy=False), present)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import tifffile
@@ -24,6 +25,7 @@ def open_tiff_raster(path: Path, nodata: float | None) -> Raster | None:
     """
     tif = tifffile.TiffFile(path)
     try:
+        _check_chain(tif)
         reason = _needs_rasterio(tif, path)
         if reason:
             from vqkit.image_io.rasters.geotiff import GeotiffRaster  # rasterio is optional
@@ -41,6 +43,30 @@ def open_tiff_raster(path: Path, nodata: float | None) -> Raster | None:
     except BaseException:
         tif.close()
         raise
+
+
+def _check_chain(tif: tifffile.TiffFile) -> None:
+    """Follow the pages to the last one, as a file that is cut has fewer than it had: tifffile gives those that it finds.
+
+    Raises `ValueError` where a page would lie outside of the file.
+    """
+    if tif.is_ndpi or tif.is_lsm or tif.is_stk:  # which have offsets of their own beyond 4 GB
+        return
+    file, order = tif.filehandle, tif.byteorder
+    start, count_format, tag_size, offset_format = (8, "Q", 20, "Q") if tif.is_bigtiff else (4, "H", 12, "I")
+    count_size, offset_size = struct.calcsize(f"{order}{count_format}"), struct.calcsize(f"{order}{offset_format}")
+    position, seen = start, set[int]()
+    while True:
+        file.seek(position)
+        (page,) = struct.unpack(f"{order}{offset_format}", file.read(offset_size))
+        if page == 0 or page in seen:
+            return
+        seen.add(page)
+        file.seek(page)
+        (tags,) = struct.unpack(f"{order}{count_format}", file.read(count_size))
+        position = page + count_size + tags * tag_size
+        if position + offset_size > file.size:
+            raise ValueError("the file ends within a page")
 
 
 def _needs_rasterio(tif: tifffile.TiffFile, path: Path) -> str:

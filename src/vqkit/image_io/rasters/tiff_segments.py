@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from vqkit.errors import DataError
 from vqkit.image_io.rasters.contract import MAX_READ_BYTES, Window
+from vqkit.image_io.rasters.mapping import StoredPlanes
+
+_READ_BYTES = 2**20
+"""A page of at most this size is read as a whole, which takes less time than to map it."""
 
 Page = tifffile.TiffPage | tifffile.TiffFrame
 
@@ -70,11 +74,11 @@ class PageReader:
         """Some samples of a page, [len(samples), h, w]; strips that the file leaves out hold the `background` value."""
         if self._offset is not None or self._keyframe.is_final:
             return self._map(number, samples, window)
-        result = np.full((len(samples), window.height, window.width), background, self.dtype)
         page, grid = self._pages[number], self._grid
         planes = self.samples if self._is_planar else 1
         if len(page.dataoffsets) != planes * grid.down * grid.across:
             raise ValueError("strips are missing")
+        result = np.full((len(samples), window.height, window.width), background, self.dtype)
         for row, column in grid.touched(window):
             if not self._is_planar:
                 segment = self._decode(page, row * grid.across + column)
@@ -88,18 +92,20 @@ class PageReader:
         return result
 
     def _map(self, number: int, samples: list[int], window: Window) -> NDArray[Any]:
-        """The same for a page that is stored as one piece without compression: mapped into memory for this window only."""
+        """The same for a page that is stored as one piece without compression: read, or mapped into memory for this window only."""
         keyframe = self._keyframe
         size = keyframe.imagelength * keyframe.imagewidth * self.samples * self.dtype.itemsize
         offset = self._offset + number * size if self._offset is not None else self._pages[number].dataoffsets[0]
         height, width = keyframe.imagelength, keyframe.imagewidth
-        shape = (self.samples, height, width) if self._is_planar else (height, width, self.samples)
+        planes, together = (self.samples, 1) if self._is_planar else (1, self.samples)
         dtype = self.dtype.newbyteorder(keyframe.parent.byteorder)
-        stored: NDArray[Any] = np.memmap(self._path, dtype, "r", int(offset), shape)
-        planes = stored if self._is_planar else np.moveaxis(stored, -1, 0)
+        if size > _READ_BYTES:
+            return StoredPlanes(self._path, int(offset), dtype, planes, height, width, together).read(samples, window)
+        self._file.seek(offset)
+        stored = np.frombuffer(self._file.read(size), dtype).reshape(planes, height, width, together)
         result = np.empty((len(samples), window.height, window.width), self.dtype)
         for position, sample in enumerate(samples):
-            result[position] = planes[sample, window.rows, window.columns]
+            result[position] = stored[sample // together, window.rows, window.columns, sample % together]
         return result
 
     def _decode(self, page: Page, index: int) -> NDArray[Any] | None:

@@ -13,24 +13,18 @@ from numpy.typing import DTypeLike, NDArray
 
 from vqkit.core.atomic import directory_atomically, write_atomically
 from vqkit.errors import DataError
+from vqkit.image_io.formats import FORMATS
 from vqkit.image_io.rasters.array_writing import ArraySink
 from vqkit.image_io.rasters.contract import RasterInfo, RasterSink, Window
 from vqkit.image_io.rasters.failures import check_dtype
-from vqkit.image_io.rasters.picture_writing import PictureSink
+from vqkit.image_io.rasters.picture_writing import DTYPES, PictureSink
 
-_PICTURES = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "WebP": (".webp",),
-    "BMP": (".bmp",),
-    "TGA": (".tga",),
-    "Netpbm": (".ppm", ".pgm"),
-    "JPEG 2000": (".jp2", ".j2k", ".jpx"),
-}
-_ARRAYS = {"NumPy array": (".npy",), "NumPy archive": (".npz",)}
+_ARRAYS = ("NumPy array", "NumPy archive")
 _TIFFS = ("TIFF", "OME-TIFF", "ImageJ TIFF", "GeoTIFF")
-_TIFF_SUFFIXES = (".tif", ".tiff")
-_LOSSLESS = {*_PICTURES, *_ARRAYS, *_TIFFS, "OME-Zarr"} - {"JPEG"}
+_WRITTEN = {
+    suffix: each.name for each in FORMATS for suffix in each.suffixes if each.name in {*DTYPES, *_ARRAYS, "TIFF", "OME-Zarr"}
+}
+_LOSSLESS = {*DTYPES, *_ARRAYS, *_TIFFS, "OME-Zarr"} - {"JPEG"}
 
 
 def write_raster(
@@ -112,9 +106,8 @@ def output_info(path: Path, like: RasterInfo | None, channels: int, height: int,
     check_dtype(path, dtype)
     found = _format_of(path.suffix.lower(), like)
     if found is None:
-        known = ", ".join(sorted({suffix for suffixes in (*_PICTURES.values(), *_ARRAYS.values()) for suffix in suffixes}))
         message = f"{path}: no image is written with the suffix {path.suffix or '(none)'}."
-        raise DataError(message, f"Known: {known}, .tif, .tiff, .zarr.")
+        raise DataError(message, f"Known: {', '.join(sorted(_WRITTEN))}.")
     if like is None:
         is_colour = channels == 3 and dtype == np.uint8
         return RasterInfo(path, found, channels, height, width, dtype, is_colour=is_colour)
@@ -144,10 +137,9 @@ def output_info(path: Path, like: RasterInfo | None, channels: int, height: int,
 
 def _format_of(suffix: str, like: RasterInfo | None) -> str | None:
     """The name of the format with a suffix; a TIFF is of the kind that `like` is, or that says the most of it."""
-    if suffix == ".zarr":
-        return "OME-Zarr"
-    if suffix not in _TIFF_SUFFIXES:
-        return next((name for name, suffixes in (_PICTURES | _ARRAYS).items() if suffix in suffixes), None)
+    found = _WRITTEN.get(suffix)
+    if found != "TIFF":
+        return found
     if like is None:
         return "TIFF"
     if like.format in _TIFFS:
@@ -156,7 +148,7 @@ def _format_of(suffix: str, like: RasterInfo | None) -> str | None:
 
 
 def _open_sink(file: Path, info: RasterInfo) -> RasterSink:
-    if info.format in _PICTURES:
+    if info.format in DTYPES:
         return PictureSink(file, info)
     if info.format in _ARRAYS:
         return ArraySink(file, info)
