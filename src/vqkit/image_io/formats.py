@@ -40,6 +40,8 @@ def _suffixes(*kinds: Kind) -> frozenset[str]:
 
 
 PICTURE_SUFFIXES = _suffixes("picture")
+FOLDER_SUFFIXES = _suffixes("folder")
+"""Images that are folders of many files."""
 IMAGE_SUFFIXES = _suffixes("picture", "folder", "array")
 """Files, and folders of OME-Zarr, that hold one image each, in the directories of a data set."""
 INPUT_SUFFIXES = _suffixes("picture", "folder", "array", "archive")

@@ -43,6 +43,7 @@ BANDS = ("B02", "B03", "B04", "B8A", "B10")
         ("{name}-{component}.tif", ("left", "right"), CELLS, "{name}-{component}"),
         ("{component}-{name}.tif", ("left", "right"), CELLS, "{component}-{name}"),
         ("{name}_{component}.tif", BANDS, ("S2A_MSIL1C_T33",), "{name}_{component}"),
+        ("{name}_{component}.jp2", BANDS, ("T33UVP_20200101T101010",), "{name}_{component}"),
     ],
 )  # fmt: skip
 def test_known_layouts_are_recognised(

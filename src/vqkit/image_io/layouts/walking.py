@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vqkit.errors import DataError
-from vqkit.image_io.formats import has_suffix
+from vqkit.image_io.formats import FOLDER_SUFFIXES, has_suffix
 from vqkit.image_io.layouts.naming import counted, examples
-
-FOLDER_SUFFIXES = frozenset({".zarr"})
-"""Formats whose images are folders; nothing inside of one is an image of its own."""
 
 
 class WalkedFile(NamedTuple):
@@ -43,8 +40,9 @@ class _Link(NamedTuple):
 class Walk:
     """All files below `root` that end in one of `suffixes`, in the order of their relative paths, as `files`.
 
-    Hidden files and folders are skipped, and what lies in `exclude`, unless that is `root` itself. `notes` says which links were
-    not followed: broken ones, and those to what is in the directory anyway. Raises `DataError` when `root` cannot be listed.
+    A folder that is an image, such as one of OME-Zarr, counts as a file. Hidden files and folders are skipped, and what lies in
+    `exclude`, unless that is `root` itself. `notes` says which links were not followed: broken ones, and those to what is in the
+    directory anyway. Raises `DataError` when `root` cannot be listed.
     """
 
     def __init__(self, root: Path, suffixes: frozenset[str], exclude: Path | None = None) -> None:
