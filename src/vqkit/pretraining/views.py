@@ -79,9 +79,10 @@ def sample_parameters(
 def apply_view(images: Tensor, parameters: ViewParameters, spec: DataSpec, present: Tensor | None = None) -> View:
     """Apply view parameters, which may be on the CPU, to images float [B, C, H, W] in unit values.
 
-    The images are 0 where they are not `present` (bool, broadcastable to the images; None: nothing is missing). That is not
-    observed in the view, nor is what was interpolated from it.
+    What is not `present` (bool, broadcastable to the images; None: nothing is missing) is not observed in the view, nor is what was
+    interpolated from it.
     """
+    images = where_present(images, present)
     parameters = ViewParameters(*(each.to(images.device, non_blocking=True) for each in parameters))
     there = None
     if present is not None:
