@@ -109,6 +109,24 @@ def test_likelihoods_by_the_kind_of_value() -> None:
     assert small("autoencoder", spec(kind="intensity"), likelihood="l1").likelihood.name == "l1"
 
 
+@torch.no_grad()
+def test_the_loss_of_images_with_gaps_is_the_elbo_by_what_is_present() -> None:
+    data = spec(kind="binary")
+    model = small("vae", data)
+    assert isinstance(model, VAE)
+    images, _, conditions = inputs(data, 4)
+    present = torch.rand(images.shape, generator=seeded(8)) < torch.tensor([0.2, 0.5, 1.0, 0.9])[:, None, None, None]
+    losses = model(images * present, present, conditions, seeded(3), present).named_losses
+    posterior = model.posterior(model.features(images * present, present))
+    normal = torch.distributions.Normal(posterior.mean, posterior.std)
+    divergence = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum()
+    noise = torch.randn(4, 1, 6, 1, 1, generator=seeded(3))[:, 0]
+    logits = model.logits(posterior.mean + posterior.std * noise, conditions)
+    log_probability = torch.distributions.Bernoulli(logits=logits).log_prob(images)[present].sum()
+    elbo = float(log_probability - divergence)
+    assert float(losses["recon"] + losses["kl"]) == pytest.approx(-elbo / int(present.sum()), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["binary", "intensity"])
 @torch.no_grad()
 def test_the_loss_of_the_vae_is_the_elbo_by_the_size_of_an_image(kind: str) -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.config import ViewsConfig
-from vqkit.interfaces import DataSpec, fully_observed
+from vqkit.interfaces import ComponentSpec, DataSpec, fully_observed
 from vqkit.pretraining.views import ViewParameters, apply_view, sample_parameters
 
 SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 8, 12, "intensity")
@@ -122,3 +122,50 @@ def test_a_part_of_a_batch_has_the_views_of_the_whole() -> None:
     whole, half = apply_view(images(), drawn, SPEC), apply_view(images()[3:], ViewParameters(*(each[3:] for each in drawn)), SPEC)
     torch.testing.assert_close(half.images, whole.images[3:])
     assert torch.equal(half.observed, whole.observed[3:])
+
+
+def test_what_is_absent_enters_no_mean_and_no_blur() -> None:
+    large = torch.rand(2, 3, 100, 120, generator=generator(6))
+    present = torch.ones(2, 3, 100, 120, dtype=torch.bool)
+    present[:, :, :, :50], present[1, 2] = False, False
+    contrast = torch.full((2, 3), 0.5)
+    draws = ViewParameters(*(each[:2] for each in still()))._replace(
+        blur=torch.tensor([0.0, 0.8]), contrast=contrast, observed=fully_observed(large)
+    )
+    wide = DataSpec.uniform("wide", ("a", "b", "c"), 100, 120, "intensity")
+    view = apply_view(torch.where(present, large, torch.nan), draws, wide, present)
+    assert torch.equal(view.observed, present)
+    assert not bool(view.images[~present].any())
+    mean = large[0, :, :, 50:].mean(dim=(1, 2), keepdim=True)
+    torch.testing.assert_close(view.images[0, :, :, 50:], (large[0, :, :, 50:] + mean) / 2, rtol=0, atol=1e-4)
+    # As if the image ended where the data do, except that nothing is replicated beyond: the blur is a mean of what is there.
+    jittered = (large[1, :2, :, 50:] + large[1, :2, :, 50:].mean(dim=(1, 2), keepdim=True)) / 2
+    line = torch.exp(-(torch.arange(-3, 4) ** 2) / (2 * 0.8**2))
+    window = (line[:, None] * line)[None, None]
+    total, weight = (F.conv2d(F.pad(each[:, None], (3, 0)), window)[:, 0] for each in (jittered, torch.ones_like(jittered)))
+    torch.testing.assert_close(view.images[1, :2, 3:-3, 50:-3], total / weight, rtol=0, atol=1e-4)
+
+
+def test_shapes_beside_intensities_stay_shapes() -> None:
+    mixed = DataSpec("mixed", (*SPEC.component_specs[:2], BINARY.component_specs[2]), SPEC.height, SPEC.width)
+    drawn = sample_parameters(SHAPE, ViewsConfig(blur=1.0), generator(), 0.0)
+    shapes = torch.cat([images()[:, :2], images()[:, 2:].round()], dim=1)
+    view, smooth = apply_view(shapes, drawn, mixed), apply_view(shapes, drawn, SPEC)
+    assert set(view.images[:, 2].unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(view.images[:, :2], smooth.images[:, :2])
+
+
+def test_rare_values_beyond_the_range_are_not_cut_off() -> None:
+    spread = tuple(ComponentSpec(name, dtype="uint16", low=0, high=1000, maximum=4000) for name in SPEC.components)
+    tall = 3 * images()
+    changed = apply_view(tall, still()._replace(brightness=torch.full((6, 3), 1.5)), DataSpec("tall", spread, 8, 12)).images
+    mean = tall.mean(dim=(2, 3), keepdim=True)
+    torch.testing.assert_close(changed, (tall + 0.5 * mean).clamp(0, 4))
+    assert float(changed.max()) > 3
+
+
+def test_only_components_that_an_image_has_are_kept() -> None:
+    held = torch.tensor([[True, True, False]] * 6)
+    for seed in range(5):
+        observed = sample_parameters(SHAPE, ViewsConfig(kind="components"), generator(seed), 1.0, held).observed
+        assert bool(observed[:, :2].flatten(2).any(2).sum(1).eq(1).all())
