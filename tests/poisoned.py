@@ -23,9 +23,9 @@ SPECS = {
     "floats": DataSpec(
         "floats",
         (
-            ComponentSpec("heat", dtype="float32", low=-20, high=40, minimum=-30, maximum=50, unit="C"),
+            ComponentSpec("heat", dtype="float32", low=-20.0, high=40.0, minimum=-30.0, maximum=50.0, unit="C"),
             ComponentSpec("forest", "binary"),
-            ComponentSpec("rain", dtype="float32", low=0, high=900, maximum=2000, transform="sqrt", unit="mm"),
+            ComponentSpec("rain", dtype="float32", low=0.0, high=900.0, maximum=2000.0, transform="sqrt", unit="mm"),
         ),
         SIZE,
         SIZE,
@@ -33,7 +33,7 @@ SPECS = {
     ),
     "integers": DataSpec(
         "integers",
-        tuple(ComponentSpec(name, dtype="uint16", low=200, high=3000, maximum=4095) for name in ("b02", "b03", "b08")),
+        tuple(ComponentSpec(name, dtype="uint16", low=200.0, high=3000.0, maximum=4095.0) for name in ("b02", "b03", "b08")),
         SIZE,
         SIZE,
         conditions=CONDITIONS,
