@@ -169,10 +169,10 @@ class CountingStepper(Stepper):
         return logits
 
 
-def pipeline(spec: DataSpec, digest: str = "d" * 64) -> Pipeline:
+def pipeline(spec: DataSpec, digest: str = "d" * 64, tile_overlap: int | None = None) -> Pipeline:
     """The blocks of this specification, as if they had been loaded from a run."""
     loaded = Loaded(Blocks(spec), Path("runs/blocks/model.safetensors"), digest, NamedOptions(name=spec.name), {})
-    return Pipeline(loaded, torch.device("cpu"))
+    return Pipeline(loaded, torch.device("cpu"), tile_overlap=tile_overlap)
 
 
 def sections(count: int, seed: int = 0) -> Tensor:

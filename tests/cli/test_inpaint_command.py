@@ -21,8 +21,10 @@ from vqkit.cli.encode import encode
 from vqkit.cli.inpaint import inpaint
 from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError, ConfigError, DataError
+from vqkit.image_io import large_images
 from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.pictures import image_files, save_picture, to_pil
+from vqkit.image_io.rasters import open_raster, write_raster
 from vqkit.image_io.reading import ReadOptions, read_images
 from vqkit.inference import pipeline as generate
 from vqkit.inference import sampler as sampler_module
@@ -50,7 +52,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         name = run or "newest"
         return Loaded(Blocks(SHAPES), Path("runs", name, "model.safetensors"), name * 8, NamedOptions(name="sections"), {})
 
-    def load_sampler(prior: str, tokenizer: str | None, device: str) -> Sampler:
+    def load_sampler(prior: str, tokenizer: str | None, device: str, tile_overlap: int | None) -> Sampler:
         asked.append((prior, tokenizer, device))
         return sampler(*prior.split("+"))
 
@@ -105,6 +107,38 @@ def test_a_mask_is_white_where_to_fill_in() -> None:
     assert torch.equal(torch.stack([entry.image for entry in entries]), expected)
 
 
+def scene(path: Path) -> torch.Tensor:
+    """A file of five by five sections, and its values [3, 40, 60]."""
+    values = sections(25).view(5, 5, 3, 8, 12).permute(2, 0, 3, 1, 4).reshape(3, 40, 60)
+    write_raster(path, values.numpy())
+    return values
+
+
+def test_a_large_file_is_filled_in_by_rows_as_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = scene(Path("scene.tif"))
+    in_memory = run("inpaint", "scene.tif", "--keep", "belt", "--tile-overlap", "4", "--out", "whole")
+    assert in_memory.stderr == ""
+    monkeypatch.setattr(large_images, "LARGEST_IN_MEMORY", 1000)
+    result = run("inpaint", "scene.tif", "--keep", "belt", "--tile-overlap", "4", "--out", "rows")
+    assert result.stdout.splitlines()[1:] == ["filled in 1 image, written to rows/", "look at rows/before_after/scene.png"]
+    assert result.stderr.splitlines()[-1] == "scene: rows: 40 of 40"
+    with open_raster(Path("rows/scene.tif")) as rows, open_raster(Path("whole/scene.tif")) as whole:
+        by_rows = torch.from_numpy(rows.read().values)
+        assert torch.equal(by_rows, torch.from_numpy(whole.read().values))
+    expected = pipeline(SHAPES, tile_overlap=4).inpaint(values, keep=["belt"])
+    assert torch.equal(by_rows, expected) and torch.equal(by_rows[1], values[1])
+
+
+def test_large_files_and_others_are_filled_in_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in").mkdir()
+    scene(Path("in/scene.tif"))
+    write_raster(Path("in/section.tif"), IMAGES[0].numpy())
+    monkeypatch.setattr(large_images, "LARGEST_IN_MEMORY", 1000)
+    result = run("inpaint", "in", "--keep", "belt", "--out", "out", "--pattern", "{name}")
+    assert result.stdout.splitlines()[-2:] == ["filled in 2 images, written to out/", "look at out/before_after/"]
+    assert sorted(path.name for path in Path("out").glob("*.tif")) == ["scene.tif", "section.tif"]
+
+
 def test_conditions_reach_the_model() -> None:
     run("inpaint", "sections", "--keep", "belt", "--condition", "width_px=20")
     with Image.open("inpainted/carcass/s0_carcass.png") as picture:
@@ -123,6 +157,7 @@ def test_conditions_reach_the_model() -> None:
         (["sections", "--keep", "belt", "--condition", "height=3"], ConfigError, "no condition 'height'"),
         (["sections", "--keep", "belt", "--device", "tpu"], ConfigError, "no device 'tpu'"),
         (["sections", "--keep", "belt", "--form", "tree"], ConfigError, "no form 'tree'"),
+        (["sections", "--keep", "belt", "--tile-overlap", "5"], ConfigError, "overlap is 5 pixels; tiles of 8 x 12 allow 0 to 4"),
         (["nowhere.png", "--keep", "belt"], DataError, "nowhere.png does not exist"),
         (["sections", "--keep", "belt", "--out", "sections"], DataError, "Choose another directory"),
     ],

@@ -35,7 +35,7 @@ def right_half_hidden(images: torch.Tensor) -> torch.Tensor:
 def test_a_model_whose_tiles_agree_gives_what_it_would_give_at_once() -> None:
     images = sections(2)
     observed = right_half_hidden(images)
-    expected = pipeline(SHAPES).fill_unit(images / 255, observed, batch_size=5, overlap=4)
+    expected = pipeline(SHAPES, tile_overlap=4).fill_unit(images / 255, observed, batch_size=5)
     torch.testing.assert_close(expected, expected_values(observed, images), atol=1e-6, rtol=0)
 
 
@@ -47,16 +47,15 @@ def test_conditions_are_those_of_each_image() -> None:
 
 
 def test_tiles_without_wanted_pixels_are_left_out() -> None:
-    images, ready = sections(1), pipeline(SHAPES)
+    images, ready = sections(1), pipeline(SHAPES, tile_overlap=0)
     wanted = ~right_half_hidden(images)
-    ready.fill_unit(images / 255, ~wanted, wanted=wanted, overlap=0)
+    ready.fill_unit(images / 255, ~wanted, wanted=wanted)
     assert sum(ready.model.seen_batches) == 3 * 2  # type: ignore[arg-type, union-attr]
 
 
 def test_an_overlap_of_more_than_half_a_tile_is_refused() -> None:
-    images = sections(1)
     with pytest.raises(ConfigError, match="The tile overlap is 5 pixels; tiles of 8 x 12 allow 0 to 4"):
-        pipeline(SHAPES).fill_unit(images / 255, right_half_hidden(images), overlap=5)
+        pipeline(SHAPES, tile_overlap=5)
 
 
 def answers(count: int = 3, **settings: Any) -> Completions:
@@ -97,7 +96,9 @@ def test_an_image_of_one_tile_is_answered_as_before_and_a_larger_one_with_the_sa
     images = sections(1)
     observed = torch.zeros_like(images, dtype=torch.bool)
     observed[..., :2] = True
-    whole = sampler("observed", spec=spec).complete(images, observed, 1, overlap=0)
+    tiled = sampler("observed", spec=spec)
+    tiled.pipeline.tile_overlap = 0
+    whole = tiled.complete(images, observed, 1)
     first = sampler("observed", spec=spec).complete(images[..., :8, :12], observed[..., :8, :12], 1)
     assert torch.equal(whole.images[..., :8, :12], first.images) and len(first.codes) == 1
 

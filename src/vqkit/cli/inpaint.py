@@ -68,13 +68,24 @@ CompletionsOption = Annotated[
         "--num-samples", "-n", help="Completions of each image; needs --prior. Default: 8.", rich_help_panel=panels.SAMPLING
     ),
 ]
+TileOverlapOption = Annotated[
+    int | None,
+    typer.Option(
+        "--tile-overlap",
+        metavar="PIXELS",
+        help="How many pixels the tiles of an image larger than the model's tile share: more hides their borders better, and takes "
+        "longer. Default: a quarter of the shorter side of a tile.",
+        rich_help_panel=panels.RUNTIME,
+        show_default=False,
+    ),
+]
 CompletionBatchOption = Annotated[
     int | None,
     typer.Option(
         "--batch-size",
         "-b",
         min=1,
-        help="Images per batch. Default: 64; with --prior, as many as fit into memory.",
+        help="Images, or tiles of larger images, per batch. Default: 64; with --prior, as many as fit into memory.",
         rich_help_panel=panels.RUNTIME,
     ),
 ]
@@ -98,6 +109,7 @@ def inpaint(
     seed: SeedOption = None,
     out: OutOption = Path("inpainted"),
     figures: FiguresOption = "16",
+    tile_overlap: TileOverlapOption = None,
     batch_size: CompletionBatchOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -126,8 +138,8 @@ def inpaint(
     from vqkit.inference.pipeline import load
     from vqkit.inference.sampler import load_sampler
 
-    sampler = None if prior is None else load_sampler(prior, run, device)
-    pipeline = load(run, device) if sampler is None else sampler.pipeline
+    sampler = None if prior is None else load_sampler(prior, run, device, tile_overlap)
+    pipeline = load(run, device, tile_overlap=tile_overlap) if sampler is None else sampler.pipeline
     if sampler is None:
         typer.echo(f"using {pipeline.path}")
     else:
@@ -189,18 +201,25 @@ def _fill_in(
     batch_size: int | None,
     figures: int | None,
 ) -> tuple[int, list[Path]]:
-    """Fill in each image once; returns their number and the figures."""
+    """Fill in each image once, those that fit into memory first; returns their number and the figures."""
     from vqkit.cli.counting import counting
+    from vqkit.image_io.large_images import is_large
     from vqkit.inference.inpaint import inpaint_items
+    from vqkit.inference.large_files import inpaint_large_items
     from vqkit.inference.pipeline import BATCH_SIZE
 
-    done, drawn = 0, []
-    with counting("filled in", len(items)) as advance:
-        for result in inpaint_items(pipeline, items, out, reading, skip, conditions, batch_size or BATCH_SIZE, figures):
-            done += 1
-            drawn += [result.figure] if result.figure is not None else []
-            advance(1)
-    return done, drawn
+    large = [item for item in items if is_large(item)]
+    others = [item for item in items if item not in large] if large else items
+    size = batch_size or BATCH_SIZE
+    done = []
+    if others:
+        with counting("filled in", len(others)) as advance:
+            for result in inpaint_items(pipeline, others, out, reading, skip, conditions, size, figures):
+                done.append(result)
+                advance(1)
+    if large:
+        done += inpaint_large_items(pipeline, large, out, reading, skip, conditions, size, counting)
+    return len(done), [result.figure for result in done if result.figure is not None]
 
 
 def _complete(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -50,7 +51,8 @@ def read_components(item: Item, spec: DataSpec) -> ComponentsRead:
     largest = max(layers.values(), key=lambda layer: layer.values.size)
     height, width = largest.values.shape
     _check_shapes(layers, largest)
-    meanings = _meanings(layers, spec)
+    found = {number: find_extremes(layer.values, layer.present) for number, layer in layers.items()}
+    meanings = meanings_of({number: layer.info for number, layer in layers.items()}, found, spec)
     channels = {
         number: Channel(layer.values, meanings[number].component_specs[number], layer.info) for number, layer in layers.items()
     }
@@ -71,7 +73,7 @@ def _on_one_grid(
         if values.shape != (height, width):
             values = enlarged(values, height, width)
             known = None if known is None else enlarged(known, height, width)
-        image[number] = _as_stored(values, number, meanings[number], spec)
+        image[number] = as_stored(values, number, meanings[number], spec)
         present[number] = True if known is None else known
     return image, torch.from_numpy(present)
 
@@ -104,22 +106,21 @@ def _check_shapes(layers: dict[int, _Layer], largest: _Layer) -> None:
             )
 
 
-def _meanings(layers: dict[int, _Layer], spec: DataSpec) -> dict[int, DataSpec]:
-    """What the numbers of each file mean. Binary components of one type are described together."""
-    found = {number: find_extremes(layer.values, layer.present) for number, layer in layers.items()}
+def meanings_of(files: Mapping[int, RasterInfo], found: Mapping[int, Extremes | None], spec: DataSpec) -> dict[int, DataSpec]:
+    """What the numbers of each component mean, from its file and its extremes. Binary components of one type go together."""
     meanings = {}
-    for number, layer in layers.items():
+    for number, info in files.items():
         extremes: list[Extremes | None] = [None] * len(spec.components)
         extremes[number] = found[number]
         if spec.component_specs[number].kind == "binary":
-            for other in layers:
-                if spec.component_specs[other].kind == "binary" and layers[other].values.dtype == layer.values.dtype:
+            for other in files:
+                if spec.component_specs[other].kind == "binary" and files[other].dtype == info.dtype:
                     extremes[other] = found[other]
-        meanings[number] = describe_numbers(layer.values.dtype, extremes, spec, str(layer.info.path))
+        meanings[number] = describe_numbers(info.dtype, extremes, spec, str(info.path))
     return meanings
 
 
-def _as_stored(values: NDArray[Any], number: int, meaning: DataSpec, spec: DataSpec) -> Tensor:
+def as_stored(values: NDArray[Any], number: int, meaning: DataSpec, spec: DataSpec) -> Tensor:
     """Values [h, w] of one component as stored values of the model."""
     if meaning is spec:
         return tensor_of(values)

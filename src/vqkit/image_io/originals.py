@@ -82,6 +82,12 @@ class FileOriginal(Original):
 
     def outputs(self, name: str, filled: Filled, observed: Tensor, out: Path) -> list[Output]:
         """See `Original.outputs`."""
+        values, present = self.result(filled, observed)
+        path = out / f"{name}{suffix_for(self.result_info, values.dtype)}"
+        return [Output(path, partial(write_raster, path, values, None if present.all() else present, self.result_info))]
+
+    def result(self, filled: Filled, observed: Tensor) -> tuple[Array, NDArray[np.bool_]]:
+        """All channels of a result, and where they are present, [K, h, w]; see `Original.outputs`."""
         unit = filled.unit
         new_values = self.spec.from_unit(unit[None])[0].numpy()
         kept = observed.numpy()
@@ -97,13 +103,12 @@ class FileOriginal(Original):
             new = beside_nodata(new_values[number], self.info.nodata, meaning)
             values[place] = np.where(observed_here, values[place], new)
             present[place] = True
-        info = self._info([self.spec.components[number] for number in missing])
-        path = out / f"{name}{suffix_for(info, values.dtype)}"
-        absent = None if present.all() else present
-        return [Output(path, partial(write_raster, path, values, absent, info))]
+        return values, present
 
-    def _info(self, added: list[str]) -> RasterInfo:
-        """The header of a result, which has channels for the components `added`."""
+    @property
+    def result_info(self) -> RasterInfo:
+        """The header of a result, which has further channels for components that the file does not hold."""
+        added = [name for name, place in zip(self.spec.components, self.places, strict=True) if place is None]
         if not added:
             return self.info
         names = (*self.info.names, *added) if self.info.names else ()
@@ -129,7 +134,8 @@ class ComponentOriginal(Original):
         """See `Original.outputs`. Beside the components there is a composite, below `composite/`."""
         outputs = []
         for number, component in enumerate(self.spec.component_specs):
-            values, info = self._component(number, filled, observed[number])
+            values = self.component(number, filled, observed[number])
+            info = self.component_info(number, *filled.unit.shape[1:])
             path = out / f"{self.path_of(name, component.name)}{suffix_for(info, values.dtype)}"
             outputs.append(Output(path, partial(write_raster, path, values[None], None, info)))
         together = filled.composite
@@ -138,8 +144,20 @@ class ComponentOriginal(Original):
             outputs.append(Output(path, partial(write_raster, path, together.numpy())))
         return outputs
 
-    def _component(self, number: int, filled: Filled, observed: Tensor) -> tuple[Array, RasterInfo]:
-        """The values [h, w] of a component, on the grid of its file, and the header that its file is like."""
+    def component_info(self, number: int, height: int, width: int) -> RasterInfo:
+        """The header that the file of a component is like; of this size, if there is no such file yet."""
+        if number in self.channels:
+            return self.channels[number].info
+        component = self.spec.component_specs[number]
+        info, dtype = self.reference, np.dtype(component.dtype)
+        if info.names or info.unit != component.unit:
+            info = replace(info, names=(component.name,) if info.names else (), unit=component.unit)
+        if dtype != info.dtype:
+            info = replace(info, dtype=dtype, nodata=component.nodata)
+        return info if (info.height, info.width) == (height, width) else info.resized(height, width)
+
+    def component(self, number: int, filled: Filled, observed: Tensor) -> Array:
+        """The values [h, w] of a component, on the grid of its file; where it is `observed` (bool [H, W]), those of the file."""
         channel = self.channels.get(number)
         if channel is None:
             return self._missing(number, filled)
@@ -149,26 +167,19 @@ class ComponentOriginal(Original):
             unit = averaged(unit[None, None], *values.shape)[0, 0]
             observed = everywhere(observed[None], *values.shape)[0]
         elif meaning is filled.spec.component_specs[number] and info.nodata is None:
-            return filled.stored[number].numpy().astype(values.dtype, copy=False), info
+            return filled.stored[number].numpy().astype(values.dtype, copy=False)
         new = beside_nodata(_stored(unit, meaning), info.nodata, meaning)
-        return np.where(observed.numpy(), values, new.astype(values.dtype, copy=False)), info
+        return np.where(observed.numpy(), values, new.astype(values.dtype, copy=False))
 
-    def _missing(self, number: int, filled: Filled) -> tuple[Array, RasterInfo]:
+    def _missing(self, number: int, filled: Filled) -> Array:
         """The same for a component that has no file."""
         component = self.spec.component_specs[number]
-        info, dtype = self.reference, np.dtype(component.dtype)
-        if info.names or info.unit != component.unit:
-            info = replace(info, names=(component.name,) if info.names else (), unit=component.unit)
-        if dtype != info.dtype:
-            info = replace(info, dtype=dtype, nodata=component.nodata)
-        height, width = filled.unit.shape[1:]
-        if (info.height, info.width) != (height, width):
-            info = info.resized(height, width)
+        info = self.component_info(number, *filled.unit.shape[1:])
         if component is filled.spec.component_specs[number]:
-            values = filled.stored[number].numpy().astype(dtype, copy=False)
+            values = filled.stored[number].numpy().astype(info.dtype, copy=False)
         else:
             values = _stored(filled.unit[number], component)
-        return beside_nodata(values, info.nodata, component), info
+        return beside_nodata(values, info.nodata, component)
 
 
 def plain_outputs(name: str, filled: Filled, out: Path) -> list[Output]:

@@ -111,6 +111,15 @@ def find_extremes(values: NDArray[Any], present: NDArray[np.bool_] | None = None
     return Extremes(float(low), float(high), two)
 
 
+def merged_extremes(first: Extremes | None, second: Extremes | None) -> Extremes | None:
+    """The extremes of two parts of an image together."""
+    if first is None or second is None:
+        return second if first is None else first
+    low, high = min(first.low, second.low), max(first.high, second.high)
+    two = first.two_values and second.two_values and {*first[:2], *second[:2]} <= {low, high}
+    return Extremes(low, high, two)
+
+
 def _top_of_shapes(dtype: np.dtype[Any], extremes: Sequence[Extremes | None], spec: DataSpec) -> float | None:
     """What stands for `set` where all binary components hold 0 and one other number, which is not that of the model."""
     binary = [(each, found) for each, found in zip(spec.component_specs, extremes, strict=True) if each.kind == "binary" and found]

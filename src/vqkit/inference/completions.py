@@ -97,7 +97,7 @@ def complete_items(
                 results.append(
                     Completed(entry.name, dict(zip(names, nll.tolist(), strict=True)), out / FIGURE / f"{entry.name}.png")
                 )
-            guard.check(outputs)
+            guard.check(output.path for output in outputs)
             writer.submit(outputs, results)
             for finished in writer.finished():
                 yield from finished

@@ -76,7 +76,7 @@ def inpaint_items(
                 if figure is not None:
                     written.append(Output(figure, partial(_write_figure, entry, filled, figure)))
                 count += 1
-                guard.check(written)
+                guard.check(output.path for output in written)
                 outputs += written
                 results.append(Written(entry.name, tuple(output.path for output in written), figure))
             writer.submit(outputs, results)
@@ -122,13 +122,13 @@ class OutputGuard:
         if len(spec.components) > 1 and any(self._real(path.with_suffix("")) in paths for path in inputs):
             raise DataError(f"{out} holds the images that are to be filled in.", "Choose another directory with --out.")
 
-    def check(self, outputs: Iterable[Output]) -> None:
+    def check(self, outputs: Iterable[Path]) -> None:
         """Raise `DataError` for an output that is an input, or that was checked before."""
-        for output in outputs:
-            real = self._real(output.path)
+        for path in outputs:
+            real = self._real(path)
             if real in self._taken:
                 raise DataError(
-                    f"Writing to {self._out} would replace {self._taken[real]} {output.path}.",
+                    f"Writing to {self._out} would replace {self._taken[real]} {path}.",
                     "Choose another directory with --out, or give the images other names.",
                 )
             self._taken[real] = "the output"

@@ -47,31 +47,41 @@ Precision = Literal["auto", "fp32", "bf16"]
 BATCH_SIZE = 64
 
 
-def load(run: str | Path | None = None, device: str = "auto", precision: Precision = "auto") -> Pipeline:
+def load(
+    run: str | Path | None = None, device: str = "auto", precision: Precision = "auto", tile_overlap: int | None = None
+) -> Pipeline:
     """A trained model, ready to use.
 
     `run`: a run directory, a checkpoint directory, a `model.safetensors`, or None for the newest run in `runs/`;
     `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16, for inpainting and reconstructing (auto: bf16 where the
     hardware supports it, more than twice as fast in batches). Encoding and decoding always use float32, so that codes are the same
-    on every machine. Raises `CheckpointError` when there is no such run or it cannot be used.
+    on every machine. `tile_overlap`: pixels that the tiles of a larger image share, 0 to half of a tile; by default a quarter of
+    its shorter side. Raises `CheckpointError` when there is no such run or it cannot be used, `ConfigError` for an overlap that the
+    tiles do not allow.
     """
     chosen = choose_device(device)
-    return Pipeline(load_model(run, chosen), chosen, precision)
+    return Pipeline(load_model(run, chosen), chosen, precision, tile_overlap)
 
 
 class Pipeline:
     """A trained model with the conversions around it.
 
     `spec` names components, sizes and conditions; `model` is the network, `path` its file and `digest` its fingerprint.
+    `tile_overlap` and what is raised: see `load`.
     """
 
-    def __init__(self, loaded: Loaded, device: torch.device, precision: Precision = "auto") -> None:
+    def __init__(
+        self, loaded: Loaded, device: torch.device, precision: Precision = "auto", tile_overlap: int | None = None
+    ) -> None:
         self.model: Autoencoder = loaded.model
         self.spec: DataSpec = loaded.model.spec
         self.path = loaded.path
         self.digest = loaded.digest
         self.device = device
         self.precision = precision
+        tile = self.spec.height, self.spec.width
+        self.tile_overlap = default_overlap(*tile) if tile_overlap is None else tile_overlap
+        self.tile_grid(*tile)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -101,7 +111,7 @@ class Pipeline:
                 "Everything is kept, so there is nothing to fill in.", "Name fewer components in keep, or give observed."
             )
         numbers = given.numbers
-        expected = self.fill_unit(given.spec.to_unit(numbers), known, conditions)
+        expected = self.fill_unit(given.spec.to_unit(numbers), known, conditions, wanted=~known)
         return given.restore(fill_stored(expected, numbers, known, given.spec), known)
 
     def reconstruct(self, image: AnyImage, conditions: Conditions | None = None, form: str | None = None) -> AnyImage:
@@ -149,13 +159,9 @@ class Pipeline:
         """Expected whole images in unit values, float32 [B, C, H, W] on the CPU, of stored images; see `fill_unit`."""
         return self.fill_unit(self.spec.to_unit(stored), observed, conditions, batch_size)
 
-    def tile_grid(self, height: int, width: int, overlap: int | None = None) -> TileGrid:
-        """The tiles in which an image is filled in, which share `overlap` pixels (None: `tile_grid.default_overlap`).
-
-        Raises `ConfigError` for an overlap that the tiles do not allow.
-        """
-        tile = self.spec.height, self.spec.width
-        return TileGrid(height, width, *tile, default_overlap(*tile) if overlap is None else overlap)
+    def tile_grid(self, height: int, width: int) -> TileGrid:
+        """The tiles in which an image of this size is filled in."""
+        return TileGrid(height, width, self.spec.height, self.spec.width, self.tile_overlap)
 
     def fill_unit(
         self,
@@ -164,25 +170,23 @@ class Pipeline:
         conditions: Conditions | None = None,
         batch_size: int = BATCH_SIZE,
         wanted: Tensor | None = None,
-        overlap: int | None = None,
     ) -> Tensor:
         """Expected images, float32 [B, C, H, W] on the CPU, in one pass of the model over every tile: see `vqkit.inference.tiling`.
 
         `images` float [B, C, H, W], in unit values as the result; `observed` bool [B, C, H, W]; at most `batch_size` tiles at once.
         `wanted` bool [B, C, H, W]: where the result is needed, everywhere by default; tiles in which nothing is are left out.
-        `overlap`: see `tile_grid`.
         """
-        grid = self.tile_grid(images.shape[2], images.shape[3], overlap)
+        grid = self.tile_grid(images.shape[2], images.shape[3])
         rows = condition_rows(self.spec, conditions, len(images))
         if wanted is None:
             wanted = torch.ones_like(observed)
 
         def fill(tiles: Tensor, known: Tensor, numbers: Tensor) -> Tensor:
-            return self._fill_tiles(tiles, known, rows[numbers])
+            return self.fill_tiles(tiles, known, rows[numbers])
 
         return fill_images(images, observed, wanted, fill, grid, batch_size)
 
-    def _fill_tiles(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+    def fill_tiles(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
         """Expected tiles [N, C, h, w] on the CPU, of tiles in unit values and their conditions [N, D]."""
         with torch.inference_mode(), autocast(self.precision, self.device):
             expected = self.model.reconstruct(*self._on_device(images, observed), conditions.to(self.device)).cpu()

@@ -47,7 +47,9 @@ class Completions(NamedTuple):
     codes: Codes
 
 
-def load_sampler(run: str | Path | None = None, tokenizer: str | Path | None = None, device: str = "auto") -> Sampler:
+def load_sampler(
+    run: str | Path | None = None, tokenizer: str | Path | None = None, device: str = "auto", tile_overlap: int | None = None
+) -> Sampler:
     """A sampler for a trained prior.
 
     `run`: a run of train-prior, a checkpoint directory or a file, or None for the newest prior in `runs/`; `tokenizer`: where its
@@ -67,7 +69,7 @@ def load_sampler(run: str | Path | None = None, tokenizer: str | Path | None = N
             f"The tokenizer of the prior {loaded.path} is not at {loaded.tokenizer} any more.", "Name its run with --tokenizer."
         )
     found = load_model(loaded.tokenizer if tokenizer is None else tokenizer, chosen)
-    pipeline = Pipeline(found, chosen, "fp32")
+    pipeline = Pipeline(found, chosen, "fp32", tile_overlap)
     check_tokenizer(loaded.tokenizer_digest, found.digest, loaded.path, found.path)
     return Sampler(loaded.prior, pipeline, loaded.path, loaded.digest, loaded.data)
 
@@ -158,14 +160,13 @@ class Sampler(ImageSampler):
         batch_size: int | None = None,
         advance: Advance | None = None,
         first: int = 0,
-        overlap: int | None = None,
     ) -> Completions:
         """Draw `num_samples` whole images for each partly observed one: tile by tile (see `tile_order`) if they are larger.
 
         `images` [B, C, H, W], stored; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
         `sample`, one for all images or one each; `first`: number of the first image. Raises `ConfigError` for no samples, an
         unknown name, or a prior that was not trained with --condition-on observed, or not with the conditions, and `DataError` for
-        images or a mask that do not fit. `overlap`: see `Pipeline.tile_grid`.
+        images or a mask that do not fit.
         """
         if num_samples < 1:
             raise ConfigError(f"{num_samples} completions were requested.", "Ask for at least one.")
@@ -179,7 +180,7 @@ class Sampler(ImageSampler):
             )
         observed = as_observed(observed, images.shape).expand(images.shape)
         rows = self._rows(conditions, len(images))
-        grid = self.pipeline.tile_grid(images.shape[2], images.shape[3], overlap)
+        grid = self.pipeline.tile_grid(images.shape[2], images.shape[3])
         given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
         if tuple(images.shape[2:]) != (self.spec.height, self.spec.width):
             repeated = rows.repeat_interleave(num_samples, dim=0)
