@@ -193,6 +193,24 @@ def test_a_mask_and_nan_are_both_absent_and_padding_is_present(tmp_path: Path) -
     assert np.array_equal(split.batch(torch.tensor([5])).observed[0, 0].numpy(), expected)
 
 
+@pytest.mark.parametrize("poison", [0.0, -3e38, np.inf, np.nan])
+@pytest.mark.parametrize("tile", [None, 8])
+def test_values_of_absent_pixels_change_nothing(tmp_path: Path, poison: float, tile: int | None) -> None:
+    values, mask = normal(9, 2, 8, 16).astype(np.float32), noise(9, 8, 16) < 128
+    poisoned = np.where(mask[:, None], values, np.float32(poison))
+    seen = []
+    for name, images in (("a", values), ("b", poisoned)):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "set.npz", train=images, train_present=mask, val=values, test=values)
+        dataset = build(tmp_path / name / "set.npz", height=tile)
+        split = dataset.split("train")
+        seen.append((dataset.spec, split.batch(torch.arange(len(split))).to(torch.device("cpu"), dataset.spec)))
+    (spec, batch), (other_spec, other) = seen
+    assert spec == other_spec
+    assert torch.equal(batch.images, other.images) and torch.equal(batch.observed, other.observed)
+    assert not bool(batch.observed.all())
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from vqkit.cli.data import data_app
 from vqkit.data.opening import open_dataset
 from vqkit.errors import ConfigError
+from vqkit.image_io.rasters import open_raster
 
 TINY = ["--set", "data.num_train=6", "--set", "data.num_val=3", "--set", "data.num_test=4"]
 
@@ -46,6 +48,21 @@ def test_prepare_packs_a_set_that_opens_again(tmp_path: Path) -> None:
     output = run("prepare", "tyre", "--out", str(tmp_path / "set.safetensors"), *TINY)
     assert "6 train, 3 val, 4 test images packed" in output
     assert open_dataset(str(tmp_path / "set.safetensors")).spec.name == "tyre"
+
+
+def test_values_and_gaps_go_through_prepare_and_export(tmp_path: Path) -> None:
+    values = np.linspace(-40, 60, 12 * 2 * 64).reshape(12, 2, 8, 8).astype(np.float32)
+    values[0, 1, :3] = np.nan
+    np.savez(tmp_path / "set.npz", train=values[:8], val=values[8:10], test=values[:2])
+    packed = str(tmp_path / "set.safetensors")
+    assert "8 train, 2 val, 2 test images packed" in run(
+        "prepare", str(tmp_path / "set.npz"), "--out", packed, "--set", "data.components=[heat,rain]", "--set", "data.unit=K"
+    )
+    assert [each.unit for each in open_dataset(packed).spec.component_specs] == ["K", "K"]
+    output = run("export", packed, "--out", str(tmp_path / "out"))
+    assert f"next: vqkit inpaint {tmp_path}/out/heat/000000_heat.tif --keep heat" in output
+    with open_raster(tmp_path / "out" / "rain" / "000000_rain.tif") as raster:
+        assert np.array_equal(raster.read().values[0], values[0, 1], equal_nan=True)
 
 
 def test_list_names_every_set_and_its_settings() -> None:

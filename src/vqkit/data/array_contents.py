@@ -64,26 +64,25 @@ def read_splits(arrays: Arrays, path: Path, layout: Layout, packed: DataSpec | N
 def with_gaps(content: StoredSplit, nodata: Sequence[float | None], source: str) -> StoredSplit:
     """The split whose NaN and whose `nodata` (one a component) are absent too.
 
-    Raises `DataError` for infinite values, which are neither data nor a statement that there are none.
+    Raises `DataError` for infinite values that are not absent: they are neither data nor a statement that there are none.
     """
     rows = PresentRows(content.images, nodata)
-    if not rows.can_have_gaps or not _has_gaps(content.images.numpy(), rows, source):
+    if not rows.can_have_gaps:
         return content
-    return content._replace(present=rows if content.present is None else JointRows(content.present, rows))
-
-
-def _has_gaps(images: NDArray[Any], rows: PresentRows, source: str) -> bool:
-    gaps = False
-    for chunk in chunks(images):
-        present = rows.of(chunk)
-        infinite = np.isinf(chunk) & present if chunk.dtype.kind == "f" else np.zeros((), np.bool_)
+    known = rows if content.present is None else JointRows(content.present, rows)
+    gaps, start = False, 0
+    for chunk in chunks(content.images.numpy()):
+        infinite = np.isinf(chunk) if chunk.dtype.kind == "f" else np.zeros((), np.bool_)
+        if infinite.any():
+            infinite = infinite & known[torch.arange(start, start + len(chunk))].numpy()
         if infinite.any():
             raise DataError(
                 f"{source} holds infinite values, such as {float(chunk[infinite][0])}.",
                 "Replace them by NaN where there are no data, or by what they stand for.",
             )
-        gaps = gaps or not present.all()
-    return gaps
+        gaps = gaps or not rows.of(chunk).all()
+        start += len(chunk)
+    return content._replace(present=known) if gaps else content
 
 
 def _read_split(
