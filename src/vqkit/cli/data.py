@@ -30,6 +30,8 @@ class SplitName(str, Enum):
 
 _IN_GRID, _ONE_BY_ONE = 32, 4
 """Images in a preview by default."""
+_GRID_SIDE = 256
+"""Height in pixels to which the images of a grid are enlarged, at most, by default."""
 
 DataArgument = Annotated[str, typer.Argument(metavar="DATA", help="Name of a data set (see `vqkit data list`) or a path.")]
 SplitOption = Annotated[SplitName, typer.Option("--split", help="Split to read.", rich_help_panel=INPUT)]
@@ -91,7 +93,7 @@ def preview(
         typer.Option(
             "--scale",
             min=1,
-            help="Integer factor by which images are enlarged. Default: 3, or until components can be seen well.",
+            help="Integer factor by which images are enlarged. Default: at most 3, or until components can be seen well.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -116,7 +118,7 @@ def preview(
     picture, shown = _preview_picture(part, number, columns, scale)
     save_picture(picture, out)
     if as_json:
-        _print_preview_json(part.spec, found, wrong, out)
+        _print_preview_json(dataset, found, wrong, out)
         return
     typer.echo("\n".join([*dataset.notes, _describe(part.spec)]))
     print_inspection(found, wrong)
@@ -133,25 +135,29 @@ def _preview_picture(part: Split, number: int | None, columns: int, scale: int |
     from vqkit.interfaces import ShownImages
 
     spec = part.spec
-    indices = first_indices(part, number or _IN_GRID)
+    in_grid = composite_shows_all(spec)
+    indices = first_indices(part, number or (_IN_GRID if in_grid else _ONE_BY_ONE))
     images, *_, present = part.batch(indices).to(torch.device("cpu"), spec)
     gaps = present is not None and len(spec.components) > 1 and bool((present != present[:, :1]).any())
-    if composite_shows_all(spec) and not gaps:
-        return grid(composite(images, spec, present), columns, scale or 3), len(indices)
+    if in_grid and not gaps:
+        scale = scale or min(3, max(1, _GRID_SIDE // spec.height))
+        return grid(composite(images, spec, present), columns, scale), len(indices)
     chosen = indices[: number or _ONE_BY_ONE]
     rows = [(name, slice(row, row + 1)) for row, name in enumerate(part.names(chosen))]
     shown = [(name, ShownImages(images[row], None if present is None else present[row])) for name, row in rows]
     return overview(shown, spec, scale), len(chosen)
 
 
-def _print_preview_json(spec: DataSpec, found: SplitStatistics, wrong: list[str], out: Path) -> None:
+def _print_preview_json(dataset: ImageDataset, found: SplitStatistics, wrong: list[str], out: Path) -> None:
     """Print one object: the data set, the split, its components, and what looks wrong."""
     import json
 
     from vqkit.image_io.pictures import display_components
 
+    spec = dataset.spec
     content = {
         "name": spec.name,
+        "notes": list(dataset.notes),
         "height": spec.height,
         "width": spec.width,
         "conditions": list(spec.condition_names),
