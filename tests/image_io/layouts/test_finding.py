@@ -53,6 +53,17 @@ class TestPatterns:
         found = find_images(tmp_path, "{component}/{name}.png")
         assert found.notes == ("Not used: 2 files of no image, by name or because in colour (er/a.tif, overview.png).",)
 
+    def test_a_pattern_that_puts_nothing_together_is_noted(self, tmp_path: Path) -> None:
+        draw(tmp_path, *(f"{c}/{n}_{c}.png" for c in ("dna", "er") for n in "abc"))
+        found = find_images(tmp_path, "{component}/{name}.png")
+        assert found.notes == (
+            "No image has more than one component; the pattern '{component}/{name}_{component}' puts several together.",
+        )
+
+    def test_components_that_lie_apart_without_any_names_in_common_are_noted(self, tmp_path: Path) -> None:
+        draw(tmp_path, "dna/a.png", "er/b.png", colour=True)
+        assert find_images(tmp_path, "{component}/{name}.png").notes == ("No image has more than one component.",)
+
     def test_classes_and_plain_names_have_patterns_too(self, tmp_path: Path) -> None:
         draw(tmp_path, "cat_1.png", "cat_2.png", "dog_1.png")
         found = find_images(tmp_path, "{class}_{name}.png")
@@ -112,6 +123,7 @@ class TestComponents:
         draw(tmp_path, *(f"{c}/{n}.png" for c in ("01", "02", "03") for n in "ab"))
         found = find_images(tmp_path, components=["03", "01"])
         assert (found.components, list(found.images[0].members)) == (("03", "01"), ["03", "01"])
+        assert found.notes == ()
 
     @pytest.mark.parametrize("pattern", [None, "{component}/{name}.png"])
     @pytest.mark.parametrize("wanted", [["dna", "dnb"], ["dnb"]])
@@ -119,7 +131,7 @@ class TestComponents:
         draw(tmp_path, *(f"{c}/{n}.png" for c in ("dna", "er") for n in "ab"))
         with pytest.raises(DataError, match=r"No image in .* has the component dnb") as refused:
             find_images(tmp_path, pattern, wanted)
-        assert "Did you mean 'dna'? Known: dna" in refused.value.hint
+        assert refused.value.hint == "Did you mean 'dna'? Known: dna, er. Choose them with data.components."
 
     def test_one_that_is_named_twice_is_refused(self, tmp_path: Path) -> None:
         draw(tmp_path, "a.png")
@@ -166,7 +178,9 @@ class TestNames:
 
     def test_folders_stay_in_names_so_that_no_two_are_equal(self, tmp_path: Path) -> None:
         draw(tmp_path, "a/b_0.png", "a_b/0.png", "a/b/0.png", colour=True)
-        assert names(find_images(tmp_path)) == ["a/b/0", "a/b_0", "a_b/0"]
+        found = find_images(tmp_path)
+        assert (names(found), found.pattern) == (["a/b/0", "a/b_0", "a_b/0"], "{class}/**/{name}")
+        assert names(find_images(tmp_path, found.pattern)) == names(found)
 
     def test_a_pattern_that_reads_one_name_from_several_files_gives_them_their_paths(self, tmp_path: Path) -> None:
         draw(tmp_path, "a/x.png", "b/x.png", "b/y.png")

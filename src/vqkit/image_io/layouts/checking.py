@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vqkit.errors import DataError, did_you_mean
@@ -10,14 +10,14 @@ from vqkit.image_io.layouts.found import FoundImage
 from vqkit.interfaces import SplitName
 
 
-def check_components(found: Sequence[str], wanted: Sequence[str], root: Path) -> None:
-    """Raise `DataError` when no image has one of the components that are wanted."""
+def check_components(found: Collection[str], others: Sequence[str], wanted: Sequence[str], root: Path) -> None:
+    """Raise `DataError` when no image has one of the components that are wanted. `others`: components that are not wanted."""
     absent = [name for name in wanted if name not in found]
     if absent:
         several = "s" if len(absent) > 1 else ""
         raise DataError(
             f"No image in {root} has the component{several} {', '.join(absent)}.",
-            f"{did_you_mean(absent[0], found)} Choose them with data.components.",
+            f"{did_you_mean(absent[0], [*found, *others])} Choose them with data.components.",
         )
 
 

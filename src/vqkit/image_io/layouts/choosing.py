@@ -16,13 +16,18 @@ from vqkit.image_io.layouts.walking import WalkedFile
 
 
 class Choice(NamedTuple):
-    """Files as a pattern reads them; its phrase and text; whether components have files of their own; notes on the others."""
+    """Files as a pattern reads them.
+
+    `layout` and `pattern`: its phrase and text; `are_apart`: whether components have files of their own; `others`: components that
+    have files but are not wanted; `notes`: on files that are no component of an image.
+    """
 
     matches: Sequence[Match]
     layout: str
     pattern: str
     are_apart: bool
-    notes: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def choose_by_pattern(
@@ -44,11 +49,11 @@ def choose_by_pattern(
         within = [file for file in candidates if not (are_apart and is_beside_components(file, components))]
         matches = match_files(pattern, within)
         if matches:
-            matches = widen_components(matches, text) if components is None else matches
-            return Choice(matches, f"pattern {text}", text, are_apart, tuple(_unmatched(within, matches)))
+            choice = Choice(widen_components(matches, text) if components is None else matches, f"pattern {text}", text, are_apart)
+            return _with_rest(choice, within, None if components is None else Pattern(text, None, suffixes))
         if are_apart and components is not None:
             others = match_files(Pattern(text, None, suffixes), within)
-            check_components(sorted({str(match.component) for match in others}), components if others else (), root)
+            check_components((), sorted({str(match.component) for match in others}), components if others else (), root)
     raise nothing_matches(text, placed, suffixes, root)
 
 
@@ -62,8 +67,9 @@ def choose_known(placed: Sequence[PlacedFile], components: Sequence[str] | None,
         found = Recogniser(placed, None, is_known).components_apart()
     if found is not None:
         pattern = found.text if any("/" in match.key.name for match in found.matches) else without_folders(found.text)
-        beside = [file for file in placed if not is_beside_components(file, components)]
-        return Choice(found.matches, layout_phrase(found.text), pattern, True, tuple(_unmatched(beside, found.matches)))
+        within = [file for file in placed if not is_beside_components(file, components)]
+        wanted = None if components is None else Pattern(found.text)
+        return _with_rest(Choice(found.matches, layout_phrase(found.text), pattern, True), within, wanted)
     return choose_whole(placed)
 
 
@@ -73,9 +79,14 @@ def choose_whole(placed: Sequence[PlacedFile]) -> Choice:
     pattern = "{class}/**/{name}" if have_classes else "**/{name}"
     matches = match_files(Pattern(pattern), placed)
     pattern = pattern if any("/" in match.key.name for match in matches) else without_folders(pattern)
-    return Choice(matches, layout_phrase(pattern), pattern, False, ())
+    return Choice(matches, layout_phrase(pattern), pattern, False)
 
 
-def _unmatched(placed: Sequence[PlacedFile], matches: Sequence[Match]) -> list[str]:
-    used = {match.file for match in matches}
-    return not_matching([file.file for file in placed if file.file not in used])
+def _with_rest(choice: Choice, placed: Sequence[PlacedFile], pattern: Pattern | None) -> Choice:
+    """The choice with what it does not use: files of components that are not wanted, which match `pattern`, and others."""
+    used = {match.file for match in choice.matches}
+    rest = [file for file in placed if file.file not in used]
+    unwanted = match_files(pattern, rest) if pattern is not None and choice.are_apart else []
+    named = {match.file for match in unwanted}
+    notes = not_matching([file.file for file in rest if file.file not in named])
+    return choice._replace(others=tuple(sorted({str(match.component) for match in unwanted})), notes=tuple(notes))

@@ -112,3 +112,12 @@ def not_matching(files: Sequence[WalkedFile]) -> list[str]:
         return []
     found = examples([file.relative for file in files])
     return [f"Not used: {counted(len(files), 'file')} of no image, by name or because in colour ({found})."]
+
+
+def lonely(images: Sequence[FoundImage], components: Sequence[str], placed: Sequence[PlacedFile]) -> list[str]:
+    """A note for a set in which no image has several components, though there are several: names were not read as meant."""
+    if len(components) < 2 or any(len(image.members) != 1 for image in images):
+        return []
+    nearest = Recogniser(placed, None, is_known=False).components_apart()
+    hint = f"; the pattern '{without_folders(nearest.text)}' puts several together" if nearest else ""
+    return [f"No image has more than one component{hint}."]

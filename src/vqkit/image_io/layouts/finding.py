@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.formats import IMAGE_SUFFIXES
 from vqkit.image_io.layouts.checking import check_components, check_splits
 from vqkit.image_io.layouts.choosing import Choice, choose_by_pattern, choose_known, choose_whole
-from vqkit.image_io.layouts.describing import summarise
+from vqkit.image_io.layouts.describing import lonely, summarise
 from vqkit.image_io.layouts.found import FoundImage, FoundSet, Member
 from vqkit.image_io.layouts.grouping import ImageFiles, ImageKey, drop_repeated, group_components, group_whole
 from vqkit.image_io.layouts.naming import counted, examples, ordered_components
@@ -43,9 +43,7 @@ def find_images(
     pattern matches none of them, when a component has two files in one image or none in any, and when splits differ in their
     components.
     """
-    twice = sorted({name for name in components or () if list(components or ()).count(name) > 1})
-    if twice:
-        raise ConfigError(f"The component {twice[0]} is named twice.", "Name each component once.")
+    _check_distinct(components or ())
     walk = Walk(root, suffixes, exclude)
     if not walk.files:
         known = f"Files that can be read end in {', '.join(sorted(suffixes))}; hidden ones are skipped."
@@ -58,24 +56,37 @@ def find_images(
     else:
         choice = choose_known(placed, components, (root / TABLE).is_file(), require_components)
     grouped, more = _grouped(choice, root)
-    names: tuple[str, ...] = ()
-    if choice.are_apart:
-        held = sorted({component for files in grouped.values() for component in files if component is not None})
-        names = ordered_components(held) if components is None else tuple(components)
-        if require_components:
-            check_components(held, names, root)
+    names = _component_names(choice, grouped, components)
     images = [_image(key, files, names) for key, files in grouped.items()]
     if table is not None:
         rows = table.match([image.name for image in images])
         images = [image._replace(key=rows.get(image.name)) for image in images]
     has_folders = any(key.split is not None for key in grouped)
     splits, flagged = _divided(images, list(grouped), table if not has_folders else None)
-    if require_components and has_folders:
-        check_splits(splits, names, root)
+    if require_components:
+        held = {name for files in grouped.values() for name in files if name is not None}
+        check_components(held, choice.others, names, root)
+        check_splits(splits if has_folders else {}, names, root)
+        more += lonely(images, names, placed)
     classes = tuple(sorted({image.label for image in images if image.label is not None}))
     summary = summarise(choice.layout, names, splits, classes)
     notes = [*walk.notes, *notes, *choice.notes, *more, *flagged]
     return FoundSet(choice.layout, choice.pattern, names, splits, classes, has_folders, summary, tuple(notes))
+
+
+def _check_distinct(components: Sequence[str]) -> None:
+    twice = [name for name in components if list(components).count(name) > 1]
+    if twice:
+        raise ConfigError(f"The component {twice[0]} is named twice.", "Name each component once.")
+
+
+def _component_names(choice: Choice, grouped: Mapping[ImageKey, ImageFiles], components: Sequence[str] | None) -> tuple[str, ...]:
+    """The components in their order; none where one file holds them all."""
+    if not choice.are_apart:
+        return ()
+    if components is not None:
+        return tuple(components)
+    return ordered_components(list({name for files in grouped.values() for name in files if name is not None}))
 
 
 def _grouped(choice: Choice, root: Path) -> tuple[dict[ImageKey, ImageFiles], list[str]]:
