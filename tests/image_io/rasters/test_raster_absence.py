@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from raster_samples import check_windows, read, values
 
@@ -34,6 +35,14 @@ def test_infinite_values_are_refused_with_their_number(tmp_path: Path, infinite:
     assert read(tmp_path / "a.npy", channels=[1]).present is not None  # the other channel has none
     given = read(tmp_path / "a.npy", nodata=infinite)
     assert given.present is not None and (~given.present).sum() == 4
+
+
+def test_infinite_values_outside_of_a_mask_do_not_matter(tmp_path: Path) -> None:
+    array = np.ones((4, 5, 2), np.float32)
+    array[1, 2] = (np.inf, 0)  # transparent
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"])
+    present = read(tmp_path / "a.tif").present
+    assert present is not None and np.argwhere(~present[0]).tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import tifffile
 from raster_samples import DTYPES, check_windows, read, values
 
 from vqkit.errors import DataError
-from vqkit.image_io.rasters import RasterWriter, Window, open_raster, write_raster
+from vqkit.image_io.rasters import FileTags, Georeference, RasterInfo, RasterWriter, Window, open_raster, write_raster
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -302,6 +302,52 @@ def test_ground_control_points_and_rational_polynomials_come_back(tmp_path: Path
     write_again(tmp_path)
     check_same(tmp_path / "a.tif", tmp_path / "b.tif")
     assert everything(tmp_path / "b.tif")["rational"]["LAT_OFF"] == "2"
+
+
+def test_a_geotiff_of_other_values_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", values((1, 40, 50), np.float32).astype(np.complex64))
+    with pytest.raises(DataError, match=r"a\.tif holds values of type complex64"):
+        open_raster(tmp_path / "a.tif")
+
+
+def test_each_band_may_have_a_mask_of_its_own(tmp_path: Path) -> None:
+    array = values((2, 40, 50), np.uint16)
+    masks = np.where(values((2, 40, 50), np.uint8) > 99, 255, 0).astype(np.uint8)
+    write(tmp_path / "a.tif", array)
+    profile = {"driver": "GTiff", "height": 40, "width": 50, "count": 2, "dtype": "uint8", "photometric": "minisblack"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(tmp_path / "a.tif.msk.tif", "w", **profile) as dataset:
+            dataset.write(masks)
+            dataset.update_tags(INTERNAL_MASK_FLAGS_1="0", INTERNAL_MASK_FLAGS_2="0")
+    (tmp_path / "a.tif.msk.tif").rename(tmp_path / "a.tif.msk")
+    given, present = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(given, array)
+    assert present is not None
+    np.testing.assert_array_equal(present, masks > 0)
+    check_windows(tmp_path / "a.tif")
+
+
+def test_opacity_is_written_without_roles_of_colours_too(tmp_path: Path) -> None:
+    array = values((2, 40, 50), np.uint16)
+    place = Georeference("EPSG:32632", NORTH_UP)
+    like = RasterInfo(Path("x.tif"), "GeoTIFF", 2, 40, 50, array.dtype, tags=FileTags(georeference=place, opacity=True))
+    present = values((1, 40, 50), np.uint8) > 99
+    write_raster(tmp_path / "a.tif", array, present, like)
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(), [*array, np.where(present[0], 65535, 0)])
+        assert dataset.colorinterp[-1].name == "alpha"
+    given = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(given.values, array)
+    np.testing.assert_array_equal(given.present, present)
+
+
+def test_a_geotiff_whose_writing_fails_is_not_there(tmp_path: Path) -> None:
+    like = RasterInfo(Path("x.tif"), "GeoTIFF", 1, 40, 50, np.dtype(np.uint16))
+    with pytest.raises(RuntimeError), RasterWriter(tmp_path / "a.tif", like, 1, 40, 50, np.uint16) as writer:
+        writer.write(Window(0, 0, 20, 50), np.zeros((1, 20, 50), np.uint16))
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_part_and_another_size_lie_where_they_belong(tmp_path: Path) -> None:

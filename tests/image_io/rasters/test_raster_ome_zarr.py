@@ -86,6 +86,17 @@ def test_directories_that_are_no_image_are_refused(tmp_path: Path) -> None:
         open_raster(tmp_path)
 
 
+def test_axes_that_do_not_fit_the_array_are_damage(tmp_path: Path) -> None:
+    write(tmp_path / "a.zarr", values((2, 40, 50), np.uint16))
+    file = tmp_path / "a.zarr" / ".zattrs"
+    whole = file.read_text()
+    for old, new in (('"name": "y"', '"name": "q"'), ('"name": "c"', '"name": "y"'), ('"path": "0"', '"path": "../b"'), ("{", "[")):
+        assert old in whole
+        file.write_text(whole.replace(old, new))
+        with pytest.raises(DataError, match=r"a\.zarr cannot be read"):
+            open_raster(tmp_path / "a.zarr")
+
+
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     write(tmp_path / "a.zarr", values((2, 40, 50), np.uint16))
     file = tmp_path / "a.zarr" / "0" / ".zarray"

@@ -202,6 +202,29 @@ def test_jpeg_2000_of_12_bits_is_not_scaled(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "a.jp2").values[0], pixels)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_opacity_of_a_jpeg_2000_is_no_channel(tmp_path: Path, dtype: str) -> None:
+    """A component is opacity where the box `cdef` says so: the second of two here. Boxes may have lengths of 64 bits."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pixels = values((40, 50, 2), dtype)
+    pixels[..., 1] = np.iinfo(dtype).max
+    pixels[3, 4, 1] = 0
+    data = imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="jp2")
+    start = data.index(b"jp2h") - 4
+    (length,) = struct.unpack_from(">I", data, start)
+    channels = struct.pack(">I4sHHHHHHH", 22, b"cdef", 2, 0, 0, 0, 1, 1, 0)
+    header = data[start + 8 : start + length].split(b"\0\0\0\x16cdef")[0] + channels
+    boxes = data[:start] + struct.pack(">I4s", len(header) + 8, b"jp2h") + header
+    stream = data[data.index(b"jp2c") + 4 :]
+    boxes += struct.pack(">I4sQ", 1, b"jp2c", len(stream) + 16) + stream
+    (tmp_path / "a.jp2").write_bytes(boxes)
+    given, present = read(tmp_path / "a.jp2")
+    assert present is not None and np.argwhere(~present[0]).tolist() == [[3, 4]]
+    everywhere = present[0]
+    np.testing.assert_array_equal(given[0][everywhere], pixels[..., 0][everywhere])
+    check_windows(tmp_path / "a.jp2")
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "I;16"])
 def test_jpeg_2000_of_pillow_is_read(tmp_path: Path, mode: str) -> None:
     if mode == "I;16":

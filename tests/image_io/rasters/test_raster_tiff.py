@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,89 @@ def test_nodata_where_zero_is_white_is_that_of_the_stored_value(tmp_path: Path) 
     present = read(tmp_path / "a.tif").present
     assert present is not None
     np.testing.assert_array_equal(present[0], array != 9)
+
+
+@pytest.mark.parametrize("layout", ["pages", "planar", "interleaved"])
+def test_large_pages_are_mapped_part_by_part(tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vqkit.image_io.rasters.tiff_segments._READ_BYTES", 0)
+    monkeypatch.setattr("vqkit.image_io.rasters.mapping._MAPPED_BYTES", 1000)
+    array = values((5, 40, 50), np.uint16)
+    stored = np.moveaxis(array, 0, -1) if layout == "interleaved" else array
+    tifffile.imwrite(tmp_path / "a.tif", stored, byteorder=">", **({"photometric": "minisblack"} | LAYOUTS[layout]))
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").values, array)
+    check_windows(tmp_path / "a.tif")
+
+
+def test_opacity_of_several_pages_belongs_to_each(tmp_path: Path) -> None:
+    array = values((3, 20, 30, 2), np.uint16)
+    array[..., 1] = np.where(array[..., 1] > 30000, 65535, 0)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", extrasamples=["unassalpha"], planarconfig="contig")
+    given, present = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(given, array[..., 0])
+    assert present is not None
+    np.testing.assert_array_equal(present, array[..., 1] > 0)
+    check_windows(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("nodata", [None, "7"])
+@pytest.mark.parametrize("planar", [False, True])
+def test_tiles_that_the_file_leaves_out_hold_nodata_or_zero(tmp_path: Path, nodata: str | None, planar: bool) -> None:
+    array = values((2, 32, 32), np.uint16)
+    tags = [] if nodata is None else [(42113, "s", 0, nodata, True)]
+    stored = array if planar else np.moveaxis(array, 0, -1)
+    config = "separate" if planar else "contig"
+    settings: dict[str, Any] = {"photometric": "minisblack", "planarconfig": config, "tile": (16, 16), "extratags": tags}
+    tifffile.imwrite(tmp_path / "a.tif", stored, compression="zlib", metadata=None, **settings)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        counts = tif.pages.first.tags[325]
+        counts.overwrite([0, *counts.value[1:]])
+    given, present = read(tmp_path / "a.tif")
+    expected = array.copy()
+    expected[: 1 if planar else 2, :16, :16] = int(nodata or 0)
+    np.testing.assert_array_equal(given, expected)
+    assert (present is None) == (nodata is None)
+    if present is not None:
+        np.testing.assert_array_equal(present, expected != 7)
+
+
+def test_a_volume_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", values((4, 32, 32), np.uint16), volumetric=True, tile=(2, 16, 16), photometric="minisblack"
+    )
+    with pytest.raises(DataError, match="planes that are not channels of one image"):
+        open_raster(tmp_path / "a.tif")
+
+
+def test_an_image_in_several_files_is_refused(tmp_path: Path) -> None:
+    array = values((2, 20, 30), np.uint16)
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", array, metadata={"axes": "CYX"}, photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:
+        text = tif.ome_metadata
+    start, end = text.index("<TiffData"), text.rindex("</Pixels>")
+    planes = "".join(
+        f'<TiffData FirstC="{number}" IFD="0" PlaneCount="1"><UUID FileName="{name}.ome.tif">urn:uuid:{name}</UUID></TiffData>'
+        for number, name in enumerate(("a", "b"))
+    )
+    for name in ("a", "b"):
+        described = text[:start] + planes + text[end:]
+        described = re.sub(r'UUID="urn:uuid:[^"]*"', f'UUID="urn:uuid:{name}"', described)
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", array[0], description=described, metadata=None, photometric="minisblack")
+    with pytest.raises(DataError, match=r"a\.ome\.tif is one file of an OME-TIFF of several files"):
+        open_raster(tmp_path / "a.ome.tif")
+
+
+def test_pieces_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", values((32, 32), np.uint16), compression="zlib")
+    monkeypatch.setattr("vqkit.image_io.rasters.tiff_segments.MAX_READ_BYTES", 1000)
+    with pytest.raises(DataError, match=r"a\.tif is compressed in pieces of more than 2 GiB"):
+        open_raster(tmp_path / "a.tif")
+
+
+def test_only_a_jpeg_is_read_at_a_fraction(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", values((32, 32), np.uint16))
+    with open_raster(tmp_path / "a.tif") as raster:
+        assert raster.read_at_least(4, 4).values.shape == (1, 32, 32)
 
 
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:

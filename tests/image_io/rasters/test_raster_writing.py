@@ -282,6 +282,58 @@ def test_what_was_filled_in_never_reads_as_absent(tmp_path: Path, dtype: str, no
     assert given.values[0, 0, 0] == 7 and (given.values.ravel()[1:] == np.array(expected, dtype)).all()
 
 
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_absent_pixels_of_pictures_may_come_by_windows(tmp_path: Path, suffix: str) -> None:
+    array = values((3, 20, 30), np.uint8)
+    present = np.ones((1, 20, 30), np.bool_)
+    present[0, 15:, 3] = False
+    write_in_bands(tmp_path / f"a.{suffix}", array, present, None)
+    given = read(tmp_path / f"a.{suffix}").present
+    np.testing.assert_array_equal(given, present)
+
+
+def test_a_tiff_by_windows_cannot_become_transparent_halfway(tmp_path: Path) -> None:
+    present = np.ones((1, 20, 30), np.bool_)
+    present[0, 15:, 3] = False
+    with pytest.raises(DataError, match=r"cannot say that pixels hold no data.*data\.nodata"):
+        write_in_bands(tmp_path / "a.tif", values((3, 20, 30), np.uint8), present, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_colour_that_was_filled_in_never_reads_as_absent(tmp_path: Path) -> None:
+    array = np.zeros((3, 5, 6), np.uint8)
+    array[2, 0, 0] = 200  # a blue: it is kept
+    like = RasterInfo(Path("x.tif"), "TIFF", 3, 5, 6, np.dtype(np.uint8), nodata=0.0, is_colour=True)
+    write_raster(tmp_path / "a.tif", array, None, like)
+    given = read(tmp_path / "a.tif")
+    assert given.present is None
+    assert given.values[:, 0, 0].tolist() == [0, 0, 200] and (given.values[:, 1:] == 1).all()
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy", "npz", "png"])
+def test_what_is_never_written_is_zero(tmp_path: Path, suffix: str) -> None:
+    with RasterWriter(tmp_path / f"a.{suffix}", None, 1, 20, 30, np.uint8):
+        pass
+    assert (read(tmp_path / f"a.{suffix}").values == np.zeros((1, 20, 30))).all()
+
+
+def test_a_file_that_cannot_be_completed_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left on the disk")
+
+    with pytest.raises(OSError, match="no space"), RasterWriter(tmp_path / "a.tif", None, 1, 20, 30, np.uint8) as writer:
+        writer.write(Window(0, 0, 10, 30), np.zeros((1, 10, 30), np.uint8))
+        monkeypatch.setattr(tifffile.TiffWriter, "write", fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_imagej_has_no_other_types(tmp_path: Path) -> None:
+    like = RasterInfo(Path("x.tif"), "ImageJ TIFF", 2, 20, 30, np.dtype(np.int16), ("a", "b"))
+    write_raster(tmp_path / "a.tif", values((2, 20, 30), np.int16), None, like)
+    given = info_of(tmp_path / "a.tif")
+    assert (given.format, given.names) == ("TIFF", ("a", "b"))
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "a.bmp", "a.npy", "a.ppm"])
 def test_formats_that_cannot_say_absent_refuse(tmp_path: Path, name: str) -> None:
     present = np.ones((1, 4, 5), np.bool_)

@@ -52,10 +52,7 @@ class ArrayRaster(Raster):
     def _open(self, path: Path) -> NDArray[Any]:
         if self._array is not None:
             return self._array
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("an archive named .npy")
-        return array
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _read(self, window: Window, channels: tuple[int, ...]) -> RasterPixels:
         info = self.info

@@ -111,12 +111,8 @@ def _axes(scales: Attributes) -> tuple[str, ...]:
 
 
 def _check_axes(axes: Sequence[str], shape: Sequence[int], path: Path) -> None:
-    if (
-        len(axes) != len(shape)
-        or not {"y", "x"} <= set(axes)
-        or 0 in shape
-        or [axis for axis in axes if axis in "cyx"][-2:] != ["y", "x"]
-    ):
+    planes = [axis for axis in axes if axis in "cyx"]
+    if len(axes) != len(shape) or 0 in shape or planes not in (["y", "x"], ["c", "y", "x"]):
         raise ValueError("axes do not fit the array")
     long = [f"{length} along {axis}" for axis, length in zip(axes, shape, strict=True) if axis not in "cyx" and length > 1]
     if long:
