@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -60,10 +60,19 @@ def _write(batch: WriteBatch, output: Output) -> None:
 
 
 def _commit(batch: WriteBatch, written: Sequence[Future[None]]) -> None:
-    """Wait for the files of a batch, and put them in place; remove them if one could not be written."""
+    """Wait for all files of a batch, and put them in place; remove them if one could not be written."""
+    failures = [failure for future in written if (failure := _failure(future)) is not None]
     try:
-        for future in written:
-            future.result()
+        if failures:
+            raise failures[0]
         batch.commit()
     finally:
         batch.discard()
+
+
+def _failure(future: Future[None]) -> BaseException | None:
+    """Wait for a call, and return what it raised."""
+    try:
+        return future.exception()
+    except CancelledError as cancelled:
+        return cancelled

@@ -189,12 +189,12 @@ def plain_outputs(name: str, filled: Filled, out: Path) -> list[Output]:
     """
     spec, (height, width) = filled.spec, filled.unit.shape[1:]
     first = np.dtype(spec.component_specs[0].dtype)
-    info = RasterInfo(Path("image.png"), "PNG", 1, height, width, first)
+    info = RasterInfo(Path("image.png"), "PNG", 1, height, width, first, spec.components[:1], spec.component_specs[0].unit)
     if len(spec.components) > 1 and not spec.is_colour:
         nowhere = torch.zeros(len(spec.components), 1, 1, dtype=torch.bool)
         return ComponentOriginal(spec, {}, info, standard_path).outputs(name, filled, nowhere, out)
     values = filled.stored.numpy()
-    info = replace(info, channels=len(values), is_colour=spec.is_colour and first == np.uint8)
+    info = replace(info, channels=len(values), names=spec.components, is_colour=spec.is_colour and first == np.uint8)
     path = out / f"{name}{suffix_for(info, values.dtype)}"
     return [Output(path, partial(write_raster, path, values, None, info))]
 

@@ -1,6 +1,6 @@
 """New images as files: drawn block by block, laid out as a data set, with a grid for an overview.
 
-out/images/                       the pictures, laid out as by `image_io.pictures.image_files`, and the table of conditions where
+out/images/                       the pictures, laid out as by `image_io.originals.plain_outputs`, and the table of conditions where
                                   they have several components: a data set again
 out/grid.png                      the first of them; for a sweep, one column per value of the condition
 out/samples.json                  the prior, the settings, and each image's number, conditions and class
@@ -23,8 +23,10 @@ from vqkit.core.atomic import write_atomically, write_text
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import align_conditions, shuffled_indices
 from vqkit.errors import DataError
+from vqkit.image_io.background import BackgroundWriter
+from vqkit.image_io.originals import Filled, Output, plain_outputs
 from vqkit.image_io.panels import overview
-from vqkit.image_io.pictures import composite, composite_shows_all, image_files, rows_figure, save_pictures, stacked
+from vqkit.image_io.pictures import composite, composite_shows_all, rows_figure, stacked
 from vqkit.image_io.tables import TABLE, write_table
 from vqkit.inference.image_sampler import ImageSampler, Labels
 from vqkit.inference.pipeline import Conditions
@@ -40,6 +42,8 @@ _SHOWN_WHOLE = 4
 """Images of which all components are shown, where a composite leaves some out."""
 _BLOCK = 1024
 """Images that are held in memory at once."""
+_FILES = 512
+"""Files that are flushed to the disk together."""
 
 
 class Block(NamedTuple):
@@ -124,14 +128,25 @@ def draw_blocks(
     for block in blocks:
         count = len(block.names)
         samples = sampler.sample(count, block.conditions, block.labels, sampling, batch_size, advance, block.first)
-        pictures: dict[Path, Image.Image] = {}
-        for name, image in zip(block.names, samples.images, strict=True):
-            pictures |= image_files(image, name, out / IMAGES, sampler.spec)
-        save_pictures(pictures)
-        shown = composite(sampler.spec.to_unit(samples.images[:MOST_SHOWN]), sampler.spec)
+        shown = _write_images(block.names, samples.images, sampler.spec, out / IMAGES)[:MOST_SHOWN]
         first = samples.images[:_SHOWN_WHOLE].clone()
         drawn.append(DrawnBlock(block, samples.codes, samples.conditions, samples.labels, shown, first))
     return drawn
+
+
+def _write_images(names: Sequence[str], stored: Tensor, spec: DataSpec, out: Path) -> Tensor:
+    """Write images [N, C, H, W], stored values, and return their composites, uint8 [N, 3, H, W]."""
+    unit = spec.to_unit(stored)
+    pictures = composite(unit, spec)
+    outputs: list[Output] = []
+    for name, each, values, picture in zip(names, unit, stored, pictures, strict=True):
+        outputs += plain_outputs(name, Filled(each, values, picture, spec), out)
+    with BackgroundWriter[None]() as writer:
+        for start in range(0, len(outputs), _FILES):
+            writer.submit(outputs[start : start + _FILES], None)
+            list(writer.finished())
+        list(writer.finished(wait=True))
+    return pictures
 
 
 def write_samples_json(sampler: ImageSampler, drawn: Sequence[DrawnBlock], sampling: Sampling, out: Path) -> None:

@@ -1,0 +1,103 @@
+"""Files are whole or absent, one by one and as batches."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from vqkit.core import atomic
+from vqkit.core.atomic import WriteBatch, write_atomically, write_text
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_of_a_batch_appear_together(tmp_path: Path) -> None:
+    batch = WriteBatch()
+    with batch.collect():
+        for number in range(3):
+            write_text(tmp_path / str(number) / "x.txt", f"{number}")
+        assert not any(name.endswith("x.txt") and not name.startswith(".") for name in files(tmp_path))
+    write_text(tmp_path / "apart.txt", "at once")
+    assert (tmp_path / "apart.txt").is_file() and not (tmp_path / "0" / "x.txt").exists()
+    batch.commit()
+    assert [(tmp_path / str(number) / "x.txt").read_text() for number in range(3)] == ["0", "1", "2"]
+    assert files(tmp_path) == {"x.txt", "apart.txt"}
+
+
+def test_threads_collect_into_the_batch_that_they_are_given(tmp_path: Path) -> None:
+    batches = [WriteBatch(), WriteBatch()]
+
+    def write(number: int) -> None:
+        with batches[number % 2].collect():
+            write_text(tmp_path / f"{number}.txt", str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(20)))
+    batches[1].commit()
+    assert {name for name in files(tmp_path) if not name.startswith(".")} == {f"{number}.txt" for number in range(1, 20, 2)}
+    batches[0].discard()
+    assert len(files(tmp_path)) == 10
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("before")
+    batch = WriteBatch()
+
+    def write() -> None:
+        with write_atomically(tmp_path / "x.txt") as temporary:
+            temporary.write_text("half")
+            raise OSError("full")
+
+    with batch.collect(), pytest.raises(OSError, match="full"):
+        write()
+    with pytest.raises(OSError, match="full"):
+        write()
+    batch.commit()
+    assert files(tmp_path) == {"x.txt"} and (tmp_path / "x.txt").read_text() == "before"
+
+
+def test_everything_is_flushed_before_anything_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever call of the system does it: once for a batch where there is one for a whole file system, else for each file."""
+    flushed: list[str] = []
+    monkeypatch.setattr(atomic, "flush", lambda path: flushed.append(path.name))
+    for fast in (True, False):
+        flushed.clear()
+        if not fast:
+            monkeypatch.setattr(sys, "platform", "darwin")
+        batch = WriteBatch()
+        with batch.collect():
+            for number in range(3):
+                write_text(tmp_path / f"{number}.txt", "x")
+        batch.commit()
+        temporary = [name for name in flushed if "partial" in name]
+        assert len(temporary) == (0 if fast and sys.platform == "linux" else 3)
+        assert flushed[-1] == tmp_path.name, "the names are flushed at last"
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vqkit.core.atomic import WriteBatch, write_text
+batch = WriteBatch()
+with batch.collect():
+    for number in range(50):
+        write_text(Path(sys.argv[1]) / f"{number}.txt", "x" * 10000)
+        if number == 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal")
+def test_a_killed_process_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[2])}
+    process = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], env=environment, check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert all(name.startswith(".") for name in files(tmp_path)) and len(files(tmp_path)) == 31
