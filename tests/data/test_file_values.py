@@ -82,6 +82,7 @@ def test_float_pictures_share_one_range_however_dark_one_of_them_is(tmp_path: Pa
     assert present is not None
     assert np.array_equal(present.numpy(), ~np.isnan(stored))
     assert int((~present).sum()) in (2, 4)
+    assert dataset.notes[1:] == ["2 of 6 train images have pixels without data, such as hole, hole_again."]
 
 
 def test_files_that_are_absent_are_gaps(tmp_path: Path) -> None:

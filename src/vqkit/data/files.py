@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqkit.core.memory import no_garbage_collection
 from vqkit.data.arranging import ImageFiles, check_extents, stored_components
 from vqkit.data.augmentation import Augmentation
 from vqkit.data.describing import (
@@ -62,11 +63,12 @@ class FileDataset(ImageDataset):
                 f"data.conditions is set, but there is no {TABLE} in {self._root}.", "Add it, or unset data.conditions."
             )
         self._condition_names = self._table.choose(options.conditions) if self._table else ()
-        self._set = self.find(self._root, options, self._table)
-        files = self._read_files()
-        self._kept = files.pixels
-        self._components, self._images = self._arranged(files.headers)
-        every = [image for images in self._images.values() for image in images]
+        with no_garbage_collection():
+            self._set = self.find(self._root, options, self._table)
+            files = self._read_files()
+            self._kept = files.pixels
+            self._components, self._images = self._arranged(files.headers)
+        every = list(self._every_image())
         counts = {name: len(images) for name, images in self._images.items()}
         self._plan = SplitPlan(counts, options.validation_share, self._root)
         self._stored = stored_components(self._components, every)
@@ -87,10 +89,16 @@ class FileDataset(ImageDataset):
 
     @property
     def notes(self) -> list[str]:
-        """See `ImageDataset.notes`."""
+        """See `ImageDataset.notes`. Of pixels without data only those are known that have been read into memory."""
         count = sum(image.is_resampled for image in self._every_image())
         resolutions = f"The components of {count:,} images differ in resolution: they are resampled to the largest of each image."
-        return [self._set.summary, *self._set.notes, *([resolutions] if count else [])]
+        gaps = [
+            f"{len(loaded.gaps):,} of {len(loaded.images):,} {folder} images have pixels without data, such as "
+            f"{', '.join(self._images[folder][number].name for number in loaded.gaps[:_SHOWN])}."
+            for folder, loaded in self._loaded.items()
+            if loaded.gaps
+        ]
+        return [self._set.summary, *self._set.notes, *([resolutions] if count else []), *gaps]
 
     @property
     def fitted_settings(self) -> dict[str, Any]:

@@ -76,8 +76,9 @@ class ImageReader:
         window = window or Window(0, 0, *self.size(image))
         values = np.zeros((len(image.parts), window.height, window.width), self.dtype)
         masks: list[Mask | None] = [None if part else np.zeros((1, 1), bool) for part in image.parts]
+        size = image.size
         for header, numbers in _by_file(image):
-            for number, (layer, mask) in zip(numbers, self._read_file(image, header, numbers, window), strict=True):
+            for number, (layer, mask) in zip(numbers, self._read_file(image, size, header, numbers, window), strict=True):
                 values[number], masks[number] = layer, mask
         return ImagePixels(values, _joined(masks, window))
 
@@ -88,28 +89,26 @@ class ImageReader:
         return layer, mask
 
     def _read_file(
-        self, image: ImageFiles, header: FileHeader, numbers: Sequence[int], window: Window
+        self, image: ImageFiles, size: tuple[int, int], header: FileHeader, numbers: Sequence[int], window: Window
     ) -> list[tuple[NDArray[Any], Mask | None]]:
-        """The components `numbers` of an image, which lie in one file, on its grid."""
+        """The components `numbers` of an image of this size, which lie in one file, on its grid."""
         channels = tuple(part.channel for number in numbers if (part := image.parts[number]))
         scaling = self.scaling
         if scaling is not None and scaling.smooth:
             return self._layers(_fitted(self._pixels(header, None, channels, scaling), scaling), header, channels, numbers)
-        rows, columns = self._axes(image, header, window)
+        if scaling is None and header.form[1:3] == size:
+            return self._layers(self._pixels(header, window, channels), header, channels, numbers)
+        rows, columns = self._axes(size, header, window)
         (top, height), (left, width) = rows.needed, columns.needed
-        direct = rows.is_plain and columns.is_plain
-        pixels = self._pixels(header, window if direct else Window(top, left, height, width), channels)
-        layers = self._layers(pixels, header, channels, numbers)
-        if direct:
-            return layers
+        pixels = self._pixels(header, Window(top, left, height, width), channels)
         return [
             resample(layer, mask, rows, columns, self._nearest[number])
-            for number, (layer, mask) in zip(numbers, layers, strict=True)
+            for number, (layer, mask) in zip(numbers, self._layers(pixels, header, channels, numbers), strict=True)
         ]
 
-    def _axes(self, image: ImageFiles, header: FileHeader, window: Window) -> tuple[Axis, Axis]:
-        """Which source pixels of a file are seen in a window of the image. If it is scaled, all of its shorter side are."""
-        size, target = image.size, self.size(image)
+    def _axes(self, size: tuple[int, int], header: FileHeader, window: Window) -> tuple[Axis, Axis]:
+        """Which pixels of a file are seen in a window of an image of this size. If it is scaled, all of its shorter side are."""
+        target = size if self.scaling is None else self.scaling[:2]
         step = 1.0 if self.scaling is None else min(size[0] / target[0], size[1] / target[1])
         rows, columns = (
             Axis(source, seen, start, length, (whole - step * seen) / 2 * source / whole, step * seen * source / whole)

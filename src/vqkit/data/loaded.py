@@ -26,13 +26,15 @@ Result = TypeVar("Result")
 
 class LoadedImages(NamedTuple):
     """Images in memory: of one size, `images` [N, C, H, W] and `present` (bool [N, C, H, W] or [N, C, 1, 1]; None: everywhere); or
-    of several sizes, a list. `errors`: what is wrong with those that could not be read; `empty`: numbers of those without any data.
+    of several sizes, a list. `errors`: what is wrong with those that could not be read; `empty`: numbers of those without any data;
+    `gaps`: of those with some pixels that are absent.
     """
 
     images: Tensor | list[ImagePixels]
     present: Tensor | None
     errors: dict[int, DataError]
     empty: list[int]
+    gaps: list[int]
 
     @property
     def usable(self) -> Tensor:
@@ -89,8 +91,13 @@ def _load_equal(reader: ImageReader, images: Sequence[ImageFiles], height: int, 
         values[number] = pixels.values
         if pixels.present is not None:
             masks[number] = pixels.present
+    return LoadedImages(torch.from_numpy(values), _stacked(masks, shape), errors, *_empty_and_gaps(masks))
+
+
+def _empty_and_gaps(masks: dict[int, Mask]) -> tuple[list[int], list[int]]:
+    """Numbers of the images without any data, and of those that lack some pixels, by what is present of those with gaps."""
     empty = [number for number, mask in masks.items() if not mask.any()]
-    return LoadedImages(torch.from_numpy(values), _stacked(masks, shape), errors, empty)
+    return empty, [number for number, mask in masks.items() if mask.shape[1:] != (1, 1) and mask.any()]
 
 
 def _stacked(masks: dict[int, Mask], shape: tuple[int, int, int, int]) -> Tensor | None:
@@ -109,5 +116,5 @@ def _load_unequal(reader: ImageReader, images: Sequence[ImageFiles]) -> LoadedIm
     errors = {number: pixels for number, pixels in enumerate(found) if isinstance(pixels, DataError)}
     nothing = ImagePixels(np.zeros((len(images[0].parts), 1, 1), reader.dtype))
     usable = [nothing if isinstance(pixels, DataError) else pixels for pixels in found]
-    empty = [number for number, pixels in enumerate(usable) if pixels.present is not None and not pixels.present.any()]
-    return LoadedImages(usable, None, errors, empty)
+    masks = {number: pixels.present for number, pixels in enumerate(usable) if pixels.present is not None}
+    return LoadedImages(usable, None, errors, *_empty_and_gaps(masks))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.config import NamedOptions
+from vqkit.core.memory import no_garbage_collection
 from vqkit.errors import DataError, did_you_mean
 from vqkit.image_io.formats import DATASET_SUFFIXES, has_suffix
-from vqkit.image_io.layouts import find_images
+from vqkit.image_io.layouts import are_components_apart
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import DATASETS
 
@@ -94,6 +95,7 @@ def recognise(path: Path) -> str:
         hint = "A data set is a directory of images, or a file that ends in .npy, .npz or .safetensors."
         raise DataError(f"{path} is not a data set.", hint)
     try:
-        return "components" if find_images(path).components else "images"
+        with no_garbage_collection():
+            return "components" if are_components_apart(path) else "images"
     except DataError:  # raised again when the data set is opened, unless its settings, such as a pattern, make it right
         return "components"

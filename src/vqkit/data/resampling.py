@@ -7,7 +7,6 @@ that window of the whole result.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,11 +32,6 @@ class Axis(NamedTuple):
     def step(self) -> float:
         """Source pixels in a target pixel."""
         return (self.source if self.span is None else self.span) / self.target
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether each target pixel is a source pixel, at the same place."""
-        return self.source == self.target and math.isclose(self.step, 1.0) and math.isclose(self.offset, 0.0, abs_tol=1e-9)
 
     @property
     def needed(self) -> tuple[int, int]:

@@ -74,6 +74,15 @@ def find_images(
     return FoundSet(choice.layout, choice.pattern, names, splits, classes, has_folders, summary, tuple(notes))
 
 
+def are_components_apart(root: Path) -> bool:
+    """Whether components are found in files of their own below a directory: what `find_images` decides first.
+
+    Raises `DataError` when the directory cannot be listed, or has two folders for one split.
+    """
+    placed, _ = place_files(Walk(root, IMAGE_SUFFIXES).files, root)
+    return choose_known(placed, None, (root / TABLE).is_file(), True).are_apart
+
+
 def _check_distinct(components: Sequence[str]) -> None:
     twice = [name for name in components if list(components).count(name) > 1]
     if twice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ def place_files(files: Sequence[WalkedFile], root: Path, strict: bool = True) ->
     return [PlacedFile(file, None, file.relative) for file in files], []
 
 
+@functools.cache
 def decorated_split(folder: str) -> SplitName | None:
     """The split that a folder's name means which may go on with a year, `set`, `images` and the like, or None."""
     return split_named(re.sub(f"{DECORATION}$", "", folder, flags=re.IGNORECASE))
