@@ -14,11 +14,9 @@ from vqkit.data.describing import (
     TrainingValues,
     ValueSettings,
     component_specs,
-    describe,
     fitted_settings,
     is_determined,
     thresholded,
-    with_kind,
 )
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec
@@ -32,8 +30,11 @@ def described(
 ) -> DataSpec:
     """The specification of images whose components are named a, b, ..."""
     types = dtypes or (images.numpy().dtype.name,) * images.shape[1]
+    values = TrainingValues(types)
+    values.add(images, present)
     components = [StoredComponent(name, dtype) for name, dtype in zip("abcd", types, strict=False)]
-    return describe(images, kind, "set", components, settings=ValueSettings(**settings), present=present)
+    specs = component_specs(components, ValueSettings(**settings), kind, values.counts)
+    return DataSpec("set", specs, images.shape[2], images.shape[3], values.are_exclusive(specs))
 
 
 def counts_up(count: int, dtype: str) -> Tensor:
@@ -42,12 +43,10 @@ def counts_up(count: int, dtype: str) -> Tensor:
 
 
 def test_shapes_are_cut_at_half_of_the_range_where_they_are_asked_for() -> None:
-    cut = with_kind(GREYS, "binary")
+    spec = described(GREYS, "binary")
+    cut = thresholded(GREYS, spec.component_specs, "binary")
     assert cut.flatten().tolist() == [0, 0, 255, 255]
     assert cut.dtype == torch.uint8
-    assert with_kind(GREYS, "auto") is with_kind(GREYS, "intensity") is GREYS
-    spec = described(GREYS, "binary")
-    assert torch.equal(thresholded(GREYS, spec.component_specs, "binary"), cut)
     assert thresholded(GREYS, spec.component_specs, "auto") is GREYS
 
 
@@ -63,13 +62,12 @@ def test_deep_shapes_are_cut_at_half_of_their_own_range() -> None:
 
 
 def test_what_images_say_of_themselves() -> None:
-    expected = DataSpec.uniform("marks", ("a", "b"), 1, 3, "binary", exclusive=True, classes=("x",))
-    stored = [StoredComponent("a", "uint8"), StoredComponent("b", "uint8")]
-    assert describe(APART, "auto", "marks", stored, (), ("x",)) == expected
+    expected = DataSpec.uniform("set", ("a", "b"), 1, 3, "binary", exclusive=True)
+    assert described(APART) == expected
     together = APART.clone()
     together[0, 1, 0, 0] = 255
-    assert describe(together, "auto", "marks", stored, (), ("x",)) == replace(expected, exclusive=False)
-    assert describe(APART // 2, "auto", "marks", stored, (), ("x",)).value_kind == "intensity"
+    assert described(together) == replace(expected, exclusive=False)
+    assert described(APART // 2).value_kind == "intensity"
 
 
 def test_a_kind_that_was_chosen_stays() -> None:

@@ -102,6 +102,7 @@ def test_the_default_tile_of_large_measurements(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="are 100 x 90 to 100 x 300; the model sees tiles of 64 x 64"):
         dataset = build(tmp_path, [(100, 300), (100, 90), (100, 300)])
     assert (dataset.spec.height, dataset.spec.width) == (64, 64)
+    assert "Tiles of 64 x 64 (height x width) are cut out of 3 images." in dataset.notes
 
 
 def test_a_size_that_was_set_is_kept_by_what_is_fitted(tmp_path: Path) -> None:

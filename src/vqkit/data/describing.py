@@ -20,7 +20,7 @@ from vqkit.config import Settings
 from vqkit.data.ranges import HIGH_SHARE, LOW_SHARE, ValueCounts
 from vqkit.data.rows import Rows
 from vqkit.errors import ConfigError, DataError, did_you_mean
-from vqkit.interfaces import ConditionSpec, DataSpec
+from vqkit.interfaces import DataSpec
 from vqkit.interfaces.components import ComponentSpec, Transform, ValueKind
 
 _CHUNK_BYTES = 2**26
@@ -229,29 +229,6 @@ def fitted_settings(spec: DataSpec) -> dict[str, Any]:
         "range": {each.name: [each.low, each.high] for each in spec.component_specs},
         "extremes": {each.name: [each.minimum, each.maximum] for each in spec.component_specs},
     }
-
-
-def describe(
-    images: Tensor,
-    kind: SampledKindChoice,
-    name: str,
-    components: Sequence[StoredComponent],
-    conditions: tuple[ConditionSpec, ...] = (),
-    classes: tuple[str, ...] = (),
-    settings: ValueSettings = ValueSettings(),  # noqa: B008 - immutable
-    present: Tensor | None = None,
-) -> DataSpec:
-    """The specification of training images in memory, [N, C, H, W] of stored values. Raises the errors of `component_specs`."""
-    values = TrainingValues([component.dtype for component in components])
-    values.add(images, present)
-    specs = component_specs(components, settings, kind, values.counts)
-    exclusive = values.are_exclusive(specs)
-    return DataSpec(name, specs, images.shape[2], images.shape[3], exclusive, conditions, classes, settings.display)
-
-
-def with_kind(images: Tensor, kind: SampledKindChoice) -> Tensor:
-    """Images uint8 [N, C, H, W], thresholded at half of the range if `kind` is binary."""
-    return (images >= 128).to(torch.uint8).mul_(255) if kind == "binary" else images
 
 
 def thresholded(images: Tensor, specs: Sequence[ComponentSpec], kind: SampledKindChoice) -> Tensor:

@@ -90,6 +90,9 @@ class FileDataset(ImageDataset):
     @property
     def notes(self) -> list[str]:
         """See `ImageDataset.notes`. Of pixels without data only those are known that have been read into memory."""
+        tile = self._tile.height, self._tile.width
+        larger = sum(image.size != tile for image in self._every_image()) if self._tile.scaling is None else 0
+        tiles = f"Tiles of {tile[0]} x {tile[1]} (height x width) are cut out of {larger:,} images."
         count = sum(image.is_resampled for image in self._every_image())
         resolutions = f"The components of {count:,} images differ in resolution: they are resampled to the largest of each image."
         gaps = [
@@ -98,7 +101,7 @@ class FileDataset(ImageDataset):
             for folder, loaded in self._loaded.items()
             if loaded.gaps
         ]
-        return [self._set.summary, *self._set.notes, *([resolutions] if count else []), *gaps]
+        return [self._set.summary, *self._set.notes, *([tiles] if larger else []), *([resolutions] if count else []), *gaps]
 
     @property
     def fitted_settings(self) -> dict[str, Any]:

@@ -159,9 +159,5 @@ class SplitPlan:
         present = [name for name in SPLITS if self._counts.get(name, 0)]
         return self.of(present[0] if present else "train")
 
-    def with_count(self, name: str, count: int) -> SplitPlan:
-        """The same plan for another number of images in one folder."""
-        return SplitPlan({**self._counts, name: count}, self._share, self._source)
-
     def _held_out(self) -> tuple[Tensor, Tensor]:
         return hold_out(self._counts.get("train", 0), self._share)
