@@ -162,6 +162,17 @@ def test_without_the_extra_the_message_names_it(tmp_path: Path, monkeypatch: pyt
         open_raster(tmp_path / "b.tif")
 
 
+def test_a_world_file_says_where_a_tiff_lies(tmp_path: Path) -> None:
+    array = values((40, 50), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")  # the centre of the first pixel
+    write_again(tmp_path)
+    (tmp_path / "a.tfw").unlink()
+    with rasterio.open(tmp_path / "b.tif") as dataset:
+        assert tuple(dataset.transform)[:6] == NORTH_UP
+        np.testing.assert_array_equal(dataset.read(1), array)
+
+
 def test_nodata_beside_a_tiff_counts(tmp_path: Path) -> None:
     array = values((40, 50), np.uint16)
     tifffile.imwrite(tmp_path / "b.tif", array)

@@ -29,7 +29,9 @@ def cache_bytes(row_bytes: int) -> int:
 def gdal(need: str, cache: int = 2**26) -> Iterator[ModuleType]:
     """rasterio, with a limit on the bytes that it keeps in memory. Raises `DataError` if it is not installed."""
     rasterio = optional_package("rasterio", "geo", need)
-    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=cache, GDAL_TIFF_INTERNAL_MASK=True):
+    # Files beside an image are asked for by name: listing its folder for each image takes long where there are many.
+    settings = {"GDAL_CACHEMAX": cache, "GDAL_TIFF_INTERNAL_MASK": True, "GDAL_DISABLE_READDIR_ON_OPEN": True}
+    with warnings.catch_warnings(), rasterio.Env(**settings):
         warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
         yield rasterio
 

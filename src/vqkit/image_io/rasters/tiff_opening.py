@@ -20,8 +20,8 @@ _SEPARATED, _YCBCR, _LAB = 5, 6, (8, 9, 10)
 def open_tiff_raster(path: Path, nodata: float | None) -> Raster | None:
     """A TIFF as a raster, or None for one that Pillow reads: CMYK, YCbCr and Lab of 8 bits, which become red, green and blue.
 
-    A GeoTIFF, and a TIFF with a mask (in the file or beside it) or with GDAL's `.aux.xml` beside it, is read by rasterio: what is
-    absent and where it lies would be lost otherwise. Raises `DataError` naming the extra if it is not installed.
+    A GeoTIFF, and a TIFF with a mask (in the file or beside it), a world file or GDAL's `.aux.xml` beside it, is read by rasterio:
+    what is absent and where it lies would be lost otherwise. Raises `DataError` naming the extra if it is not installed.
     """
     tif = tifffile.TiffFile(path)
     try:
@@ -76,6 +76,8 @@ def _needs_rasterio(tif: tifffile.TiffFile, path: Path) -> str:
         return "a GeoTIFF"
     if path.with_name(path.name + ".msk").exists() or any(int(series.keyframe.subfiletype) & 4 for series in tif.series):
         return "a TIFF with a mask"
+    if path.with_suffix(".tfw").exists():
+        return "a TIFF with a world file (.tfw)"
     side = path.with_name(path.name + ".aux.xml")
     if side.exists():
         text = side.read_text(encoding="utf-8", errors="replace")
