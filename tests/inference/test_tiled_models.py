@@ -103,6 +103,17 @@ def test_an_image_of_one_tile_is_answered_as_before_and_a_larger_one_with_the_sa
     assert torch.equal(whole.images[..., :8, :12], first.images) and len(first.codes) == 1
 
 
+def test_tiles_with_the_same_surroundings_get_different_answers() -> None:
+    tile = sections(1)[..., :8, :12]
+    images = torch.cat([tile, tile], dim=3)
+    observed = torch.zeros_like(images, dtype=torch.bool)
+    observed[:, 0] = True
+    ready = sampler("observed", spec=dataclasses.replace(SHAPES, exclusive=False))
+    ready.pipeline.tile_overlap = 0
+    drawn = ready.complete(images, observed, 1).images[0, 0]
+    assert not torch.equal(drawn[..., :12], drawn[..., 12:])
+
+
 def test_wide_values_are_drawn_too() -> None:
     images = (torch.rand(1, 4, 12, 20, generator=torch.Generator().manual_seed(0)) * 4095).to(torch.uint16)
     observed = torch.ones(images.shape, dtype=torch.bool)
