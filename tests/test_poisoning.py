@@ -207,7 +207,11 @@ def test_evaluation_and_codes_do_not_depend_on_what_is_absent(
         observed = batch.observed.clone()
         observed[:, 0] = False
         filled = fill_stored(pipeline.fill(batch.images, observed), batch.images, observed, pipeline.spec)
+        # Of an array, NaN is what is absent; numbers are hidden by the mask.
+        array = torch.where(batch.observed, batch.images, torch.nan) if kind == "floats" else batch.images
+        painted = pipeline.inpaint(array.numpy(), observed=observed.numpy())
         outputs = {"evaluation": json.dumps(measured).encode(), "statistics": json.dumps(statistics).encode()}
+        outputs["painted"] = painted.tobytes()
         outputs |= {f"codes {number}": level.numpy().tobytes() for number, level in enumerate(codes.codes)}
         return {**outputs, "filled": filled.numpy().tobytes(), **files(Path("codebook"))}
 

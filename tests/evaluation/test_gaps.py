@@ -49,6 +49,8 @@ FIELDS = DataSpec(
     12,
 )
 """Two measurements of 16 bits and a shape between them."""
+HOLDS_RAIN = torch.tensor([0, 2, 6, 7, 8])
+"""Positions of the `fields` that can be judged from the rain they have."""
 
 
 class Shade(Autoencoder):
@@ -191,6 +193,29 @@ def test_the_table_has_units_and_counts(measured: ArraySplit) -> None:
     assert forest[2:9] == ["-"] * 7, "a shape has an overlap and no decibels"
 
 
+class Watched(Shade):
+    """Refuses what is observed of an image where nothing is present."""
+
+    absent: Tensor
+
+    def forward(
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
+    ) -> Reconstruction:
+        assert not bool((observed & self.absent).any())
+        return super().forward(images, observed, conditions, generator, present)
+
+
+def test_nothing_absent_is_observed(measured: ArraySplit) -> None:
+    model = Watched(Settings(), FIELDS)
+    model.absent = ~truth(measured).observed
+    evaluate(loaded(model), EvaluationRequest(mask_kind="boxes", keep_sets=[["heat"], ["rain", "forest"]]))
+
+
 def test_no_images_are_no_figures(measured: ArraySplit, monkeypatch: pytest.MonkeyPatch) -> None:
     images = truth(measured)
     assert images.present is not None
@@ -270,8 +295,7 @@ def test_rates_are_means_over_the_images_of_a_scenario() -> None:
     rain, heat, unconditional = meter.rates()
     assert (rain.images, heat.images, unconditional.images) == (5, 6, 9)
     alone = RateMeter(chosen, cases, False)
-    with_rain = torch.tensor([0, 2, 6, 7, 8])
-    alone.add(with_rain, images.batch(with_rain).to(CPU, FIELDS))
+    alone.add(HOLDS_RAIN, images.batch(HOLDS_RAIN).to(CPU, FIELDS))
     assert rain.bits_per_image == pytest.approx(alone.rates()[0].bits_per_image)
     distortion = meter.distortion()
     assert list(distortion.rmse) == list(distortion.mae) == ["heat", "rain"]
@@ -279,6 +303,39 @@ def test_rates_are_means_over_the_images_of_a_scenario() -> None:
     none = RateMeter(chosen, cases, False)
     none.add(torch.tensor([1]), images.batch(torch.tensor([1])).to(CPU, FIELDS))
     assert [rate.name for rate in none.rates()] == ["keep heat", "unconditional"]
+
+
+def test_nothing_absent_is_observed_by_a_prior_or_its_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = ~truth(fields()).observed
+    encode, complete, features, seen = Blocks.encode, Sampler.complete, Blocks.features, []
+
+    def watched(images: Tensor, observed: Tensor) -> None:
+        seen.append(len(images))
+        # The images of a batch are told apart by their own gaps: all are of the whole split here, or without those left out.
+        rows = absent if len(images) == 9 else absent[HOLDS_RAIN]
+        assert not bool((observed & rows.repeat_interleave(len(images) // len(rows), dim=0)).any())
+
+    def watched_encode(self: Blocks, images: Tensor, observed: Tensor) -> object:
+        watched(images, observed)
+        return encode(self, images, observed)
+
+    def watched_features(self: Blocks, images: Tensor, observed: Tensor) -> object:
+        watched(images, observed)
+        return features(self, images, observed)
+
+    def watched_complete(self: Sampler, images: Tensor, observed: Tensor, *rest: object, **named: object) -> object:
+        watched(images, observed)
+        return complete(self, images, observed, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Blocks, "encode", watched_encode)
+    monkeypatch.setattr(Blocks, "features", watched_features)
+    monkeypatch.setattr(Sampler, "complete", watched_complete)
+    chosen = sampler()
+    cases = conditioning_cases(chosen.prior.spec, FIELDS, [["rain"]], None, False)
+    RateMeter(chosen, cases, False).add(torch.arange(9), truth(fields()).to(CPU, FIELDS))
+    scenario = mask_scenarios(FIELDS, [["rain"]])[1]
+    measure_completions(chosen, scenario, Sources(truth(fields()), torch.arange(9)), 3, Sampling(), no_progress)
+    assert {9, 5} <= set(seen)
 
 
 def test_completions_are_drawn_of_the_images_of_a_scenario() -> None:

@@ -30,9 +30,11 @@ def row(model: str, seed: int, scenario: str, component: str, rmse: float | None
 
 
 ROWS = [
+    row("vae", 0, "full input", "heat", 1.0, "none"),
+    row("vae", 0, "full input", "rain", 1.0, "none"),
+    row("vae", 0, "keep a", "rain", 0.02),
     row("vae", 0, "keep a", "heat", 120.0),
     row("vae", 0, "keep b", "heat", 140.0),
-    row("vae", 0, "keep a", "rain", 0.02),
     row("vae", 1, "keep a", "heat", 100.0),
     row("vqvae", 0, "keep a", "heat", 90.0),
     row("vqvae", 0, "keep a", "forest", None),
@@ -85,6 +87,7 @@ def test_the_page_of_intensities_has_errors_in_their_own_units(intensity_run: Pa
     assert report.failed == []
     text = report.page.read_text()
     assert "<h2>Errors of intensities in their own units</h2>" in text
+    assert "Not every image holds all components" not in text
     captions = re.findall(r"<caption>(RMSE[^<]*)", text)
     assert captions == ["RMSE, whole images", "RMSE, components missing", "RMSE, boxes missing"]
     with (tmp_path / "components.csv").open(newline="") as file:

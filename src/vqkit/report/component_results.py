@@ -75,7 +75,8 @@ def error_table(title: str, results: Sequence[ComponentResult], mask_kind: str) 
     """RMSE in stored values of every model, with a column for each intensity: the mean over the scenarios of a mask kind."""
     chosen = [row for row in results if row.mask_kind == mask_kind and row.rmse is not None]
     models = list(dict.fromkeys(row.model for row in chosen))
-    units = {row.component: row.unit for row in chosen}
+    judged = {row.component for row in chosen}
+    units = {row.component: row.unit for row in results if row.component in judged}  # full input comes first, in the data's order
     columns, best = [], []
     cells: dict[str, list[SeedStatistics | None]] = {model: [] for model in models}
     for component, unit in units.items():

@@ -97,6 +97,7 @@ def render(
         own_units=[each for each in tables.own_units if each.columns],
         others=[each for each in tables.others if each.columns],
         notes=tables.notes,
+        gaps=any((result.scenario_images or 0) < (result.test_images or 0) for result in results if result.scenario is not None),
         likelihoods=_likelihoods(results),
         published=_published(data, results),
         published_note=NOTE,
