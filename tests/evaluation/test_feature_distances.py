@@ -82,6 +82,14 @@ def test_images_that_come_back_are_at_no_distance(networks: None) -> None:
     assert distances.result() == pytest.approx({"fid": 0, "lpips": 0}, abs=1e-7)
 
 
+def test_what_lies_beyond_the_range_is_clipped(networks: None) -> None:
+    wide, answers = 1.5 * pictures(30) - 0.25, 1.5 * pictures(30, seed=5) - 0.25
+    beyond, within = (FeatureDistances(COLOUR, 30, True, True, CPU) for _ in range(2))
+    beyond.add(wide, answers)
+    within.add(wide.clamp(0, 1), answers.clamp(0, 1))
+    assert beyond.result() == within.result()
+
+
 def test_only_what_is_asked_for_is_made(monkeypatch: pytest.MonkeyPatch, networks: None) -> None:
     monkeypatch.setattr(feature_distances, "fid_metric", lambda: pytest.fail("nobody asked for FID"))
     distances = FeatureDistances(COLOUR, 30, False, True, CPU)

@@ -192,7 +192,8 @@ class _Meters:
             if scenario is self.scenarios[0]:
                 shown = where_present(expected, batch.present)
                 errors.add(shown, images, judged, self._final(shown, images, torch.zeros_like(observed)), stored)
-                self.distances.add(images, shown)
+                held = present.flatten(1).any(1)
+                self.distances.add(images[held], shown[held])
                 for counts, level in zip(self.counts, codes, strict=True):
                     counts += code_histogram(level, len(counts))
             else:

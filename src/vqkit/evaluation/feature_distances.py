@@ -40,8 +40,8 @@ class FeatureDistances:
         self._lpips = lpips_metric().to(device) if lpips else None
 
     def add(self, images: Tensor, reconstructions: Tensor) -> None:
-        """Add images, float [B, C, H, W] in [0, 1], and their reconstructions."""
-        if self._fid is None and self._lpips is None:
+        """Add images, float [B, C, H, W] in unit values, of which what lies beyond 0 to 1 is clipped, and their reconstructions."""
+        if (self._fid is None and self._lpips is None) or not len(images):
             return
         originals, answers = (_three_channels(each) for each in (images, reconstructions))
         if self._fid is not None:
