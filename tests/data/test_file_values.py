@@ -209,11 +209,12 @@ def test_transparent_pixels_are_absent_and_stored_white(tmp_path: Path) -> None:
     picture[0, 0] = 7
     for number in range(4):
         Image.fromarray(picture).save(tmp_path / f"{number}.png", transparency=7)
-    stored, present = everything(images(tmp_path).split("train"))
-    assert present is not None
-    assert (stored[:, 0, 0, 0] == 255).all()
-    assert not present[:, 0, 0, 0].any()
-    assert int((~present).sum()) == len(stored)
+    for memory in (0, 10):
+        stored, present = everything(images(tmp_path, memory_mb=memory).split("train"))
+        assert present is not None
+        assert (stored[:, 0, 0, 0] == 255).all()
+        assert not present[:, 0, 0, 0].any()
+        assert int((~present).sum()) == len(stored)
 
 
 def test_orientation_is_applied_to_data(tmp_path: Path) -> None:

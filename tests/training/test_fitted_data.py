@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from vqkit.config import RunConfig, read_config_file
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, DataError
+from vqkit.evaluation.held_out import open_split
 from vqkit.storage.checkpoints import load_model
 from vqkit.training.run import train
 
@@ -70,3 +71,16 @@ def test_another_range_is_another_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"was trained with data\.range"):
         train(None, settings(tmp_path / "cells", 2, range=[0, 100]), [], run, "auto")
     assert RunConfig.model_validate(read_config_file(run / "run.yaml")).data.options["range"]["dna"][1] > 100
+
+
+def test_other_data_are_read_without_these_ranges(run: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(run))
+    save(tmp_path / "others", 9)
+    others = open_split(loaded, str(tmp_path / "others"), "val").spec
+    assert others.component_specs[0].maximum > 4096
+    for number in range(4):
+        for name in ("nir", "red"):
+            (tmp_path / "bands" / name).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "bands" / name / f"{number}_{name}.npy", np.arange(256, dtype=np.uint16).reshape(16, 16))
+    with pytest.raises(DataError, match=r"components \(nir, red\).*the model was trained on 2 intensity components \(actin, dna\)"):
+        open_split(loaded, str(tmp_path / "bands"), "val")

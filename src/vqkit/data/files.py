@@ -130,7 +130,8 @@ class FileDataset(ImageDataset):
         folder, positions = self._plan.of(name)
         if not self._fits(folder):
             images = [self._images[folder][number] for number in positions.tolist()]
-            return self._tiled(name, FileSource(self._reader(), images), folder, positions, any(i.may_have_gaps for i in images))
+            gaps = isinstance(self._options.nodata, dict) or any(image.may_have_gaps for image in images)
+            return self._tiled(name, FileSource(self._reader(), images), folder, positions, gaps)
         loaded = self._load(folder)
         positions = positions[loaded.usable[positions]]
         if not len(positions):

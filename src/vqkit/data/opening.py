@@ -73,6 +73,23 @@ def with_fitted(data: NamedOptions, earlier: NamedOptions) -> NamedOptions:
     return NamedOptions(name=data.name, **{**options, **kept})
 
 
+def without_measured(data: NamedOptions) -> NamedOptions:
+    """Settings for other data of the same kind: without ranges, extremes and kinds of components, which have names of their own.
+
+    A model sees values in its own ranges, whatever is found in the data that it is used on.
+    """
+
+    def kept(settings: Mapping[str, Any]) -> dict[str, Any]:
+        by_name = isinstance(settings.get("value_kind"), Mapping)
+        left_out = {"range", "extremes", *(["value_kind"] if by_name else [])}
+        return {key: value for key, value in settings.items() if key not in left_out}
+
+    options = kept(data.options)
+    if isinstance(options.get("settings"), Mapping):  # of the parts of a joined set
+        options["settings"] = kept(options["settings"])
+    return NamedOptions(name=data.name, **options)
+
+
 def typed_as(data: Mapping[str, Any]) -> str:
     """The argument of `--data` for a data set's name and settings: the inverse of `name_data`."""
     return ",".join(data["paths"]) if "paths" in data else str(data.get("path", data["name"]))

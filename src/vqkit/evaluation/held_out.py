@@ -11,7 +11,7 @@ from torch import Tensor
 from vqkit.config import NamedOptions, merge
 from vqkit.core import distributed
 from vqkit.data.loading import evaluation_batches
-from vqkit.data.opening import name_data, open_dataset, resolve_data
+from vqkit.data.opening import name_data, open_dataset, resolve_data, without_measured
 from vqkit.data.subsets import check_data, choose_split
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.interfaces import Batch, Split
@@ -40,7 +40,7 @@ def data_settings(loaded: Loaded, data: str | NamedOptions | None) -> dict[str, 
 def _resolve(loaded: Loaded, data: str | NamedOptions | None) -> NamedOptions:
     """The data set to open. Another one of the kind that the model was trained on is read with the same settings."""
     if isinstance(data, str):
-        data = NamedOptions(**merge(loaded.data.model_dump(), name_data(data)))
+        data = NamedOptions(**merge(without_measured(loaded.data).model_dump(), name_data(data)))
     return loaded.data if data is None else resolve_data(data)
 
 

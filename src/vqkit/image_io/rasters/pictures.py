@@ -198,7 +198,7 @@ def orientation_of(image: Image.Image, png: PngHeader | None = None) -> int:
 
 
 def picture_tags(image: Image.Image) -> FileTags:
-    """Resolution and colour profile of a picture; a profile of other colours than red, green and blue or grey is left out."""
+    """Resolution, colour profile and whether there is opacity; a profile of other colours than these or grey is left out."""
     dots = image.info.get("dpi")
     try:
         resolution = Resolution(float(dots[0]), float(dots[1])) if dots and min(dots) > 0 else None
@@ -206,7 +206,8 @@ def picture_tags(image: Image.Image) -> FileTags:
         resolution = None
     profile = image.info.get("icc_profile")
     kept = isinstance(profile, bytes) and image.mode in ("L", "LA", "RGB", "RGBA", "P", "PA", "I;16")
-    return FileTags(resolution=resolution, profile=profile if kept else None)
+    opacity = image.mode in _WITH_OPACITY or "transparency" in image.info
+    return FileTags(resolution=resolution, profile=profile if kept else None, opacity=opacity)
 
 
 def _deep_png(path: Path, file: IO[bytes], image: Image.Image, png: PngHeader, nodata: float | None) -> Raster:
@@ -243,7 +244,9 @@ def _deep_jpeg2000(path: Path, data: bytes, header: Jpeg2000Header, nodata: floa
         present = None if header.opacity is None else samples[header.opacity][None] > 0
         return Decoded(samples[kept].astype(dtype, copy=False), present)
 
-    info = RasterInfo(path, "JPEG 2000", len(kept), header.height, header.width, dtype, nodata=nodata, is_colour=len(kept) == 3)
+    size = len(kept), header.height, header.width
+    tags = FileTags(opacity=header.opacity is not None)
+    info = RasterInfo(path, "JPEG 2000", *size, dtype, nodata=nodata, is_colour=len(kept) == 3, tags=tags)
     return DeepPictureRaster(info, UPRIGHT, decode)
 
 
