@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vqkit.config import NamedOptions, Settings
+from vqkit.image_io.pictures import composite, save_picture, to_pil
 from vqkit.inference.conditioning import code_spec
 from vqkit.inference.pipeline import Pipeline
 from vqkit.inference.sampler import Sampler
@@ -179,6 +180,15 @@ def sections(count: int, seed: int = 0) -> Tensor:
     """Images uint8 [count, 3, 8, 12] of `SHAPES`: every pixel belongs to one component or to none."""
     numbers = torch.randint(4, (count, 8, 12), generator=torch.Generator().manual_seed(seed))
     return torch.stack([numbers == 1, numbers == 2, numbers == 3], dim=1).to(torch.uint8) * 255
+
+
+def write_components(images: Tensor, directory: Path, spec: DataSpec = SHAPES, first: int = 0) -> Path:
+    """Stored images [N, C, H, W] as files `{component}/s{number}_{component}.png` and composites; returns the directory."""
+    for number, image in enumerate(images, start=first):
+        for name, values in zip(spec.components, image, strict=True):
+            save_picture(to_pil(values), directory / name / f"s{number}_{name}.png")
+        save_picture(to_pil(composite(spec.to_unit(image[None]), spec)[0]), directory / "composite" / f"s{number}.png")
+    return directory
 
 
 def noise(*shape: int, low: float = 0, high: float = 256, dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:

@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 
 from command_runner import command_runner
-from painting import SHAPES, Blocks, pipeline, sampler, sections
+from painting import SHAPES, Blocks, pipeline, sampler, sections, write_components
 from vqkit.cli.conditions import parse_conditions, parse_names
 from vqkit.cli.counting import counting
 from vqkit.cli.decode import decode
@@ -23,7 +23,7 @@ from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.image_io import large_images
 from vqkit.image_io.inputs import find_inputs
-from vqkit.image_io.pictures import image_files, save_picture, to_pil
+from vqkit.image_io.pictures import save_picture, to_pil
 from vqkit.image_io.rasters import open_raster, write_raster
 from vqkit.image_io.reading import ReadOptions, read_images
 from vqkit.inference import pipeline as generate
@@ -60,9 +60,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(generate, "load_model", load_model)
     monkeypatch.setattr(sampler_module, "load_sampler", load_sampler)
     monkeypatch.chdir(tmp_path)
-    for number, image in enumerate(IMAGES):
-        for path, picture in image_files(image, f"s{number}", Path("sections"), SHAPES).items():
-            save_picture(picture, path)
+    write_components(IMAGES, Path("sections"))
     return tmp_path
 
 

@@ -11,12 +11,11 @@ import torch
 import typer
 
 from command_runner import command_runner
-from painting import SHAPES, sampler, sections
+from painting import SHAPES, sampler, sections, write_components
 from vqkit.cli.sample import parse_sweep, sample
 from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.image_io.inputs import find_inputs
-from vqkit.image_io.pictures import image_files, save_picture
 from vqkit.image_io.reading import ReadOptions, read_images
 from vqkit.image_io.tables import write_table
 from vqkit.inference import sampler as module
@@ -96,9 +95,7 @@ def test_options_reach_the_prior(asked: list[Any]) -> None:
 
 @pytest.mark.parametrize("mode", [[], ["--mode", "conditional"]])
 def test_conditions_of_the_test_set_by_default(asked: list[Any], mode: list[str]) -> None:
-    for number, image in enumerate(sections(2)):
-        for path, picture in image_files(image, f"s{number}", Path("sections/test"), SHAPES).items():
-            save_picture(picture, path)
+    write_components(sections(2), Path("sections/test"))
     write_table(Path("sections/performances.csv"), ["s0", "s1"], "test", ["width_px"], torch.tensor([[20.0], [80]]))
     result = run("--run", "metadata", "-n", 3, *mode)
     assert result.stdout.splitlines()[1] == "with the conditions of the test set of sections"

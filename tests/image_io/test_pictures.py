@@ -18,7 +18,6 @@ from vqkit.image_io.pictures import (
     display_components,
     grid,
     hatching,
-    image_files,
     palette,
     rows_figure,
     save_picture,
@@ -176,24 +175,6 @@ def test_rows_figure_holds_every_picture_and_a_label() -> None:
     assert (windows == enlarged).all(axis=(-1, -2, -3)).sum() == 1
     assert titled.shape[0] > plain.shape[0]
     assert (plain[:, :30] < 200).any(), "the label is missing"
-
-
-def test_image_files_show_every_component_without_loss(tmp_path: Path) -> None:
-    image = sections(1)[0]
-    files = image_files(image, "a/b", tmp_path, SHAPES)
-    names = ["carcass/a/b_carcass.png", "belt/a/b_belt.png", "tread/a/b_tread.png", "composite/a/b.png"]
-    assert [path.relative_to(tmp_path).as_posix() for path in files] == names
-    for path, picture in files.items():
-        save_picture(picture, path)
-    for values, name in zip(image, names, strict=False):
-        assert np.array_equal(np.asarray(Image.open(tmp_path / name)), values.numpy())
-
-
-def test_image_files_of_colour_and_grey_are_one_picture() -> None:
-    out = Path("out")
-    assert [*image_files(torch.zeros(3, 8, 8, dtype=torch.uint8), "x", out, COLOUR)] == [out / "x.png"]
-    (picture,) = image_files(torch.zeros(1, 8, 8, dtype=torch.uint8), "x", out, DIGITS).values()
-    assert picture.mode == "L"
 
 
 def test_save_picture_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:

@@ -8,27 +8,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
-from painting import COLOUR, SHAPES, sections
+from painting import COLOUR, SHAPES, sections, write_components
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io import array_files
 from vqkit.image_io.inputs import Item, find_inputs
 from vqkit.image_io.layouts import Member
 from vqkit.image_io.masks import Mask
-from vqkit.image_io.pictures import image_files, save_picture, to_pil
+from vqkit.image_io.pictures import composite, save_picture, to_pil
 from vqkit.image_io.reading import InputImage, ReadOptions, check_not_whole, read_images, read_item
 from vqkit.interfaces import DataSpec
 
 IMAGES = sections(3)
 
 
-def export(directory: Path, images: Tensor = IMAGES) -> Path:
+def export(directory: Path) -> Path:
     """The images in the component layout, composites included."""
-    for number, image in enumerate(images):
-        for path, picture in image_files(image, f"s{number}", directory, SHAPES).items():
-            save_picture(picture, path)
-    return directory
+    return write_components(IMAGES, directory)
 
 
 def read(items: list[Item], spec: DataSpec = SHAPES, request: ReadOptions = ReadOptions(), check=lambda image: None):  # type: ignore[no-untyped-def] # noqa: B008
@@ -93,9 +89,9 @@ def test_a_single_component_is_known_by_its_name(tmp_path: Path, name: str) -> N
 
 def test_label_maps_strips_and_pages_in_files(tmp_path: Path) -> None:
     image = IMAGES[0]
-    composite = image_files(image, "x", Path(), SHAPES)[Path("composite/x.png")]
-    composite.save(tmp_path / "rgb.png")
-    composite.quantize(4).save(tmp_path / "indexed.png")
+    painted = to_pil(composite(SHAPES.to_unit(image[None]), SHAPES)[0])
+    painted.save(tmp_path / "rgb.png")
+    painted.quantize(4).save(tmp_path / "indexed.png")
     with Image.open(tmp_path / "indexed.png") as indexed:
         assert indexed.mode == "P"
     to_pil(torch.cat(list(image), dim=1)).save(tmp_path / "strip.png")

@@ -10,11 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from painting import COLOUR, SHAPES, sampler, sections
+from painting import COLOUR, SHAPES, sampler, sections, write_components
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.masks import Mask
-from vqkit.image_io.pictures import image_files, save_picture
 from vqkit.image_io.reading import ReadOptions
 from vqkit.inference import completions as completing
 from vqkit.inference.completions import Completed, CompletionRequest, complete_items, completion_names
@@ -29,10 +28,7 @@ KEEP_BELT = ReadOptions(("belt",))
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    for number, image in enumerate(IMAGES):
-        for path, picture in image_files(image, f"s{number}", tmp_path / "in", SHAPES).items():
-            save_picture(picture, path)
-    return tmp_path / "in"
+    return write_components(IMAGES, tmp_path / "in")
 
 
 def complete(

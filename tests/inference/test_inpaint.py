@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from painting import COLOUR, SHAPES, STAINS, pipeline, sections
+from painting import COLOUR, SHAPES, STAINS, pipeline, sections, write_components
 from vqkit.errors import DataError
 from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.masks import Mask
-from vqkit.image_io.pictures import composite, image_files, save_picture, to_pil
+from vqkit.image_io.pictures import composite, save_picture, to_pil
 from vqkit.image_io.reading import ReadOptions
 from vqkit.inference.inpaint import Written, batched, inpaint_items
 from vqkit.interfaces import DataSpec
@@ -23,10 +23,7 @@ MASK = Mask(Path("mask.png"), HOLE[None].numpy())
 
 
 def export(directory: Path) -> Path:
-    for number, image in enumerate(IMAGES):
-        for path, picture in image_files(image, f"s{number}", directory, SHAPES).items():
-            save_picture(picture, path)
-    return directory
+    return write_components(IMAGES, directory)
 
 
 def fill(

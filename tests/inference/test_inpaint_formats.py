@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from painting import COLOUR, noise, pipeline
@@ -138,7 +141,8 @@ def test_components_of_another_resolution_come_back_in_their_own(tmp_path: Path)
     assert np.array_equal(filled["dna"][~hole[0]], fine[0][~hole[0]])
     touched = hole[0].reshape(8, 2, 8, 2).any(axis=(1, 3))
     assert np.array_equal(filled["actin"][~touched], coarse[1][~touched])
-    given = np.stack([fine[0], coarse[1].repeat(2, 0).repeat(2, 1), fine[2]])
+    enlarged = F.interpolate(torch.from_numpy(coarse[None, 1:2].astype(np.float64)), (16, 16), mode="bilinear")[0, 0]
+    given = np.stack([fine[0], enlarged.round().numpy().astype(np.uint16), fine[2]])
     expected = pipeline(CELLS).inpaint(given, observed=~hole[0])
     assert np.array_equal(filled["golgi"], expected[2])
     whole = touched & hole[0].reshape(8, 2, 8, 2).all(axis=(1, 3))
@@ -181,6 +185,27 @@ def test_a_filled_in_value_is_never_the_nodata_value(tmp_path: Path) -> None:
         assert file.nodata == 0 and file.crs.to_epsg() == 32631 and file.transform.c == 5e5
         assert (file.read_masks() == 255).all()
     assert np.array_equal(filled[given > 0], given[given > 0]) and (filled[given == 0] > 0).all()
+
+
+def test_a_nodata_value_of_the_training_data_means_the_same_in_files_that_do_not_say_so(tmp_path: Path) -> None:
+    specs = tuple(replace(each, nodata=0.0, minimum=0.0) for each in CELLS.component_specs)
+    spec = replace(CELLS, component_specs=specs)
+    given = cell()
+    given[2, 1:4] = 0
+    tifffile.imwrite(tmp_path / "x.tif", given, photometric="minisblack")
+    np.save(tmp_path / "y.npy", given.astype(np.float32))
+    (tmp_path / "in").mkdir()
+    for name, values in zip(NAMES, given, strict=True):
+        tifffile.imwrite(tmp_path / "in" / f"z_{name}.tif", values)
+    for source in ("x.tif", "y.npy", "in"):
+        fill(tmp_path / source, tmp_path / "out", spec, ReadOptions())
+    results = (
+        tifffile.imread(tmp_path / "out" / "x.tif"),
+        np.load(tmp_path / "out" / "y.npy"),
+        np.stack([tifffile.imread(tmp_path / "out" / f"z_{name}.tif") for name in NAMES]),
+    )
+    for filled in (*results, pipeline(spec).inpaint(given)):
+        assert np.array_equal(filled[given > 0], given[given > 0]) and (filled > 0).all()
 
 
 def test_a_jpeg_comes_back_without_loss(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from painting import COLOUR, SHAPES, STAINS, sampler, sections
+from painting import COLOUR, SHAPES, STAINS, sampler, sections, write_components
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import shuffled_indices
 from vqkit.errors import DataError
 from vqkit.image_io.panels import overview
-from vqkit.image_io.pictures import composite, image_files, rows_figure, save_picture
+from vqkit.image_io.pictures import composite, rows_figure
 from vqkit.image_io.tables import write_table
 from vqkit.inference import samples as drawing
 from vqkit.inference.sampler import Sampler
@@ -41,9 +41,9 @@ def conditional() -> Sampler:
 
 def with_test_set(directory: Path) -> Sampler:
     """A sampler whose data set has three test images, 10, 20 and 30 wide."""
-    for number, image in enumerate(sections(4)):
-        for path, picture in image_files(image, f"s{number}", directory / ("train" if number == 3 else "test"), SHAPES).items():
-            save_picture(picture, path)
+    images = sections(4)
+    write_components(images[:3], directory / "test")
+    write_components(images[3:], directory / "train", first=3)
     names = [f"s{number}" for number in range(4)]
     write_table(directory / "performances.csv", names, "test", ["width_px"], torch.tensor([[10.0], [20], [30], [40]]))
     ready = conditional()

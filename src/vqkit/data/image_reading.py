@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 
 from vqkit.data.arranging import GREY, ImageFiles, Part
 from vqkit.data.headers import FileHeader
-from vqkit.data.resampling import Axis, resample
 from vqkit.errors import DataError
 from vqkit.image_io.rasters import RasterPixels, Window, open_raster
+from vqkit.image_io.resampling import Axis, resample
 
 Mask = NDArray[np.bool_]
 

@@ -14,7 +14,7 @@ from vqkit.core.cpus import usable_cpus
 from vqkit.data.arranging import ImageFiles
 from vqkit.data.image_reading import ImagePixels, ImageReader, Mask
 from vqkit.errors import DataError
-from vqkit.image_io.decoding import quiet_pillow
+from vqkit.image_io.files import quiet_pillow
 
 _THREADS = min(8, 2 * usable_cpus())
 _AHEAD = 32

@@ -19,7 +19,7 @@ from vqkit.data.augmentation import Augmentation
 from vqkit.data.describing import SampledKindChoice, thresholded
 from vqkit.data.image_reading import ImagePixels, ImageReader
 from vqkit.errors import DataError
-from vqkit.image_io.decoding import quiet_pillow
+from vqkit.image_io.files import quiet_pillow
 from vqkit.image_io.rasters import Window
 from vqkit.interfaces import Batch, DataSpec, Split
 

@@ -15,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vqkit.errors import DataError
-from vqkit.image_io.values import channel_axis, to_bytes
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -60,14 +59,3 @@ def _as_numpy(tensor: Tensor) -> NDArray[Any]:
     """A tensor as an array; of bfloat16, which NumPy has not, as float32, which holds every value of it."""
     array: NDArray[Any] = (tensor.to(torch.float32) if tensor.dtype == torch.bfloat16 else tensor).numpy()
     return array
-
-
-def read_planes(path: Path) -> Tensor:
-    """A `.npy` file as one picture, uint8 [C, H, W]. Raises `DataError` naming one that is damaged or no picture."""
-    array = map_array(path)
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise DataError(
-            f"The array {path} has the shape {array.shape}, which is no picture.", "Store [H, W], [C, H, W] or [H, W, C]."
-        )
-    planes = array[None] if array.ndim == 2 else np.moveaxis(array, channel_axis(array.shape, str(path)), 0)
-    return torch.from_numpy(np.array(to_bytes(planes, str(path))))

@@ -16,10 +16,11 @@ from vqkit.image_io.inputs import Item
 from vqkit.image_io.layouts import Member
 from vqkit.image_io.originals import Channel, ComponentOriginal, single_channel
 from vqkit.image_io.rasters import RasterInfo, open_raster
-from vqkit.image_io.resampling import enlarged
-from vqkit.image_io.scales import Extremes, describe_numbers, find_extremes, numbers_of_others, to_model
+from vqkit.image_io.resampling import Axis, resample
+from vqkit.image_io.scales import Extremes, describe_numbers, find_extremes, known_values, numbers_of_others, to_model
 from vqkit.image_io.values import tensor_of
 from vqkit.interfaces import DataSpec
+from vqkit.interfaces.components import ComponentSpec
 
 _SAME_SHAPE = 0.02
 """Largest difference of the ratios of height to width of components that show the same area."""
@@ -44,10 +45,14 @@ class ComponentsRead(NamedTuple):
 def read_components(item: Item, spec: DataSpec) -> ComponentsRead:
     """The image of an item whose components lie in files of their own.
 
-    Those of a lower resolution than the largest are enlarged to its grid. Raises `DataError` naming a file that cannot be read,
-    that is not one channel, or that shows another area than the others.
+    Those of a lower resolution than the largest are interpolated on its grid, as in training. Raises `DataError` naming a file that
+    cannot be read, that is not one channel, or that shows another area than the others.
     """
-    layers = {number: _read_layer(item.members[name], name) for number, name in enumerate(spec.components) if name in item.members}
+    layers = {
+        number: _read_layer(item.members[component.name], component, spec)
+        for number, component in enumerate(spec.component_specs)
+        if component.name in item.members
+    }
     largest = max(layers.values(), key=lambda layer: layer.values.size)
     height, width = largest.values.shape
     _check_shapes(layers, largest)
@@ -71,14 +76,14 @@ def _on_one_grid(
     for number, layer in layers.items():
         values, known = layer.values, layer.present
         if values.shape != (height, width):
-            values = enlarged(values, height, width)
-            known = None if known is None else enlarged(known, height, width)
+            rows, columns = (Axis(own, whole, 0, whole) for own, whole in zip(values.shape, (height, width), strict=True))
+            values, known = resample(values, known, rows, columns, spec.component_specs[number].kind == "binary")
         image[number] = as_stored(values, number, meanings[number], spec)
         present[number] = True if known is None else known
     return image, torch.from_numpy(present)
 
 
-def _read_layer(member: Member, component: str) -> _Layer:
+def _read_layer(member: Member, component: ComponentSpec, spec: DataSpec) -> _Layer:
     """The channel of a file that is a component. Greyscale may be stored as three equal channels."""
     with open_raster(member.path) as raster:
         info = raster.info
@@ -88,10 +93,8 @@ def _read_layer(member: Member, component: str) -> _Layer:
         values = values[:1]
     if len(values) != 1:
         kind = "a colour picture" if info.is_colour else f"an image of {len(values)} channels"
-        raise DataError(f"{member.path} is {kind}; {component} is one component.", "Give a greyscale picture, or one channel.")
-    known = None if present is None else present[0]
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        known = ~np.isnan(values[0]) if known is None else known & ~np.isnan(values[0])
+        raise DataError(f"{member.path} is {kind}; {component.name} is one component.", "Give a greyscale picture, or one channel.")
+    known = known_values(values[0], None if present is None else present[0], component, spec)
     return _Layer(values[0], known, single_channel(info, member.channel or 0))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.image_io.pictures import BACKGROUND, palette
-from vqkit.image_io.scales import given_spec
+from vqkit.image_io.scales import given_spec, known_values
 from vqkit.interfaces import DataSpec
 
 Array = NDArray[Any]
@@ -64,17 +64,20 @@ class _Misfit(Exception):  # noqa: N818 - an answer, not an error: the next form
 def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: str | None = None, final: bool = True) -> Reading:
     """The images in a source. `keep` names the components that will be kept, which may identify what a greyscale picture shows.
 
-    NaN is not present. `final`: whether results are to be final images, see `scales.describe_numbers`. Raises `DataError` when no
-    form fits, when several do and `form` is None, or when values cannot be those of their component; `ConfigError` for an unknown
-    form.
+    NaN and a component's nodata value are not present. `final`: whether results are to be final images, see
+    `scales.describe_numbers`. Raises `DataError` when no form fits, when several do and `form` is None, or when values cannot be
+    those of their component; `ConfigError` for an unknown form.
     """
     if source.array is not None and not source.array.size:
         raise DataError(f"{source.name} has the shape {source.array.shape}, which is no image.", _expected(spec))
     reading = _recognised(source, spec, keep, form)
-    if reading.images.dtype.kind == "f":
-        reading = reading._replace(present=reading.present & ~np.isnan(reading.images))
     if reading.form == "label-map":
         return reading
+    columns = [
+        known_values(reading.images[:, number], reading.present[:, number], component, spec)
+        for number, component in enumerate(spec.component_specs)
+    ]
+    reading = reading._replace(present=np.stack([column for column in columns if column is not None], axis=1))
     return reading._replace(spec=given_spec(reading.images, reading.present, spec, source.name, final))
 
 

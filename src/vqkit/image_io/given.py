@@ -8,13 +8,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from vqkit.errors import DataError
-from vqkit.image_io.decoding import picture_pixels
 from vqkit.image_io.forms import Reading, Source, array_source, read_form
 from vqkit.image_io.pictures import composite, to_pil
+from vqkit.image_io.rasters.pictures import picture_values
 from vqkit.image_io.scales import gives_final_images
 from vqkit.image_io.values import tensor_of
 from vqkit.interfaces import DataSpec
@@ -93,13 +93,8 @@ def as_tensor(values: Array, spec: DataSpec) -> Tensor:
 
 def _picture_source(picture: Image.Image) -> Source:
     """The channels of a PIL picture, turned as its EXIF orientation says."""
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        values = np.asarray(upright)
-        return Source("The picture", values.astype(values.dtype.newbyteorder("="))[None])
-    pixels = np.moveaxis(picture_pixels(upright).numpy(), -1, 0)
-    opaque = pixels[3:] > 0 if len(pixels) == 4 else None
-    return Source("The picture", pixels[:3], opaque, is_colour=len(pixels) > 1)
+    values, present = picture_values(picture)
+    return Source("The picture", values, present, is_colour=len(values) > 1)
 
 
 def shaped_like(given: Array, result: Array, reading: Reading, spec: DataSpec) -> Array:

@@ -27,7 +27,8 @@ from vqkit.image_io.observing import observe
 from vqkit.image_io.originals import Channel, ComponentOriginal, FileOriginal, Filled, single_channel, suffix_for
 from vqkit.image_io.rasters import Raster, RasterInfo, RasterPixels, RasterWriter, Window, open_raster
 from vqkit.image_io.reading import ReadOptions
-from vqkit.image_io.scales import Extremes, find_extremes, merged_extremes, numbers_of_others
+from vqkit.image_io.scales import Extremes, find_extremes, known_values, merged_extremes, numbers_of_others
+from vqkit.image_io.values import tensor_of
 from vqkit.interfaces import DataSpec
 
 LARGEST_IN_MEMORY = 2**25
@@ -91,7 +92,7 @@ class LargeImage:
         present = torch.zeros(image.shape, dtype=torch.bool)
         for number, pixels in self._components(top, count):
             image[number] = as_stored(pixels.values[0], number, self._meanings[number], self.spec)
-            present[number] = torch.from_numpy(_present(pixels)[0])
+            present[number] = tensor_of(self._present(number, pixels)[0])
         return Rows(image, present, present & self._kept(top, count))
 
     def _kept(self, top: int, count: int) -> Tensor:
@@ -113,6 +114,12 @@ class LargeImage:
                 known = present if present is None or len(present) == 1 else present[position : position + 1]
                 yield number, RasterPixels(values[position : position + 1], known)
 
+    def _present(self, number: int, pixels: RasterPixels) -> NDArray[np.bool_]:
+        """Where the pixels [1, R, W] of a component are present."""
+        values, present = pixels
+        known = known_values(values, present, self.spec.component_specs[number], self.spec)
+        return np.ones(values.shape, bool) if known is None else np.broadcast_to(known, values.shape)
+
     def _look_through(self) -> Mapping[int, DataSpec]:
         """What the numbers of each component mean. Raises `DataError` as the class does."""
         found: dict[int, Extremes | None] = dict.fromkeys(self._layers)
@@ -124,9 +131,9 @@ class LargeImage:
             kept = self._kept(top, rows)
             known = torch.zeros(count, rows, self.width, dtype=torch.bool)
             for number, pixels in self._components(top, rows):
-                here = _present(pixels)
+                here = self._present(number, pixels)
                 found[number] = merged_extremes(found[number], find_extremes(pixels.values, here))
-                known[number] = torch.from_numpy(here[0])
+                known[number] = tensor_of(here[0])
             observed = known & kept
             present_anywhere |= known.flatten(1).any(dim=1)[:, None, None]
             observed_anywhere |= observed.flatten(1).any(dim=1)[:, None, None]
@@ -272,13 +279,6 @@ def _places(info: RasterInfo, spec: DataSpec, request: ReadOptions) -> tuple[int
             f"A file this large needs a channel for each of {', '.join(spec.components)}, or names that say which is which.",
         )
     return places
-
-
-def _present(pixels: RasterPixels) -> NDArray[np.bool_]:
-    """Where pixels [1, R, W] are present."""
-    values, present = pixels
-    known = np.ones(values.shape, bool) if present is None else np.broadcast_to(present, values.shape)
-    return known & ~np.isnan(values) if values.dtype.kind == "f" else known
 
 
 def _info(path: Path) -> RasterInfo:

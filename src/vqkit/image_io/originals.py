@@ -95,13 +95,11 @@ class FileOriginal(Original):
         values = np.concatenate([self.values, new_values[missing].astype(self.values.dtype, copy=False)])
         present = np.concatenate([self.present, np.ones((len(missing), *unit.shape[1:]), bool)])
         for number, place in enumerate(self.places):
-            meaning = self.spec.component_specs[number]
             if place is None:
                 place, observed_here = len(self.values) + missing.index(number), np.zeros_like(kept[number])
             else:
                 observed_here = kept[number]
-            new = beside_nodata(new_values[number], self.info.nodata, meaning)
-            values[place] = np.where(observed_here, values[place], new)
+            values[place] = np.where(observed_here, values[place], new_values[number])
             present[place] = True
         return values, present
 
@@ -161,25 +159,22 @@ class ComponentOriginal(Original):
         channel = self.channels.get(number)
         if channel is None:
             return self._missing(number, filled)
-        values, meaning, info = channel
+        values, meaning, _ = channel
         unit = filled.unit[number]
         if unit.shape != values.shape:
-            unit = averaged(unit[None, None], *values.shape)[0, 0]
-            observed = everywhere(observed[None], *values.shape)[0]
-        elif meaning is filled.spec.component_specs[number] and info.nodata is None:
+            unit = averaged(unit, *values.shape)
+            observed = everywhere(observed, *values.shape)
+        elif meaning is filled.spec.component_specs[number]:
             return filled.stored[number].numpy().astype(values.dtype, copy=False)
-        new = beside_nodata(_stored(unit, meaning), info.nodata, meaning)
-        return np.where(observed.numpy(), values, new.astype(values.dtype, copy=False))
+        return np.where(observed.numpy(), values, _stored(unit, meaning).astype(values.dtype, copy=False))
 
     def _missing(self, number: int, filled: Filled) -> Array:
         """The same for a component that has no file."""
         component = self.spec.component_specs[number]
         info = self.component_info(number, *filled.unit.shape[1:])
         if component is filled.spec.component_specs[number]:
-            values = filled.stored[number].numpy().astype(info.dtype, copy=False)
-        else:
-            values = _stored(filled.unit[number], component)
-        return beside_nodata(values, info.nodata, component)
+            return filled.stored[number].numpy().astype(info.dtype, copy=False)
+        return _stored(filled.unit[number], component)
 
 
 def plain_outputs(name: str, filled: Filled, out: Path) -> list[Output]:
@@ -213,17 +208,6 @@ def suffix_for(info: RasterInfo, dtype: np.dtype[Any]) -> str:
     if dtype.name in holds.get(suffix, (dtype.name,)):
         return suffix
     return ".png" if dtype == np.uint16 else ".tif"
-
-
-def beside_nodata(values: Array, nodata: float | None, component: ComponentSpec) -> Array:
-    """Values of which none is the nodata value, which would make it absent: the nearest other one takes its place."""
-    if nodata is None or not (values == nodata).any():
-        return values
-    if values.dtype.kind == "f":
-        other = np.nextafter(values.dtype.type(nodata), values.dtype.type(component.high))
-    else:
-        other = values.dtype.type(nodata + 1 if nodata < component.maximum else nodata - 1)
-    return np.where(values == nodata, other, values)
 
 
 def without_channel_tags(info: RasterInfo) -> RasterInfo:

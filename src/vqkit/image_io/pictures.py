@@ -6,8 +6,7 @@ Label-map PNGs are written and read in the same palette (see `vqkit.image_io.for
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -195,28 +194,7 @@ def to_pil(picture: Tensor, scale: int = 1) -> Image.Image:
     return image if scale == 1 else image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
-def image_files(image: Tensor, name: str, out: Path, spec: DataSpec) -> dict[Path, Image.Image]:
-    """The pictures that show a stored image [C, H, W] without loss, by their paths below `out`.
-
-    `{component}/{name}_{component}.png` for each component in greyscale and `composite/{name}.png` for all of them in the palette;
-    `{name}.png` alone for a colour picture or a single component.
-    """
-    if spec.is_colour or len(spec.components) == 1:
-        return {out / f"{name}.png": to_pil(image if spec.is_colour else image[0])}
-    named = zip(spec.components, image, strict=True)
-    files = {out / component / f"{name}_{component}.png": to_pil(values) for component, values in named}
-    return {**files, out / COMPOSITE / f"{name}.png": to_pil(composite(spec.to_unit(image[None]), spec)[0])}
-
-
 def save_picture(image: Image.Image, path: Path) -> None:
     """Write a picture atomically, in the format of the suffix. Raises `OSError`."""
     with write_atomically(path) as temporary:
         image.save(temporary)
-
-
-def save_pictures(pictures: Mapping[Path, Image.Image]) -> None:
-    """Write many pictures at once, each as `save_picture` does. Raises `OSError`; other pictures may still be written."""
-    # A thread mostly waits for the disk to confirm a file: eight of them are ten times faster than one.
-    with ThreadPoolExecutor(8) as pool:
-        for _ in pool.map(save_picture, pictures.values(), pictures.keys()):
-            pass

@@ -91,6 +91,28 @@ def _meaning(dtype: np.dtype[Any], top: float | None, spec: DataSpec, final: boo
     return spec if found == spec else found
 
 
+def known_values(
+    values: NDArray[Any], present: NDArray[np.bool_] | None, component: ComponentSpec, spec: DataSpec
+) -> NDArray[np.bool_] | None:
+    """Where the numbers of a component are data, bool of the same shape, or None where all are: `present`, no NaN, and not its
+    `nodata` value.
+    """
+    absent = np.isnan(values) if values.dtype.kind == "f" else None
+    if component.nodata is not None and values.dtype.kind != "b":
+        scale = 1 / 255 if values.dtype.kind == "f" and is_eight_bit(spec) else 1
+        gaps = values == values.dtype.type(component.nodata * scale) if _holds(values.dtype, component.nodata * scale) else False
+        absent = gaps if absent is None else absent | gaps
+    if absent is None or not np.any(absent):
+        return present
+    return ~absent if present is None else present & ~absent
+
+
+def _holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether a type has a number for this value."""
+    low, high = _limits(dtype.name)
+    return low <= value <= high and (dtype.kind == "f" or float(value).is_integer())
+
+
 def gives_final_images(dtype: np.dtype[Any], spec: DataSpec) -> bool:
     """Whether an array of this type is answered by a final image. Floats, for a model of integers, get expected values instead."""
     return dtype.kind != "f" or spec.stored_dtype.is_floating_point

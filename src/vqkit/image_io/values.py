@@ -1,4 +1,4 @@
-"""Converting arrays of any origin to uint8 values and channels first."""
+"""Arrays as tensors, names of channels, and label maps as images."""
 
 from __future__ import annotations
 
@@ -11,47 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqkit.errors import DataError
-
-_CHUNK_VALUES = 2**24
-
-
-def to_bytes(array: NDArray[Any], source: str) -> NDArray[np.uint8]:
-    """Pixel values as uint8 of the same shape.
-
-    uint8 is returned without a copy, unless its only values are 0 and 1, which become 0 and 255 as for bool; floating point
-    numbers must lie in [0, 1] and are rounded to 1/255; other integers must lie in 0 ... 255. `source` names the array in errors.
-    Raises `DataError` for NaN, for numbers outside these ranges and for other kinds of values.
-    """
-    if array.dtype == np.bool_:
-        scaled: NDArray[np.uint8] = array.astype(np.uint8) * np.uint8(255)
-        return scaled
-    if array.dtype == np.uint8:
-        return array * np.uint8(255) if array.size and array.max() == 1 else array
-    if array.dtype.kind not in "iuf":
-        hint = "Store uint8, bool, or floating point numbers from 0 to 1."
-        raise DataError(f"{source} holds values of type {array.dtype}, which are not pixel values.", hint)
-    result = np.empty(array.shape, dtype=np.uint8)
-    rows = max(1, _CHUNK_VALUES // max(1, array[:1].size))
-    for start in range(0, len(array), rows):
-        chunk = array[start : start + rows]
-        low, high = float(chunk.min()), float(chunk.max())
-        if not (low >= 0 and high <= (1 if array.dtype.kind == "f" else 255)):
-            raise _out_of_range(array, source)
-        result[start : start + rows] = np.rint(chunk.astype(np.float64) * 255) if array.dtype.kind == "f" else chunk
-    return result
-
-
-def _out_of_range(array: NDArray[Any], source: str) -> DataError:
-    """What is wrong with an array that has NaN or values outside its range."""
-    is_float = array.dtype.kind == "f"
-    missing = int(np.isnan(array).sum()) if is_float else 0
-    if missing:
-        return DataError(f"{source} holds {missing} NaN among its {array.size} values.", "Replace them before training on it.")
-    expected = "floating point numbers from 0 to 1" if is_float else "whole numbers from 0 to 255"
-    return DataError(
-        f"{source} holds values from {float(array.min()):g} to {float(array.max()):g} where {expected} are expected.",
-        "Scale it to that range.",
-    )
 
 
 def tensor_of(array: NDArray[Any]) -> Tensor:

@@ -119,7 +119,7 @@ def from_unit(unit: Tensor, specs: Sequence[ComponentSpec]) -> Tensor:
     """Unit values [B, C, H, W] as stored values, in the `common_dtype`: the inverse of `to_unit`.
 
     Whole numbers are rounded; everything is clipped to the extremes of the training data. A binary component is set (`high`) where
-    its value is at least one half.
+    its value is at least one half. No count is the `nodata` value, which would make it absent: the next one takes its place.
     """
     dtype = common_dtype(specs)
     values = unit.to(torch.float64)
@@ -132,6 +132,8 @@ def from_unit(unit: Tensor, specs: Sequence[ComponentSpec]) -> Tensor:
         else:
             part = _backward(values[:, position], each.transform)
             part = (part.round() if each.is_integer else part).clamp(each.minimum, each.maximum)
+            if each.nodata is not None and each.is_integer:
+                part = torch.where(part == each.nodata, each.nodata + (1 if each.nodata < each.high else -1), part)
         parts.append(part)
     return torch.stack(parts, dim=1).to(dtype)
 

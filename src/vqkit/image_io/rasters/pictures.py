@@ -152,6 +152,16 @@ class DeepPictureRaster(Raster):
         self._decoded = None
 
 
+def picture_values(image: Image.Image) -> Decoded:
+    """The pixels of a Pillow image as those of a file: its values in their own type, turned as its EXIF data say."""
+    values, present = decode_picture(image, _dtype(image, None), None)
+    orientation = orientation_of(image)
+    if orientation == UPRIGHT:
+        return Decoded(values, present)
+    turned = np.ascontiguousarray(seen(values, orientation))
+    return Decoded(turned, None if present is None else np.ascontiguousarray(seen(present, orientation)))
+
+
 def decode_picture(image: Image.Image, dtype: np.dtype[Any], png: PngHeader | None) -> Decoded:
     """The pixels of a picture, or of a part of one: [C, H, W] in the dtype given, and which are not fully transparent."""
     if dtype != np.uint8:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vqkit.data.resampling import Axis, resample
+from vqkit.image_io.resampling import Axis, resample
 
 RANDOM = torch.randint(0, 60000, (2, 12, 10), generator=torch.Generator().manual_seed(0)).numpy().astype(np.uint16)
 
