@@ -8,6 +8,8 @@ from rich.table import Table
 from vqkit.data.doubts import share_text, value_text
 from vqkit.data.inspecting import ComponentStatistics, SplitStatistics
 
+_PIPED_WIDTH = 160
+"""Width of the table where it is not printed on a terminal: no line is broken."""
 _TITLES = ("component", "type", "range", "min", "1 %", "50 %", "99 %", "max", "present")
 
 
@@ -19,6 +21,8 @@ def print_inspection(found: SplitStatistics, wrong: list[str]) -> None:
     for each in found.components:
         table.add_row(*_cells(each))
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
     console.print(table)
     looked_at = f"all {found.images}" if found.looked_at == found.images else f"{found.looked_at} of {found.images}"
     console.print(f"values of {looked_at} {found.split} images", soft_wrap=True)
