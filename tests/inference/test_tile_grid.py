@@ -101,5 +101,5 @@ def test_rises_end_with_what_is_shared() -> None:
 def test_an_overlap_that_tiles_do_not_allow_names_the_limits(overlap: int) -> None:
     with pytest.raises(ConfigError, match=f"{overlap} pixels; tiles of 64 x 32 allow 0 to 16") as error:
         TileGrid(100, 100, 64, 32, overlap)
-    assert error.value.hint == "Leave it out for 8, a quarter of the shorter side."
-    assert default_overlap(64, 32) == 8
+    assert error.value.hint == "Leave it out for 16, half of the shorter side, which hides the borders of tiles best."
+    assert default_overlap(64, 32) == 16

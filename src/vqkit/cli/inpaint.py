@@ -74,7 +74,7 @@ TileOverlapOption = Annotated[
         "--tile-overlap",
         metavar="PIXELS",
         help="How many pixels the tiles of an image larger than the model's tile share: more hides their borders better, and takes "
-        "longer. Default: a quarter of the shorter side of a tile.",
+        "longer. From 0 to half of the shorter side of a tile, which is the default.",
         rich_help_panel=panels.RUNTIME,
         show_default=False,
     ),

@@ -55,7 +55,7 @@ def load(
     `run`: a run directory, a checkpoint directory, a `model.safetensors`, or None for the newest run in `runs/`;
     `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16, for inpainting and reconstructing (auto: bf16 where the
     hardware supports it, more than twice as fast in batches). Encoding and decoding always use float32, so that codes are the same
-    on every machine. `tile_overlap`: pixels that the tiles of a larger image share, 0 to half of a tile; by default a quarter of
+    on every machine. `tile_overlap`: pixels that the tiles of a larger image share, 0 to half of a tile; by default half of
     its shorter side. Raises `CheckpointError` when there is no such run or it cannot be used, `ConfigError` for an overlap that the
     tiles do not allow.
     """
