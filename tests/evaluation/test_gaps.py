@@ -16,6 +16,7 @@ from painting import Blocks, Counting, pipeline
 from vqkit.cli.model_tables import print_model
 from vqkit.cli.prior_tables import print_prior
 from vqkit.config import NamedOptions, Settings
+from vqkit.core.randomness import generator_for
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import DataError
 from vqkit.evaluation import autoencoder, level_ablation
@@ -386,11 +387,29 @@ def test_a_prior_is_evaluated_on_what_is_present(garbage: int, monkeypatch: pyte
     shape = batch.images[:, 1][batch.present[:, 1]] == 255
     assert values["forest"] == pytest.approx(float(shape.double().mean()))
     assert list(result.samples.contents[0].parts) == ["forest"]
+    shares = result.samples.contents[0].parts["forest"]
+    assert (shares[0], sum(shares)) == (0, pytest.approx(1)), "an image without data has no number of parts, not none"
     assert result.samples.plausibility[0].name == "held-out images"
+    assert result.samples.plausibility[0].usual_parts == 1
     text = io.StringIO()
     print_prior(Console(file=text, width=240), result)
     assert "pixels or mean value, training images" in text.getvalue()
     assert "IoU or PSNR dB" in text.getvalue()
+
+
+def test_models_and_priors_never_get_what_is_not_observed() -> None:
+    """Also those that multiply images by what is observed: NaN times 0 is NaN."""
+    warm = DataSpec("warm", tuple(ComponentSpec(name, dtype="float32", high=1.0, maximum=1.0) for name in "ab"), 8, 8)
+    images = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    observed = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.5
+    pipe = pipeline(warm)
+    chosen = Sampler(Counting(code_spec(pipe.tokenizer, ("observed",)), 0.1).eval(), pipe, Path("runs/prior/model.safetensors"))
+    found = []
+    for hidden in (0.0, torch.nan):
+        given = torch.where(observed, images, hidden)
+        filled, completed = pipe.fill(given, observed), chosen.complete(given, observed, 2)
+        found.append((pipe.encode_batch(given, observed)[0], filled, completed.images, completed.nll))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_the_mean_image_is_that_of_what_is_present() -> None:
@@ -438,6 +457,14 @@ def test_bits_per_dimension_are_of_the_values_that_are_present() -> None:
     present[0, :, :4], present[1] = False, False
     bounds = measure_bounds(model, ArraySplit(grey, stored, present=present), 3)  # type: ignore[arg-type]
     assert (bounds.images, bounds.dimensions) == (2, (12 * 16 + 16 * 16) / 2)
+    known = torch.where(present, stored / 255, 0)
+    each = [
+        model.log_weights(  # type: ignore[attr-defined]
+            known[[image]], torch.empty(1, 0), 3, generator_for(0, "bound", image), present[[image]]
+        ).mean()
+        for image in (0, 2)
+    ]
+    assert bounds.elbo == pytest.approx(float(sum(each)) / 2)
     other = measure_bounds(model, ArraySplit(grey, torch.where(present, stored, 255), present=present), 3)  # type: ignore[arg-type]
     assert other == bounds
     assert bounds.bits == pytest.approx(-bounds.importance_weighted / (224 * math.log(2)))
