@@ -26,9 +26,9 @@ from inpaint import untrained
 from vqkit.data.opening import open_dataset
 from vqkit.image_io.background import BackgroundWriter
 from vqkit.image_io.inputs import Item, find_inputs
-from vqkit.image_io.originals import Output
+from vqkit.image_io.originals import Filled, Output, plain_outputs
 from vqkit.image_io.reading import InputImage, ReadOptions, check_not_whole, read_images
-from vqkit.inference.inpaint import inpaint_items
+from vqkit.inference.inpaint import filled_images, inpaint_items
 from vqkit.inference.pipeline import Pipeline
 
 KEEP = ReadOptions(("group_nc",))
@@ -36,26 +36,23 @@ BATCH = 64
 
 
 def write_sections(count: int, folder: Path) -> None:
-    """The first test sections, repeated as needed, as files of components."""
+    """The first test sections, repeated as needed, as files of components, without composites."""
     split = open_dataset("tyre").split("test")
+    spec = split.spec
     images = split.batch(torch.arange(count) % len(split)).images
+    outputs: list[Output] = []
+    for number, image in enumerate(images):
+        filled = Filled(spec.to_unit(image[None])[0], image, None, spec)
+        outputs += plain_outputs(f"section_{number:05d}", filled, folder)
+    write_all(outputs)
+
+
+def write_all(outputs: list[Output]) -> None:
     with BackgroundWriter[None]() as writer:
-        for start in range(0, count, BATCH):
-            outputs: list[Output] = []
-            for number, image in enumerate(images[start : start + BATCH], start=start):
-                outputs += components_of(image, f"section_{number:05d}", folder)
-            writer.submit(outputs, None)
+        for start in range(0, len(outputs), 6 * BATCH):
+            writer.submit(outputs[start : start + 6 * BATCH], None)
             list(writer.finished())
         list(writer.finished(wait=True))
-
-
-def components_of(image: torch.Tensor, name: str, folder: Path) -> list[Output]:
-    """The files of a section, without its composite."""
-    from vqkit.image_io.originals import plain_outputs
-
-    spec = open_dataset("tyre").spec
-    unit = spec.to_unit(image[None])[0]
-    return [output for output in plain_outputs(name, unit, spec, folder) if output.path.parent.name in spec.components]
 
 
 def read(items: list[Item], pipeline: Pipeline) -> list[InputImage]:
@@ -69,14 +66,14 @@ def fill(images: list[InputImage], pipeline: Pipeline) -> None:
 
 
 def write(images: list[InputImage], pipeline: Pipeline, out: Path) -> None:
-    with BackgroundWriter[None]() as writer:
-        for start in range(0, len(images), BATCH):
-            outputs: list[Output] = []
-            for image in images[start : start + BATCH]:
-                outputs += image.original.outputs(image.name, pipeline.spec.to_unit(image.image[None])[0], image.observed, out)
-            writer.submit(outputs, None)
-            list(writer.finished())
-        list(writer.finished(wait=True))
+    outputs: list[Output] = []
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        stored, observed = torch.stack([each.image for each in batch]), torch.stack([each.observed for each in batch])
+        filled = filled_images(pipeline.spec.to_unit(stored), stored, observed, batch, pipeline.spec)
+        for image, result in zip(batch, filled, strict=True):
+            outputs += image.original.outputs(image.name, result, image.observed, out)
+    write_all(outputs)
 
 
 def megabytes() -> float:

@@ -211,15 +211,23 @@ def _fill_in(
     large = [item for item in items if is_large(item)]
     others = [item for item in items if item not in large] if large else items
     size = batch_size or BATCH_SIZE
-    done = []
+    done, tiled, drawn = 0, 0, []
     if others:
         with counting("filled in", len(others)) as advance:
             for result in inpaint_items(pipeline, others, out, reading, skip, conditions, size, figures):
-                done.append(result)
+                done += 1
+                tiled += result.tiled
+                drawn += [result.figure] if result.figure is not None else []
                 advance(1)
+    if tiled:
+        tile = f"{pipeline.spec.height} x {pipeline.spec.width} pixels (height x width)"
+        which = "1 image is" if tiled == 1 else f"{tiled} images are"
+        print_notes([f"{which} larger than the model's tile of {tile}, and filled in tile by tile."])
     if large:
-        done += inpaint_large_items(pipeline, large, out, reading, skip, conditions, size, counting)
-    return len(done), [result.figure for result in done if result.figure is not None]
+        for result in inpaint_large_items(pipeline, large, out, reading, skip, conditions, size, counting):
+            done += 1
+            drawn += [result.figure] if result.figure is not None else []
+    return done, drawn
 
 
 def _complete(

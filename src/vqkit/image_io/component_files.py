@@ -71,16 +71,17 @@ def _on_one_grid(
     layers: dict[int, _Layer], meanings: dict[int, DataSpec], spec: DataSpec, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     """All components as stored values of the model, and where they are present: [C, height, width] each."""
-    image = torch.zeros(len(spec.components), height, width, dtype=spec.stored_dtype)
+    image = np.zeros((len(spec.components), height, width), np.result_type(*(each.dtype for each in spec.component_specs)))
     present = np.zeros(image.shape, bool)
     for number, layer in layers.items():
         values, known = layer.values, layer.present
         if values.shape != (height, width):
             rows, columns = (Axis(own, whole, 0, whole) for own, whole in zip(values.shape, (height, width), strict=True))
             values, known = resample(values, known, rows, columns, spec.component_specs[number].kind == "binary")
-        image[number] = as_stored(values, number, meanings[number], spec)
+        meaning = meanings[number]
+        image[number] = values if meaning is spec else as_stored(values, number, meaning, spec).numpy()
         present[number] = True if known is None else known
-    return image, torch.from_numpy(present)
+    return torch.from_numpy(image), torch.from_numpy(present)
 
 
 def _read_layer(member: Member, component: ComponentSpec, spec: DataSpec) -> _Layer:

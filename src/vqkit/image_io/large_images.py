@@ -33,6 +33,8 @@ from vqkit.interfaces import DataSpec
 
 LARGEST_IN_MEMORY = 2**25
 """Most values of an image, in all of its channels, that is read at once."""
+_MOST_VALUES_A_BYTE = 2**11
+"""More than any compression achieves. A file of few bytes need not be opened to know that it is small."""
 _ROWS = 256
 """Rows that are read at once when the whole image is looked through."""
 _BY_ROWS = frozenset({"TIFF", "OME-TIFF", "ImageJ TIFF", "GeoTIFF", "OME-Zarr"})
@@ -61,6 +63,8 @@ def is_large(item: Item) -> bool:
     if not all(has_suffix(path, _SUFFIXES) for path in paths):
         return False
     try:
+        if all(path.is_file() and path.stat().st_size * _MOST_VALUES_A_BYTE < LARGEST_IN_MEMORY for path in paths):
+            return False
         infos = [_info(path) for path in paths]
     except (DataError, OSError):
         return False

@@ -40,11 +40,14 @@ Element = TypeVar("Element")
 
 
 class Written(NamedTuple):
-    """The result for one image: its name, the files written for it, and among these the before/after figure, if there is one."""
+    """The result for one image: its name, the files written for it, among these the before/after figure, if there is one, and
+    whether it was filled in tile by tile.
+    """
 
     name: str
     files: tuple[Path, ...]
     figure: Path | None
+    tiled: bool = False
 
 
 def inpaint_items(
@@ -78,7 +81,8 @@ def inpaint_items(
                 count += 1
                 guard.check(output.path for output in written)
                 outputs += written
-                results.append(Written(entry.name, tuple(output.path for output in written), figure))
+                tiled = entry.size[0] > pipeline.spec.height or entry.size[1] > pipeline.spec.width
+                results.append(Written(entry.name, tuple(output.path for output in written), figure, tiled))
             writer.submit(outputs, results)
             for finished in writer.finished():
                 yield from finished

@@ -72,10 +72,16 @@ class PictureSink(RasterSink):
             kind = "j2k" if info.path.suffix.lower() == ".j2k" else "jp2"
             encoded = image_codecs(info.path).jpeg2k_encode(samples, level=0, reversible=True, codecformat=kind)
             self.file.write_bytes(encoded)
-        elif info.dtype == np.uint16 and samples.ndim == 3:
-            self.file.write_bytes(image_codecs(info.path).png_encode(samples))  # Pillow cannot
+        elif info.format == "PNG" and (_is_plain(info) or (info.dtype == np.uint16 and samples.ndim == 3)):
+            # In a fifth of the time that Pillow takes for small pictures, and Pillow has no colours of 16 bits.
+            self.file.write_bytes(image_codecs(info.path).png_encode(samples))
         else:
             _with_pillow(samples, self.file, info)
+
+
+def _is_plain(info: RasterInfo) -> bool:
+    """Whether a picture has neither a profile of its colours nor a resolution."""
+    return info.tags.profile is None and info.tags.resolution is None
 
 
 def check_picture(info: RasterInfo) -> None:

@@ -117,8 +117,9 @@ def output_info(path: Path, like: RasterInfo | None, channels: int, height: int,
     if channels != like.channels:
         nothing: dict[str, Any] = {"units": (), "scales": (), "offsets": (), "colours": (), "channel_tags": (), "imagej": {}}
         tags = replace(tags, profile=None, zero_is_white=False, **nothing)
-    tags = replace(tags, zero_is_white=tags.zero_is_white and dtype == like.dtype)
-    if found not in _TIFFS:
+    if tags.zero_is_white and dtype != like.dtype:
+        tags = replace(tags, zero_is_white=False)
+    if tags.opacity and found not in _TIFFS:
         tags = replace(tags, opacity=False)
     return RasterInfo(
         path,
