@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -73,3 +74,12 @@ def test_nothing_else_is_tried_again(smaller: bool, error: RuntimeError) -> None
     with pytest.raises(RuntimeError) as caught:
         map_batches(20, 16, work, smaller=smaller)
     assert caught.value is error and work.tried == [16]
+
+
+def test_the_c_library_is_asked_to_give_memory_back_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=asked.append))
+    memory.return_freed_memory()
+    assert asked == [0]
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: SimpleNamespace())
+    memory.return_freed_memory()  # another C library

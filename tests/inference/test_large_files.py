@@ -135,12 +135,15 @@ def test_no_more_than_a_row_of_tiles_is_read_at_a_time(tmp_path: Path, monkeypat
         written.append(window.height)
         original_write(self, window, *rest)
 
+    given_back: list[int] = []
     monkeypatch.setattr(LargeImage, "read", counted_read)
     monkeypatch.setattr(RasterWriter, "write", counted_write)
+    monkeypatch.setattr(large_files, "return_freed_memory", lambda: given_back.append(len(written)))
     list(
         inpaint_large_items(pipeline(SPEC), find_inputs(source, SPEC).items, tmp_path / "out", ReadOptions(("blue",)), pytest.fail)
     )
     assert max(read) <= 8 and sum(read) == HEIGHT and max(written) <= 8 and sum(written) == HEIGHT
+    assert given_back == list(range(1, len(written) + 1))
 
 
 def test_only_images_of_many_values_in_formats_with_rows_are_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

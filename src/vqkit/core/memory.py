@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +17,19 @@ _SHARE = 0.5
 """Part of the free memory that is used: the rest is for what an estimate leaves out, and for other programs."""
 
 Result = TypeVar("Result")
+
+
+def return_freed_memory() -> None:
+    """Give memory that was freed back to the operating system, where the C library can (glibc).
+
+    Buffers of some 10 MB that are allocated and freed in turns, with small objects that stay between them, otherwise leave holes
+    that are not used again: an image that is read by rows would take more memory the higher it is.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library, or none that can be asked
+        return
+    trim(0)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vqkit.core.memory import return_freed_memory
 from vqkit.errors import DataError
 from vqkit.image_io.inputs import Item
 from vqkit.image_io.large_images import LargeImage, LargeResult, Rows
@@ -94,6 +95,7 @@ def _fill_in(
             result.write(part.top, Filled(unit[0], stored, None, spec), observed[0])
             shown.add_filled(part.top, stored)
             advance(stored.shape[1])
+            return_freed_memory()
     save_picture(shown.figure(), figure)
     return Written(image.item.name, (*result.paths, figure), figure)
 
