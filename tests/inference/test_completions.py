@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
-from painting import COLOUR, SHAPES, sampler, sections, write_components
+from painting import COLOUR, SHAPES, noise, sampler, sections, write_components
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.masks import Mask
 from vqkit.image_io.reading import ReadOptions
 from vqkit.inference import completions as completing
 from vqkit.inference.completions import Completed, CompletionRequest, complete_items, completion_names
-from vqkit.interfaces import DataSpec
+from vqkit.interfaces import ComponentSpec, DataSpec
 from vqkit.interfaces.priors import Sampling
 
 IMAGES = sections(3)
@@ -94,6 +95,22 @@ def test_colours_outside_the_hole_are_kept_to_the_bit(tmp_path: Path) -> None:
     assert all(torch.equal(answer[~hole], photo[~hole]) for answer in answers)
     assert len({str(answer.tolist()) for answer in answers}) == 4
     assert bool((pixels(tmp_path / "out" / "uncertainty" / "x.png")[~hole] == 0).all())
+
+
+def test_answers_have_the_type_and_format_of_the_file(tmp_path: Path) -> None:
+    names = ("dna", "actin", "golgi")
+    specs = tuple(ComponentSpec(name, "intensity", "uint16", 40, 3000, 20, 3161) for name in names)
+    spec = DataSpec("cells", specs, 8, 8)
+    given = noise(3, 8, 8, low=503, high=1022, dtype="uint16")
+    tifffile.imwrite(tmp_path / "x.tif", given, photometric="minisblack")
+    np.save(tmp_path / "y.npy", given.astype(np.float32))
+    for name in ("x.tif", "y.npy"):
+        complete(tmp_path / name, tmp_path / "out", 2, ReadOptions(("actin",)), spec)
+    for number in (1, 2):
+        answer, array = tifffile.imread(tmp_path / "out" / f"x_{number}.tif"), np.load(tmp_path / "out" / f"y_{number}.npy")
+        assert answer.dtype == np.uint16 and np.array_equal(answer[1], given[1]) and not np.array_equal(answer[0], given[0])
+        assert array.dtype == np.float32 and np.array_equal(array[1], given[1])
+        assert answer.min() >= 20 and answer.max() <= 3161
 
 
 def test_bad_pictures_are_skipped(source: Path, tmp_path: Path) -> None:

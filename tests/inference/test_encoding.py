@@ -91,6 +91,15 @@ def test_named_conditions_replace_those_in_the_file(tmp_path: Path) -> None:
         list(decode_codes(MODEL, content, tmp_path, {"height_px": 1}))
 
 
+def test_images_of_one_name_and_of_long_names_are_all_written(tmp_path: Path) -> None:
+    names = ("same", "same", "x" * 300, "x" * 301)
+    codes = (torch.arange(4).repeat_interleave(6).reshape(4, 2, 3),)
+    content = CodesFile(codes, names, torch.full((4,), -1), torch.full((4, 1), torch.nan), MODEL.digest)
+    written = list(decode_codes(MODEL, content, tmp_path))
+    assert len(set(written)) == 4 and written[0] == "same"
+    assert len(list((tmp_path / "belt").iterdir())) == 4
+
+
 @pytest.mark.parametrize(("dtype", "high", "suffix"), [("uint16", 1000, "png"), ("int16", 1000, "tif"), ("float32", 2.5, "tif")])
 def test_decoded_files_are_of_the_type_of_the_training_data(tmp_path: Path, dtype: str, high: float, suffix: str) -> None:
     specs = tuple(ComponentSpec(name, "intensity", dtype, 0, high, 0, high) for name in ("dna", "actin", "golgi"))

@@ -217,6 +217,20 @@ def test_a_jpeg_comes_back_without_loss(tmp_path: Path) -> None:
     assert np.array_equal(filled[~hole[0]], decoded[~hole[0]])
 
 
+def test_what_lies_under_transparent_pixels_changes_no_byte(tmp_path: Path) -> None:
+    photo = np.concatenate([noise(8, 8, 3), np.full((8, 8, 1), 255, np.uint8)], axis=2)
+    photo[2:5, 1:6, 3] = 0
+    contents = []
+    for name, poison in (("one", 0), ("other", 255)):
+        photo[2:5, 1:6, :3] = poison
+        (tmp_path / name).mkdir()
+        Image.fromarray(photo).save(tmp_path / name / "x.png")
+        fill(tmp_path / name / "x.png", tmp_path / f"{name}_out", COLOUR, ReadOptions())
+        files = sorted((tmp_path / f"{name}_out").rglob("*.png"))
+        contents.append([path.read_bytes() for path in files])
+    assert len(contents[0]) == 2 and contents[0] == contents[1]
+
+
 def test_images_of_many_sizes_in_one_folder(tmp_path: Path) -> None:
     images = {f"i{number}": cell(*size, seed=number) for number, size in enumerate([(8, 8), (8, 8), (20, 13), (5, 8), (8, 8)])}
     (tmp_path / "in").mkdir()

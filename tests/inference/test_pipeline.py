@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from painting import COLOUR, DIGITS, SHAPES, STAINS, Blocks, pipeline, sections
+from painting import COLOUR, DIGITS, SHAPES, STAINS, Blocks, noise, pipeline, sections
 from vqkit.data.opening import open_dataset
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.image_io.pictures import composite, to_pil
@@ -134,6 +135,30 @@ def test_colour_pictures_stay_colour_pictures() -> None:
     assert np.array_equal(np.asarray(filled)[..., 0], photo[..., 0])
     array = pipeline(COLOUR).inpaint(photo, keep=["r"])
     assert np.array_equal(array, np.asarray(filled))
+
+
+def test_pictures_are_turned_as_their_exif_data_say() -> None:
+    """A picture of a camera that was held upright, given as it was opened."""
+    upright = noise(8, 8, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(stored, "PNG", exif=exif)
+    hidden = np.ones((8, 8), bool)
+    hidden[:3] = False
+    filled = pipeline(COLOUR).inpaint(Image.open(stored), observed=hidden)
+    assert np.array_equal(np.asarray(filled)[3:], upright[3:])
+    assert np.array_equal(np.asarray(filled), pipeline(COLOUR).inpaint(upright, observed=hidden))
+
+
+def test_sixteen_bits_of_a_picture_stay_sixteen() -> None:
+    spec = DataSpec("cells", (ComponentSpec("dna", "intensity", "uint16", 40, 3000, 20, 3161),), 8, 8)
+    given = noise(8, 8, low=503, high=1022, dtype="uint16")
+    observed = np.ones((8, 8), bool)
+    observed[2:5] = False
+    filled = pipeline(spec).inpaint(Image.fromarray(given), observed=observed)
+    assert filled.mode.startswith("I;16") and np.array_equal(np.asarray(filled)[observed], given[observed])
+    assert np.array_equal(np.asarray(filled), pipeline(spec).inpaint(given, observed=observed)[0])
 
 
 def test_single_components_and_overlapping_ones_as_pictures() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from vqkit.data.exporting import file_names
 from vqkit.data.loading import all_batches
 from vqkit.data.subsets import align_conditions
 from vqkit.errors import CheckpointError
@@ -75,7 +76,9 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
 def decode_codes(
     pipeline: Pipeline, content: CodesFile, out: Path, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE
 ) -> Iterator[str]:
-    """Decode codes and write the images below `out`, laid out as by `image_io.originals.plain_outputs`, and yield their names.
+    """Decode codes and write the images below `out`, laid out as by `image_io.originals.plain_outputs`.
+
+    Yields the names of their files: those of the images, where these are different and short enough.
 
     Named `conditions` replace those in the file. Raises `CheckpointError` for codes that are not this model's, `ConfigError` for an
     unknown condition, `OSError` when it cannot write.
@@ -86,16 +89,17 @@ def decode_codes(
     if content.conditions.shape == rows.shape:
         replaced = torch.tensor([name in (conditions or {}) for name in spec.condition_names], dtype=torch.bool)
         rows = torch.where(replaced, rows, content.conditions)
-    with BackgroundWriter[tuple[str, ...]]() as writer:
+    names_of_files = file_names(content.names)
+    with BackgroundWriter[list[str]]() as writer:
         for start in range(0, len(content.names), batch_size):
             part = slice(start, start + batch_size)
             expected = pipeline.decode_batch(tuple(level[part] for level in content.codes), rows[part])
             outputs: list[Output] = []
             unit = discretize(expected, spec)
             rest = spec.from_unit(unit), composite(unit, spec)
-            for name, each, stored, together in zip(content.names[part], unit, *rest, strict=True):
+            for name, each, stored, together in zip(names_of_files[part], unit, *rest, strict=True):
                 outputs += plain_outputs(name, Filled(each, stored, together, spec), out)
-            writer.submit(outputs, content.names[part])
+            writer.submit(outputs, names_of_files[part])
             for names in writer.finished():
                 yield from names
         for names in writer.finished(wait=True):
