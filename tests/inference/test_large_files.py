@@ -19,7 +19,7 @@ from vqkit.image_io import large_images
 from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.large_images import LargeImage, is_large
 from vqkit.image_io.masks import read_mask
-from vqkit.image_io.rasters import RasterWriter, Window, open_raster
+from vqkit.image_io.rasters import RasterWriter, Window, open_raster, write_raster
 from vqkit.image_io.reading import ReadOptions
 from vqkit.inference import large_files
 from vqkit.inference.inpaint import Written, inpaint_items
@@ -82,6 +82,29 @@ def test_a_file_of_channels_is_filled_in_as_in_memory(settings: dict[str, Any], 
         filled = raster.read().values
     np.testing.assert_array_equal(filled[:2], values()[:2])
     assert not np.array_equal(filled[2], values()[2])
+
+
+def test_a_geotiff_keeps_its_place_and_nodata(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    array = values()
+    array[:, 10:30, 5:25] = 0
+    place = rasterio.Affine(10, 0, 500000, 0, -10, 4600000)
+    profile = {"driver": "GTiff", "dtype": "uint16", "count": 3, "height": HEIGHT, "width": WIDTH, "nodata": 0}
+    with rasterio.open(tmp_path / "scene.tif", "w", crs="EPSG:32631", transform=place, **profile) as file:
+        file.write(array)
+        file.descriptions = NAMES
+    whole, by_rows = both(tmp_path / "scene.tif", tmp_path, ReadOptions(("blue", "green")))
+    assert_same(whole, by_rows, tmp_path)
+    with rasterio.open(by_rows[0].files[0]) as file:
+        assert file.crs.to_epsg() == 32631 and file.transform == place and file.nodata == 0 and file.descriptions == NAMES
+        assert (file.read() != 0).all()
+
+
+def test_an_ome_zarr_is_filled_in_as_in_memory(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    write_raster(tmp_path / "scene.zarr", values())
+    whole, by_rows = both(tmp_path / "scene.zarr", tmp_path, ReadOptions(("blue",)))
+    assert_same(whole, by_rows, tmp_path)
 
 
 def test_further_channels_are_kept_and_missing_ones_are_added(tmp_path: Path) -> None:
