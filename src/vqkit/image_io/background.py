@@ -14,7 +14,9 @@ from vqkit.image_io.originals import Output
 
 Result = TypeVar("Result")
 
-_THREADS = min(4, usable_cpus())
+_THREADS = max(1, min(4, usable_cpus() // 2))
+"""More would wait for each other: small files are mostly work of Python, of which one thread does some at a time."""
+_FILES_A_CALL = 16
 _UNFINISHED = 2
 """Batches that may be waiting to be written, so that memory stays bounded."""
 
@@ -33,7 +35,9 @@ class BackgroundWriter(Generic[Result]):
     def submit(self, outputs: Sequence[Output], result: Result) -> None:
         """Write files; `finished` yields `result` when they are in place."""
         batch = WriteBatch()
-        written = [self._writers.submit(_write, batch, output) for output in outputs]
+        size = max(1, min(_FILES_A_CALL, len(outputs) // (2 * _THREADS)))
+        parts = [outputs[start : start + size] for start in range(0, len(outputs), size)]
+        written = [self._writers.submit(_write, batch, part) for part in parts]
         self._waiting.append((self._committer.submit(_commit, batch, written), result))
 
     def finished(self, wait: bool = False) -> Iterator[Result]:
@@ -54,9 +58,10 @@ class BackgroundWriter(Generic[Result]):
         self._committer.shutdown()
 
 
-def _write(batch: WriteBatch, output: Output) -> None:
+def _write(batch: WriteBatch, outputs: Sequence[Output]) -> None:
     with batch.collect():
-        output.write()
+        for output in outputs:
+            output.write()
 
 
 def _commit(batch: WriteBatch, written: Sequence[Future[None]]) -> None:

@@ -19,10 +19,14 @@ def observe(present: Tensor, keep: tuple[str, ...], mask: Tensor | None, spec: D
 
     Raises `DataError` when a kept component is absent, or nothing is left of an image.
     """
-    known = present
+    known, is_whole = present, bool(present.all())
     if keep:
         positions = spec.component_indices(keep)
-        absent = [spec.components[position] for position in positions if not bool(present[:, position].flatten(1).any(dim=1).all())]
+        absent = (
+            []
+            if is_whole
+            else [spec.components[position] for position in positions if not bool(present[:, position].flatten(1).any(dim=1).all())]
+        )
         if absent:
             held = [name for position, name in enumerate(spec.components) if bool(present[:, position].any())]
             raise DataError(
@@ -32,6 +36,8 @@ def observe(present: Tensor, keep: tuple[str, ...], mask: Tensor | None, spec: D
         chosen = torch.zeros(len(spec.components), dtype=torch.bool)
         chosen[positions] = True
         known = known & chosen[:, None, None]
+    if mask is None and is_whole:
+        return known
     known = known & mask if mask is not None else known
     if not bool(known.flatten(1).any(dim=1).all()):
         if not bool(present.flatten(1).any(dim=1).all()):

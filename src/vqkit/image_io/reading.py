@@ -32,7 +32,7 @@ from vqkit.image_io.scales import numbers_of_others, to_model
 from vqkit.image_io.values import tensor_of
 from vqkit.interfaces import DataSpec
 
-_THREADS = min(4, usable_cpus())
+_THREADS = max(1, min(4, usable_cpus() // 2))
 _AHEAD = 128
 """Most items that are read ahead."""
 _AHEAD_BYTES = 2**27

@@ -11,12 +11,15 @@ CODESTREAM_MAGIC = b"\xff\x4f\xff\x51"
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
 _TEXT_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_PLAIN_CHUNKS = frozenset({b"IHDR", b"IDAT", b"IEND", b"tIME", b"gAMA", b"sRGB", b"cHRM", b"bKGD"})
+"""What says nothing of the values, the orientation, the resolution or the profile of a picture."""
 
 
 class PngHeader(NamedTuple):
     """Size, bits a sample, colour type (0 grey, 2 colour, 3 palette, 4 and 6 with opacity) and tRNS chunk of a PNG.
 
-    `late_text`: EXIF data or texts follow the pixels, where they are not found by reading the header alone.
+    `late_text`: EXIF data or texts follow the pixels, where they are not found by reading the header alone. `is_plain`: there is
+    nothing besides size and pixels.
     """
 
     width: int
@@ -25,6 +28,7 @@ class PngHeader(NamedTuple):
     colour: int
     transparency: bytes
     late_text: bool
+    is_plain: bool = False
 
     @property
     def channels(self) -> int:
@@ -44,9 +48,10 @@ def png_header(file: IO[bytes]) -> PngHeader:
     """Read the chunks of a PNG, skipping its pixels. Raises `ValueError` or `struct.error` for one that is cut in its header."""
     file.seek(len(PNG_MAGIC))
     size = (0, 0, 0, 0)
-    transparency, in_pixels, late_text = b"", False, False
+    transparency, in_pixels, late_text, is_plain = b"", False, False, True
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
+        is_plain = is_plain and name in _PLAIN_CHUNKS
         if name == b"IHDR":
             size = struct.unpack(">IIBB", file.read(10))
             length -= 10
@@ -62,7 +67,7 @@ def png_header(file: IO[bytes]) -> PngHeader:
         file.seek(length + 4, 1)
     if size[3] not in _PNG_CHANNELS:
         raise ValueError("no colour type of PNG")
-    return PngHeader(*size, transparency, late_text)
+    return PngHeader(*size, transparency, late_text, is_plain)
 
 
 class Jpeg2000Header(NamedTuple):
