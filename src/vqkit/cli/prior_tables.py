@@ -131,9 +131,10 @@ def _completions(completions: Sequence[CompletionMetrics]) -> Table:
     """For each scenario a row of means, one of pooled PSNRs (intensities), and one for each component that was missing."""
     metric = {"iou": "IoU", "psnr": "PSNR dB", "mixed": "IoU or PSNR dB"}[completions[0].metric]
     count = completions[0].samples
-    table = _table(metric, "one pass", "most likely", "mean", f"best of {count}", f"best of {count} per component", "diversity")
+    choices = ("one pass", "most likely", "consensus", "mean", f"best of {count}", f"best of {count} per component")
+    table = _table(metric, *choices, "diversity")
     for each in completions:
-        scores = (each.one_pass, each.most_likely, each.mean, each.best_of_k, each.best_per_component)
+        scores = (each.one_pass, each.most_likely, each.consensus, each.mean, each.best_of_k, each.best_per_component)
         diversity = "-" if each.diversity is None else decimals(each.diversity.mean, 4)
         kinds = set(each.metrics.values())
         table.add_row(each.name, *(decimals(score.mean, 2 if kinds == {"psnr"} else 4) for score in scores), diversity)
