@@ -88,7 +88,7 @@ def test_the_best_of_each_component_and_the_best_of_all_together() -> None:
     values = torch.tensor([[[0.9, 0.1, 0.0], [0.5, 0.6, 0.0]], [[0.4, 0.2, 0.0], [0.2, 0.8, 0.0]]]).double()
     values[..., 2] = torch.nan
     judged = judged._replace(completions=values, one_pass=values[:, 1], consensus=torch.tensor([1, 0]))
-    result = completion_metrics(keeping(2), judged, SHAPES)
+    result = completion_metrics(keeping(2), judged, None, SHAPES)
     assert result.consensus.components == pytest.approx({"carcass": 0.45, "belt": 0.4})
     assert result.best_per_component.components == pytest.approx({"carcass": 0.65, "belt": 0.7})
     assert result.best_per_component.mean == pytest.approx(0.675)

@@ -18,6 +18,7 @@ from vqkit.evaluation.error_meter import pooled_psnr
 from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario
 from vqkit.evaluation.metrics import THRESHOLD, overlap, peak_signal_to_noise
 from vqkit.evaluation.progress import Progress
+from vqkit.evaluation.uncertainty import ComponentUncertainty, UncertaintyTerms, component_uncertainty, uncertainty_terms
 from vqkit.inference.postprocess import fill_missing
 from vqkit.inference.ranking import shape_distances
 from vqkit.inference.sampler import Sampler
@@ -52,6 +53,7 @@ class CompletionMetrics:
     `best_per_component`: the best of K for each component by itself; `best_of_k`: the completion with the best mean over the
     missing components (of mixed components: with the smallest squared error). `diversity`: mean over all pairs of completions of
     an image of 1 - IoU between them (binary components) or of the mean squared difference (intensities); None for K = 1.
+    `uncertainty`: whether they differ as much from each other as from the truth, for each component; empty for K = 1.
     """
 
     name: str
@@ -69,6 +71,7 @@ class CompletionMetrics:
     best_per_component: Score
     best_of_k: Score
     diversity: Score | None
+    uncertainty: dict[str, ComponentUncertainty]
 
 
 class Comparisons(NamedTuple):
@@ -112,12 +115,15 @@ def measure_completions(
     if not bool(judged.any()):
         return None
     sources = sources.rows(judged)
-    parts = []
+    parts, spreads = [], []
     with progress(f"completed ({scenario.name})", len(sources.positions) * count) as advance:
         for start in range(0, len(sources.positions), IMAGES_AT_ONCE):
             some = sources.rows(torch.arange(start, min(start + IMAGES_AT_ONCE, len(sources.positions))))
-            parts.append(_complete(sampler, scenario, some, count, sampling, start, advance))
-    return completion_metrics(scenario, Comparisons(*map(torch.cat, zip(*parts, strict=True))), sampler.spec)
+            compared, terms = _complete(sampler, scenario, some, count, sampling, start, advance)
+            parts.append(compared)
+            spreads += [] if terms is None else [terms]
+    spread = UncertaintyTerms(*map(torch.cat, zip(*spreads, strict=True))) if spreads else None
+    return completion_metrics(scenario, Comparisons(*map(torch.cat, zip(*parts, strict=True))), spread, sampler.spec)
 
 
 def _complete(
@@ -128,8 +134,8 @@ def _complete(
     sampling: Sampling,
     first: int,
     advance: Callable[[float], None],
-) -> Comparisons:
-    """Complete a few images, of which the first has the number `first`, and compare."""
+) -> tuple[Comparisons, UncertaintyTerms | None]:
+    """Complete a few images, of which the first has the number `first`, and compare; a single completion has no spread."""
     spec, images, present = sampler.spec, sources.batch.images, sources.batch.observed
     names = spec.condition_names if sampler.prior.spec.conditions else ()
     known = dict(zip(names, sources.batch.conditions.T, strict=True)) if names else {}
@@ -139,7 +145,9 @@ def _complete(
     one_pass = fill_missing(sampler.pipeline.fill(images, observed, known), truth, observed, spec)
     drawn = spec.to_unit(completions.images.flatten(0, 1)).view(completions.images.shape)
     consensus = completions.expected_error.argmin(dim=1)
-    return compare_completions(drawn, one_pass, truth, scenario.judged(present, observed), consensus, spec)
+    judged = scenario.judged(present, observed)
+    spread = uncertainty_terms(drawn, one_pass, truth, judged) if count > 1 else None
+    return compare_completions(drawn, one_pass, truth, judged, consensus, spec), spread
 
 
 def compare_completions(
@@ -195,7 +203,9 @@ def value_diversity(values: Tensor, judged: Tensor) -> Tensor:
     return (torch.where(judged, spread, 0).flatten(2).sum(2) / pixels).masked_fill(pixels == 0, torch.nan)
 
 
-def completion_metrics(scenario: MaskScenario, comparisons: Comparisons, spec: DataSpec) -> CompletionMetrics:
+def completion_metrics(
+    scenario: MaskScenario, comparisons: Comparisons, spread: UncertaintyTerms | None, spec: DataSpec
+) -> CompletionMetrics:
     """Averages over images, by component name."""
     each, errors, pixels = comparisons.completions, comparisons.errors, comparisons.pixels
     total = -errors.sum(dim=2) if spec.value_kind == "mixed" else each.nanmean(dim=2).nan_to_num(0)
@@ -222,6 +232,7 @@ def completion_metrics(scenario: MaskScenario, comparisons: Comparisons, spec: D
         best_per_component=score(each.amax(dim=1), spec, errors.amin(dim=1), pixels),
         best_of_k=score_of(total.argmax(dim=1)),
         diversity=score(comparisons.diversity, spec) if each.shape[1] > 1 else None,
+        uncertainty={} if spread is None else component_uncertainty(spread, spec),
     )
 
 
