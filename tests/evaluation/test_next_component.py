@@ -332,7 +332,8 @@ class Answering(Sampler):
 
     def complete(self, images: Tensor, observed: Tensor, num_samples: int, *rest: Any, **named: Any) -> Completions:
         drawn = torch.where(observed[:, None], images[:, None], self.answers[None, :num_samples])
-        return Completions(drawn, torch.zeros(1, num_samples), torch.zeros(images.shape), ())
+        nothing = torch.zeros(1, num_samples)
+        return Completions(images=drawn, nll=nothing, expected_error=nothing, uncertainty=torch.zeros(images.shape), codes=())
 
 
 def test_for_one_image_every_answer_is_the_truth_in_turn() -> None:

@@ -1,5 +1,4 @@
-"""Measuring trained models and priors on held-out images: reconstruction errors, likelihoods, code usage,
-and which component to measure next.
+"""Measuring trained models and priors on held-out images: errors, likelihoods, code usage, which component to measure next.
 
 from vqkit.evaluation import EvaluationRequest, evaluate
 
