@@ -52,6 +52,28 @@ def test_evaluate_prints_a_row_for_each_keep_set(tiny_run: Path) -> None:
     assert "perplexity" in output
 
 
+def test_the_best_floor_or_all_or_none_have_rows(tiny_run: Path) -> None:
+    def floors(*options: object) -> list[str]:
+        output = run("evaluate", "--run", tiny_run, "--keep", "bt", "--keep", "bt,fpu", "--limit", 4, *options)
+        return [line.split("  ")[1] for line in output.splitlines() if line.startswith("  floor: ")]
+
+    every = floors("--floors", "all")
+    assert every[:5] == ["floor: mean", "floor: mean-image", every[2], "floor: nearest", "floor: nearest10"]
+    assert every[2] == "floor: copy of bt"
+    assert len(every) == 10
+    for best, all_of_one in zip(floors(), (every[:5], every[5:]), strict=True):
+        assert best in all_of_one
+    assert floors("--floors", "none") == []
+    content = json.loads(run("evaluate", "--run", tiny_run, "--keep", "bt", "--limit", 4, "--json"))
+    part = content["evaluations"][0]["parts"][0]
+    assert [each["name"] for each in part["floors"]] == ["mean", "mean-image", "copy", "nearest", "nearest10"]
+    best = max(each["mean_iou"] for each in part["floors"])
+    said = [note for note in content["evaluations"][0]["notes"] if "fills in better" in note]
+    assert len(said) == (best > part["mean_iou"])
+    with pytest.raises(ConfigError, match="--floors is 'most'"):
+        run("evaluate", "--run", tiny_run, "--floors", "most")
+
+
 def test_evaluate_prints_what_the_codes_of_an_image_take(tiny_run: Path) -> None:
     output = run("evaluate", "--run", tiny_run, "--keep", "bt", "--limit", 4)
     table = {line.split("  ")[0]: line.split() for line in output.splitlines()[-4:]}
@@ -155,11 +177,8 @@ def test_evaluate_of_a_prior_prints_completions(priors: dict[str, Path]) -> None
     arguments = ("--keep", "group_nc,bt", "--limit", 2, "-n", 0, "--completions", 2)
     output = run("evaluate", "--run", priors["observed"], *arguments)
     assert "2 completions of each of 2 images (seed 0), measured on what was missing" in output
-    assert [row for row in rows(output) if row.startswith("keep group_nc,bt")] == ["keep group_nc,bt"] * 3
-    quality, uncertain = output.split("the truth among these completions")
-    assert "lowest rank (33.3%)" in uncertain
-    for table in (quality, uncertain):
-        assert sum(line.startswith(("  group_km", "  fpu", "  tpc")) for line in table.splitlines()) == 3
+    assert [row for row in rows(output) if row.startswith("keep group_nc,bt")] == ["keep group_nc,bt"] * 2
+    assert sum(line.startswith(("  group_km", "  fpu", "  tpc")) for line in output.splitlines()) == 3
     assert "samples (" not in output
 
 

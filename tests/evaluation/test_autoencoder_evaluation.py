@@ -304,6 +304,18 @@ def test_data_that_do_not_fit_are_refused_by_name() -> None:
         evaluate(shade(DataSpec.uniform("photos", ("r", "g", "b"), 64, 32, "intensity")))
 
 
+def test_without_the_training_images_there_are_no_floors(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = EvaluationRequest(data="tyre", keep_sets=[["bt"]], limit=3)
+    assert [floor.name for floor in evaluate(shade(), request).parts[0].floors][:2] == ["mean", "mean-image"]
+    assert evaluate(shade(), replace(request, floors=False)).parts[0].floors == ()
+    gone = shade()._replace(data=NamedOptions(name="arrays", path="gone.npz"))
+    monkeypatch.setattr(held_out, "without_measured", lambda data: TYRES)
+    result = evaluate(gone, request)
+    assert result.parts[0].floors == ()
+    assert result.parts[0].mse is not None
+    assert [note for note in result.notes if "No simple predictor is measured" in note and "gone.npz" in note]
+
+
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"no split 'tests'.*Did you mean 'test'"):
         evaluate(shade(), EvaluationRequest(split="tests"))

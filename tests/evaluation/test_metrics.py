@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from vqkit.core.torchvision_import import import_torchvision
 from vqkit.errors import DataError
 from vqkit.evaluation import metrics
 
@@ -93,10 +94,12 @@ def test_images_too_small_for_the_window_are_refused() -> None:
 def test_similarity_of_everything_is_that_of_torchmetrics(size: tuple[int, int]) -> None:
     first = random_images((4, 3, *size), 5)
     second = (first + 0.2 * random_images((4, 3, *size), 6)).clamp(0, 1)
-    metrics.similarity_map(first, second)  # makes torchmetrics importable beside any build of torch
+    import_torchvision()  # makes torchmetrics importable beside any build of torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    mean = structural_similarity_index_measure(first, second, data_range=1.0)
+    mean, full = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none", return_full_image=True)
+    mean = mean.mean()
+    assert torch.allclose(metrics.similarity_map(first, second), full, atol=1e-5)
     everything = torch.ones_like(first, dtype=torch.bool)
     assert float(metrics.structural_similarity(first, second, everything).mean()) == pytest.approx(float(mean), abs=1e-5)
     assert torch.equal(metrics.structural_similarity(first, second, everything), metrics.structural_similarity(first, second))

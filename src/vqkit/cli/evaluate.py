@@ -12,9 +12,10 @@ from vqkit.cli import panels
 from vqkit.cli.conditions import parse_names
 from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, JsonOption, LimitOption, SplitOption
 from vqkit.cli.sampling import GuidanceOption, SeedOption, TemperatureOption, TopKOption, TopPOption, parse_sampling
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
+    from vqkit.cli.model_tables import FloorChoice
     from vqkit.evaluation.autoencoder import Evaluation
     from vqkit.evaluation.prior import PriorEvaluation
     from vqkit.evaluation.requests import EvaluationRequest, PriorEvaluationRequest
@@ -76,6 +77,15 @@ CompletionsOption = Annotated[
         rich_help_panel=panels.MEASUREMENT,
     ),
 ]
+FloorsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--floors",
+        help="For models: simple predictors beside them, such as linear regression: best (of each scenario), all, or none, which "
+        "saves their time. Default: best.",
+        rich_help_panel=panels.MEASUREMENT,
+    ),
+]
 TokenizerOption = Annotated[
     str | None,
     typer.Option(
@@ -124,6 +134,7 @@ def evaluate(
     fid: FidOption = False,
     lpips: LpipsOption = False,
     bound_samples: BoundOption = None,
+    floors: FloorsOption = None,
     num_samples: SamplesOption = None,
     completions: CompletionsOption = None,
     temperature: TemperatureOption = None,
@@ -150,7 +161,9 @@ def evaluate(
     priors = [path for path in paths if read_header(path).get("kind") == "prior"]
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
     only_priors = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer, **drawing}
-    _check_options(paths, priors, {"fid": fid or None, "lpips": lpips or None, "bound_samples": bound_samples}, only_priors)
+    only_models = {"fid": fid or None, "lpips": lpips or None, "bound_samples": bound_samples, "floors": floors}
+    _check_options(paths, priors, only_models, only_priors)
+    shown = _floor_choice(floors)
     shared = HeldOutRequest(
         data=data,
         split=split,
@@ -160,7 +173,7 @@ def evaluate(
         mask_kind=mask_kind,
         with_conditions=with_conditions,
     )
-    of_models = EvaluationRequest(**vars(shared), fid=fid, lpips=lpips, bound_samples=bound_samples)
+    of_models = EvaluationRequest(**vars(shared), fid=fid, lpips=lpips, bound_samples=bound_samples, floors=shown != "none")
     of_priors = PriorEvaluationRequest(
         **vars(shared),
         num_samples=PriorEvaluationRequest.num_samples if num_samples is None else num_samples,
@@ -169,7 +182,16 @@ def evaluate(
     )
     models = [path for path in paths if path not in priors]
     results = _evaluate_models(models, of_models, device), _evaluate_priors(priors, of_priors, tokenizer, device)
-    _report(*results, as_json, out)
+    _report(*results, shown, as_json, out)
+
+
+def _floor_choice(name: str | None) -> FloorChoice:
+    """Raises `ConfigError` for a choice that there is not."""
+    choices: tuple[FloorChoice, ...] = ("best", "all", "none")
+    for choice in choices:
+        if choice == (name or "best"):
+            return choice
+    raise ConfigError(f"--floors is '{name}'.", did_you_mean(str(name), choices))
 
 
 def _check_options(
@@ -211,7 +233,7 @@ def _evaluate_priors(
     return [evaluate_prior(path, request, tokenizer, device, counting) for path in paths]
 
 
-def _report(models: list[Evaluation], priors: list[PriorEvaluation], as_json: bool, out: Path | None) -> None:
+def _report(models: list[Evaluation], priors: list[PriorEvaluation], floors: FloorChoice, as_json: bool, out: Path | None) -> None:
     """Write the results to `out`, if any, and print them."""
     import json
 
@@ -224,12 +246,12 @@ def _report(models: list[Evaluation], priors: list[PriorEvaluation], as_json: bo
     if as_json:
         typer.echo(content)
         return
-    _print(models, priors)
+    _print(models, priors, floors)
     if out is not None:
         typer.echo(f"results written to {out}")
 
 
-def _print(models: list[Evaluation], priors: list[PriorEvaluation]) -> None:
+def _print(models: list[Evaluation], priors: list[PriorEvaluation], floors: FloorChoice) -> None:
     """Every run, models first, and a comparison where there are several of a kind."""
     from rich.console import Console
 
@@ -240,7 +262,7 @@ def _print(models: list[Evaluation], priors: list[PriorEvaluation]) -> None:
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
     for model in models:
-        print_model(console, model)
+        print_model(console, model, floors)
     if len(models) > 1:
         console.print(model_comparison(models))
     for prior in priors:

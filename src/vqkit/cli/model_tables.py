@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vqkit.cli.number_format import decimals
 
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
     from vqkit.evaluation.autoencoder import CodeBits, Evaluation
     from vqkit.evaluation.bounds import Bounds
-    from vqkit.evaluation.scenario_metrics import ScenarioMetrics
+    from vqkit.evaluation.scenario_metrics import FloorMetrics, MissingPartMetrics, ScenarioMetrics
 
+FloorChoice = Literal["best", "all", "none"]
+"""Which of the floors of a scenario have a row."""
 _WIDEST = 8
 """Binary components up to which the table has a column for the IoU of each."""
 _OWN_UNITS = ("MSE / variance", "RMSE", "MAE")
 """Columns that only rows of single components have."""
 
 
-def print_model(console: Console, evaluation: Evaluation) -> None:
-    """One run: what was evaluated, metrics of every scenario, then bounds and code usage."""
+def print_model(console: Console, evaluation: Evaluation, floors: FloorChoice = "best") -> None:
+    """One run: what was evaluated, metrics of every scenario with its `floors`, then bounds and code usage."""
     from vqkit.data.opening import typed_as
 
     conditions = ", with conditions" if evaluation.with_conditions else ""
@@ -31,7 +33,7 @@ def print_model(console: Console, evaluation: Evaluation) -> None:
     rate = f"{evaluation.images_per_second:.0f} images/s"
     what = f"{evaluation.images} images of {data}, {evaluation.split} split{conditions}"
     console.print(f"{evaluation.run}: {what}", highlight=False, soft_wrap=True)
-    console.print(_table(evaluation))
+    console.print(_table(evaluation, floors))
     names = {"fid": "rFID", "lpips": "LPIPS"}
     distances = "".join(f"{names[name]} {value:.4g}, " for name, value in evaluation.distances.items())
     console.print(f"full input: {distances}{relative}{rate}", highlight=False, soft_wrap=True)
@@ -43,8 +45,8 @@ def print_model(console: Console, evaluation: Evaluation) -> None:
         console.print(_codes_table(evaluation, evaluation.bits))
 
 
-def _table(evaluation: Evaluation) -> Table:
-    """A row for each scenario, and below it, where there are intensities, one for each component that was judged.
+def _table(evaluation: Evaluation, floors: FloorChoice) -> Table:
+    """A row for each scenario, and below it, where there are intensities, one for each component that was judged; then its floors.
 
     Errors are measured on what was missing. There is a column for the images only where they are not the same in all rows.
     """
@@ -61,17 +63,32 @@ def _table(evaluation: Evaluation) -> Table:
     for name in (*columns, *(f"IoU {name}" for name in shapes)):
         table.add_column(name, justify="right")
     for part in parts:
-        cells = _scenario_cells(part)
-        if measured and len(part.components) == 1:
-            cells |= {name: cell for name, cell in _component_cells(part, *part.components).items() if name in _OWN_UNITS}
-        table.add_row(part.name, *(cells[name] for name in columns), *(decimals(part.iou.get(name), 4) for name in shapes))
-        for name in part.components if measured and len(part.components) > 1 else ():
-            own = _component_cells(part, name)
-            table.add_row(f"  {name}", *(own[column] for column in columns))
+        for label, row in ((part.name, part), *((_floor_label(floor), floor) for floor in _shown(part, floors))):
+            cells = _scenario_cells(row)
+            if measured and len(row.components) == 1:
+                cells |= {name: cell for name, cell in _component_cells(row, *row.components).items() if name in _OWN_UNITS}
+            table.add_row(label, *(cells[name] for name in columns), *(decimals(row.iou.get(name), 4) for name in shapes))
+            for name in row.components if measured and len(row.components) > 1 and row is part else ():
+                own = _component_cells(row, name)
+                table.add_row(f"  {name}", *(own[column] for column in columns))
     return table
 
 
-def _scenario_cells(part: ScenarioMetrics) -> dict[str, str]:
+def _shown(part: ScenarioMetrics, floors: FloorChoice) -> Sequence[FloorMetrics]:
+    """The floors of a scenario that have a row."""
+    from vqkit.evaluation.verdicts import best_floor
+
+    best = best_floor(part)
+    return part.floors if floors == "all" else [best] if floors == "best" and best is not None else []
+
+
+def _floor_label(floor: FloorMetrics) -> str:
+    """The name of a floor, and what it copies where that is one component."""
+    copied = set(floor.sources.values())
+    return f"  floor: {floor.name}{f' of {copied.pop()}' if len(copied) == 1 else ''}"
+
+
+def _scenario_cells(part: MissingPartMetrics) -> dict[str, str]:
     """The cells of a scenario by column; those of single components are empty."""
     return {
         "images": str(part.images),
@@ -85,7 +102,7 @@ def _scenario_cells(part: ScenarioMetrics) -> dict[str, str]:
     }
 
 
-def _component_cells(part: ScenarioMetrics, name: str) -> dict[str, str]:
+def _component_cells(part: MissingPartMetrics, name: str) -> dict[str, str]:
     """The cells of one component of a scenario by column: errors of intensities, overlap of shapes."""
     found = part.components[name]
     binary = name in part.iou

@@ -18,18 +18,28 @@ from torch import Tensor
 
 from vqkit.core import distributed
 from vqkit.data.subsets import align_conditions
+from vqkit.errors import VQKitError
 from vqkit.evaluation.bounds import Bounds, measure_bounds, with_prior
 from vqkit.evaluation.error_meter import ErrorMeter
 from vqkit.evaluation.feature_distances import FeatureDistances
-from vqkit.evaluation.held_out import batches_with_positions, data_settings, open_split
+from vqkit.evaluation.floors import HeldOutImages, kept_floors
+from vqkit.evaluation.held_out import batches_with_positions, data_settings, open_data, open_split
 from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
 from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import EvaluationRequest
-from vqkit.evaluation.scenario_metrics import ScenarioMetrics, known, notes, relative_error, scenario_metrics
+from vqkit.evaluation.scenario_metrics import (
+    FloorMetrics,
+    ScenarioMetrics,
+    known,
+    notes,
+    relative_error,
+    scenario_metrics,
+)
 from vqkit.evaluation.variance import VarianceMeter, Variances
+from vqkit.evaluation.verdicts import below_floors
 from vqkit.inference.postprocess import fill_missing
-from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, Split, Tokenizer, where_present
+from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, ImageDataset, Split, Tokenizer, where_present
 from vqkit.storage.checkpoints import Loaded, load_model
 
 _DEFAULT = EvaluationRequest()
@@ -117,7 +127,8 @@ def evaluate(
     an unknown split, component or mask kind, a feature network that is not available, or bounds of a model without a likelihood.
     """
     loaded = run if isinstance(run, Loaded) else load_model(run, device)
-    images = open_split(loaded, request.data, request.split, request.limit)
+    dataset = open_data(loaded, request.data)
+    images = open_split(loaded, dataset, request.split, request.limit)
     scenarios = mask_scenarios(images.spec, request.keep_sets, request.mask_kind)
     distances = FeatureDistances(images.spec, len(images), request.fid, request.lpips, device)
     bounds = _bounds(loaded, images, request, device, progress)  # first: a model without bounds is refused before the long part
@@ -126,7 +137,9 @@ def evaluate(
         stored = batch.images.to(device)
         meters.add(positions, align_conditions(batch.to(device, loaded.model.spec), images.spec, loaded.model.spec), stored)
     variances, levels = meters.variance.result(), meters.level_usage()
-    full, *parts = meters.scenario_metrics(variances)
+    held_out = HeldOutImages(images, scenarios, loaded.model.spec, request.batch_size)
+    floors, unmeasured = _floors(loaded, dataset, held_out, request, variances, device, progress)
+    full, *parts = meters.scenario_metrics(variances, floors)
     return Evaluation(
         run=str(loaded.path),
         model=loaded.header.get("name", type(loaded.model).__name__),
@@ -144,8 +157,32 @@ def evaluate(
         distances=distances.result(),
         bounds=bounds,
         images_per_second=meters.images_per_second(),
-        notes=tuple(notes(full, parts, variances, loaded.model.spec)),
+        notes=(*notes(full, parts, variances, loaded.model.spec), *below_floors(parts), *unmeasured),
     )
+
+
+def _floors(
+    loaded: Loaded,
+    dataset: ImageDataset,
+    images: HeldOutImages,
+    request: EvaluationRequest,
+    variances: Variances,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[list[tuple[FloorMetrics, ...]], list[str]]:
+    """The floors of each scenario, and a sentence where they were requested and cannot be measured.
+
+    `dataset`: that of the images; simple predictors are fitted to the training images of the model all the same.
+    """
+    nothing: list[tuple[FloorMetrics, ...]] = [() for _ in images.scenarios]
+    if not request.floors:
+        return nothing, []
+    try:
+        training = open_split(loaded, dataset if request.data is None else None, "train")
+    except VQKitError as error:
+        return nothing, [f"No simple predictor is measured, because the training images cannot be read: {error}"]
+    data = {"training": data_settings(loaded, None), "held out": data_settings(loaded, request.data), "split": request.split}
+    return kept_floors(loaded.path, data, training, images, variances, device, progress), []
 
 
 def _bounds(loaded: Loaded, images: Split, request: EvaluationRequest, device: torch.device, progress: Progress) -> Bounds | None:
@@ -223,10 +260,11 @@ class _Meters:
         codes = self.model.encode(images, observed)
         return codes, self.model.decode(codes, conditions)
 
-    def scenario_metrics(self, variances: Variances) -> list[ScenarioMetrics]:
-        """Metrics of each scenario, over all processes."""
-        meters = zip(self.scenarios, self.errors, strict=True)
-        return [scenario_metrics(scenario, errors.result(), variances, self.model.spec) for scenario, errors in meters]
+    def scenario_metrics(self, variances: Variances, floors: Sequence[Sequence[FloorMetrics]]) -> list[ScenarioMetrics]:
+        """Metrics of each scenario, over all processes, with its floors."""
+        meters = zip(self.scenarios, self.errors, floors, strict=True)
+        spec = self.model.spec
+        return [scenario_metrics(scenario, errors.result(), variances, spec, row) for scenario, errors, row in meters]
 
     def level_usage(self) -> tuple[LevelUsage, ...]:
         """How the codes are used, over all processes."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from vqkit.core.distributed import all_reduce
 from vqkit.evaluation.metrics import overlap, peak_signal_to_noise, similarity_map
 from vqkit.interfaces import DataSpec
+from vqkit.interfaces.components import from_unit
 
 
 class ComponentErrors(NamedTuple):
@@ -85,34 +86,41 @@ class ErrorMeter:
         and clipped to the extremes of the training data.
         """
         where = torch.ones_like(target, dtype=torch.bool) if judged is None else judged.expand_as(target)
+        # Nothing is computed for components that are not judged.
+        shown = where.flatten(2).any(2).any(0).nonzero()[:, 0].tolist()
+        if not shown:
+            return
+        where, prediction, target = (_components(each, shown) for each in (where, prediction, target))
         pixels = where.flatten(2).sum(2)
         squares = _sums((prediction.float() - target.float()).square(), where)
         similarity = _sums(similarity_map(prediction, target), where)
         counted, count = pixels > 0, pixels.clamp_min(1)
-        shapes = overlap(prediction if final is None else final, target, where)
+        shapes = overlap(prediction if final is None else _components(final, shown), target, where)
         rows = [
             *(counted, pixels, squares, peak_signal_to_noise(squares / count), similarity / count),
-            *self._stored_errors(prediction, stored, where),
+            *self._stored_errors(prediction, stored, where, shown),
             *(shapes.iou, shapes.dice),
         ]
-        self._parts += torch.stack([torch.where(counted, row, 0).sum(0).double() for row in rows])
-        self._add_whole(pixels, squares, similarity)
+        self._parts[:, shown] += torch.stack([torch.where(counted, row, 0).sum(0).double() for row in rows])
+        self._whole[0] += pixels.any(1).sum()
+        self._add_whole(*(each[:, self._measured[shown]] for each in (pixels, squares, similarity)))
 
     def _add_whole(self, pixels: Tensor, squares: Tensor, similarity: Tensor) -> None:
         """Add to the sums over all measured components; each argument is [B, C], a sum over judged pixels."""
-        total, square, similar = (each[:, self._measured].sum(1) for each in (pixels, squares, similarity))
+        total, square, similar = (each.sum(1) for each in (pixels, squares, similarity))
         counted, count = total > 0, total.clamp_min(1)
         sums = torch.stack([total.double(), square, peak_signal_to_noise(square / count), similar / count])
-        images = torch.stack([pixels.any(1), counted]).double()
-        self._whole += torch.cat([images, torch.where(counted, sums, 0)]).sum(1)
+        self._whole[1] += counted.sum()
+        self._whole[2:] += torch.where(counted, sums, 0).sum(1)
 
-    def _stored_errors(self, prediction: Tensor, stored: Tensor | None, where: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared and absolute errors [B, C] in stored values, summed over judged pixels; 0 where there are none."""
+    def _stored_errors(self, prediction: Tensor, stored: Tensor | None, where: Tensor, shown: list[int]) -> tuple[Tensor, Tensor]:
+        """Squared and absolute errors [B, n] of the components `shown` in stored values, summed over judged pixels; else 0."""
         if stored is None or bool(self._spec.binary.all()):
             nothing = torch.zeros(where.shape[:2], dtype=torch.float64, device=where.device)
             return nothing, nothing
         self._with_stored = True
-        errors = self._spec.from_unit(prediction).double() - stored.double()
+        written = from_unit(prediction, [self._spec.component_specs[position] for position in shown])
+        errors = written.double() - _components(stored, shown).double()
         return _sums(errors.square(), where), _sums(errors.abs(), where)
 
     def result(self) -> Errors:
@@ -152,6 +160,11 @@ def measured_components(spec: DataSpec) -> Tensor:
 def pooled_psnr(mse: float) -> float:
     """PSNR in decibels of a mean squared error over a data set; NaN for NaN."""
     return float(peak_signal_to_noise(torch.tensor(mse, dtype=torch.float64)))
+
+
+def _components(images: Tensor, positions: list[int]) -> Tensor:
+    """Images [B, C, H, W] with only the components at these positions, in ascending order; themselves where that is all of them."""
+    return images if len(positions) == images.shape[1] else torch.stack([images[:, position] for position in positions], dim=1)
 
 
 def _sums(values: Tensor, where: Tensor) -> Tensor:

@@ -14,20 +14,25 @@ from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import name_data, open_dataset, resolve_data, without_measured
 from vqkit.data.subsets import check_data, choose_split
 from vqkit.evaluation.progress import Progress, no_progress
-from vqkit.interfaces import Batch, Split
+from vqkit.interfaces import Batch, ImageDataset, Split
 from vqkit.storage.checkpoints import Loaded
 
 WORKERS = 2
 """Processes that read images which are not in memory."""
 
 
-def open_split(loaded: Loaded, data: str | NamedOptions | None, split: str, limit: int | None = None) -> Split:
+def open_data(loaded: Loaded, data: str | NamedOptions | None) -> ImageDataset:
+    """`data`, or what the model was trained on. Raises `ConfigError` and `DataError` where that cannot be opened."""
+    return open_dataset(_resolve(loaded, data))
+
+
+def open_split(loaded: Loaded, data: str | NamedOptions | ImageDataset | None, split: str, limit: int | None = None) -> Split:
     """The images of a split of `data`, or of what the model was trained on; with a `limit`, that many of them (see
     `shuffled_indices`).
 
     Raises `ConfigError` for an unknown split and `DataError` for images that the model cannot take.
     """
-    dataset = open_dataset(_resolve(loaded, data))
+    dataset = data if isinstance(data, ImageDataset) else open_data(loaded, data)
     check_data(dataset.spec, loaded.model.spec)
     return choose_split(dataset, split, limit)
 

@@ -10,13 +10,13 @@ and Dice 1); PSNR never exceeds `MAX_PSNR`.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vqkit.core.torchvision_import import import_torchvision
 from vqkit.errors import DataError
 
 THRESHOLD = 0.5
@@ -25,6 +25,9 @@ MAX_PSNR = 100.0
 """Decibels given to an image without error, and the most any image can have."""
 WINDOW_REACH = 5
 """Pixels that SSIM's Gaussian window extends to each side: Wang et al. 2004, section III.C."""
+_WINDOW_STD = 1.5
+_C1, _C2 = 0.01**2, 0.03**2
+"""Constants of SSIM for values from 0 to 1: Wang et al. 2004, equations 7 and 10."""
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor, judged: Tensor | None = None) -> Tensor:
@@ -55,22 +58,41 @@ def similarity_map(prediction: Tensor, target: Tensor) -> Tensor:
     """Structural similarity around each pixel, float32 [B, C, H, W] in [-1, 1] (Wang et al. 2004, equation 13).
 
     Gaussian window of 11 x 11 pixels, standard deviation 1.5, each channel by itself; images are mirrored at their borders, so
-    every pixel has a value. It is torchmetrics' full SSIM image. Raises `DataError` for sides shorter than 6 pixels.
+    every pixel has a value. It is the full SSIM image of torchmetrics, in a fraction of the time. Raises `DataError` for sides
+    shorter than 6 pixels.
     """
-    if min(target.shape[-2:]) <= WINDOW_REACH:
-        height, width = target.shape[-2:]
+    height, width = target.shape[-2:]
+    if min(height, width) <= WINDOW_REACH:
         raise DataError(
             f"SSIM needs images of at least {WINDOW_REACH + 1} pixels per side, not {height} x {width} (height x width).",
             "Use larger images.",
         )
-    import_torchvision()  # torchmetrics imports it
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    first, second = prediction.float(), target.float()
+    down, across = (_window_means(size, target.device) for size in (height, width))
 
-    _, similarity = structural_similarity_index_measure(
-        prediction.float(), target.float(), data_range=1.0, reduction="none", return_full_image=True
-    )
-    assert isinstance(similarity, Tensor)
-    return similarity
+    def mean(values: Tensor) -> Tensor:
+        return down @ values @ across.T
+
+    mean_first, mean_second = mean(first), mean(second)
+    variances = [
+        (mean(each.square()) - around.square()).clamp_min(0) for each, around in ((first, mean_first), (second, mean_second))
+    ]
+    covariance = mean(first * second) - mean_first * mean_second
+    luminance = (2 * mean_first * mean_second + _C1) / (mean_first.square() + mean_second.square() + _C1)
+    return luminance * (2 * covariance + _C2) / (variances[0] + variances[1] + _C2)
+
+
+@functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept must serve in every mode
+def _window_means(size: int, device: torch.device) -> Tensor:
+    """Weighted means along a line of `size` pixels, mirrored at its ends: float32 [size, size], a row for each window."""
+    offsets = torch.arange(-WINDOW_REACH, WINDOW_REACH + 1, dtype=torch.float64)
+    weights = torch.exp(-(offsets.square()) / (2 * _WINDOW_STD**2))
+    pixels = torch.arange(size)[:, None] + offsets.long()
+    mirrored = (size - 1) - ((size - 1) - pixels.abs()).abs()
+    means = torch.zeros(size, size, dtype=torch.float64)
+    means.scatter_add_(1, mirrored, (weights / weights.sum()).expand(size, -1))
+    return means.float().to(device)
 
 
 class Overlap(NamedTuple):

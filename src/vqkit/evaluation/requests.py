@@ -47,6 +47,8 @@ class EvaluationRequest(HeldOutRequest):
     """Also the FID of reconstructions from full input: see `FeatureDistances`."""
     lpips: bool = False
     """Also their LPIPS."""
+    floors: bool = True
+    """Also the errors of simple predictors on the same images, see `vqkit.evaluation.floors`."""
     bound_samples: int | None = None
     """Posterior samples per image for bounds on its log-likelihood, see `measure_bounds`. Default: no bounds."""
 

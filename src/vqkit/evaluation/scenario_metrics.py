@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vqkit.evaluation.error_meter import ComponentErrors, Errors
 from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario
@@ -32,9 +33,9 @@ class ComponentMetrics:
     unit: str
 
 
-@dataclass(frozen=True)
-class ScenarioMetrics:
-    """Errors in one scenario, on what was missing (on everything where nothing was).
+@dataclass(frozen=True, kw_only=True)
+class MissingPartMetrics:
+    """Errors on what was missing in one scenario (on everything where nothing was).
 
     `images` were counted: those that hold what is kept, and anything to judge. `mse` over all pixels together; `pooled_psnr`
     (decibels): of the `mse`; `psnr` and `ssim` of each image, averaged over images. Of mixed components, these are of the
@@ -42,10 +43,6 @@ class ScenarioMetrics:
     component, averaged over images, and `mean_iou` and `mean_dice` over these components: empty and None where there are none.
     """
 
-    name: str
-    keep: tuple[str, ...]
-    missing: tuple[str, ...]
-    mask_kind: MaskKind | None
     images: int
     mse: float | None
     psnr: float | None
@@ -58,9 +55,54 @@ class ScenarioMetrics:
     mean_dice: float | None
 
 
-def scenario_metrics(scenario: MaskScenario, errors: Errors, variances: Variances, spec: DataSpec) -> ScenarioMetrics:
-    """Errors by component name. A component of which nothing was judged, such as one that was kept, has none and is left out."""
+@dataclass(frozen=True, kw_only=True)
+class FloorMetrics(MissingPartMetrics):
+    """Errors of a simple predictor, by name; `sources`: of each missing component the kept one that was copied, of `copy`."""
+
+    name: str
+    sources: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenarioMetrics(MissingPartMetrics):
+    """Errors of a model in one scenario, and of simple predictors (`floors`) on the same pixels, where they were measured.
+
+    `name` of the scenario, names of the components of which anything was kept and of those that were missing as a whole, and the
+    kind of its mask of pixels.
+    """
+
+    name: str
+    keep: tuple[str, ...]
+    missing: tuple[str, ...]
+    mask_kind: MaskKind | None
+    floors: tuple[FloorMetrics, ...]
+
+
+def scenario_metrics(
+    scenario: MaskScenario, errors: Errors, variances: Variances, spec: DataSpec, floors: Sequence[FloorMetrics] = ()
+) -> ScenarioMetrics:
+    """Errors of a model by component name, beside those of simple predictors."""
     keep = tuple(spec.components[position] for position in scenario.keep)
+    return ScenarioMetrics(
+        name=scenario.name,
+        keep=keep,
+        missing=tuple(name for name in spec.components if name not in keep),
+        mask_kind=scenario.mask_kind,
+        floors=tuple(floors),
+        **_by_name(errors, variances, spec),
+    )
+
+
+def floor_metrics(name: str, sources: dict[str, str], errors: Errors, variances: Variances, spec: DataSpec) -> FloorMetrics:
+    """Errors of a simple predictor by component name."""
+    return FloorMetrics(name=name, sources=sources, **_by_name(errors, variances, spec))
+
+
+def _by_name(errors: Errors, variances: Variances, spec: DataSpec) -> dict[str, Any]:
+    """The fields of `MissingPartMetrics`.
+
+    A component of which nothing was judged, such as one that was kept, has no errors and is left out.
+    """
     judged = {
         each.name: (each, found, variance)
         for each, found, variance in zip(spec.component_specs, errors.components, variances.components, strict=True)
@@ -68,22 +110,18 @@ def scenario_metrics(scenario: MaskScenario, errors: Errors, variances: Variance
     }
     iou = {name: found.iou for name, (each, found, _) in judged.items() if each.kind == "binary"}
     dice = {name: found.dice for name, (each, found, _) in judged.items() if each.kind == "binary"}
-    return ScenarioMetrics(
-        name=scenario.name,
-        keep=keep,
-        missing=tuple(name for name in spec.components if name not in keep),
-        mask_kind=scenario.mask_kind,
-        images=errors.images,
-        mse=known(errors.mse),
-        psnr=known(errors.psnr),
-        pooled_psnr=known(errors.pooled_psnr),
-        ssim=known(errors.ssim),
-        components={name: component_metrics(*values) for name, values in judged.items()},
-        iou=iou,
-        dice=dice,
-        mean_iou=_mean(iou),
-        mean_dice=_mean(dice),
-    )
+    return {
+        "images": errors.images,
+        "mse": known(errors.mse),
+        "psnr": known(errors.psnr),
+        "pooled_psnr": known(errors.pooled_psnr),
+        "ssim": known(errors.ssim),
+        "components": {name: component_metrics(*values) for name, values in judged.items()},
+        "iou": iou,
+        "dice": dice,
+        "mean_iou": _mean(iou),
+        "mean_dice": _mean(dice),
+    }
 
 
 def component_metrics(spec: ComponentSpec, errors: ComponentErrors, variance: float) -> ComponentMetrics:

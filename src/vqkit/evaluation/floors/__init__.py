@@ -1,0 +1,8 @@
+"""Simple predictors on the same images, with the same parts missing, as a model: it has to be better than each of them."""
+
+from __future__ import annotations
+
+from vqkit.evaluation.floors.kept import kept_floors
+from vqkit.evaluation.floors.measuring import HeldOutImages, measure_floors
+
+__all__ = ["HeldOutImages", "kept_floors", "measure_floors"]

@@ -1,0 +1,97 @@
+"""The floors of an evaluation, measured once: they are kept in the run's directory, and found by its neighbours.
+
+<run>/floors/<key>.json
+
+The key is a digest of everything that they depend on: settings of the data, split, scenarios and their floors, ranges of the
+components, how many images there are and a few of them, and the version of vqkit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+import vqkit
+from vqkit.core import distributed
+from vqkit.core.atomic import write_text
+from vqkit.data.subsets import evenly_spaced
+from vqkit.evaluation.floors.measuring import HeldOutImages, floor_names, measure_floors
+from vqkit.evaluation.progress import Progress, no_progress
+from vqkit.evaluation.scenario_metrics import FloorMetrics
+from vqkit.evaluation.variance import Variances
+from vqkit.interfaces import Split, fully_observed
+from vqkit.storage.runs import run_directory
+
+FloorsOfScenarios = list[tuple[FloorMetrics, ...]]
+_FILES = TypeAdapter(FloorsOfScenarios)
+_PROBES = 4
+"""Images of each split that the key depends on: other images under the same names are other data."""
+
+
+def kept_floors(
+    checkpoint: Path,
+    data: dict[str, Any],
+    training: Split,
+    images: HeldOutImages,
+    variances: Variances,
+    device: torch.device = torch.device("cpu"),
+    progress: Progress = no_progress,
+) -> FloorsOfScenarios:
+    """What `measure_floors` gives, read where it is kept beside the run of the `checkpoint`, or else measured now and kept.
+
+    `data`: settings of the data that both splits come from, as plain values.
+    """
+    run, key = run_directory(checkpoint), _key(data, training, images)
+    text = distributed.broadcast_text(_read(run, key) if distributed.is_main() else "")
+    if text:
+        return _FILES.validate_json(text)
+    floors = measure_floors(training, images, variances, device, progress)
+    if distributed.is_main() and run.is_dir():
+        content = json.dumps([[asdict(floor) for floor in row] for row in floors], indent=1, allow_nan=False)
+        with contextlib.suppress(OSError):  # a run that cannot be written to is measured again the next time
+            write_text(_file(run, key), content + "\n")
+    return floors
+
+
+def _key(data: dict[str, Any], training: Split, images: HeldOutImages) -> str:
+    scenarios = [(*scenario, floor_names(scenario, images.spec)) for scenario in images.scenarios]
+    settings = [vqkit.__version__, data, images.spec.to_json(), scenarios, len(training), len(images.split)]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for content in (*_probes(training), *_probes(images.split)):
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def _probes(split: Split) -> Iterator[bytes]:
+    """The bytes of some images and of where they are present; what is stored where nothing is does not count."""
+    positions = evenly_spaced(len(split), _PROBES)
+    batch = split.batch(positions)
+    present = fully_observed(batch.images, batch.present)
+    shown = torch.where(present, batch.images, torch.zeros((), dtype=batch.images.dtype))
+    yield json.dumps(split.positions(positions).tolist()).encode()
+    for content in (shown, present):
+        yield content.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def _read(run: Path, key: str) -> str:
+    """The content of a file with this key, of the run or of one beside it, if it is whole; else nothing."""
+    for path in (_file(run, key), *sorted(run.parent.glob(f"*/floors/{key}.json"))):
+        try:
+            text = path.read_text(encoding="utf-8")
+            _FILES.validate_json(text)
+        except (OSError, UnicodeDecodeError, ValidationError):
+            continue
+        return text
+    return ""
+
+
+def _file(run: Path, key: str) -> Path:
+    return run / "floors" / f"{key}.json"
