@@ -156,7 +156,7 @@ def test_the_version() -> None:
 def test_help_lists_the_commands(flag: str) -> None:
     done = run(flag)
     assert done.returncode == 0
-    for command in ("train-vqvae", "inpaint", "encode", "decode", "codebook-stats", "evaluate", "data", "models"):
+    for command in ("train-vqvae", "inpaint", "encode", "decode", "codebook-stats", "evaluate", "choose", "data", "models"):
         assert f" {command} " in done.stdout
 
 

@@ -177,8 +177,11 @@ def test_evaluate_of_a_prior_prints_completions(priors: dict[str, Path]) -> None
     arguments = ("--keep", "group_nc,bt", "--limit", 2, "-n", 0, "--completions", 2)
     output = run("evaluate", "--run", priors["observed"], *arguments)
     assert "2 completions of each of 2 images (seed 0), measured on what was missing" in output
-    assert [row for row in rows(output) if row.startswith("keep group_nc,bt")] == ["keep group_nc,bt"] * 2
-    assert sum(line.startswith(("  group_km", "  fpu", "  tpc")) for line in output.splitlines()) == 3
+    assert [row for row in rows(output) if row.startswith("keep group_nc,bt")] == ["keep group_nc,bt"] * 3
+    quality, uncertain = output.split("the truth among these completions")
+    assert "lowest rank (33.3%)" in uncertain
+    for table in (quality, uncertain):
+        assert sum(line.startswith(("  group_km", "  fpu", "  tpc")) for line in table.splitlines()) == 3
     assert "samples (" not in output
 
 

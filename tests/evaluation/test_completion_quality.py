@@ -25,6 +25,8 @@ from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Batch
 from vqkit.interfaces.priors import Sampling
 
+FIRST = torch.zeros(2, dtype=torch.int64)
+
 
 def iou(first: Tensor, second: Tensor) -> float:
     either = int((first | second).sum())
@@ -45,7 +47,7 @@ def test_shapes_are_judged_where_they_were_missing() -> None:
     observed = torch.zeros(4, 3, 8, 12, dtype=torch.bool)
     observed[:, 0] = True
     observed[:, :, :3] = True
-    judged = compare_completions(answers, one_pass, images, ~observed, SHAPES)
+    judged = compare_completions(answers, one_pass, images, ~observed, FIRST, SHAPES)
     assert bool(judged.completions[..., 0].isnan().all())
     for image in range(4):
         for component in (1, 2):
@@ -61,7 +63,7 @@ def test_intensities_are_judged_in_decibels() -> None:
     images, answers, one_pass = noise(2, 3, 8, 8), noise(2, 4, 3, 8, 8), noise(2, 3, 8, 8).flip(0)
     observed = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
     observed[:, :, :, :5] = True
-    judged = compare_completions(answers, one_pass, images, ~observed, COLOUR)
+    judged = compare_completions(answers, one_pass, images, ~observed, FIRST, COLOUR)
     for image in range(2):
         for component in range(3):
             inside = answers[image, :, component, :, 5:].double()
@@ -77,15 +79,17 @@ def test_equal_completions_are_not_diverse_and_empty_shapes_agree() -> None:
     answers = torch.zeros(2, 3, 3, 8, 12)
     answers[:, :, 1] = 1
     judged = torch.ones(2, 3, 8, 12, dtype=torch.bool)
-    assert compare_completions(answers, images, images, judged, SHAPES).diversity.tolist() == [[0, 0, 0]] * 2
+    assert compare_completions(answers, images, images, judged, FIRST, SHAPES).diversity.tolist() == [[0, 0, 0]] * 2
 
 
 def test_the_best_of_each_component_and_the_best_of_all_together() -> None:
     images = sections(2) / 255
-    judged = compare_completions(images[:, None], images, images, torch.ones(2, 3, 8, 12, dtype=torch.bool), SHAPES)
+    judged = compare_completions(images[:, None], images, images, torch.ones(2, 3, 8, 12, dtype=torch.bool), FIRST, SHAPES)
     values = torch.tensor([[[0.9, 0.1, 0.0], [0.5, 0.6, 0.0]], [[0.4, 0.2, 0.0], [0.2, 0.8, 0.0]]]).double()
     values[..., 2] = torch.nan
-    result = completion_metrics(keeping(2), judged._replace(completions=values, one_pass=values[:, 1]), SHAPES)
+    judged = judged._replace(completions=values, one_pass=values[:, 1], consensus=torch.tensor([1, 0]))
+    result = completion_metrics(keeping(2), judged, None, SHAPES)
+    assert result.consensus.components == pytest.approx({"carcass": 0.45, "belt": 0.4})
     assert result.best_per_component.components == pytest.approx({"carcass": 0.65, "belt": 0.7})
     assert result.best_per_component.mean == pytest.approx(0.675)
     assert result.best_of_k.components == pytest.approx({"carcass": 0.35, "belt": 0.7})
@@ -114,6 +118,20 @@ def test_a_prior_that_is_sure_gives_what_its_tokenizer_gives() -> None:
     assert result.diversity.mean == 0
 
 
+def test_consensus_is_measured_on_the_answer_that_is_written_first() -> None:
+    scenario, images = mask_scenarios(SHAPES, [["carcass"]])[1], sources(3)
+    prior = sampler(0.05, "observed")
+    result = measure_completions(prior, scenario, images, 5, Sampling(), no_progress)
+    observed = scenario.observed(images.positions, images.batch.images.shape)
+    written = prior.complete(images.batch.images, observed, 5, rank="consensus").images[:, 0] > 0
+    for component in (1, 2):
+        expected = [
+            iou(answer[component], truth[component] > 0) for answer, truth in zip(written, images.batch.images, strict=True)
+        ]
+        assert result.consensus.components[SHAPES.components[component]] == pytest.approx(sum(expected) / 3)
+    assert result.consensus != result.most_likely
+
+
 def test_a_prior_that_is_not_sure_gives_several_answers() -> None:
     scenario = mask_scenarios(SHAPES, [["carcass"]])[1]
     result = measure_completions(sampler(0.05, "observed"), scenario, sources(3), 4, Sampling(), no_progress)
@@ -122,7 +140,7 @@ def test_a_prior_that_is_not_sure_gives_several_answers() -> None:
     assert result.best_per_component.mean >= result.best_of_k.mean > result.mean.mean
     single = measure_completions(sampler(0.05, "observed"), scenario, sources(3), 1, Sampling(), no_progress)
     assert single.diversity is None
-    assert single.best_per_component == single.mean == single.most_likely
+    assert single.best_per_component == single.mean == single.most_likely == single.consensus
 
 
 def test_images_are_completed_alike_whatever_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

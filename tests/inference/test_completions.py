@@ -79,10 +79,32 @@ def test_names_sort() -> None:
 
 def test_the_record_names_the_prior_and_the_likelihoods(source: Path, tmp_path: Path) -> None:
     completed, _ = complete(source, tmp_path / "out", 2)
-    completing.write_completions_json(sampler("observed"), completed, Sampling(seed=2), tmp_path / "out")
+    request = CompletionRequest(2, sampling=Sampling(seed=2))
+    completing.write_completions_json(sampler("observed"), completed, request, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "completions.json").read_text())
     assert content["sampling"]["seed"] == 2 and content["tokenizer_digest"] == "d" * 64
-    assert content["images"] == [{"name": result.name, "nll": result.nll} for result in completed]
+    described = [{"name": each.name, "nll": each.nll, "expected_error": each.expected_error} for each in completed]
+    assert content["images"] == described and content["rank"] == "likelihood"
+
+
+def test_of_a_single_answer_no_expected_error_is_recorded(source: Path, tmp_path: Path) -> None:
+    completed, _ = complete(source, tmp_path / "out", 1)
+    completing.write_completions_json(sampler("observed"), completed, CompletionRequest(1), tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "completions.json").read_text())
+    assert all(set(image) == {"name", "nll"} for image in content["images"])
+
+
+def test_answers_by_consensus_are_written_that_with_the_least_expected_error_first(source: Path, tmp_path: Path) -> None:
+    items, out = find_inputs(source, SHAPES).items, tmp_path / "out"
+    drawing = CompletionRequest(5, sampling=Sampling(seed=2), rank="consensus")
+    completed = list(complete_items(sampler("observed"), items, out, KEEP_BELT, drawing, lambda path, reason: None))
+    likeliest = sampler("observed").complete(IMAGES, BELT.expand(3, -1, -1, -1), 5, sampling=Sampling(seed=2))
+    for row, result in enumerate(completed):
+        errors = list(result.expected_error.values())
+        assert errors == sorted(likeliest.expected_error[row].tolist()) and errors[0] < errors[-1]
+        assert list(result.nll.values()) != sorted(result.nll.values())
+        first = torch.stack([pixels(out / part / f"s{row}_1_{part}.png") for part in SHAPES.components])
+        assert torch.equal(first, likeliest.images[row, likeliest.expected_error[row].argmin()])
 
 
 def test_colours_outside_the_hole_are_kept_to_the_bit(tmp_path: Path) -> None:

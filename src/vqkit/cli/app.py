@@ -13,6 +13,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from vqkit.cli.choose import choose
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.commands import add_command, add_group
 from vqkit.cli.data import data_app
@@ -46,6 +47,7 @@ for command in (
     sample,
     inpaint,
     evaluate,
+    choose,
     reproduce,
     report,
     codebook_stats,

@@ -44,11 +44,11 @@ def parse_conditions(assignments: list[str] | None) -> dict[str, float]:
     return values
 
 
-def parse_names(text: str | None) -> tuple[str, ...]:
-    """`a,b` as ("a", "b"), each once. Raises `ConfigError` when it holds no name."""
+def parse_names(text: str | None, option: str = "--keep") -> tuple[str, ...]:
+    """The value `a,b` of an option as ("a", "b"), each once. Raises `ConfigError` when it holds no name."""
     if text is None:
         return ()
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
-        raise ConfigError("--keep names no component.", "Write for example --keep group_nc,bt.")
+        raise ConfigError(f"{option} names no component.", f"Write for example {option} group_nc,bt.")
     return names

@@ -68,6 +68,16 @@ CompletionsOption = Annotated[
         "--num-samples", "-n", help="Completions of each image; needs --prior. Default: 8.", rich_help_panel=panels.SAMPLING
     ),
 ]
+RankOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rank",
+        metavar="BY",
+        help="likelihood: the most likely completion first; consensus: that with the least expected error to the others. "
+        "Default: likelihood.",
+        rich_help_panel=panels.SAMPLING,
+    ),
+]
 TileOverlapOption = Annotated[
     int | None,
     typer.Option(
@@ -107,6 +117,7 @@ def inpaint(
     guidance_scale: GuidanceOption = None,
     method: MethodOption = None,
     seed: SeedOption = None,
+    rank: RankOption = None,
     out: OutOption = Path("inpainted"),
     figures: FiguresOption = "16",
     tile_overlap: TileOverlapOption = None,
@@ -121,13 +132,13 @@ def inpaint(
     Pixels without data (NaN, nodata, fully transparent) are missing.
 
     Without --prior, each image is filled in once, with the model's expected values. With --prior, several completions are drawn and
-    ranked by their likelihood, with a map of their uncertainty; --run then says where the prior's tokenizer is, if it was moved.
+    ranked (--rank), with a map of their uncertainty; --run then says where the prior's tokenizer is, if it was moved.
     What is kept is returned unchanged, bit for bit, and results have the format, type and tags of the files that they are made of.
     """
     values, names = parse_conditions(conditions), parse_names(keep)
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
     settings |= {"method": method, "seed": seed}
-    count = _number_of_completions(prior, num_samples, settings)
+    count = _number_of_completions(prior, num_samples, {**settings, "rank": rank})
     number_of_figures = _number_of_figures(figures)
     sampling = parse_sampling(settings)
     from vqkit.cli.counting import count_of
@@ -136,8 +147,10 @@ def inpaint(
     from vqkit.image_io.reading import ReadOptions
     from vqkit.inference.completions import CompletionRequest
     from vqkit.inference.pipeline import load
+    from vqkit.inference.ranking import DEFAULT_RANK, parse_rank
     from vqkit.inference.sampler import load_sampler
 
+    ranked = DEFAULT_RANK if rank is None else parse_rank(rank)
     sampler = None if prior is None else load_sampler(prior, run, device, tile_overlap)
     pipeline = load(run, device, tile_overlap=tile_overlap) if sampler is None else sampler.pipeline
     if sampler is None:
@@ -160,7 +173,7 @@ def inpaint(
         done, drawn = _fill_in(pipeline, items, out, reading, skip, values, batch_size, number_of_figures)
         summary = f"filled in {count_of(done)}"
     else:
-        done, drawn = _complete(sampler, items, out, reading, CompletionRequest(count, values, sampling, batch_size), skip)
+        done, drawn = _complete(sampler, items, out, reading, CompletionRequest(count, values, sampling, batch_size, ranked), skip)
         summary = f"completed {count_of(done)} in {count} ways"
     note = f"; {skipped} skipped" if skipped else ""
     typer.echo(f"{summary}{note}, written to {out}/")
@@ -244,5 +257,5 @@ def _complete(
 
     with counting("drawn", len(items) * request.num_samples) as advance:
         completed = list(complete_items(sampler, items, out, reading, request, skip, advance))
-    write_completions_json(sampler, completed, request.sampling, out)
+    write_completions_json(sampler, completed, request, out)
     return len(completed), [result.figure for result in completed]

@@ -43,6 +43,9 @@ def print_prior(console: Console, evaluation: PriorEvaluation) -> None:
         samples = evaluation.completions[0].samples
         _say(console, f"\n{samples} completions of each of {images} images ({drawn}), measured on what was missing")
         console.print(_completions(evaluation.completions))
+        if samples > 1:
+            _say(console, "\nthe truth among these completions, over all missing pixels (unit values)")
+            console.print(_uncertainty(evaluation.completions))
 
 
 def prior_comparison(evaluations: Sequence[PriorEvaluation]) -> Table:
@@ -131,9 +134,10 @@ def _completions(completions: Sequence[CompletionMetrics]) -> Table:
     """For each scenario a row of means, one of pooled PSNRs (intensities), and one for each component that was missing."""
     metric = {"iou": "IoU", "psnr": "PSNR dB", "mixed": "IoU or PSNR dB"}[completions[0].metric]
     count = completions[0].samples
-    table = _table(metric, "one pass", "most likely", "mean", f"best of {count}", f"best of {count} per component", "diversity")
+    choices = ("one pass", "most likely", "consensus", "mean", f"best of {count}", f"best of {count} per component")
+    table = _table(metric, *choices, "diversity")
     for each in completions:
-        scores = (each.one_pass, each.most_likely, each.mean, each.best_of_k, each.best_per_component)
+        scores = (each.one_pass, each.most_likely, each.consensus, each.mean, each.best_of_k, each.best_per_component)
         diversity = "-" if each.diversity is None else decimals(each.diversity.mean, 4)
         kinds = set(each.metrics.values())
         table.add_row(each.name, *(decimals(score.mean, 2 if kinds == {"psnr"} else 4) for score in scores), diversity)
@@ -143,6 +147,21 @@ def _completions(completions: Sequence[CompletionMetrics]) -> Table:
             digits = 2 if each.metrics[name] == "psnr" else 4
             own = "-" if each.diversity is None else decimals(each.diversity.components.get(name), 4)
             table.add_row(f"  {name}", *(decimals(score.components.get(name), digits) for score in scores), own)
+    return table
+
+
+def _uncertainty(completions: Sequence[CompletionMetrics]) -> Table:
+    """For each scenario a row, and one for each component that was missing."""
+    nominal = f"{1 / (completions[0].samples + 1):.1%}"
+    ends = f"lowest rank ({nominal})", f"highest rank ({nominal})"
+    table = _table("uncertainty", "CRPS", "one pass MAE", "covered by 90%", "means covered", *ends, "calibration error")
+    for each in completions:
+        table.add_row(each.name)
+        for name, found in each.uncertainty.items():
+            scores = f"{found.crps:.5f}", f"{found.one_pass_error:.5f}"
+            shares = (found.coverage, found.mean_coverage, found.ranks[0], found.ranks[-1])
+            error = "" if found.reliability is None else f"{found.reliability.error:.5f}"
+            table.add_row(f"  {name}", *scores, *(f"{share:.1%}" for share in shares), error)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Measuring trained models and priors on held-out images: reconstruction errors, likelihoods, code usage.
+"""Measuring trained models and priors on held-out images: errors, likelihoods, code usage, which component to measure next.
 
 from vqkit.evaluation import EvaluationRequest, evaluate
 
@@ -12,15 +12,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
+    "ChoiceRequest": "vqkit.evaluation.next_component",
     "EvaluationRequest": "vqkit.evaluation.requests",
     "PriorEvaluationRequest": "vqkit.evaluation.requests",
+    "choose_components": "vqkit.evaluation.next_component",
+    "choose_for_image": "vqkit.evaluation.next_component",
     "evaluate": "vqkit.evaluation.autoencoder",
     "evaluate_prior": "vqkit.evaluation.prior",
 }
-__all__ = ["EvaluationRequest", "PriorEvaluationRequest", "evaluate", "evaluate_prior"]
+__all__ = [
+    "ChoiceRequest",
+    "EvaluationRequest",
+    "PriorEvaluationRequest",
+    "choose_components",
+    "choose_for_image",
+    "evaluate",
+    "evaluate_prior",
+]
 
 if TYPE_CHECKING:
     from vqkit.evaluation.autoencoder import evaluate as evaluate
+    from vqkit.evaluation.next_component import ChoiceRequest as ChoiceRequest
+    from vqkit.evaluation.next_component import choose_components as choose_components
+    from vqkit.evaluation.next_component import choose_for_image as choose_for_image
     from vqkit.evaluation.prior import evaluate_prior as evaluate_prior
     from vqkit.evaluation.requests import EvaluationRequest as EvaluationRequest
     from vqkit.evaluation.requests import PriorEvaluationRequest as PriorEvaluationRequest

@@ -7,7 +7,6 @@ missing.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +18,9 @@ from vqkit.evaluation.error_meter import pooled_psnr
 from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario
 from vqkit.evaluation.metrics import THRESHOLD, overlap, peak_signal_to_noise
 from vqkit.evaluation.progress import Progress
+from vqkit.evaluation.uncertainty import ComponentUncertainty, UncertaintyTerms, component_uncertainty, uncertainty_terms
 from vqkit.inference.postprocess import fill_missing
+from vqkit.inference.ranking import shape_distances
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Batch, DataSpec, where_present
 from vqkit.interfaces.priors import Sampling
@@ -47,10 +48,12 @@ class CompletionMetrics:
 
     `metrics` of each component that was missing, between a completion and the true image: iou for a binary one, psnr (decibels)
     for intensities; `metric`: the one that all components of these data have, or mixed. `one_pass`: of the tokenizer's
-    reconstruction; `most_likely`: of the completion with the highest likelihood under the prior; `mean` over all K;
+    reconstruction; `most_likely`: of the completion with the highest likelihood under the prior; `consensus`: of that with
+    the least expected error to the others (see `ranking`); `mean` over all K;
     `best_per_component`: the best of K for each component by itself; `best_of_k`: the completion with the best mean over the
     missing components (of mixed components: with the smallest squared error). `diversity`: mean over all pairs of completions of
     an image of 1 - IoU between them (binary components) or of the mean squared difference (intensities); None for K = 1.
+    `uncertainty`: whether they differ as much from each other as from the truth, for each component; empty for K = 1.
     """
 
     name: str
@@ -63,17 +66,20 @@ class CompletionMetrics:
     metrics: dict[str, str]
     one_pass: Score
     most_likely: Score
+    consensus: Score
     mean: Score
     best_per_component: Score
     best_of_k: Score
     diversity: Score | None
+    uncertainty: dict[str, ComponentUncertainty]
 
 
 class Comparisons(NamedTuple):
-    """Completions of B images, compared: float64, NaN where nothing of a component was missing.
+    """Completions of B images, the most likely first, compared: float64, NaN where nothing of a component was missing.
 
     `one_pass` [B, C] and `completions` [B, K, C] with the true images, `diversity` [B, C] with each other. `one_pass_errors`
-    [B, C] and `errors` [B, K, C]: the squared errors summed over the `pixels` [B, C] that were missing.
+    [B, C] and `errors` [B, K, C]: the squared errors summed over the `pixels` [B, C] that were missing. `consensus` int64 [B]: the
+    number of the completion with the least expected error to the others.
     """
 
     one_pass: Tensor
@@ -82,6 +88,7 @@ class Comparisons(NamedTuple):
     one_pass_errors: Tensor
     errors: Tensor
     pixels: Tensor
+    consensus: Tensor
 
 
 class Sources(NamedTuple):
@@ -108,12 +115,15 @@ def measure_completions(
     if not bool(judged.any()):
         return None
     sources = sources.rows(judged)
-    parts = []
+    parts, spreads = [], []
     with progress(f"completed ({scenario.name})", len(sources.positions) * count) as advance:
         for start in range(0, len(sources.positions), IMAGES_AT_ONCE):
             some = sources.rows(torch.arange(start, min(start + IMAGES_AT_ONCE, len(sources.positions))))
-            parts.append(_complete(sampler, scenario, some, count, sampling, start, advance))
-    return completion_metrics(scenario, Comparisons(*map(torch.cat, zip(*parts, strict=True))), sampler.spec)
+            compared, terms = _complete(sampler, scenario, some, count, sampling, start, advance)
+            parts.append(compared)
+            spreads += [] if terms is None else [terms]
+    spread = UncertaintyTerms(*map(torch.cat, zip(*spreads, strict=True))) if spreads else None
+    return completion_metrics(scenario, Comparisons(*map(torch.cat, zip(*parts, strict=True))), spread, sampler.spec)
 
 
 def _complete(
@@ -124,21 +134,29 @@ def _complete(
     sampling: Sampling,
     first: int,
     advance: Callable[[float], None],
-) -> Comparisons:
-    """Complete a few images, of which the first has the number `first`, and compare."""
+) -> tuple[Comparisons, UncertaintyTerms | None]:
+    """Complete a few images, of which the first has the number `first`, and compare; a single completion has no spread."""
     spec, images, present = sampler.spec, sources.batch.images, sources.batch.observed
     names = spec.condition_names if sampler.prior.spec.conditions else ()
     known = dict(zip(names, sources.batch.conditions.T, strict=True)) if names else {}
     observed = scenario.observed(sources.positions, images.shape) & present
-    completions = sampler.complete(images, observed, count, known, sampling, advance=advance, first=first)
+    completions = sampler.complete(images, observed, count, known, sampling, advance=advance, first=first, rank="likelihood")
     truth = where_present(spec.to_unit(images), present)
     one_pass = fill_missing(sampler.pipeline.fill(images, observed, known), truth, observed, spec)
     drawn = spec.to_unit(completions.images.flatten(0, 1)).view(completions.images.shape)
-    return compare_completions(drawn, one_pass, truth, scenario.judged(present, observed), spec)
+    consensus = completions.expected_error.argmin(dim=1)
+    judged = scenario.judged(present, observed)
+    spread = uncertainty_terms(drawn, one_pass, truth, judged) if count > 1 else None
+    return compare_completions(drawn, one_pass, truth, judged, consensus, spec), spread
 
 
-def compare_completions(completions: Tensor, one_pass: Tensor, images: Tensor, judged: Tensor, spec: DataSpec) -> Comparisons:
-    """Compare completions [B, K, C, H, W] and reconstructions [B, C, H, W] with images, in unit values, where `judged` is True."""
+def compare_completions(
+    completions: Tensor, one_pass: Tensor, images: Tensor, judged: Tensor, consensus: Tensor, spec: DataSpec
+) -> Comparisons:
+    """Compare completions [B, K, C, H, W] and reconstructions [B, C, H, W] with images, in unit values, where `judged` is True.
+
+    `consensus`: see `Comparisons`.
+    """
     count = completions.shape[1]
     truth, missing = (each.repeat_interleave(count, dim=0) for each in (images, judged))
     drawn = completions.flatten(0, 1)
@@ -151,6 +169,7 @@ def compare_completions(completions: Tensor, one_pass: Tensor, images: Tensor, j
         one_pass_errors=squared_errors(one_pass, images, judged),
         errors=squared_errors(drawn, truth, missing).view(accuracy.shape),
         pixels=judged.flatten(2).sum(2),
+        consensus=consensus,
     )
 
 
@@ -169,13 +188,9 @@ def squared_errors(predictions: Tensor, truth: Tensor, judged: Tensor) -> Tensor
 
 def shape_diversity(shapes: Tensor, judged: Tensor) -> Tensor:
     """Mean over pairs of 1 - IoU, float64 [B, C], of masks bool [B, K, C, H, W] where `judged` [B, C, H, W]; NaN without a pair."""
-    inside = (shapes & judged[:, None]).transpose(1, 2).flatten(3).float()
-    both = inside @ inside.transpose(2, 3)
-    sizes = both.diagonal(dim1=2, dim2=3)
-    either = sizes[..., :, None] + sizes[..., None, :] - both
-    distance = torch.where(either > 0, 1 - both.double() / either.clamp_min(1), 0.0)
-    pairs = torch.tensor(list(itertools.combinations(range(shapes.shape[1]), 2)), dtype=torch.int64).view(-1, 2)
-    return distance[:, :, pairs[:, 0], pairs[:, 1]].mean(dim=2).masked_fill(~judged.flatten(2).any(2), torch.nan)
+    first, second = torch.triu_indices(shapes.shape[1], shapes.shape[1], 1)
+    distances = shape_distances(shapes, judged)[:, :, first, second]
+    return distances.mean(dim=2).masked_fill(~judged.flatten(2).any(2), torch.nan)
 
 
 def value_diversity(values: Tensor, judged: Tensor) -> Tensor:
@@ -188,12 +203,17 @@ def value_diversity(values: Tensor, judged: Tensor) -> Tensor:
     return (torch.where(judged, spread, 0).flatten(2).sum(2) / pixels).masked_fill(pixels == 0, torch.nan)
 
 
-def completion_metrics(scenario: MaskScenario, comparisons: Comparisons, spec: DataSpec) -> CompletionMetrics:
+def completion_metrics(
+    scenario: MaskScenario, comparisons: Comparisons, spread: UncertaintyTerms | None, spec: DataSpec
+) -> CompletionMetrics:
     """Averages over images, by component name."""
     each, errors, pixels = comparisons.completions, comparisons.errors, comparisons.pixels
     total = -errors.sum(dim=2) if spec.value_kind == "mixed" else each.nanmean(dim=2).nan_to_num(0)
-    best = total.argmax(dim=1)[:, None, None]
-    best_of_k, best_errors = each.take_along_dim(best, dim=1)[:, 0], errors.take_along_dim(best, dim=1)[:, 0]
+
+    def score_of(answers: Tensor) -> Score:
+        chosen = answers[:, None, None]
+        return score(each.take_along_dim(chosen, 1)[:, 0], spec, errors.take_along_dim(chosen, 1)[:, 0], pixels)
+
     kept = tuple(spec.components[position] for position in scenario.keep)
     metrics = zip(spec.component_specs, pixels.any(dim=0).tolist(), strict=True)
     return CompletionMetrics(
@@ -207,10 +227,12 @@ def completion_metrics(scenario: MaskScenario, comparisons: Comparisons, spec: D
         metrics={of.name: "iou" if of.kind == "binary" else "psnr" for of, missing in metrics if missing},
         one_pass=score(comparisons.one_pass, spec, comparisons.one_pass_errors, pixels),
         most_likely=score(each[:, 0], spec, errors[:, 0], pixels),
+        consensus=score_of(comparisons.consensus),
         mean=score(each.mean(dim=1), spec, errors.mean(dim=1), pixels),
         best_per_component=score(each.amax(dim=1), spec, errors.amin(dim=1), pixels),
-        best_of_k=score(best_of_k, spec, best_errors, pixels),
+        best_of_k=score_of(total.argmax(dim=1)),
         diversity=score(comparisons.diversity, spec) if each.shape[1] > 1 else None,
+        uncertainty={} if spread is None else component_uncertainty(spread, spec),
     )
 
 

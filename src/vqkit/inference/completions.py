@@ -1,11 +1,12 @@
 """Several completions of partly observed images, as files: whole images drawn from a prior that is conditioned on the kept part.
 
-Below the output directory, K images for each input, the most likely first, written like the input (see
+Below the output directory, K images for each input, the best first (see `ranking`), written like the input (see
 `vqkit.image_io.originals`): `{name}_1`, `{name}_2`, ... And beside them
 
 completions/{name}.png        the input, the first completions, their uncertainty, and the original where the source holds it
 uncertainty/{name}.png        greyscale: black where completions agree, white where a shape is present in half of them
-completions.json              the negative log-likelihood of each completion in nats, and the sampling settings
+completions.json              the negative log-likelihood of each completion in nats, its expected error to the others, how they are
+                              ranked, and the sampling settings
 
 Where the image was kept, the values of every completion are those of the source, bit for bit.
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -32,6 +33,7 @@ from vqkit.image_io.reading import InputImage, ReadOptions, check_not_whole, rea
 from vqkit.inference.figures import completions_figure
 from vqkit.inference.inpaint import OutputGuard, batches_of_one_size
 from vqkit.inference.pipeline import Conditions
+from vqkit.inference.ranking import DEFAULT_RANK, Rank
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
@@ -49,13 +51,16 @@ class CompletionRequest:
     conditions: Conditions = field(default_factory=dict)
     sampling: Sampling = DEFAULT_SAMPLING
     batch_size: int | None = None
+    rank: Rank = DEFAULT_RANK
 
 
 class Completed(NamedTuple):
-    """The result for one image: its name, the `nll` in nats of its completions by name, the most likely first, and the figure."""
+    """The result for one image: its name, the figure, and by name of its completions, the best first, their `nll` in nats and their
+    `expected_error` to the others, NaN for a single one."""
 
     name: str
     nll: dict[str, float]
+    expected_error: dict[str, float]
     figure: Path
 
 
@@ -87,16 +92,17 @@ def complete_items(
                 request.batch_size,
                 advance,
                 first,
+                request.rank,
             )
             first += len(batch)
             outputs: list[Output] = []
             results: list[Completed] = []
-            for entry, completions, nll, uncertainty in zip(batch, drawn.images, drawn.nll, drawn.uncertainty, strict=True):
+            of_each = zip(batch, drawn.images, drawn.nll, drawn.expected_error, drawn.uncertainty, strict=True)
+            for entry, completions, nll, expected_error, uncertainty in of_each:
                 names = completion_names(entry.name, request.num_samples)
                 outputs += _outputs(entry, names, completions, nll, uncertainty, sampler.spec, out)
-                results.append(
-                    Completed(entry.name, dict(zip(names, nll.tolist(), strict=True)), out / FIGURE / f"{entry.name}.png")
-                )
+                likelihoods, errors = (dict(zip(names, each.tolist(), strict=True)) for each in (nll, expected_error))
+                results.append(Completed(entry.name, likelihoods, errors, out / FIGURE / f"{entry.name}.png"))
             guard.check(output.path for output in outputs)
             writer.submit(outputs, results)
             for finished in writer.finished():
@@ -135,7 +141,11 @@ def _write_picture(draw: Callable[[], Image.Image], path: Path) -> None:
     save_picture(draw(), path)
 
 
-def write_completions_json(sampler: Sampler, completed: Sequence[Completed], sampling: Sampling, out: Path) -> None:
+def write_completions_json(sampler: Sampler, completed: Sequence[Completed], request: CompletionRequest, out: Path) -> None:
     """Write `completions.json`."""
-    images = [{"name": each.name, "nll": each.nll} for each in completed]
-    write_text(out / RECORD, json.dumps({**sampler.origin(sampling), "images": images}, indent=1) + "\n")
+    images: list[dict[str, Any]] = [{"name": each.name, "nll": each.nll} for each in completed]
+    if request.num_samples > 1:
+        for image, each in zip(images, completed, strict=True):
+            image["expected_error"] = each.expected_error
+    content = {**sampler.origin(request.sampling), "rank": request.rank, "images": images}
+    write_text(out / RECORD, json.dumps(content, indent=1) + "\n")

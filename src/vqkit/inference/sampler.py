@@ -25,6 +25,7 @@ from vqkit.inference.image_sampler import ImageSampler, Labels, Samples, warn_ou
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
 from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.prior_batches import draw_codes, total_nll
+from vqkit.inference.ranking import DEFAULT_RANK, Rank, expected_errors
 from vqkit.inference.tile_grid import TileGrid
 from vqkit.inference.tile_order import TiledAnswers, draw_tile_by_tile, sampling_of_tile
 from vqkit.interfaces import Codes, Conditioning, DataSpec, Prior, check_images, where_present
@@ -33,16 +34,18 @@ from vqkit.storage.checkpoints import digest, load_model, load_prior
 
 
 class Completions(NamedTuple):
-    """K whole images for each of B partly observed ones, the most likely first.
+    """K whole images for each of B partly observed ones, the best first: see `rank` of `Sampler.complete`.
 
     `images` stored values [B, K, C, H, W], equal to the given ones where observed; `nll` float32 [B, K]: negative
-    log-likelihood of their codes, ascending; `uncertainty` float32 [B, C, H, W] in [0, 1]: twice the standard deviation
+    log-likelihood of their codes; `expected_error` float64 [B, K]: their mean error to the others, see
+    `ranking.expected_errors`; `uncertainty` float32 [B, C, H, W] in [0, 1]: twice the standard deviation
     over the K images, so that a shape that is present in half of them has 1; 0 where observed. `codes`: each level int64
     [B, K, h, w]; empty for images that are not of the size of a tile.
     """
 
     images: Tensor
     nll: Tensor
+    expected_error: Tensor
     uncertainty: Tensor
     codes: Codes
 
@@ -160,13 +163,15 @@ class Sampler(ImageSampler):
         batch_size: int | None = None,
         advance: Advance | None = None,
         first: int = 0,
+        rank: Rank = DEFAULT_RANK,
     ) -> Completions:
         """Draw `num_samples` whole images for each partly observed one: tile by tile (see `tile_order`) if they are larger.
 
         `images` [B, C, H, W], stored; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
-        `sample`, one for all images or one each; `first`: number of the first image. Raises `ConfigError` for no samples, an
-        unknown name, or a prior that was not trained with --condition-on observed, or not with the conditions, and `DataError` for
-        images or a mask that do not fit.
+        `sample`, one for all images or one each; `first`: number of the first image; `rank`: likelihood (the most likely completion
+        first) or consensus (that with the least expected error to the others). Raises `ConfigError` for no samples, an unknown
+        name, or a prior that was not trained with --condition-on observed, or not with the conditions, and `DataError` for images
+        or a mask that do not fit.
         """
         if num_samples < 1:
             raise ConfigError(f"{num_samples} completions were requested.", "Ask for at least one.")
@@ -185,12 +190,12 @@ class Sampler(ImageSampler):
         if tuple(images.shape[2:]) != (self.spec.height, self.spec.width):
             repeated = rows.repeat_interleave(num_samples, dim=0)
             answers = self._complete_tiles(given, known, repeated, grid, sampling, batch_size, advance, first * num_samples)
-            return _ranked(self._finish(answers.expected, given, known), answers.nll, (), observed, self.spec)
+            return _ranked(self._finish(answers.expected, given, known), answers.nll, (), observed, self.spec, rank)
         conditioning = self._conditioning_of(images, observed, rows)
         codes = draw_codes(self.prior, conditioning, num_samples, sampling, batch_size, advance, first * num_samples)
         nll = total_nll(self.prior, codes, conditioning, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
-        return _ranked(self._finish(expected, given, known), nll, codes, observed, self.spec)
+        return _ranked(self._finish(expected, given, known), nll, codes, observed, self.spec, rank)
 
     def _complete_tiles(
         self,
@@ -292,14 +297,17 @@ class Sampler(ImageSampler):
         return self.pipeline.decode_unit(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
 
 
-def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor, spec: DataSpec) -> Completions:
-    """The completions [B * K, ...] of B images, the most likely first, with their uncertainty."""
-    nll, order = nll.view(len(observed), -1).sort(dim=1, stable=True)
+def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor, spec: DataSpec, rank: Rank) -> Completions:
+    """The completions [B * K, ...] of B images, the best first, with their uncertainty. Equally good ones by likelihood."""
+    count = len(filled) // len(observed)
+    unit = spec.to_unit(filled).view(len(observed), count, *filled.shape[1:])
+    errors = expected_errors(unit, ~observed, spec)
+    order = nll.view(len(observed), count).argsort(dim=1, stable=True)
+    if rank == "consensus":
+        order = order.gather(1, errors.gather(1, order).argsort(dim=1, stable=True))
 
     def ranked(tensor: Tensor) -> Tensor:
         return tensor.reshape(*order.shape, *tensor.shape[1:])[torch.arange(len(order))[:, None], order]
 
-    images = ranked(filled)
-    unit = spec.to_unit(images.flatten(0, 1)).view(images.shape)
     uncertainty = torch.where(observed, 0, unit.std(dim=1, unbiased=False) * 2)
-    return Completions(images, nll, uncertainty, tuple(map(ranked, codes)))
+    return Completions(ranked(filled), ranked(nll), ranked(errors.flatten()), uncertainty, tuple(map(ranked, codes)))

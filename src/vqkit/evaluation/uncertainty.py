@@ -1,0 +1,119 @@
+"""Whether K completions differ as much from each other as from the truth, for each component, on what was missing.
+
+docs/evaluation.md defines every figure; `ensemble_scores` has the formulas for single pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vqkit.evaluation.ensemble_scores import coverage, fair_crps, rank_histogram, ranks
+from vqkit.evaluation.metrics import THRESHOLD
+from vqkit.interfaces import DataSpec
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Of the missing pixels of a binary component that 0 to K answers set: how `many` they are, and which `share` of them is set in
+    truth, None where there are none. `error`: the expected calibration error, the mean over the pixels of |k / K - share|."""
+
+    many: tuple[int, ...]
+    share: tuple[float | None, ...]
+    error: float
+
+
+@dataclass(frozen=True)
+class ComponentUncertainty:
+    """How true the spread of K completions of a component is, over all missing `pixels` of all images, in unit values.
+
+    `crps`: the mean fair continuous ranked probability score; of binary values the fair Brier score. `one_pass_error`: the same
+    score of the tokenizer's single reconstruction, its mean absolute error. `coverage`: the share of pixels that the central
+    interval of 90 % covers; `mean_coverage`: the share of images in which it covers the mean over the missing pixels, which for
+    a shape is its area. `ranks`: the shares of the ranks 0 to K of the truth among the completions, all 1 / (K + 1) if the truth is
+    like them. `reliability`: of a binary component, else None.
+    """
+
+    pixels: int
+    crps: float
+    one_pass_error: float
+    coverage: float
+    mean_coverage: float
+    ranks: tuple[float, ...]
+    reliability: Reliability | None
+
+
+class UncertaintyTerms(NamedTuple):
+    """Sums over the missing pixels of each component of B images, float64 [B, C, ...].
+
+    `crps`, `one_pass_error`, `covered` and `pixels` [B, C]; `mean_covered` [B, C]: whether the mean is covered; `ranks`
+    [B, C, K + 1]; `chosen` [B, C, 2, K + 1]: pixels by the number of answers that set them, those that are not set in truth first.
+    """
+
+    crps: Tensor
+    one_pass_error: Tensor
+    covered: Tensor
+    mean_covered: Tensor
+    ranks: Tensor
+    chosen: Tensor
+    pixels: Tensor
+
+
+def uncertainty_terms(answers: Tensor, one_pass: Tensor, truth: Tensor, judged: Tensor) -> UncertaintyTerms:
+    """What is summed of answers [B, K, C, H, W] and reconstructions [B, C, H, W], in unit values, where `judged`; K is at least 2.
+
+    Equal values of the files are equal unit values, so that ties are found.
+    """
+    shape, count = truth.shape[:2], answers.shape[1]
+    drawn, actual, where = answers.transpose(0, 1).flatten(3), truth.flatten(2), judged.flatten(2)
+    found = ranks(drawn, actual)
+
+    def total(values: Tensor) -> Tensor:
+        return torch.where(where, values.double(), 0).sum(dim=2)
+
+    rows = found._replace(below=found.below.flatten(0, 1), equal=found.equal.flatten(0, 1))
+    means = [torch.where(where, values, 0).double().sum(dim=-1) for values in (drawn, actual)]
+    number_set = (drawn >= THRESHOLD).sum(dim=0)
+    place = (number_set + (count + 1) * (actual >= THRESHOLD)).flatten(0, 1)
+    chosen = torch.zeros(len(place), 2 * (count + 1), dtype=torch.float64).scatter_add_(1, place, where.flatten(0, 1).double())
+    return UncertaintyTerms(
+        crps=total(fair_crps(drawn, actual)),
+        one_pass_error=total((one_pass.flatten(2) - actual).abs()),
+        covered=total(coverage(found)),
+        mean_covered=coverage(ranks(means[0], means[1])),
+        ranks=rank_histogram(rows, where.flatten(0, 1)).view(*shape, -1),
+        chosen=chosen.view(*shape, 2, -1),
+        pixels=where.sum(dim=2).double(),
+    )
+
+
+def component_uncertainty(terms: UncertaintyTerms, spec: DataSpec) -> dict[str, ComponentUncertainty]:
+    """The means over all missing pixels, by the names of the components that miss any."""
+    total = UncertaintyTerms(*(each.sum(dim=0) for each in terms))
+    images = (terms.pixels > 0).double()
+    mean_covered = (terms.mean_covered * images).sum(dim=0) / images.sum(dim=0)
+    found = {}
+    for position, component in enumerate(spec.component_specs):
+        pixels = float(total.pixels[position])
+        if pixels:
+            found[component.name] = ComponentUncertainty(
+                pixels=int(pixels),
+                crps=float(total.crps[position]) / pixels,
+                one_pass_error=float(total.one_pass_error[position]) / pixels,
+                coverage=float(total.covered[position]) / pixels,
+                mean_coverage=float(mean_covered[position]),
+                ranks=tuple((total.ranks[position] / pixels).tolist()),
+                reliability=reliability(total.chosen[position]) if component.kind == "binary" else None,
+            )
+    return found
+
+
+def reliability(chosen: Tensor) -> Reliability:
+    """Of pixels [2, K + 1] by whether they are set in truth and by the number of answers that set them."""
+    many, predicted = chosen.sum(dim=0), torch.linspace(0, 1, chosen.shape[1], dtype=torch.float64)
+    error = float((predicted * many - chosen[1]).abs().sum() / many.sum())
+    shares = (chosen[1] / many).tolist()
+    return Reliability(tuple(map(int, many.tolist())), tuple(each if each == each else None for each in shares), error)

@@ -1,0 +1,46 @@
+"""One image of which some components are known, and nothing else is there."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import NamedTuple
+
+from vqkit.errors import DataError
+from vqkit.image_io.inputs import find_inputs
+from vqkit.image_io.reading import InputImage, ReadOptions, read_images
+from vqkit.interfaces import DataSpec
+
+
+class OneImage(NamedTuple):
+    """An image, the names of the components that it holds, and sentences on what was left out of its directory."""
+
+    image: InputImage
+    known: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_one_image(
+    path: Path, spec: DataSpec, known: tuple[str, ...] = (), pattern: str | None = None, form: str | None = None
+) -> OneImage:
+    """The only image at a path, which holds the components `known` and no others (empty: whatever it holds).
+
+    Raises `DataError` for a path with no image or with several, and for an image that lacks a known component or holds another one;
+    `ConfigError` for an unknown component, form or pattern.
+    """
+    spec.component_indices(known)
+    items, notes = find_inputs(path, spec, pattern)
+    if len(items) > 1:
+        raise DataError(f"{path} holds {len(items)} images, and one is expected.", f"Name one of them, such as {items[0].path}.")
+    images = read_images(items, spec, ReadOptions(known, None, form), lambda path, reason: None, lambda image: None)
+    image, *more = itertools.islice(images, 2)
+    if more:
+        raise DataError(f"{path} holds several images, and one is expected.", "Give a file of one image.")
+    held = tuple(name for name, there in zip(spec.components, image.present.flatten(1).any(1).tolist(), strict=True) if there)
+    others = [name for name in held if name not in known]
+    if known and others:
+        raise DataError(
+            f"{path} holds {', '.join(held)}, but only {', '.join(known)} {'is' if len(known) == 1 else 'are'} said to be known.",
+            f"Add {', '.join(others)} to --known, or give an image without {'it' if len(others) == 1 else 'them'}.",
+        )
+    return OneImage(image, known or held, notes)
