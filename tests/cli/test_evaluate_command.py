@@ -151,6 +151,14 @@ def test_several_runs_are_compared(tiny_run: Path) -> None:
     output = run("evaluate", "--run", tiny_run, "--run", tiny_run / "checkpoints" / "step-00000020", "--keep", "bt", "--limit", 4)
     assert "comparison" in output
     assert sum(line.startswith("keep bt") for line in output.splitlines()) == 3
+    table = output[output.index("comparison") :].splitlines()
+    assert table[1].rstrip().endswith("best floor")
+    floor = next(line for line in output.splitlines() if line.startswith("  floor: "))
+    name = floor.removeprefix("  floor: ").split()[0]
+    assert next(line for line in table if line.startswith("keep bt")).rstrip().endswith(f" {name}")
+    assert next(line for line in table if line.startswith("full input")).rstrip().endswith(" -")
+    bare = run("evaluate", "--run", tiny_run, "--run", tiny_run, "--keep", "bt", "--limit", 4, "--floors", "none")
+    assert "best floor" not in bare
 
 
 def test_an_unknown_component_is_explained(tiny_run: Path) -> None:

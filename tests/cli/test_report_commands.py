@@ -84,7 +84,9 @@ def test_report_compares_any_runs(tiny_run: Path, tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out.splitlines()[-1] == f"Done: {tmp_path}/out/index.html"
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {(row["model"], row["seed"], row["run"], row["test_images"], row["training_steps"]) for row in rows} == {
+    own, floors = ([row for row in rows if row["kind"] == kind] for kind in ("model", "floor"))
+    assert {row["model"] for row in floors} >= {"floor: nearest", "floor: copy", "floor: harmonic"}
+    assert {(row["model"], row["seed"], row["run"], row["test_images"], row["training_steps"]) for row in own} == {
         ("vqvae", "0", "../one", "4", "20"),
         ("vqvae", "1", "../other", "4", "20"),
     }

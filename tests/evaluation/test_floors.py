@@ -315,8 +315,9 @@ def keeping(run: Path, training: ArraySplit, held_out: ArraySplit) -> list[tuple
 
 def test_floors_are_measured_once_and_found_by_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
+    for run in (first, second):
+        run.mkdir()
+        (run / "run.yaml").touch()
     training, held_out = bands(12, gaps=True), bands(5, seed=1)
     found = keeping(first, training, held_out)
     (file,) = (first / "floors").iterdir()
@@ -335,6 +336,9 @@ def test_floors_are_measured_once_and_found_by_neighbours(tmp_path: Path, monkey
     assert kept._FILES.validate_json(file.read_text()) == [(), ()]
 
 
-def test_nothing_is_kept_beside_a_model_without_a_directory(tmp_path: Path) -> None:
+def test_nothing_is_kept_beside_a_model_outside_of_a_run(tmp_path: Path) -> None:
     keeping(tmp_path / "gone", bands(6), bands(3, seed=1))
     assert not (tmp_path / "gone").exists()
+    (tmp_path / "bare").mkdir()
+    keeping(tmp_path / "bare", bands(6), bands(3, seed=1))
+    assert list((tmp_path / "bare").iterdir()) == []

@@ -26,7 +26,7 @@ from vqkit.training.run import train
 def row(model: str, seed: int, scenario: str, component: str, rmse: float | None, kind: str = "components") -> ComponentResult:
     unit = "K" if component == "heat" else ""
     figures = (rmse, rmse, 0.5, 0.1, 10.0, 10.0, 0.9)
-    return ComponentResult(model, seed, "run", kind, scenario, component, 3, unit, *figures, iou=None, dice=None)
+    return ComponentResult(model, seed, "run", "model", kind, scenario, component, 3, unit, *figures, iou=None, dice=None)
 
 
 ROWS = [
@@ -69,6 +69,14 @@ def intensity_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def test_floors_have_rows_of_their_own_below_the_models() -> None:
+    floor = row("floor: mean", 0, "keep a", "heat", 80.0)._replace(seed=None, kind="floor")
+    found = error_table("RMSE, components missing", [*ROWS, floor], "components")
+    assert list(found.cells) == ["vae", "vqvae"]
+    assert found.floors == {"floor: mean": [SeedStatistics(80.0, None, 1), None]}
+    assert found.best == ["vqvae", None]
+
+
 def test_rows_are_those_of_evaluate(intensity_run: Path, tmp_path: Path) -> None:
     result = evaluate(intensity_run, EvaluationRequest(mask_kind="boxes"))
     rows = component_results_of(ComparedRun("vqvae", 3, intensity_run), result, tmp_path)
@@ -92,6 +100,15 @@ def test_the_page_of_intensities_has_errors_in_their_own_units(intensity_run: Pa
     assert captions == ["RMSE, whole images", "RMSE, components missing", "RMSE, boxes missing"]
     with (tmp_path / "components.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 + 1 + 1 + 2, "full input, each of two components kept alone, and boxes in both"
+    own, floors = ([row for row in rows if row["kind"] == kind] for kind in ("model", "floor"))
+    assert len(own) == 2 + 1 + 1 + 2, "full input, each of two components kept alone, and boxes in both"
+    assert len(floors) == 7 * (1 + 1) + 6 * 2
+    assert {row["model"] for row in floors if row["mask_kind"] == "boxes"} == {
+        f"floor: {name}" for name in ("surrounding", "harmonic", "biharmonic", "mean-image", "nearest", "nearest10")
+    }
+    table = text[text.index("<caption>RMSE, components missing") :]
+    rmse = next(row["rmse"] for row in floors if (row["model"], row["component"]) == ("floor: linear", rows[0]["component"]))
+    line = table[table.index("floor: linear<") : table.index("floor: linear5<")]
+    assert f"<td>{float(rmse):.1f}</td>" in line
     assert '<th scope="col">IoU</th>' not in text
     assert all(note in text for note in evaluate(intensity_run, EvaluationRequest(mask_kind="boxes")).notes)

@@ -33,6 +33,37 @@ def test_scenarios_are_averaged_within_a_seed_and_then_seeds() -> None:
     assert found.cells["vqvae"] == [SeedStatistics(18.0, None, 1), SeedStatistics(0.2, None, 1)]
 
 
+def floor(name: str, kind: str, psnr: float) -> Result:
+    return Result(f"floor: {name}", None, "", "floor", mask_kind=kind, scenario=kind, hole_psnr_db=psnr, hole_mse=0.3)
+
+
+FLOORS = [floor("copy", "components", 12.6), floor("linear", "components", 12.0), floor("linear", "components", 13.4)]
+
+
+def test_floors_stand_below_the_models_and_are_no_models() -> None:
+    found = table("components missing", [*ROWS, *FLOORS, floor("harmonic", "boxes", 30.0)], (PSNR, MSE), "components", PSNR.field)
+    assert list(found.cells) == ["vae", "vqvae"]
+    assert found.floors == {
+        "floor: copy": [SeedStatistics(12.6, None, 1), SeedStatistics(0.3, None, 1)],
+        "floor: linear": [SeedStatistics(12.7, None, 1), SeedStatistics(0.3, None, 1)],
+    }
+    assert found.best == ["vqvae", "vqvae"]
+    assert found.below == {"vae": "linear"}
+    assert found.conclusions[0] == "vqvae fills in best: PSNR, dB 18.00, 5.30 ahead of linear, the best simple predictor."
+    whole = table("whole images", [*ROWS, *FLOORS], (PSNR,))
+    assert (whole.floors, whole.below) == ({}, {})
+
+
+def test_no_model_is_said_to_fill_in_best_below_a_floor() -> None:
+    found = table("boxes missing", [*ROWS, floor("harmonic", "boxes", 30.0)], (PSNR, MSE), "boxes", PSNR.field)
+    assert found.below == {"vae": "harmonic"}
+    assert found.conclusions[0] == (
+        "No model fills in as well as the simple predictor harmonic: PSNR, dB 30.00; vae comes next with 20.50."
+    )
+    by_error = table("boxes missing", [*ROWS, floor("harmonic", "boxes", 30.0)], (PSNR, MSE), "boxes", MSE.field)
+    assert by_error.conclusions[0].startswith("No model fills in as well as the simple predictor harmonic: MSE 0.300; vae comes")
+
+
 def test_what_is_not_a_number_is_left_out() -> None:
     assert values_by_seed([*ROWS, row("odd", 0, "boxes", float("nan")), row("odd", 1, "boxes", 3.0)], "odd", "hole_psnr_db") == [
         3.0
@@ -83,5 +114,5 @@ def test_the_spread_of_one_and_of_none() -> None:
 
 def test_csv_has_full_precision_and_blanks() -> None:
     header, line = to_csv([row("vae", 0, "boxes", 1 / 3)._replace(failure='It said: "no", and left.')]).splitlines()
-    assert header.startswith("model,seed,run,failure,mask_kind,scenario,test_images,scenario_images,hole_psnr_db")
-    assert line.startswith('vae,0,runs/vae0,"It said: ""no"", and left.",boxes,boxes,,,0.3333333333333333,,,0.5')
+    assert header.startswith("model,seed,run,kind,failure,mask_kind,scenario,test_images,scenario_images,hole_psnr_db")
+    assert line.startswith('vae,0,runs/vae0,model,"It said: ""no"", and left.",boxes,boxes,,,0.3333333333333333,,,0.5')

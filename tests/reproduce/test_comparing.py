@@ -80,8 +80,10 @@ def again(compared: Compared, out: Path, trainer: Any, models: tuple[str, ...] =
 
 
 def test_csv_has_a_row_for_each_run_and_scenario(compared: Compared) -> None:
-    found = rows(compared.out)
-    assert list(found[0]) == list(Result._fields)
+    every = rows(compared.out)
+    assert list(every[0]) == list(Result._fields)
+    found = [row for row in every if row["kind"] == "model"]
+    assert len(every) == len(found) + 5 * 10 + 6, "floors of ten sets of kept components and of boxes, once"
     assert len(found) == 2 * 2 * 11
     assert {(row["model"], row["seed"], row["run"]) for row in found} == {
         (model, seed, f"runs/{model}-seed{seed}") for model in MODELS for seed in "01"
@@ -108,11 +110,15 @@ def test_the_table_is_mean_and_deviation_of_the_csv(
 ) -> None:
     head, *body = page_of(compared.out).tables[caption]
     for line in body:
-        chosen = [row for row in rows(compared.out) if row["model"] == line[0] and kind in (None, row["mask_kind"]) and row[field]]
-        seeds = [statistics.fmean(float(row[field]) for row in chosen if row["seed"] == seed) for seed in "01"] if chosen else []
+        name = line[0].partition(" (below ")[0]
+        chosen = [row for row in rows(compared.out) if row["model"] == name and kind in (None, row["mask_kind"]) and row[field]]
+        numbers = [""] if name.startswith("floor: ") else ["0", "1"]
+        seeds = [statistics.fmean(float(row[field]) for row in chosen if row["seed"] == seed) for seed in numbers] if chosen else []
         cell = line[head.index(heading)].replace(" (best)", "")
         if not seeds:
-            assert (line[0], cell) == ("vqvae", "–")  # noqa: RUF001
+            assert (name, cell) == ("vqvae", "–")  # noqa: RUF001
+        elif len(seeds) == 1:
+            assert cell == f"{seeds[0]:.{decimals}f}"
         else:
             assert cell == f"{statistics.fmean(seeds):.{decimals}f} ± {statistics.stdev(seeds):.{decimals}f}"
 
@@ -132,6 +138,7 @@ def test_the_page_needs_nothing_else_and_says_what_is_where(compared: Compared) 
     assert [line[0] for line in page.tables["Completed: keep group_nc"]] == ["original", "input", *MODELS]
     assert [line[0] for line in page.tables["Samples"]] == ["vae"]
     assert "vqvae is best" in page.text or "vae is best" in page.text
+    assert "fills in best: IoU" in page.text or "No model fills in as well as the simple predictor" in page.text
 
 
 def test_figures_are_there_for_papers(compared: Compared) -> None:
@@ -188,7 +195,9 @@ def test_a_model_that_fails_is_shown_as_failed_beside_the_others(compared: Compa
         again(compared, out, refuse, (*MODELS, "autoencoder"))
     page = page_of(out)
     assert page.tables["Runs that failed"][1:] == [["autoencoder", seed, "No <sky> for autoencoder. Look up."] for seed in "01"]
-    assert [line[0] for line in page.tables["Boxes missing"]] == ["model", *MODELS]
+    floors = ("surrounding", "harmonic", "biharmonic", "mean-image", "nearest", "nearest10")
+    names = [line[0].partition(" (below ")[0] for line in page.tables["Boxes missing"]]
+    assert names == ["model", *MODELS, *(f"floor: {name}" for name in floors)]
     assert [row["failure"] for row in rows(out) if row["model"] == "autoencoder"] == ["No <sky> for autoencoder. Look up."] * 2
 
 

@@ -153,21 +153,35 @@ def _bounds_table(bounds: Bounds) -> Table:
 
 
 def model_comparison(evaluations: Sequence[Evaluation]) -> Table:
-    """A row for each scenario that all runs share and a column for each run, the best in bold: IoU, or else the pooled PSNR."""
+    """A row for each scenario that all runs share and a column for each run, the best in bold: IoU, or else the pooled PSNR.
+
+    The last column is the best floor where all runs have the same ones.
+    """
     from rich.table import Table
 
     shapes = all(evaluation.full.mean_iou is not None for evaluation in evaluations)
     metric, digits = ("IoU", 4) if shapes else ("pooled PSNR dB", 2)
-    table = Table(
-        metric, *(evaluation.run for evaluation in evaluations), box=None, header_style="bold", pad_edge=False, title="comparison"
-    )
+    by_name = [{part.name: part for part in (each.full, *each.parts)} for each in evaluations]
+    shared = [[parts[name] for parts in by_name] for name in by_name[0] if all(name in parts for parts in by_name)]
+    with_floors = any(_shared_floors(parts) for parts in shared)
+    table = Table(metric, *(evaluation.run for evaluation in evaluations), box=None, header_style="bold", pad_edge=False)
+    table.title = "comparison"
+    if with_floors:
+        table.add_column("best floor")
     for column in table.columns[1:]:
         column.justify, column.overflow = "right", "fold"
-    by_name = [{part.name: part for part in (each.full, *each.parts)} for each in evaluations]
-    for name in by_name[0]:
-        if all(name in parts for parts in by_name):
-            values = [parts[name].mean_iou if shapes else parts[name].pooled_psnr for parts in by_name]
-            best = decimals(max((value for value in values if value is not None), default=None), digits)
-            texts = [decimals(value, digits) for value in values]
-            table.add_row(name, *(f"[bold]{text}[/bold]" if text == best != "-" else text for text in texts))
+    for parts in shared:
+        figures: list[tuple[float | None, str]] = [(each.mean_iou if shapes else each.pooled_psnr, "") for each in parts]
+        if with_floors:
+            of_floors = [(each.mean_iou if shapes else each.pooled_psnr, f" {each.name}") for each in _shared_floors(parts)]
+            figures.append(max(of_floors, key=lambda each: each[0] or 0.0, default=(None, "")))
+        best = decimals(max((value for value, _ in figures if value is not None), default=None), digits)
+        texts = [(decimals(value, digits), name) for value, name in figures]
+        cells = (f"[bold]{text}{name}[/bold]" if text == best != "-" else f"{text}{name}" for text, name in texts)
+        table.add_row(parts[0].name, *cells)
     return table
+
+
+def _shared_floors(parts: Sequence[ScenarioMetrics]) -> tuple[FloorMetrics, ...]:
+    """The floors of a scenario if they are the same for all runs; else none."""
+    return parts[0].floors if all(part.floors == parts[0].floors for part in parts) else ()

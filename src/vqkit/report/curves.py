@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vqkit.report.history import Row, curve
-from vqkit.report.summary import Column, ComparisonTable
+from vqkit.report.summary import Column, ComparisonTable, ranked
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#663e14", "#000000")
 # Okabe and Ito (2008), as in vqkit.image_io.pictures, without their yellow, which cannot be seen as a line on white.
@@ -55,7 +55,10 @@ def loss_curves(histories: Histories) -> Figure:
 
 
 def comparison(tables: Sequence[ComparisonTable], column: Column) -> Figure:
-    """A metric with its standard deviation over seeds, for every model; a panel for each table that has the column."""
+    """A metric with its standard deviation over seeds, for every model; a panel for each table that has the column.
+
+    A dashed line marks the best simple predictor.
+    """
     shown = [each for each in tables if column in each.columns]
     figure = Figure(figsize=(_WIDTH, 0.6 + 0.3 * max((len(each.cells) for each in shown), default=1)), layout="constrained")
     panels = figure.subplots(1, max(1, len(shown)), squeeze=False, sharey=True)[0]
@@ -66,6 +69,10 @@ def comparison(tables: Sequence[ComparisonTable], column: Column) -> Figure:
             cell = each.cells[model][position]
             if cell is not None:
                 axes.errorbar(cell.mean, height, xerr=cell.std, fmt="o", color=_COLOURS[0], capsize=3, markersize=5)
+        floors = ranked(column, {name: cells[position] for name, cells in each.floors.items()})
+        for name, cell in floors[:1]:
+            axes.axvline(cell.mean, color="0.4", linestyle="--", linewidth=1.0)
+            axes.text(cell.mean, len(models) - 0.45, name, fontsize=7, color="0.3", ha="center", va="top", backgroundcolor="white")
         axes.set_yticks(range(len(models)), models)
         axes.set_ylim(-0.6, len(models) - 0.4)
         axes.set_title(each.title, fontsize=9)

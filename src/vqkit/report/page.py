@@ -25,8 +25,9 @@ _GAP = 2
 _UNDEFINED = "–"  # noqa: RUF001 - a dash is what a reader expects in an empty cell
 _CAPTIONS = {
     "pooled_psnr_db": "PSNR of the mean squared error on the missing part, mean over seeds; error bars are standard deviations "
-    "over seeds.",
-    "ssim": "SSIM on the missing part, mean over seeds; error bars are standard deviations over seeds.",
+    "over seeds; dashed: the best simple predictor.",
+    "ssim": "SSIM on the missing part, mean over seeds; error bars are standard deviations over seeds; dashed: the best simple "
+    "predictor.",
     "validation": "PSNR on the masked part of validation images during training; one line per run.",
     "losses": "Training loss, in each model's own units; one line per run.",
 }

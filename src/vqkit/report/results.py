@@ -8,8 +8,10 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from vqkit.evaluation.autoencoder import Evaluation
+from vqkit.evaluation.scenario_metrics import MissingPartMetrics, ScenarioMetrics
 from vqkit.report.compared_runs import ComparedRun
 from vqkit.report.measuring import Measurement
 
@@ -17,6 +19,7 @@ from vqkit.report.measuring import Measurement
 class Result(NamedTuple):
     """One row. Fields that are None are not defined for the model; a run that failed has one row with its `failure`.
 
+    `kind`: model, or floor: a simple predictor on the same images, which has no run and only errors on what was missing.
     `hole_*` are errors on what was missing in `scenario`, which is of `mask_kind`, in the `scenario_images` that hold what it
     keeps; `whole_*` on everything, from full input; `*_psnr_db` is averaged over images, `*_pooled_psnr_db` that of the mean error;
     `code_usage_share`: share of the codes that occur in the test images, averaged over levels; `code_bits_per_image`: size of an
@@ -24,8 +27,9 @@ class Result(NamedTuple):
     """
 
     model: str
-    seed: int
+    seed: int | None
     run: str
+    kind: Literal["model", "floor"] = "model"
     failure: str | None = None
     mask_kind: str | None = None
     scenario: str | None = None
@@ -88,19 +92,36 @@ def results_of(
             bound_bits_per_dimension=bounds.bits,
             bound_draws=bounds.samples,
         )
-    return [
-        shared._replace(
-            mask_kind=part.mask_kind or "components",
-            scenario=part.name,
-            scenario_images=part.images,
-            hole_psnr_db=part.psnr,
-            hole_pooled_psnr_db=part.pooled_psnr,
-            hole_ssim=part.ssim,
-            hole_mse=part.mse,
-            hole_iou=part.mean_iou,
-        )
-        for part in evaluation.parts
-    ]
+    return [_of_scenario(shared, part, part) for part in evaluation.parts]
+
+
+def floor_results_of(evaluation: Evaluation) -> list[Result]:
+    """The rows of the simple predictors beside a model, which are the same beside every other one."""
+    rows = []
+    for part in evaluation.parts:
+        for floor in part.floors:
+            shared = Result(floor_label(floor.name), None, "", "floor", test_images=evaluation.images)
+            rows.append(_of_scenario(shared, part, floor))
+    return rows
+
+
+def floor_label(name: str) -> str:
+    """What a simple predictor is called beside models."""
+    return f"floor: {name}"
+
+
+def _of_scenario(shared: Result, scenario: ScenarioMetrics, errors: MissingPartMetrics) -> Result:
+    """A row of a scenario: the `errors` in it of a model or of a simple predictor."""
+    return shared._replace(
+        mask_kind=scenario.mask_kind or "components",
+        scenario=scenario.name,
+        scenario_images=errors.images,
+        hole_psnr_db=errors.psnr,
+        hole_pooled_psnr_db=errors.pooled_psnr,
+        hole_ssim=errors.ssim,
+        hole_mse=errors.mse,
+        hole_iou=errors.mean_iou,
+    )
 
 
 def failed_result(run: ComparedRun, out: Path) -> Result:
@@ -122,7 +143,7 @@ def values_by_seed(results: Sequence[Result], model: str, field: str, mask_kind:
 
     Runs in which it is missing or not a number are left out.
     """
-    seeds: dict[int, list[float]] = {}
+    seeds: dict[int | None, list[float]] = {}
     for result in results:
         value = getattr(result, field)
         if result.model == model and mask_kind in (None, result.mask_kind) and isinstance(value, (int, float)):

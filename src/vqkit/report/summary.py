@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from vqkit.report.results import Result, values_by_seed
+from vqkit.report.results import Result, floor_label, values_by_seed
 
 
 class SeedStatistics(NamedTuple):
@@ -31,15 +31,19 @@ class Column(NamedTuple):
 
 
 class ComparisonTable(NamedTuple):
-    """`cells` of every model in the order of `columns` (None: not defined for it).
+    """`cells` of every model, and of every floor (a simple predictor), in the order of `columns` (None: not defined for it).
 
-    `best`: the best model of each column, None where there is none; `conclusions`: a sentence for each such column.
+    `best`: the best model of each column, None where there is none; `below`: of each model that fills in worse than a floor, the
+    name of the best floor; `conclusions`: whether the best model beats the floors, and a sentence for each column that has a best
+    model.
     """
 
     title: str
     columns: tuple[Column, ...]
     cells: dict[str, list[SeedStatistics | None]]
+    floors: dict[str, list[SeedStatistics | None]]
     best: list[str | None]
+    below: dict[str, str]
     conclusions: list[str]
 
 
@@ -80,21 +84,70 @@ def seed_statistics(values: Sequence[float]) -> SeedStatistics | None:
     return SeedStatistics(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def table(title: str, results: Sequence[Result], columns: Sequence[Column], mask_kind: str | None = None) -> ComparisonTable:
-    """A table of all models that were measured; columns without any value are left out."""
-    models = list(dict.fromkeys(result.model for result in results if result.failure is None))
+def table(
+    title: str, results: Sequence[Result], columns: Sequence[Column], mask_kind: str | None = None, compared: str | None = None
+) -> ComparisonTable:
+    """A table of all models that were measured and, where parts are missing, of the floors; columns without values are left out.
+
+    `compared`: the field in which models are compared with floors.
+    """
+    measured = [result for result in results if result.failure is None]
+    models = list(dict.fromkeys(result.model for result in measured if result.kind == "model"))
+    floors = list(dict.fromkeys(each.model for each in measured if each.kind == "floor" and each.mask_kind == mask_kind))
     found = {
-        column: {model: seed_statistics(values_by_seed(results, model, column.field, mask_kind)) for model in models}
+        column: {name: seed_statistics(values_by_seed(results, name, column.field, mask_kind)) for name in (*models, *floors)}
         for column in columns
     }
-    shown = tuple(column for column in columns if any(found[column].values()))
+    of_models = {column: {model: found[column][model] for model in models} for column in columns}
+    shown = tuple(column for column in columns if any(of_models[column].values()))
+    deciding = next((column for column in shown if column.field == compared), None)
+    below, verdict = {}, []
+    if deciding is not None:
+        of_floors = {floor: found[deciding][floor] for floor in floors}
+        below = below_floors(deciding, of_models[deciding], of_floors)
+        verdict = [sentence for sentence in [floor_verdict(deciding, of_models[deciding], of_floors)] if sentence is not None]
+    sentences = [sentence for column in shown if (sentence := conclusion(column, of_models[column])) is not None]
     return ComparisonTable(
         title,
         shown,
         {model: [found[column][model] for column in shown] for model in models},
-        [best_model(column, found[column]) for column in shown],
-        [sentence for column in shown if (sentence := conclusion(column, found[column])) is not None],
+        {floor: [found[column][floor] for column in shown] for floor in floors},
+        [best_model(column, of_models[column]) for column in shown],
+        below,
+        verdict + sentences,
     )
+
+
+def below_floors(
+    column: Column, models: Mapping[str, SeedStatistics | None], floors: Mapping[str, SeedStatistics | None]
+) -> dict[str, str]:
+    """Of each model whose mean is worse than that of the best floor, the name of that floor."""
+    order = ranked(column, floors)
+    return {model: _name(order[0][0]) for model, cell in ranked(column, models) if order and _is_better(column, order[0][1], cell)}
+
+
+def floor_verdict(
+    column: Column, models: Mapping[str, SeedStatistics | None], floors: Mapping[str, SeedStatistics | None]
+) -> str | None:
+    """Which model fills in best, and whether that is better than every floor; None where one of them was not measured."""
+    first, floor = ranked(column, models)[:1], ranked(column, floors)[:1]
+    if not first or not floor:
+        return None
+    (model, cell), (name, theirs) = first[0], floor[0]
+    name, digits = _name(name), column.decimals
+    best, least, gap = (f"{value:.{digits}f}" for value in (cell.mean, theirs.mean, abs(cell.mean - theirs.mean)))
+    if _is_better(column, theirs, cell):
+        return f"No model fills in as well as the simple predictor {name}: {column.title} {least}; {model} comes next with {best}."
+    return f"{model} fills in best: {column.title} {best}, {gap} ahead of {name}, the best simple predictor."
+
+
+def _name(label: str) -> str:
+    """The name of a floor, without what tells it from models."""
+    return label.removeprefix(floor_label(""))
+
+
+def _is_better(column: Column, one: SeedStatistics, other: SeedStatistics) -> bool:
+    return one.mean > other.mean if column.better == "higher" else one.mean < other.mean
 
 
 def ranked(column: Column, cells: Mapping[str, SeedStatistics | None]) -> list[tuple[str, SeedStatistics]]:

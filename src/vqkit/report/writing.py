@@ -1,8 +1,8 @@
 """Write a report: evaluate every run, collect its images, and write the page, the table and the figures.
 
 OUT/index.html        everything, in one self-contained file
-    results.csv       a row for each run and scenario
-    components.csv    a row for each run, scenario and component
+    results.csv       a row for each run (and each floor: a simple predictor) and scenario
+    components.csv    a row for each run or floor, scenario and component
     figures/          the page's figures as PNG and PDF
 """
 
@@ -22,13 +22,13 @@ from vqkit.errors import VQKitError
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.image_io.pictures import rows_figure, save_picture
 from vqkit.report.compared_runs import ComparedRun, read_config
-from vqkit.report.component_results import ComponentResult, component_results_of, error_table
+from vqkit.report.component_results import ComponentResult, component_results_of, error_table, floor_components_of
 from vqkit.report.curves import comparison, loss_curves, validation_curves
 from vqkit.report.history import Row, read_history, training_seconds
 from vqkit.report.measuring import EvaluationProtocol, measure
 from vqkit.report.page import About, EvaluatedData, Plot, TablesOfPage, render
 from vqkit.report.pictures import PictureCollector
-from vqkit.report.results import Result, failed_result, results_of, to_csv
+from vqkit.report.results import Result, failed_result, floor_results_of, results_of, to_csv
 from vqkit.report.summary import COST, MISSING_PARTS, MODEL_METRICS, WHOLE_IMAGES, ComparisonTable, table
 from vqkit.storage.checkpoints import Loaded, load_model
 from vqkit.storage.runs import CONFIG_FILE, checkpoints
@@ -60,18 +60,21 @@ def write_report(
         if run.failure is not None:
             collected.results.append(failed_result(run, out))
             collected.failed.append(run)
-    results = collected.results
+    results = collected.results + collected.floors
+    components = collected.components + collected.floor_components
     kinds = dict.fromkeys(result.mask_kind for result in results if result.mask_kind is not None)
-    quality = [table(f"{kind} missing", results, MISSING_PARTS, kind) for kind in kinds]
+    shapes = collected.data is not None and collected.data.spec.value_kind == "binary"
+    compared = "hole_iou" if shapes else "hole_pooled_psnr_db"
+    quality = [table(f"{kind} missing", results, MISSING_PARTS, kind, compared) for kind in kinds]
     others = [
         table("whole images", results, WHOLE_IMAGES),
         table("likelihood and codes", results, MODEL_METRICS),
         table("cost", results, COST),
     ]
-    own_units = [error_table(f"RMSE, {_whose(kind)}", collected.components, kind) for kind in ("none", *kinds)]
+    own_units = [error_table(f"RMSE, {_whose(kind)}", components, kind) for kind in ("none", *kinds)]
     plots = _save_figures(collected, quality, out / "figures")
     write_text(out / "results.csv", to_csv(results))
-    write_text(out / "components.csv", to_csv(collected.components, ComponentResult._fields))
+    write_text(out / "components.csv", to_csv(components, ComponentResult._fields))
     page = out / "index.html"
     tables = TablesOfPage(quality, own_units, others, list(collected.notes))
     write_text(
@@ -94,6 +97,8 @@ class _ReportContents:
         self.out = out
         self.results: list[Result] = []
         self.components: list[ComponentResult] = []
+        self.floors: list[Result] = []
+        self.floor_components: list[ComponentResult] = []
         self.failed: list[ComparedRun] = []
         self.histories: dict[str, dict[int, list[Row]]] = {}
         self.pictures = PictureCollector()
@@ -118,6 +123,9 @@ class _ReportContents:
         rows = read_history(run.directory)
         steps = int(checkpoints(run.directory)[-1].name.removeprefix("step-"))
         seconds = training_seconds(rows, config.training.batch_size), _pretraining_seconds(config)
+        if not self.histories:  # the floors of the other runs are the same
+            self.floors = floor_results_of(measurement.evaluation)
+            self.floor_components = floor_components_of(measurement.evaluation)
         self.results += results_of(run, measurement, steps, seconds, self.out)
         self.components += component_results_of(run, measurement.evaluation, self.out)
         self.notes.update(dict.fromkeys(f"{run.label}: {note}" for note in measurement.evaluation.notes))

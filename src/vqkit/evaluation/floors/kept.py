@@ -28,7 +28,7 @@ from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.scenario_metrics import FloorMetrics
 from vqkit.evaluation.variance import Variances
 from vqkit.interfaces import Split, fully_observed
-from vqkit.storage.runs import run_directory
+from vqkit.storage.runs import CONFIG_FILE, run_directory
 
 FloorsOfScenarios = list[tuple[FloorMetrics, ...]]
 _FILES = TypeAdapter(FloorsOfScenarios)
@@ -54,7 +54,7 @@ def kept_floors(
     if text:
         return _FILES.validate_json(text)
     floors = measure_floors(training, images, variances, device, progress)
-    if distributed.is_main() and run.is_dir():
+    if distributed.is_main() and (run / CONFIG_FILE).is_file():  # nothing is written beside a checkpoint outside of a run
         content = json.dumps([[asdict(floor) for floor in row] for row in floors], indent=1, allow_nan=False)
         with contextlib.suppress(OSError):  # a run that cannot be written to is measured again the next time
             write_text(_file(run, key), content + "\n")
