@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from vqkit.evaluation.bounds import measure_bounds
 from vqkit.evaluation.held_out import open_split
 from vqkit.inference.conditioning import code_spec
 from vqkit.registry import MODELS, PRIORS
-from vqkit.storage.checkpoints import load_model, write_model, write_prior
+from vqkit.storage.checkpoints import load_model, read_header, tokenizer_of, write_model, write_prior
 
 app = typer.Typer()
 app.command("evaluate")(evaluate)
@@ -191,6 +192,22 @@ def test_evaluate_of_a_prior_prints_completions(priors: dict[str, Path]) -> None
     for table in (quality, uncertain):
         assert sum(line.startswith(("  group_km", "  fpu", "  tpc")) for line in table.splitlines()) == 3
     assert "samples (" not in output
+
+
+def test_evaluate_calibrates_a_prior_and_the_next_evaluation_uses_it(priors: dict[str, Path], tmp_path: Path) -> None:
+    prior = Path(shutil.copytree(priors["observed"].parent, tmp_path / "copy")) / "observed"
+    header = read_header(priors["observed"] / "model.safetensors")
+    tokenizer = ("--tokenizer", tokenizer_of(priors["observed"] / "model.safetensors", header))
+    arguments = ("--run", prior, *tokenizer, "--keep", "group_nc,bt", "--limit", 2, "-n", 0, "--completions", 2)
+    fitted = run("evaluate", *arguments, "--calibrate")
+    content = json.loads((prior / "calibration.json").read_text())
+    assert content["images"] == 2 and set(content["components"]) == {"group_km", "fpu", "tpc"}
+    temperature = content["temperature"]
+    assert f"the uncertainty was calibrated on 2 validation images (temperature {temperature:g})\n" in fitted
+    assert "calibrated covered" in fitted
+    assert run("evaluate", *arguments) == fitted
+    other = run("evaluate", *arguments, "--temperature", "0.3")
+    assert "for other sampling options than these" in other and "calibrated covered" not in other
 
 
 def test_only_the_most_common_numbers_of_parts_are_listed() -> None:

@@ -29,6 +29,7 @@ from vqkit.image_io.rasters import open_raster, write_raster
 from vqkit.image_io.reading import ReadOptions, read_images
 from vqkit.inference import pipeline as generate
 from vqkit.inference import sampler as sampler_module
+from vqkit.inference.calibration import Calibration
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces.priors import Sampling
 from vqkit.storage.checkpoints import Loaded
@@ -186,6 +187,27 @@ def test_several_answers_as_typed() -> None:
     assert list(image["nll"].values()) == expected.nll[0].tolist()
 
 
+def test_answers_are_ranked_as_asked() -> None:
+    run("inpaint", "sections", "--keep", "belt", "--prior", "observed", "--num-samples", "4", "--rank", "consensus")
+    content = json.loads(Path("inpainted/completions.json").read_text())
+    assert content["rank"] == "consensus"
+    errors = [list(image["expected_error"].values()) for image in content["images"]]
+    assert all(each == sorted(each) for each in errors) and any(each[0] < each[-1] for each in errors)
+
+
+def test_answers_are_drawn_at_the_fitted_temperature_unless_another_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_sampler(prior: str, tokenizer: str | None, device: str, tile_overlap: int | None) -> Sampler:
+        fitted = sampler(prior)
+        fitted.calibration = Calibration("p", "t", 1, 2, 0.9, (), 1.4, {})
+        return fitted
+
+    monkeypatch.setattr(sampler_module, "load_sampler", load_sampler)
+    for typed, temperature in (((), 1.4), (("--temperature", "1"), 1.0)):
+        output = run("inpaint", "sections", "--keep", "belt", "--prior", "observed", "--num-samples", "2", *typed).stdout
+        assert ("at the temperature 1.4, which was fitted on validation images" in output) == (not typed)
+        assert json.loads(Path("inpainted/completions.json").read_text())["sampling"]["temperature"] == temperature
+
+
 def test_answers_for_a_directory_told_how_to_draw() -> None:
     arguments = (
         "sections",
@@ -228,6 +250,8 @@ def test_answers_for_a_directory_told_how_to_draw() -> None:
     ("arguments", "message"),
     [
         (["--prior", "observed", "--num-samples", "0"], "0 completions were requested"),
+        (["--prior", "observed", "--rank", "best"], "cannot be ranked by 'best'.*likelihood, consensus"),
+        (["--rank", "consensus"], "--rank needs --prior"),
         (["--num-samples", "4"], "--num-samples needs --prior.*train-prior --condition-on observed"),
         (["--top-p", "0.5"], "--top-p needs --prior"),
         (["--prior", "observed", "--temperature", "0"], "temperature is 0; it must be above 0"),

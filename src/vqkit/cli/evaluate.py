@@ -106,6 +106,16 @@ LpipsOption = Annotated[
     bool,
     typer.Option("--lpips", help="For models: also LPIPS of the reconstructions.", rich_help_panel=panels.MEASUREMENT),
 ]
+CalibrateOption = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="For priors: first fit the temperature of completions, and the error of the decoder that their spread leaves out, on "
+        "validation images; both are kept beside the prior and used from then on. It takes five times as long as measuring "
+        "completions.",
+        rich_help_panel=panels.MEASUREMENT,
+    ),
+]
 BoundOption = Annotated[
     int | None,
     typer.Option(
@@ -137,6 +147,7 @@ def evaluate(
     floors: FloorsOption = None,
     num_samples: SamplesOption = None,
     completions: CompletionsOption = None,
+    calibrate: CalibrateOption = False,
     temperature: TemperatureOption = None,
     top_k: TopKOption = None,
     top_p: TopPOption = None,
@@ -161,6 +172,7 @@ def evaluate(
     priors = [path for path in paths if read_header(path).get("kind") == "prior"]
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
     only_priors = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer, **drawing}
+    only_priors["calibrate"] = calibrate or None
     only_models = {"fid": fid or None, "lpips": lpips or None, "bound_samples": bound_samples, "floors": floors}
     _check_options(paths, priors, only_models, only_priors)
     shown = _floor_choice(floors)
@@ -179,6 +191,8 @@ def evaluate(
         num_samples=PriorEvaluationRequest.num_samples if num_samples is None else num_samples,
         completions=PriorEvaluationRequest.completions if completions is None else completions,
         sampling=parse_sampling(drawing),
+        fitted_temperature=temperature is None,
+        calibrate=calibrate,
     )
     models = [path for path in paths if path not in priors]
     results = _evaluate_models(models, of_models, device), _evaluate_priors(priors, of_priors, tokenizer, device)

@@ -158,6 +158,9 @@ def inpaint(
     else:
         sampler.check_completes()
         typer.echo(f"using {sampler.path} and its tokenizer {pipeline.path}")
+        if sampler.calibration is not None and temperature is None:
+            sampling = sampler.completion_sampling(sampling)
+            typer.echo(f"at the temperature {sampling.temperature:g}, which was fitted on validation images")
     pipeline.spec.component_indices(names)
     items, notes = find_inputs(source, pipeline.spec, pattern, exclude=out)
     print_notes(notes)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vqkit.evaluation.completion_quality import CompletionMetrics
     from vqkit.evaluation.prior import PriorEvaluation, SampleMetrics
     from vqkit.evaluation.sample_quality import Contents
+    from vqkit.inference.calibration import Calibration
     from vqkit.interfaces.priors import Sampling
 
 _PARTS_LISTED = 3
@@ -33,16 +34,17 @@ def print_prior(console: Console, evaluation: PriorEvaluation) -> None:
     _say(console, f"rate and distortion: {_point(evaluation)}")
     for note in evaluation.notes:
         _say(console, f"note: {note}")
-    drawn = _described(evaluation.sampling)
     if evaluation.samples is not None:
-        _say(console, f"\n{evaluation.samples.samples} samples ({drawn})")
+        _say(console, f"\n{evaluation.samples.samples} samples ({_described(evaluation.sampling)})")
         _print_samples(console, evaluation.samples)
     if evaluation.completions:
         counts = sorted({each.images for each in evaluation.completions})
         images = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-        samples = evaluation.completions[0].samples
+        samples, drawn = evaluation.completions[0].samples, _described(evaluation.completion_sampling)
         _say(console, f"\n{samples} completions of each of {images} images ({drawn}), measured on what was missing")
         console.print(_completions(evaluation.completions))
+        if evaluation.calibration is not None:
+            _say(console, _calibrated(evaluation.calibration, evaluation.completion_sampling))
         if samples > 1:
             _say(console, "\nthe truth among these completions, over all missing pixels (unit values)")
             console.print(_uncertainty(evaluation.completions))
@@ -153,16 +155,29 @@ def _completions(completions: Sequence[CompletionMetrics]) -> Table:
 def _uncertainty(completions: Sequence[CompletionMetrics]) -> Table:
     """For each scenario a row, and one for each component that was missing."""
     nominal = f"{1 / (completions[0].samples + 1):.1%}"
+    calibrated = any(found.calibrated_coverage is not None for each in completions for found in each.uncertainty.values())
+    added = ("calibrated CRPS", "calibrated covered") if calibrated else ()
     ends = f"lowest rank ({nominal})", f"highest rank ({nominal})"
-    table = _table("uncertainty", "CRPS", "one pass MAE", "covered by 90%", "means covered", *ends, "calibration error")
+    table = _table("uncertainty", "CRPS", "one pass MAE", "covered by 90%", "means covered", *ends, "calibration error", *added)
     for each in completions:
         table.add_row(each.name)
         for name, found in each.uncertainty.items():
             scores = f"{found.crps:.5f}", f"{found.one_pass_error:.5f}"
             shares = (found.coverage, found.mean_coverage, found.ranks[0], found.ranks[-1])
             error = "" if found.reliability is None else f"{found.reliability.error:.5f}"
-            table.add_row(f"  {name}", *scores, *(f"{share:.1%}" for share in shares), error)
+            after = () if not calibrated else (decimals(found.calibrated_crps, 5), _percent(found.calibrated_coverage))
+            table.add_row(f"  {name}", *scores, *map(_percent, shares), error, *after)
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _calibrated(calibration: Calibration, sampling: Sampling) -> str:
+    """What was fitted, and whether the figures with it are shown."""
+    fitted = f"the uncertainty was calibrated on {calibration.images} validation images (temperature {calibration.temperature:g})"
+    return fitted if calibration.fits(sampling) else f"{fitted}, for other sampling options than these"
 
 
 def _table(first: str, *others: str) -> Table:

@@ -14,11 +14,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vqkit.core.randomness import generator_for
 from vqkit.evaluation.error_meter import pooled_psnr
 from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario
 from vqkit.evaluation.metrics import THRESHOLD, overlap, peak_signal_to_noise
 from vqkit.evaluation.progress import Progress
-from vqkit.evaluation.uncertainty import ComponentUncertainty, UncertaintyTerms, component_uncertainty, uncertainty_terms
+from vqkit.evaluation.uncertainty import (
+    ComponentUncertainty,
+    UncertaintyTerms,
+    calibrated_terms,
+    component_uncertainty,
+    uncertainty_terms,
+)
+from vqkit.inference.pipeline import Conditions
 from vqkit.inference.postprocess import fill_missing
 from vqkit.inference.ranking import shape_distances
 from vqkit.inference.sampler import Sampler
@@ -136,18 +144,55 @@ def _complete(
     advance: Callable[[float], None],
 ) -> tuple[Comparisons, UncertaintyTerms | None]:
     """Complete a few images, of which the first has the number `first`, and compare; a single completion has no spread."""
+    spec, images = sampler.spec, sources.batch.images
+    drawn = draw_completions(sampler, scenario, sources, count, sampling, first, advance)
+    filled = sampler.pipeline.fill(images, drawn.observed, _known_conditions(sampler, sources))
+    one_pass = fill_missing(filled, drawn.truth, drawn.observed, spec)
+    compared = compare_completions(drawn.answers, one_pass, drawn.truth, drawn.judged, drawn.consensus, spec)
+    if count == 1:
+        return compared, None
+    spread = uncertainty_terms(drawn.answers, one_pass, drawn.truth, drawn.judged)
+    if sampler.calibration is not None and sampler.calibration.fits(sampling):
+        noise = [generator_for("error of the decoder", sampling.seed, first + image) for image in range(len(images))]
+        crps, covered = calibrated_terms(drawn.answers, drawn.truth, drawn.judged, sampler.calibration, noise, spec)
+        spread = spread._replace(calibrated_crps=crps, calibrated_covered=covered)
+    return compared, spread
+
+
+class Drawn(NamedTuple):
+    """`answers` [B, K, C, H, W] to B images, the most likely first, and the `truth` [B, C, H, W], in unit values; what was
+    `observed` and what is `judged`, bool [B, C, H, W]; `consensus`: see `Comparisons`."""
+
+    answers: Tensor
+    truth: Tensor
+    observed: Tensor
+    judged: Tensor
+    consensus: Tensor
+
+
+def draw_completions(
+    sampler: Sampler,
+    scenario: MaskScenario,
+    sources: Sources,
+    count: int,
+    sampling: Sampling,
+    first: int,
+    advance: Callable[[float], None],
+) -> Drawn:
+    """Complete images, of which the first has the number `first`, from what a scenario leaves of them."""
     spec, images, present = sampler.spec, sources.batch.images, sources.batch.observed
-    names = spec.condition_names if sampler.prior.spec.conditions else ()
-    known = dict(zip(names, sources.batch.conditions.T, strict=True)) if names else {}
     observed = scenario.observed(sources.positions, images.shape) & present
-    completions = sampler.complete(images, observed, count, known, sampling, advance=advance, first=first, rank="likelihood")
+    known = _known_conditions(sampler, sources)
+    found = sampler.complete(images, observed, count, known, sampling, advance=advance, first=first, rank="likelihood")
+    answers = spec.to_unit(found.images.flatten(0, 1)).view(found.images.shape)
     truth = where_present(spec.to_unit(images), present)
-    one_pass = fill_missing(sampler.pipeline.fill(images, observed, known), truth, observed, spec)
-    drawn = spec.to_unit(completions.images.flatten(0, 1)).view(completions.images.shape)
-    consensus = completions.expected_error.argmin(dim=1)
-    judged = scenario.judged(present, observed)
-    spread = uncertainty_terms(drawn, one_pass, truth, judged) if count > 1 else None
-    return compare_completions(drawn, one_pass, truth, judged, consensus, spec), spread
+    return Drawn(answers, truth, observed, scenario.judged(present, observed), found.expected_error.argmin(dim=1))
+
+
+def _known_conditions(sampler: Sampler, sources: Sources) -> Conditions:
+    """The conditions of images by name; none for a prior that was not trained with them."""
+    names = sampler.spec.condition_names if sampler.prior.spec.conditions else ()
+    return dict(zip(names, sources.batch.conditions.T, strict=True)) if names else {}
 
 
 def compare_completions(

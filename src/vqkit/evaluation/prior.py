@@ -18,6 +18,7 @@ from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset, resolve_data
 from vqkit.data.subsets import align_conditions, check_data, choose_split, limit_split, shuffled_indices
 from vqkit.errors import DataError
+from vqkit.evaluation.calibrating import fit_calibration
 from vqkit.evaluation.code_rates import (
     ConditioningCase,
     Distortion,
@@ -49,6 +50,7 @@ from vqkit.evaluation.sample_quality import (
     shapes_of,
 )
 from vqkit.evaluation.shape_statistics import connected_parts, part_shares
+from vqkit.inference.calibration import Calibration, write_calibration
 from vqkit.inference.conditioning import condition_kinds
 from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Sampler, load_sampler
@@ -81,8 +83,10 @@ class PriorEvaluation:
 
     `condition_on`: what it was trained to be conditioned on; `with_conditions`: whether the tokenizer's decoder, and a prior
     conditioned on observed parts, were given the images' conditions. `rates`: one for each conditioning case, unconditional last;
-    `unigram` and `uniform`: baselines; `distortion`: of the tokenizer's reconstructions. `samples` is None and `completions` empty
-    where none were requested. `notes`: sentences, such as on scenarios that no image fits.
+    `sampling`: of new images, and `completion_sampling` of completions, which may have a fitted temperature; `calibration`: what
+    was fitted for their uncertainty, if it was. `unigram` and `uniform`: baselines; `distortion`: of the tokenizer's
+    reconstructions. `samples` is None and `completions` empty where none were requested. `notes`: sentences, such as on scenarios
+    that no image fits.
     """
 
     run: str
@@ -95,6 +99,8 @@ class PriorEvaluation:
     images: int
     with_conditions: bool
     sampling: Sampling
+    completion_sampling: Sampling
+    calibration: Calibration | None
     rates: tuple[Rate, ...]
     unigram: Rate
     uniform: Rate
@@ -136,11 +142,14 @@ def evaluate_prior(
     for an unknown split, component or mask kind, or for one of the latter two if the prior is not conditioned on observed parts.
     """
     sampler = run if isinstance(run, Sampler) else load_sampler(run, tokenizer, device)
-    if request.keep_sets or request.mask_kind:
+    if request.keep_sets or request.mask_kind or request.calibrate:
         sampler.check_completes()
     cases = conditioning_cases(sampler.prior.spec, sampler.spec, request.keep_sets, request.mask_kind, request.with_conditions)
     settings = _data(request.data, sampler)
     data = _open(settings, sampler.spec, request.split, request.limit)
+    if request.calibrate:
+        sampler.calibration = _calibrate(sampler, data, cases, request, progress)
+        write_calibration(sampler.path, sampler.calibration)
     meter = RateMeter(sampler, cases, request.with_conditions)
     for positions, batch in batches_with_positions(data.images, request.batch_size, "evaluated", progress):
         stored = batch.images.to(sampler.device)
@@ -158,6 +167,8 @@ def evaluate_prior(
         images=len(data.images),
         with_conditions=request.with_conditions,
         sampling=request.sampling,
+        completion_sampling=_completion_sampling(sampler, request),
+        calibration=sampler.calibration,
         rates=tuple(rates),
         unigram=unigram_rate(training, tuple(level.cpu() for level in meter.counts), sampler.prior.spec, sampler.spec),
         uniform=uniform_rate(sampler.prior.spec, sampler.spec),
@@ -272,11 +283,32 @@ def _measure_completions(
     scenarios = [case.scenario for case in cases if case.scenario is not None] if request.completions else []
     if not scenarios:
         return ()
-    sources = _some_images(data, sampler, request.limit or COMPLETED_IMAGES)
-    if not request.with_conditions:
-        unknown = sampler.spec.unknown_conditions(len(sources.batch.images))
-        sources = sources._replace(batch=sources.batch._replace(conditions=unknown))
-    found = [
-        measure_completions(sampler, scenario, sources, request.completions, request.sampling, progress) for scenario in scenarios
-    ]
+    sources, sampling = _images_to_complete(sampler, data, request), _completion_sampling(sampler, request)
+    found = [measure_completions(sampler, scenario, sources, request.completions, sampling, progress) for scenario in scenarios]
     return tuple(each for each in found if each is not None)
+
+
+def _images_to_complete(sampler: Sampler, data: PriorData, request: PriorEvaluationRequest) -> Sources:
+    """Some images, with their conditions where the request uses them."""
+    sources = _some_images(data, sampler, request.limit or COMPLETED_IMAGES)
+    if request.with_conditions:
+        return sources
+    unknown = sampler.spec.unknown_conditions(len(sources.batch.images))
+    return sources._replace(batch=sources.batch._replace(conditions=unknown))
+
+
+def _completion_sampling(sampler: Sampler, request: PriorEvaluationRequest) -> Sampling:
+    return sampler.completion_sampling(request.sampling) if request.fitted_temperature else request.sampling
+
+
+def _calibrate(
+    sampler: Sampler, data: PriorData, cases: Sequence[ConditioningCase], request: PriorEvaluationRequest, progress: Progress
+) -> Calibration:
+    """Fit the uncertainty of completions, on validation images only."""
+    held_out = data.dataset.split("val")
+    if not len(held_out):
+        raise DataError(f"The data set {data.dataset.spec.name} has no validation images to calibrate on.", "Split some off.")
+    whole = data._replace(whole=held_out, images=limit_split(held_out, request.limit))
+    scenarios = [case.scenario for case in cases if case.scenario is not None]
+    sources = _images_to_complete(sampler, whole, request)
+    return fit_calibration(sampler, scenarios, sources, request.completions, request.sampling, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vqkit.config import NamedOptions
@@ -70,5 +70,23 @@ class PriorEvaluationRequest(HeldOutRequest):
     """Completions of each partly observed image to draw; 0 for none."""
     sampling: Sampling = DEFAULT_SAMPLING
     """How codes are drawn."""
+    fitted_temperature: bool = True
+    """Draw completions at the temperature that was fitted for the prior, if it was; False: at that of `sampling`."""
+    calibrate: bool = False
+    """Fit the uncertainty of completions on validation images first, and write it beside the prior: see `fit_calibration`."""
 
     _smallest: ClassVar[dict[str, int]] = {**HeldOutRequest._smallest, "num_samples": 0, "completions": 0}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.calibrate:
+            return
+        if self.split == "val":
+            raise ConfigError("The uncertainty is fitted on validation images, and cannot be measured on them.", "Measure on test.")
+        if self.completions < 2:
+            raise ConfigError(f"{self.completions} completions have no spread to calibrate.", "Ask for at least 2.")
+        if self.sampling != replace(DEFAULT_SAMPLING, seed=self.sampling.seed, method=self.sampling.method):
+            raise ConfigError(
+                "The uncertainty is calibrated for plain sampling, whose temperature it chooses.",
+                "Leave out the temperature, top-k, top-p and the guidance scale.",
+            )

@@ -5,14 +5,17 @@ docs/evaluation.md defines every figure; `ensemble_scores` has the formulas for 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vqkit.evaluation.ensemble_scores import coverage, fair_crps, rank_histogram, ranks
+from vqkit.evaluation.ensemble_scores import bernoulli_coverage, coverage, fair_crps, rank_histogram, ranks
 from vqkit.evaluation.metrics import THRESHOLD
+from vqkit.inference.calibration import Calibration, ComponentCalibration, with_noise
 from vqkit.interfaces import DataSpec
 
 
@@ -44,6 +47,8 @@ class ComponentUncertainty:
     mean_coverage: float
     ranks: tuple[float, ...]
     reliability: Reliability | None
+    calibrated_crps: float | None
+    calibrated_coverage: float | None
 
 
 class UncertaintyTerms(NamedTuple):
@@ -51,6 +56,7 @@ class UncertaintyTerms(NamedTuple):
 
     `crps`, `one_pass_error`, `covered` and `pixels` [B, C]; `mean_covered` [B, C]: whether the mean is covered; `ranks`
     [B, C, K + 1]; `chosen` [B, C, 2, K + 1]: pixels by the number of answers that set them, those that are not set in truth first.
+    `calibrated_crps` and `calibrated_covered` [B, C]: see `calibrated_terms`, NaN without a calibration.
     """
 
     crps: Tensor
@@ -60,6 +66,8 @@ class UncertaintyTerms(NamedTuple):
     ranks: Tensor
     chosen: Tensor
     pixels: Tensor
+    calibrated_crps: Tensor
+    calibrated_covered: Tensor
 
 
 def uncertainty_terms(answers: Tensor, one_pass: Tensor, truth: Tensor, judged: Tensor) -> UncertaintyTerms:
@@ -87,7 +95,34 @@ def uncertainty_terms(answers: Tensor, one_pass: Tensor, truth: Tensor, judged: 
         ranks=rank_histogram(rows, where.flatten(0, 1)).view(*shape, -1),
         chosen=chosen.view(*shape, 2, -1),
         pixels=where.sum(dim=2).double(),
+        calibrated_crps=torch.full(shape, torch.nan, dtype=torch.float64),
+        calibrated_covered=torch.full(shape, torch.nan, dtype=torch.float64),
     )
+
+
+def calibrated_terms(
+    answers: Tensor, truth: Tensor, judged: Tensor, calibration: Calibration, noise: Sequence[torch.Generator], spec: DataSpec
+) -> tuple[Tensor, Tensor]:
+    """The score and the coverage with the error of the decoder, summed over the judged pixels, float64 [B, C] each.
+
+    Shapes as for `uncertainty_terms`. An intensity is that of noisy answers, with a generator of `noise` for each image; a shape is
+    set with the calibrated probability, whose score is that of Brier.
+    """
+    crps, covered = torch.zeros(2, *truth.shape[:2], dtype=torch.float64)
+    for component, described in enumerate(spec.component_specs):
+        fitted = calibration.components.get(described.name, ComponentCalibration())
+        for image, generator in enumerate(noise):
+            where = judged[image, component]
+            drawn, actual = answers[image, :, component, where], truth[image, component, where]
+            if described.kind == "binary":
+                probability = fitted.probability((drawn >= THRESHOLD).sum(dim=0), len(drawn))
+                crps[image, component] = (probability - actual).square().sum()
+                covered[image, component] = bernoulli_coverage(probability, actual >= THRESHOLD).sum()
+            else:
+                noisy = with_noise(drawn, fitted.deviation, generator)
+                crps[image, component] = fair_crps(noisy, actual).sum()
+                covered[image, component] = coverage(ranks(noisy, actual)).sum()
+    return crps, covered
 
 
 def component_uncertainty(terms: UncertaintyTerms, spec: DataSpec) -> dict[str, ComponentUncertainty]:
@@ -107,8 +142,14 @@ def component_uncertainty(terms: UncertaintyTerms, spec: DataSpec) -> dict[str, 
                 mean_coverage=float(mean_covered[position]),
                 ranks=tuple((total.ranks[position] / pixels).tolist()),
                 reliability=reliability(total.chosen[position]) if component.kind == "binary" else None,
+                calibrated_crps=_known(float(total.calibrated_crps[position]) / pixels),
+                calibrated_coverage=_known(float(total.calibrated_covered[position]) / pixels),
             )
     return found
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def reliability(chosen: Tensor) -> Reliability:

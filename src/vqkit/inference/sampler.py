@@ -20,6 +20,7 @@ from vqkit.config import NamedOptions
 from vqkit.core.precision import choose_device
 from vqkit.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from vqkit.image_io.observing import as_observed
+from vqkit.inference.calibration import Calibration, read_calibration
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
 from vqkit.inference.image_sampler import ImageSampler, Labels, Samples, warn_outside_range
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
@@ -28,7 +29,7 @@ from vqkit.inference.prior_batches import draw_codes, total_nll
 from vqkit.inference.ranking import DEFAULT_RANK, Rank, expected_errors
 from vqkit.inference.tile_grid import TileGrid
 from vqkit.inference.tile_order import TiledAnswers, draw_tile_by_tile, sampling_of_tile
-from vqkit.interfaces import Codes, Conditioning, DataSpec, Prior, check_images, where_present
+from vqkit.interfaces import Codes, Conditioning, Prior, check_images, where_present
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.storage.checkpoints import digest, load_model, load_prior
 
@@ -38,9 +39,9 @@ class Completions(NamedTuple):
 
     `images` stored values [B, K, C, H, W], equal to the given ones where observed; `nll` float32 [B, K]: negative
     log-likelihood of their codes; `expected_error` float64 [B, K]: their mean error to the others, see
-    `ranking.expected_errors`; `uncertainty` float32 [B, C, H, W] in [0, 1]: twice the standard deviation
-    over the K images, so that a shape that is present in half of them has 1; 0 where observed. `codes`: each level int64
-    [B, K, h, w]; empty for images that are not of the size of a tile.
+    `ranking.expected_errors`; `uncertainty` float32 [B, C, H, W]: twice the standard deviation over the K images, so that a shape
+    that is present in half of them has 1, calibrated where that was fitted (see `calibration`); 0 where observed. `codes`: each
+    level int64 [B, K, h, w]; empty for images that are not of the size of a tile.
     """
 
     images: Tensor
@@ -74,7 +75,8 @@ def load_sampler(
     found = load_model(loaded.tokenizer if tokenizer is None else tokenizer, chosen)
     pipeline = Pipeline(found, chosen, "fp32", tile_overlap)
     check_tokenizer(loaded.tokenizer_digest, found.digest, loaded.path, found.path)
-    return Sampler(loaded.prior, pipeline, loaded.path, loaded.digest, loaded.data)
+    calibration = read_calibration(loaded.path, loaded.digest, found.digest)
+    return Sampler(loaded.prior, pipeline, loaded.path, loaded.digest, loaded.data, calibration)
 
 
 def check_tokenizer(expected: str, given: str, prior: Path, tokenizer: Path) -> None:
@@ -89,16 +91,24 @@ def check_tokenizer(expected: str, given: str, prior: Path, tokenizer: Path) -> 
 class Sampler(ImageSampler):
     """A prior and the tokenizer whose codes it models; see `ImageSampler`.
 
-    `prior` (in evaluation mode) and `pipeline` (the tokenizer with its conversions) are on one `device`.
+    `prior` (in evaluation mode) and `pipeline` (the tokenizer with its conversions) are on one `device`. `calibration`: what was
+    fitted to make the uncertainty of completions true, or None.
     """
 
     def __init__(
-        self, prior: Prior, pipeline: Pipeline, path: Path, fingerprint: str = "", data: NamedOptions | None = None
+        self,
+        prior: Prior,
+        pipeline: Pipeline,
+        path: Path,
+        fingerprint: str = "",
+        data: NamedOptions | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__(pipeline.spec, path, fingerprint or digest(prior.state_dict()), data)
         self.prior = prior
         self.pipeline = pipeline
         self.device = pipeline.device
+        self.calibration = calibration
 
     @property
     def condition_names(self) -> tuple[str, ...]:
@@ -159,7 +169,7 @@ class Sampler(ImageSampler):
         observed: Tensor,
         num_samples: int,
         conditions: Conditions | None = None,
-        sampling: Sampling = DEFAULT_SAMPLING,
+        sampling: Sampling | None = None,
         batch_size: int | None = None,
         advance: Advance | None = None,
         first: int = 0,
@@ -168,11 +178,12 @@ class Sampler(ImageSampler):
         """Draw `num_samples` whole images for each partly observed one: tile by tile (see `tile_order`) if they are larger.
 
         `images` [B, C, H, W], stored; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
-        `sample`, one for all images or one each; `first`: number of the first image; `rank`: likelihood (the most likely completion
-        first) or consensus (that with the least expected error to the others). Raises `ConfigError` for no samples, an unknown
-        name, or a prior that was not trained with --condition-on observed, or not with the conditions, and `DataError` for images
-        or a mask that do not fit.
+        `sample`, one for all images or one each; `sampling`: by default with the temperature that was fitted, if any; `first`:
+        number of the first image; `rank`: likelihood (the most likely completion first) or consensus (that with the least
+        expected error to the others). Raises `ConfigError` for no samples, an unknown name, or a prior that was not trained with
+        --condition-on observed, or not with the conditions, and `DataError` for images or a mask that do not fit.
         """
+        sampling = self.completion_sampling() if sampling is None else sampling
         if num_samples < 1:
             raise ConfigError(f"{num_samples} completions were requested.", "Ask for at least one.")
         self.check_completes()
@@ -190,12 +201,12 @@ class Sampler(ImageSampler):
         if tuple(images.shape[2:]) != (self.spec.height, self.spec.width):
             repeated = rows.repeat_interleave(num_samples, dim=0)
             answers = self._complete_tiles(given, known, repeated, grid, sampling, batch_size, advance, first * num_samples)
-            return _ranked(self._finish(answers.expected, given, known), answers.nll, (), observed, self.spec, rank)
+            return self._ranked(self._finish(answers.expected, given, known), answers.nll, (), observed, sampling, rank)
         conditioning = self._conditioning_of(images, observed, rows)
         codes = draw_codes(self.prior, conditioning, num_samples, sampling, batch_size, advance, first * num_samples)
         nll = total_nll(self.prior, codes, conditioning, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
-        return _ranked(self._finish(expected, given, known), nll, codes, observed, self.spec, rank)
+        return self._ranked(self._finish(expected, given, known), nll, codes, observed, sampling, rank)
 
     def _complete_tiles(
         self,
@@ -226,9 +237,32 @@ class Sampler(ImageSampler):
             advance(len(images) * (1 - drawn_tiles / grid.count))
         return answers
 
+    def _ranked(self, filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor, sampling: Sampling, rank: Rank) -> Completions:
+        """The completions [B * K, ...] of B images, the best first, with their uncertainty. Equally good ones by likelihood."""
+        count = len(filled) // len(observed)
+        unit = self.spec.to_unit(filled).view(len(observed), count, *filled.shape[1:])
+        errors = expected_errors(unit, ~observed, self.spec)
+        order = nll.view(len(observed), count).argsort(dim=1, stable=True)
+        if rank == "consensus":
+            order = order.gather(1, errors.gather(1, order).argsort(dim=1, stable=True))
+
+        def ranked(tensor: Tensor) -> Tensor:
+            return tensor.reshape(*order.shape, *tensor.shape[1:])[torch.arange(len(order))[:, None], order]
+
+        if self.calibration is not None and self.calibration.fits(sampling):
+            spread = self.calibration.spread(unit, self.spec)
+        else:
+            spread = unit.std(dim=1, unbiased=False)
+        uncertainty = torch.where(observed, 0, spread * 2)
+        return Completions(ranked(filled), ranked(nll), ranked(errors.flatten()), uncertainty, tuple(map(ranked, codes)))
+
     def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
         """Final images, as stored, with what is observed kept."""
         return fill_stored(expected, images, observed, self.spec)
+
+    def completion_sampling(self, sampling: Sampling = DEFAULT_SAMPLING) -> Sampling:
+        """The settings with the temperature that was fitted for completions, if it was."""
+        return sampling if self.calibration is None else self.calibration.sampling(sampling)
 
     def check_completes(self) -> None:
         """Raise `ConfigError` unless the prior was trained to complete images."""
@@ -295,19 +329,3 @@ class Sampler(ImageSampler):
 
     def _decode(self, codes: Codes, rows: Tensor) -> Tensor:
         return self.pipeline.decode_unit(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
-
-
-def _ranked(filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor, spec: DataSpec, rank: Rank) -> Completions:
-    """The completions [B * K, ...] of B images, the best first, with their uncertainty. Equally good ones by likelihood."""
-    count = len(filled) // len(observed)
-    unit = spec.to_unit(filled).view(len(observed), count, *filled.shape[1:])
-    errors = expected_errors(unit, ~observed, spec)
-    order = nll.view(len(observed), count).argsort(dim=1, stable=True)
-    if rank == "consensus":
-        order = order.gather(1, errors.gather(1, order).argsort(dim=1, stable=True))
-
-    def ranked(tensor: Tensor) -> Tensor:
-        return tensor.reshape(*order.shape, *tensor.shape[1:])[torch.arange(len(order))[:, None], order]
-
-    uncertainty = torch.where(observed, 0, unit.std(dim=1, unbiased=False) * 2)
-    return Completions(ranked(filled), ranked(nll), ranked(errors.flatten()), uncertainty, tuple(map(ranked, codes)))
