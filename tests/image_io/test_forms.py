@@ -132,6 +132,17 @@ def test_a_label_map_in_other_colours_names_one_of_them() -> None:
         read_form(picture(page), SHAPES)
 
 
+def test_a_label_map_in_colours_may_have_any_number_of_components() -> None:
+    for count in (2, 5):
+        spec = DataSpec.uniform("layers", tuple(f"part{number}" for number in range(count)), 8, 12, "binary", exclusive=True)
+        numbers = torch.randint(count + 1, (8, 12), generator=torch.Generator().manual_seed(count))
+        image = (numbers == torch.arange(1, count + 1)[:, None, None]).to(torch.uint8) * 255
+        page = composite(spec.to_unit(image[None]), spec)[0].permute(1, 2, 0).numpy()
+        reading = read_form(picture(page), spec)
+        assert reading.form == "label-map"
+        assert np.array_equal(reading.images[0], image.numpy()) and bool(reading.present.all())
+
+
 def test_transparent_pixels_of_a_label_map_are_background() -> None:
     page = np.concatenate([painted(IMAGE), np.full((8, 12, 1), 255, np.uint8)], axis=2)
     page[0, 0] = (9, 9, 9, 0)

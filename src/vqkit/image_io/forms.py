@@ -178,7 +178,7 @@ def _label_map(source: Source, spec: DataSpec, keep: tuple[str, ...], asked: boo
         return _shapes(pixels[0] == np.arange(1, len(spec.components) + 1)[:, None, None], present, spec)
     if pixels.dtype != np.uint8 or len(pixels) != 3:
         raise _Misfit("its colours must be uint8")
-    matches = (pixels == palette(spec).numpy()[:, :, None, None]).all(axis=1) & present
+    matches = (pixels == palette(spec).numpy()[:, :, None, None]).all(axis=1) & present[:1]
     empty = (pixels == np.array(BACKGROUND, np.uint8)[:, None, None]).all(axis=0) | ~present[0]
     strange = ~(matches.any(axis=0) | empty)
     if strange.any():
