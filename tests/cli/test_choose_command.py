@@ -102,7 +102,7 @@ def test_one_image_holds_what_is_known_and_nothing_else(tiny_run: Path, tiny_com
         DataError, match=r"holds group_nc, group_km, but only group_nc is said to be known\. Add group_km to --known"
     ):
         run(*command, "group_nc")
-    with pytest.raises(DataError, match="does not hold bt, which is to be kept; it holds group_nc, group_km"):
+    with pytest.raises(DataError, match="holds group_nc, group_km, and not bt, said to be known"):
         run(*command, "group_nc,group_km,bt")
     with pytest.raises(ConfigError, match="There is no component 'nc'"):
         run(*command, "nc")
@@ -113,7 +113,12 @@ def test_several_images_are_refused(tiny_run: Path, tiny_completing_run: Path, i
         (tmp_path / f"{name}_bt.png").write_bytes((image / "s_group_nc.png").read_bytes())
     with pytest.raises(DataError, match=r"holds 2 images, and one is expected\. Name one of them, such as .*one_bt\.png"):
         run("--prior", tiny_completing_run, "--run", tiny_run, tmp_path)
-    assert content_of("--prior", tiny_completing_run, "--run", tiny_run, tmp_path / "one_bt.png", "-n", 1)["known"] == ["bt"]
+    command = ("--prior", tiny_completing_run, "--run", tiny_run, "-n", 1)
+    assert content_of(*command, tmp_path / "one_bt.png")["known"] == ["bt"]
+    with pytest.raises(DataError, match="holds bt, and not fpu, said to be known"):
+        run(*command, tmp_path / "one_bt.png", "--known", "fpu")
+    (tmp_path / "anything.png").write_bytes((image / "s_group_nc.png").read_bytes())
+    assert content_of(*command, tmp_path / "anything.png", "--keep", "tpc")["known"] == ["tpc"]
 
 
 def test_options_that_do_not_go_together(tiny_run: Path, tiny_prior_run: Path, tiny_completing_run: Path, image: Path) -> None:

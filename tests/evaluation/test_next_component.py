@@ -379,3 +379,19 @@ def test_one_image_with_a_prior_that_draws() -> None:
     assert choice == choose_for_image(ready, image, observed, replace(request, batch_size=2), 6)
     assert choice != choose_for_image(ready, image, observed, request, 6, sampling=replace(DEFAULT_SAMPLING, seed=1))
     assert choice.images == 6 and choice.missing == SHAPES.components[1:] and choice.origin["prior"] == str(ready.path)
+
+
+def test_an_image_larger_than_the_tile_is_chosen_for_tile_by_tile() -> None:
+    ready, image = sampler("observed"), torch.cat([torch.cat([sections(1, seed)[0] for seed in (0, 1)], dim=2)] * 2, dim=1)
+    observed = torch.zeros(3, 16, 24, dtype=torch.bool)
+    observed[1] = True
+    choice = choose_for_image(ready, image, observed, ChoiceRequest(known=["belt"]), 3)
+    drawn = ready.complete(image[None], observed[None], 3).images[0]
+    kept = observed.clone()
+    kept[0] = True
+    unit, known = SHAPES.to_unit(drawn), kept.expand(drawn.shape)
+    final = fill_missing(ready.pipeline.fill_unit(unit, known), unit, known, SHAPES) >= 0.5
+    truth, tread = unit >= 0.5, 2
+    iou = [float((one & other).sum() / (one | other).sum()) for one, other in zip(final[:, tread], truth[:, tread], strict=True)]
+    found = next(each for each in choice.keep_sets if each.keep == ("carcass", "belt"))
+    assert found.components["tread"].iou == pytest.approx(sum(iou) / 3)

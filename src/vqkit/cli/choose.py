@@ -35,6 +35,7 @@ KnownOption = Annotated[
     str | None,
     typer.Option(
         "--known",
+        "--keep",
         "-k",
         metavar="NAMES",
         help="Components that are known already, such as group_nc,bt. Default: none, or those that IMAGE holds.",

@@ -7,6 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 from vqkit.evaluation.next_component import Choice
 
+_NAMED = 4
+"""Known components that are named."""
 _GREEDY, _BEST, _OTHERS = "#0072b2", "#d55e00", "#999999"
 
 
@@ -37,9 +39,10 @@ def choice_figure(choice: Choice) -> Figure:
     axes.plot(*zip(*points, strict=True), "o-", color=_GREEDY, ms=4, label="greedy order", zorder=3, clip_on=False)
     for number, step in enumerate(choice.steps, start=1):
         axes.annotate(step.component, (number, step.after), (5, 5), textcoords="offset points", fontsize=9, color=_GREEDY)
-    beside = f" beside {', '.join(choice.known)}" if choice.known else ""
+    known = ", ".join(choice.known) if len(choice.known) <= _NAMED else f"{len(choice.known)} known ones"
+    beside = f" beside {known}" if choice.known else ""
     axes.set(xlabel=f"components measured{beside}", ylabel=f"error left ({choice.metric})", ylim=(0, None))
-    axes.set_title(f"{choice.images} {choice.source}", fontsize=10)
+    axes.set_title(f"{choice.images} {choice.source}", fontsize=10, wrap=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vqkit.errors import DataError
-from vqkit.image_io.inputs import find_inputs
+from vqkit.image_io.inputs import find_inputs, split_name
 from vqkit.image_io.reading import InputImage, ReadOptions, read_images
 from vqkit.interfaces import DataSpec
 
@@ -32,11 +32,19 @@ def read_one_image(
     items, notes = find_inputs(path, spec, pattern)
     if len(items) > 1:
         raise DataError(f"{path} holds {len(items)} images, and one is expected.", f"Name one of them, such as {items[0].path}.")
-    images = read_images(items, spec, ReadOptions(known, None, form), lambda path, reason: None, lambda image: None)
-    image, *more = itertools.islice(images, 2)
+    # A component that is named by its file need not be named again: then what it holds is compared with what is known below.
+    named = split_name(items[0].path.stem, spec)[1] is not None
+    options = ReadOptions(() if named else known, None, form)
+    image, *more = itertools.islice(read_images(items, spec, options, lambda name, reason: None, lambda found: None), 2)
     if more:
         raise DataError(f"{path} holds several images, and one is expected.", "Give a file of one image.")
     held = tuple(name for name, there in zip(spec.components, image.present.flatten(1).any(1).tolist(), strict=True) if there)
+    lacking = [name for name in known if name not in held]
+    if lacking:
+        raise DataError(
+            f"{path} holds {', '.join(held)}, and not {', '.join(lacking)}, said to be known.",
+            f"Give --known {','.join(held)}, or the directory that holds the files of all known components.",
+        )
     others = [name for name in held if name not in known]
     if known and others:
         raise DataError(
