@@ -17,6 +17,8 @@ from vqkit.data.opening import open_dataset
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.evaluation import EvaluationRequest, evaluate
 from vqkit.image_io.pictures import save_picture, to_pil
+from vqkit.inference import sampler
+from vqkit.inference.calibration import Calibration
 from vqkit.storage.checkpoints import load_model
 
 app = typer.Typer()
@@ -85,7 +87,9 @@ def test_all_keep_sets_are_tried_and_drawn(tiny_run: Path, tmp_path: Path) -> No
     assert "best of all keep-sets" not in run("--run", tiny_run, "--limit", 2, "--budget", 1, "--greedy")
 
 
-def test_one_image_is_judged_by_its_completions(tiny_run: Path, tiny_completing_run: Path, image: Path) -> None:
+def test_one_image_is_judged_by_its_completions(
+    tiny_run: Path, tiny_completing_run: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ("--prior", tiny_completing_run, "--run", tiny_run, image, "-n", 3)
     content = content_of(*command)
     assert content["known"] == ["group_nc", "group_km"] and content["missing"] == ["bt", "fpu", "tpc"]
@@ -93,6 +97,11 @@ def test_one_image_is_judged_by_its_completions(tiny_run: Path, tiny_completing_
     assert len(content["keep_sets"]) == 8 and content["steps"][-1]["after"] == 0
     assert content_of(*command, "--known", "group_km,group_nc") == content
     assert content_of(*command, "--condition", "width_px=50", "--seed", 1) != content
+    fitted = Calibration("p", "t", 1, 2, 0.9, (), 0.5, {})
+    monkeypatch.setattr(sampler, "read_calibration", lambda *arguments: fitted)
+    assert content_of(*command)["origin"]["sampling"]["temperature"] == 0.5
+    assert content_of(*command, "--temperature", 1)["steps"] == content["steps"]
+    assert "note: Completions are drawn at the temperature 0.5, fitted on validation images." in run(*command)
     assert f"3 completions of {image}, group_nc, group_km known" in run(*command)
 
 

@@ -28,6 +28,7 @@ from vqkit.evaluation.next_component import (
     choose_for_image,
     greedy_order,
 )
+from vqkit.inference.calibration import Calibration
 from vqkit.inference.pipeline import Pipeline
 from vqkit.inference.postprocess import fill_missing
 from vqkit.inference.sampler import Completions, Sampler
@@ -378,6 +379,12 @@ def test_one_image_with_a_prior_that_draws() -> None:
     choice = choose_for_image(ready, image, observed, request, 6)
     assert choice == choose_for_image(ready, image, observed, replace(request, batch_size=2), 6)
     assert choice != choose_for_image(ready, image, observed, request, 6, sampling=replace(DEFAULT_SAMPLING, seed=1))
+    assert choice.notes == () and choice.origin["sampling"]["temperature"] == 1
+    ready.calibration = Calibration("p", "t", 1, 2, 0.9, (), 1.4, {})
+    fitted = choose_for_image(ready, image, observed, request, 6)
+    assert fitted.notes == ("Completions are drawn at the temperature 1.4, fitted on validation images.",)
+    assert fitted == choose_for_image(ready, image, observed, request, 6, sampling=replace(DEFAULT_SAMPLING, temperature=1.4))
+    assert choose_for_image(ready, image, observed, request, 6, sampling=DEFAULT_SAMPLING) == choice
     assert choice.images == 6 and choice.missing == SHAPES.components[1:] and choice.origin["prior"] == str(ready.path)
 
 

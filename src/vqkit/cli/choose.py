@@ -140,7 +140,8 @@ def choose(
     else:
         sampler = _sampler(prior, run, device)
         known_image = _read(image, sampler.spec, names, pattern, form)
-        settings = num_samples, parse_conditions(conditions), parse_sampling(drawing)
+        sampling = parse_sampling(drawing) if temperature is not None else sampler.completion_sampling(parse_sampling(drawing))
+        settings = num_samples, parse_conditions(conditions), sampling
         choice, spec = _for_image(sampler, known_image, request, settings, str(image)), sampler.spec
     _report(choice, spec, as_json, out)
 

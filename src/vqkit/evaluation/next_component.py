@@ -27,7 +27,7 @@ from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.inference.pipeline import Conditions, Pipeline
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Batch, DataSpec
-from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.interfaces.priors import Sampling
 from vqkit.storage.checkpoints import Loaded, load_model
 
 IMAGES_MEASURED = 256
@@ -158,7 +158,7 @@ def choose_for_image(
     request: ChoiceRequest,
     num_samples: int = COMPLETIONS,
     conditions: Conditions | None = None,
-    sampling: Sampling = DEFAULT_SAMPLING,
+    sampling: Sampling | None = None,
     name: str = "image",
     progress: Progress = no_progress,
 ) -> Choice:
@@ -168,11 +168,13 @@ def choose_for_image(
     one pass of the tokenizer, and that is compared with the completion; errors are averaged over completions. So what a measurement
     brings is judged by the spread of the prior's answers, and is right as far as these are.
 
-    `image` [C, H, W], stored; `observed` bool [C, H, W]: where it is known, of the components in `request.known` alone. Raises
+    `image` [C, H, W], stored; `observed` bool [C, H, W]: where it is known, of the components in `request.known` alone;
+    `sampling`: by default with the temperature that was fitted for the prior (`vqkit evaluate --calibrate`), if any. Raises
     as `Sampler.complete` and `choose_components` do.
     """
     spec = sampler.spec
     known = known_components(spec, request)
+    sampling = sampler.completion_sampling() if sampling is None else sampling
     with progress("drawn", num_samples) as advance:
         drawn = sampler.complete(
             image[None], observed[None], num_samples, conditions, sampling, request.batch_size, advance
@@ -192,7 +194,9 @@ def choose_for_image(
     steps, best = _search(errors, spec, known, request)
     pipeline = sampler.pipeline
     about = _Source(str(pipeline.path), pipeline.digest, f"completions of {name}", sampler.origin(sampling))
-    return _choice(about, errors, spec, known, request, steps, best, [])
+    fitted = sampler.calibration is not None and sampler.calibration.fits(sampling)
+    notes = [f"Completions are drawn at the temperature {sampling.temperature:g}, fitted on validation images."] if fitted else []
+    return _choice(about, errors, spec, known, request, steps, best, notes)
 
 
 def known_components(spec: DataSpec, request: ChoiceRequest) -> KeepSet:
