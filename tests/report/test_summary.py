@@ -49,7 +49,7 @@ def test_floors_stand_below_the_models_and_are_no_models() -> None:
     }
     assert found.best == ["vqvae", "vqvae"]
     assert found.below == {"vae": "linear"}
-    assert found.conclusions[0] == "vqvae fills in best: PSNR, dB 18.00, 5.30 ahead of linear, the best simple predictor."
+    assert found.conclusions[0] == "vqvae fills in best: PSNR 18.00 dB, 5.30 dB ahead of linear, the best simple predictor."
     whole = table("whole images", [*ROWS, *FLOORS], (PSNR,))
     assert (whole.floors, whole.below) == ({}, {})
 
@@ -58,7 +58,7 @@ def test_no_model_is_said_to_fill_in_best_below_a_floor() -> None:
     found = table("boxes missing", [*ROWS, floor("harmonic", "boxes", 30.0)], (PSNR, MSE), "boxes", PSNR.field)
     assert found.below == {"vae": "harmonic"}
     assert found.conclusions[0] == (
-        "No model fills in as well as the simple predictor harmonic: PSNR, dB 30.00; vae comes next with 20.50."
+        "No model fills in as well as the simple predictor harmonic: PSNR 30.00 dB; vae comes next with 20.50 dB."
     )
     by_error = table("boxes missing", [*ROWS, floor("harmonic", "boxes", 30.0)], (PSNR, MSE), "boxes", MSE.field)
     assert by_error.conclusions[0].startswith("No model fills in as well as the simple predictor harmonic: MSE 0.300; vae comes")

@@ -129,13 +129,15 @@ def test_the_page_needs_nothing_else_and_says_what_is_where(compared: Compared) 
     assert not names & {"script", "link", "iframe", "object"}
     assert "http" not in re.sub(_PICTURE, "", (compared.out / "index.html").read_text(encoding="utf-8"))
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 2 * (2 + len(MODELS)) + 1 + 4  # two galleries, one model that draws, four figures
+    assert len(pictures) == 2 * (3 + len(MODELS)) + 1 + 4  # two galleries with a floor, one model that draws, four figures
     assert all(re.match(_PICTURE, str(picture["src"])) and picture["alt"] for picture in pictures)
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in page.tags if tag == "th")
     assert dict(page.tags)["html"] == {"lang": "en"}
     assert "vqkit reproduce --preset tiny" in page.text
     assert "64 images (4 steps of 16) with 2 seeds" in page.text
-    assert [line[0] for line in page.tables["Completed: keep group_nc"]] == ["original", "input", *MODELS]
+    completed = [line[0] for line in page.tables["Completed: keep group_nc"]]
+    assert completed == ["original", "input", completed[2], *MODELS]
+    assert completed[2].startswith("floor: ")
     assert [line[0] for line in page.tables["Samples"]] == ["vae"]
     assert "vqvae is best" in page.text or "vae is best" in page.text
     assert "fills in best: IoU" in page.text or "No model fills in as well as the simple predictor" in page.text

@@ -63,7 +63,7 @@ class ErrorMeter:
     """Sums errors over a data set: the result does not depend on the batches or on the processes."""
 
     def __init__(self, spec: DataSpec, device: torch.device) -> None:
-        self._spec = spec
+        self.spec = spec
         self._measured = measured_components(spec).to(device)
         self._with_stored = False
         # Images with anything judged; then of the measured components: images, pixels, squared error, PSNR, SSIM.
@@ -115,11 +115,11 @@ class ErrorMeter:
 
     def _stored_errors(self, prediction: Tensor, stored: Tensor | None, where: Tensor, shown: list[int]) -> tuple[Tensor, Tensor]:
         """Squared and absolute errors [B, n] of the components `shown` in stored values, summed over judged pixels; else 0."""
-        if stored is None or bool(self._spec.binary.all()):
+        if stored is None or bool(self.spec.binary.all()):
             nothing = torch.zeros(where.shape[:2], dtype=torch.float64, device=where.device)
             return nothing, nothing
         self._with_stored = True
-        written = from_unit(prediction, [self._spec.component_specs[position] for position in shown])
+        written = from_unit(prediction, [self.spec.component_specs[position] for position in shown])
         errors = written.double() - _components(stored, shown).double()
         return _sums(errors.square(), where), _sums(errors.abs(), where)
 
@@ -129,7 +129,7 @@ class ErrorMeter:
         images, measured, pixels, squares, psnr, ssim = self._whole.tolist()
         components = tuple(
             self._component(sums, each.kind == "binary")
-            for sums, each in zip(self._parts.T.tolist(), self._spec.component_specs, strict=True)
+            for sums, each in zip(self._parts.T.tolist(), self.spec.component_specs, strict=True)
         )
         return Errors(int(images), _ratio(squares, pixels), _ratio(psnr, measured), _ratio(ssim, measured), components)
 

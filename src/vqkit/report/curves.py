@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vqkit.report.history import Row, curve
+from vqkit.report.results import floor_name
 from vqkit.report.summary import Column, ComparisonTable, ranked
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#663e14", "#000000")
@@ -70,12 +71,12 @@ def comparison(tables: Sequence[ComparisonTable], column: Column) -> Figure:
             if cell is not None:
                 axes.errorbar(cell.mean, height, xerr=cell.std, fmt="o", color=_COLOURS[0], capsize=3, markersize=5)
         floors = ranked(column, {name: cells[position] for name, cells in each.floors.items()})
-        for name, cell in floors[:1]:
+        for _, cell in floors[:1]:
             axes.axvline(cell.mean, color="0.4", linestyle="--", linewidth=1.0)
-            axes.text(cell.mean, len(models) - 0.45, name, fontsize=7, color="0.3", ha="center", va="top", backgroundcolor="white")
         axes.set_yticks(range(len(models)), models)
         axes.set_ylim(-0.6, len(models) - 0.4)
-        axes.set_title(each.title, fontsize=9)
+        dashed = f" (dashed: {floor_name(floors[0][0])})" if floors else ""
+        axes.set_title(f"{each.title}{dashed}", fontsize=9)
         axes.set_xlabel(column.title, fontsize=8)
         _plain(axes)
         axes.grid(axis="x", alpha=0.3)

@@ -15,8 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vqkit.evaluation.autoencoder import Evaluation
+from vqkit.evaluation.floors import FittedFloors, Known
 from vqkit.evaluation.held_out import open_split
 from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
+from vqkit.evaluation.verdicts import best_floor
 from vqkit.image_io.panels import overview
 from vqkit.image_io.pictures import composite, composite_shows_all, grid
 from vqkit.inference.model_sampler import ModelSampler
@@ -25,6 +28,7 @@ from vqkit.inference.postprocess import fill_missing
 from vqkit.interfaces import DataSpec, ShownImages
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.report.measuring import report_request
+from vqkit.report.results import floor_label
 from vqkit.storage.checkpoints import Loaded
 
 COUNT = 12
@@ -36,7 +40,8 @@ _JPEG_QUALITY = 90
 class Gallery:
     """The same images with the same part missing, completed by every model: `rows` of images by label.
 
-    The first two rows are the original images and the observed input. `mask_kind`: as in the rows of results.
+    The first rows are the original images, the observed input, and the best floor where there is one. `mask_kind`: as in the rows
+    of results.
     """
 
     scenario: str
@@ -55,11 +60,15 @@ class PictureCollector:
         self._positions = torch.empty(0, dtype=torch.int64)
         self._scenarios: list[MaskScenario] = []
 
-    def add(self, label: str, loaded: Loaded, device: torch.device) -> None:
-        """Complete the images with a model on the device, and sample from it. Raises `DataError` for images that cannot be read."""
+    def add(self, label: str, loaded: Loaded, evaluation: Evaluation, device: torch.device) -> None:
+        """Complete the images with a model on the device, and sample from it; the first time also with the best floors.
+
+        Raises `DataError` for images that cannot be read.
+        """
         spec = loaded.model.spec
         if self._images is None:
             self._begin(loaded)
+            self._add_floors(loaded, evaluation, device)
         assert self._images is not None
         pipeline = Pipeline(loaded, device, "fp32")
         for gallery, scenario in zip(self.galleries, self._scenarios, strict=True):
@@ -88,6 +97,26 @@ class PictureCollector:
             observed = scenario.observed(self._positions, self._images.shape) & self._present
             given = ShownImages(self._images, observed)
             self.galleries.append(Gallery(scenario.name, kind, {"original": original, "input": given}))
+
+    def _add_floors(self, loaded: Loaded, evaluation: Evaluation, device: torch.device) -> None:
+        """Complete the images of each gallery with the best of its simple predictors, where these were measured."""
+        found = [(part.name, best_floor(part)) for part in evaluation.parts]
+        best = {name: floor.name for name, floor in found if floor is not None}
+        shown = [
+            (gallery, scenario) for gallery, scenario in zip(self.galleries, self._scenarios, strict=True) if scenario.name in best
+        ]
+        if not shown or self._images is None:
+            return
+        names = {best[scenario.name] for _, scenario in shown}
+        floors = FittedFloors(open_split(loaded, None, "train"), loaded.model.spec, names, device)
+        images, present = self._images.to(device), self._present.to(device)
+        floors.prepare(images, present)
+        for gallery, scenario in shown:
+            observed = scenario.observed(self._positions, images.shape).to(device) & present
+            known = Known(torch.where(observed, images, 0), observed, scenario.keep)
+            expected = floors.complete(best[scenario.name], known)
+            filled = fill_missing(expected, images, observed, loaded.model.spec).cpu()
+            gallery.rows[floor_label(best[scenario.name])] = ShownImages(filled)
 
     def composites(self, rows: Mapping[str, ShownImages]) -> dict[str, Tensor]:
         """Rows of images as composites, uint8 [N, 3, H, W]."""

@@ -110,6 +110,11 @@ def floor_label(name: str) -> str:
     return f"floor: {name}"
 
 
+def floor_name(label: str) -> str:
+    """The inverse of `floor_label`."""
+    return label.removeprefix(floor_label(""))
+
+
 def _of_scenario(shared: Result, scenario: ScenarioMetrics, errors: MissingPartMetrics) -> Result:
     """A row of a scenario: the `errors` in it of a model or of a simple predictor."""
     return shared._replace(

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from vqkit.report.results import Result, floor_label, values_by_seed
+from vqkit.report.results import Result, floor_name, values_by_seed
 
 
 class SeedStatistics(NamedTuple):
@@ -122,8 +122,13 @@ def below_floors(
     column: Column, models: Mapping[str, SeedStatistics | None], floors: Mapping[str, SeedStatistics | None]
 ) -> dict[str, str]:
     """Of each model whose mean is worse than that of the best floor, the name of that floor."""
-    order = ranked(column, floors)
-    return {model: _name(order[0][0]) for model, cell in ranked(column, models) if order and _is_better(column, order[0][1], cell)}
+    best = ranked(column, floors)[:1]
+    return {
+        model: floor_name(floor)
+        for floor, theirs in best
+        for model, own in ranked(column, models)
+        if _is_better(column, theirs, own)
+    }
 
 
 def floor_verdict(
@@ -133,17 +138,14 @@ def floor_verdict(
     first, floor = ranked(column, models)[:1], ranked(column, floors)[:1]
     if not first or not floor:
         return None
-    (model, cell), (name, theirs) = first[0], floor[0]
-    name, digits = _name(name), column.decimals
-    best, least, gap = (f"{value:.{digits}f}" for value in (cell.mean, theirs.mean, abs(cell.mean - theirs.mean)))
+    (model, cell), (label, theirs) = first[0], floor[0]
+    name = floor_name(label)
+    metric, _, unit = column.title.partition(", ")
+    gap = abs(cell.mean - theirs.mean)
+    best, least, ahead = (f"{value:.{column.decimals}f} {unit}".rstrip() for value in (cell.mean, theirs.mean, gap))
     if _is_better(column, theirs, cell):
-        return f"No model fills in as well as the simple predictor {name}: {column.title} {least}; {model} comes next with {best}."
-    return f"{model} fills in best: {column.title} {best}, {gap} ahead of {name}, the best simple predictor."
-
-
-def _name(label: str) -> str:
-    """The name of a floor, without what tells it from models."""
-    return label.removeprefix(floor_label(""))
+        return f"No model fills in as well as the simple predictor {name}: {metric} {least}; {model} comes next with {best}."
+    return f"{model} fills in best: {metric} {best}, {ahead} ahead of {name}, the best simple predictor."
 
 
 def _is_better(column: Column, one: SeedStatistics, other: SeedStatistics) -> bool:

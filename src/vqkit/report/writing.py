@@ -118,7 +118,7 @@ class _ReportContents:
         """Add a run; nothing is kept of one that fails."""
         measurement = measure(loaded, run.directory, protocol, device, progress)
         if run.label not in self.histories:
-            self.pictures.add(run.label, loaded, device)
+            self.pictures.add(run.label, loaded, measurement.evaluation, device)
             self.settings[run.label] = dump_yaml(config.model)
         rows = read_history(run.directory)
         steps = int(checkpoints(run.directory)[-1].name.removeprefix("step-"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from vqkit.evaluation.floors.fitting import FittedFloors
 from vqkit.evaluation.floors.kept import kept_floors
 from vqkit.evaluation.floors.measuring import HeldOutImages, measure_floors
+from vqkit.evaluation.floors.predictors import Known
 
-__all__ = ["HeldOutImages", "kept_floors", "measure_floors"]
+__all__ = ["FittedFloors", "HeldOutImages", "Known", "kept_floors", "measure_floors"]

@@ -23,7 +23,8 @@ import vqkit
 from vqkit.core import distributed
 from vqkit.core.atomic import write_text
 from vqkit.data.subsets import evenly_spaced
-from vqkit.evaluation.floors.measuring import HeldOutImages, floor_names, measure_floors
+from vqkit.evaluation.floors.fitting import floor_names
+from vqkit.evaluation.floors.measuring import HeldOutImages, measure_floors
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.scenario_metrics import FloorMetrics
 from vqkit.evaluation.variance import Variances
