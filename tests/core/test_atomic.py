@@ -101,3 +101,12 @@ def test_a_killed_process_leaves_no_part_of_a_file(tmp_path: Path) -> None:
     process = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], env=environment, check=False)
     assert process.returncode == -signal.SIGKILL
     assert all(name.startswith(".") for name in files(tmp_path)) and len(files(tmp_path)) == 31
+
+
+def test_a_batch_makes_its_folders(tmp_path: Path) -> None:
+    batch = WriteBatch()
+    with batch.collect():
+        for name in ("a/b/1.txt", "a/b/2.txt", "a/3.txt"):
+            write_text(tmp_path / name, name)
+    batch.commit()
+    assert sorted(path.name for path in tmp_path.rglob("*.txt")) == ["1.txt", "2.txt", "3.txt"]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from vqkit.core.cpus import usable_cpus
+from vqkit.core.cpus import usable_cpus, wait_without_spinning
 
 
 def test_only_the_cores_of_the_affinity_mask_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,3 +18,14 @@ def test_without_an_affinity_mask_all_cores_count(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: reported)
     assert usable_cpus() == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    wait_without_spinning()
+    assert os.environ["OMP_WAIT_POLICY"] == expected

@@ -34,6 +34,7 @@ class WriteBatch:
 
     def __init__(self) -> None:
         self._written: list[tuple[Path, Path]] = []
+        self._folders: set[str] = set()
 
     @contextmanager
     def collect(self) -> Iterator[None]:
@@ -43,6 +44,12 @@ class WriteBatch:
             yield
         finally:
             _BATCH.reset(token)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a directory and those above it, unless this batch has done so."""
+        if str(folder) not in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders.add(str(folder))
 
     def add(self, temporary: Path, path: Path) -> None:
         """A file that is written, and what it is to be called."""
@@ -75,12 +82,15 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
     The directory is made if it is missing. Raises `OSError` when the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    batch = _BATCH.get()
+    if batch is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        batch.make_folder(path.parent)
     # The suffix is kept because some writers choose their format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
-        batch = _BATCH.get()
         if batch is not None:
             batch.add(temporary, path)
             return
@@ -123,7 +133,7 @@ def directory_atomically(path: Path) -> Iterator[Path]:
 
 def _flush_all(paths: list[Path]) -> None:
     """Make sure that files have reached the disk: with one call for each file system where there is one for that (Linux)."""
-    devices = {path.stat().st_dev: path for path in paths}
+    devices = {path.stat().st_dev: path for path in {path.parent: path for path in paths}.values()}
     if sys.platform == "linux" and len(paths) > len(devices):
         flush_device = getattr(ctypes.CDLL(None), "syncfs", None)
         if flush_device is not None and all(_on_descriptor(flush_device, path) == 0 for path in devices.values()):

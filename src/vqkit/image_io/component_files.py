@@ -71,7 +71,7 @@ def _on_one_grid(
     layers: dict[int, _Layer], meanings: dict[int, DataSpec], spec: DataSpec, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     """All components as stored values of the model, and where they are present: [C, height, width] each."""
-    image = np.zeros((len(spec.components), height, width), np.result_type(*(each.dtype for each in spec.component_specs)))
+    image = np.zeros((len(spec.component_specs), height, width), np.result_type(*(each.dtype for each in spec.component_specs)))
     present = np.zeros(image.shape, bool)
     for number, layer in layers.items():
         values, known = layer.values, layer.present
@@ -112,16 +112,18 @@ def _check_shapes(layers: dict[int, _Layer], largest: _Layer) -> None:
 
 def meanings_of(files: Mapping[int, RasterInfo], found: Mapping[int, Extremes | None], spec: DataSpec) -> dict[int, DataSpec]:
     """What the numbers of each component mean, from its file and its extremes. Binary components of one type go together."""
-    meanings = {}
+    meanings: dict[int, DataSpec] = {}
     for number, info in files.items():
-        extremes: list[Extremes | None] = [None] * len(spec.components)
-        extremes[number] = found[number]
+        if number in meanings:
+            continue
+        together = [number]
         if spec.component_specs[number].kind == "binary":
-            for other in files:
-                if spec.component_specs[other].kind == "binary" and files[other].dtype == info.dtype:
-                    extremes[other] = found[other]
-        meanings[number] = describe_numbers(info.dtype, extremes, spec, str(info.path))
-    return meanings
+            together = [
+                other for other in files if spec.component_specs[other].kind == "binary" and files[other].dtype == info.dtype
+            ]
+        extremes = [found[other] if other in together else None for other in range(len(spec.component_specs))]
+        meanings |= dict.fromkeys(together, describe_numbers(info.dtype, extremes, spec, str(info.path)))
+    return {number: meanings[number] for number in files}
 
 
 def as_stored(values: NDArray[Any], number: int, meaning: DataSpec, spec: DataSpec) -> Tensor:

@@ -33,8 +33,7 @@ def observe(present: Tensor, keep: tuple[str, ...], mask: Tensor | None, spec: D
                 f"The image does not hold {', '.join(absent)}, which is to be kept; it holds {', '.join(held) or 'nothing'}.",
                 "Keep only what it holds, or give the directory that holds the files of all of them.",
             )
-        chosen = torch.zeros(len(spec.components), dtype=torch.bool)
-        chosen[positions] = True
+        chosen = torch.tensor([position in positions for position in range(len(spec.component_specs))])
         known = known & chosen[:, None, None]
     if mask is None and is_whole:
         return known

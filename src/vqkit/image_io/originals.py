@@ -202,10 +202,10 @@ def standard_path(name: str, component: str) -> str:
 def suffix_for(info: RasterInfo, dtype: np.dtype[Any]) -> str:
     """The suffix of a file like this one that holds values of this type without loss."""
     suffix = lossless_suffix(info if dtype == info.dtype else replace(info, dtype=dtype))
-    if suffix_of(info.path.name).endswith(suffix):
-        suffix = suffix_of(info.path.name)  # such as .ome.tif
-    holds = {".bmp": ("uint8",), ".tga": ("uint8",), ".webp": ("uint8",), ".png": ("uint8", "uint16")}
-    if dtype.name in holds.get(suffix, (dtype.name,)):
+    own = suffix_of(info.path.name)
+    if own.endswith(suffix):
+        suffix = own  # such as .ome.tif
+    if dtype == np.uint8 or suffix not in (".bmp", ".tga", ".webp", ".png") or (suffix == ".png" and dtype == np.uint16):
         return suffix
     return ".png" if dtype == np.uint16 else ".tif"
 

@@ -150,7 +150,7 @@ def _top_of_shapes(dtype: np.dtype[Any], extremes: Sequence[Extremes | None], sp
     top = max(found.high for _, found in binary)
     as_stored = all({found.low, found.high} <= {each.low, each.high} for each, found in binary)
     shapes = all(found.two_values and found.low in (0, top) and found.high in (0, top) for _, found in binary)
-    known = top in (1, 255, np.iinfo(dtype).max)
+    known = top in (1, 255, _limits(dtype.name)[1])
     return top if shapes and known and not as_stored else None
 
 

@@ -116,7 +116,7 @@ class OutputGuard:
 
     def __init__(self, items: Sequence[Item], out: Path, spec: DataSpec, request: ReadOptions) -> None:
         self._out = out
-        self._folders: dict[Path, str] = {}
+        self._folders: dict[str, str] = {}
         inputs = [member.path for item in items for member in item.members.values()]
         if request.mask is not None:
             inputs.append(request.mask.path)
@@ -139,9 +139,10 @@ class OutputGuard:
 
     def _real(self, path: Path) -> str:
         """The path, with links of its folder resolved."""
-        if path.parent not in self._folders:
-            self._folders[path.parent] = os.path.realpath(path.parent)
-        return f"{self._folders[path.parent]}/{path.name}"
+        folder, _, name = str(path).rpartition(os.sep)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(path.parent)
+        return f"{self._folders[folder]}/{name}"
 
 
 def _write_figure(entry: InputImage, filled: Filled, path: Path) -> None:

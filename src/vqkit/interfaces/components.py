@@ -122,6 +122,8 @@ def from_unit(unit: Tensor, specs: Sequence[ComponentSpec]) -> Tensor:
     its value is at least one half. No count is the `nodata` value, which would make it absent: the next one takes its place.
     """
     dtype = common_dtype(specs)
+    if len({(each.kind, each.low, each.high) for each in specs}) == 1 and specs[0].kind == "binary":
+        return torch.where(unit >= 0.5, specs[0].high, specs[0].low).to(dtype)
     values = unit.to(torch.float64)
     low, span = _ends(specs, values)
     values = values * span + low

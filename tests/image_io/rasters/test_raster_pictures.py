@@ -12,6 +12,7 @@ from raster_samples import check_windows, exif, png, read, values
 
 from vqkit.errors import DataError
 from vqkit.image_io.rasters import Window, open_raster
+from vqkit.image_io.rasters.pictures import HEAD_BYTES
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tga", "webp", "ppm"])
@@ -164,6 +165,24 @@ def test_png_of_16_bits_is_exact(tmp_path: Path, colour: int) -> None:
     np.testing.assert_array_equal(given, np.moveaxis(pixels, -1, 0)[: len(given)])
     assert (present is None) if colour < 4 else (present is not None and not present[0, 1, 1] and present.sum() == 34)
     check_windows(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_plain_png_is_exact_however_large_its_file_is(tmp_path: Path, dtype: str) -> None:
+    for side in (20, 400):
+        pixels = values((1, side, side), dtype)
+        Image.fromarray(pixels[0]).save(tmp_path / f"{side}.png", compress_level=0)
+        np.testing.assert_array_equal(read(tmp_path / f"{side}.png").values, pixels)
+        check_windows(tmp_path / f"{side}.png")
+    assert (tmp_path / "400.png").stat().st_size > HEAD_BYTES > (tmp_path / "20.png").stat().st_size
+
+
+def test_what_is_read_twice_shares_no_memory(tmp_path: Path) -> None:
+    Image.fromarray(values((9, 8), np.uint8)).save(tmp_path / "a.png")
+    with open_raster(tmp_path / "a.png") as raster:
+        first = raster.read().values
+        first += 1
+        np.testing.assert_array_equal(raster.read().values[0], values((9, 8), np.uint8))
 
 
 @pytest.mark.parametrize("colour", [0, 2])

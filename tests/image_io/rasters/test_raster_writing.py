@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,24 @@ def test_pictures_of_16_bits_are_written_without_loss(tmp_path: Path, suffix: st
     if suffix != "ppm":
         given = (imagecodecs.png_decode if suffix == "png" else imagecodecs.jpeg2k_decode)(path.read_bytes())
         np.testing.assert_array_equal(np.moveaxis(given.reshape(40, 51, -1), -1, 0), array)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes_are_written_without_filters_and_photographs_with_them(tmp_path: Path, channels: int) -> None:
+    """The type of filter stands before each row of a PNG: 0 is none."""
+    pytest.importorskip("imagecodecs")
+    rows, columns = np.mgrid[:48, :60]
+    disk = np.where((rows - 24) ** 2 + (columns - 30) ** 2 < 300, 255, 0).astype(np.uint8)
+    ramp = (2 * rows + 2 * columns).astype(np.uint8)
+    for name, grey in (("disk", disk), ("ramp", ramp)):
+        picture = np.stack([grey] * channels)
+        write_raster(tmp_path / f"{name}.png", picture)
+        np.testing.assert_array_equal(read(tmp_path / f"{name}.png").values, picture)
+        content = (tmp_path / f"{name}.png").read_bytes()
+        start = content.index(b"IDAT")
+        length = int.from_bytes(content[start - 4 : start], "big")
+        filters = set(zlib.decompress(content[start + 4 : start + 4 + length])[:: 60 * channels + 1])
+        assert filters == {0} if name == "disk" else 0 not in filters
 
 
 def test_a_jpeg_is_written_but_never_proposed(tmp_path: Path) -> None:

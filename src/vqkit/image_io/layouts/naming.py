@@ -47,6 +47,8 @@ def safe_name(name: str, limit: int = LONGEST_NAME) -> str:
 
     A part that is too long is cut, and ends in a digest of the whole name up to there, so that different names stay different.
     """
+    if len(_encoded(name)) <= limit:
+        return name
     parts = name.split("/")
     return "/".join(
         part if len(_encoded(part)) <= limit else _shortened(part, "/".join(parts[: number + 1]), limit)

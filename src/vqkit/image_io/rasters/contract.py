@@ -115,6 +115,9 @@ class FileTags:
     version: str = ""
 
 
+_NO_TAGS = FileTags()
+
+
 @dataclass(frozen=True)
 class RasterInfo:
     """What the header of an image file says: enough to plan the reading, and to write an output like it.
@@ -134,7 +137,7 @@ class RasterInfo:
     unit: str = ""
     nodata: float | None = None
     is_colour: bool = False
-    tags: FileTags = field(default_factory=FileTags)
+    tags: FileTags = _NO_TAGS
 
     @property
     def whole(self) -> Window:

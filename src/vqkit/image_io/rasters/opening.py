@@ -8,7 +8,7 @@ from pathlib import Path
 from vqkit.image_io.rasters.arrays import NPY_MAGIC, ZIP_MAGIC, ArrayRaster
 from vqkit.image_io.rasters.contract import Raster
 from vqkit.image_io.rasters.failures import reading_errors
-from vqkit.image_io.rasters.pictures import open_picture_raster
+from vqkit.image_io.rasters.pictures import HEAD_BYTES, open_picture_raster
 
 _TIFF_MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
@@ -27,7 +27,7 @@ def open_raster(path: Path, nodata: float | None = None) -> Raster:
     array = path.suffix.lower() in (".npy", ".npz")
     with reading_errors(path, "array" if array else "picture"), ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
-        head = file.read(16)
+        head = file.read(HEAD_BYTES)
         if array or head.startswith((NPY_MAGIC, ZIP_MAGIC)):
             return ArrayRaster(path, nodata)
         if head.startswith(_TIFF_MAGICS):

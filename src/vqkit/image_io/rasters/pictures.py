@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -37,6 +38,8 @@ _WITH_OPACITY = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _ORIENTED = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1"})
 
 
+HEAD_BYTES = 2**16
+"""How much of a file is read when it is opened: all of most small pictures."""
 _SMALL = 2**20
 """Pixels of a picture up to which opening it takes longer than decoding it."""
 
@@ -49,7 +52,7 @@ class Decoded(NamedTuple):
 
 
 def open_picture_raster(path: Path, file: IO[bytes], head: bytes, nodata: float | None) -> Raster:
-    """A picture as a raster, which closes `file`; `head` are its first bytes. Raises what Pillow raises if it is damaged."""
+    """A picture as a raster, which closes `file`; `head` are its first `HEAD_BYTES`. Raises what Pillow raises if it is damaged."""
     if head.startswith((JP2_MAGIC, CODESTREAM_MAGIC)):
         file.seek(0)
         data = file.read()
@@ -59,9 +62,15 @@ def open_picture_raster(path: Path, file: IO[bytes], head: bytes, nodata: float 
             return _deep_jpeg2000(path, data, header, nodata)
     elif netpbm := netpbm_header(head, file):
         return _deep_netpbm(path, file, netpbm, nodata)
-    png = png_header(file) if head.startswith(PNG_MAGIC) else None
+    is_whole = len(head) < HEAD_BYTES
+    png = png_header(BytesIO(head) if is_whole else file) if head.startswith(PNG_MAGIC) else None
     if png is not None and png.is_plain and png.depth in (8, 16) and png.colour in (0, 2) and png.width * png.height <= _SMALL:
-        return _plain_png(path, file, png, nodata)
+        check_pixel_count(png.width, png.height)
+        if not is_whole:
+            file.seek(0)
+            head = file.read()
+        file.close()
+        return _plain_png(path, head, png, nodata)
     file.seek(0)
     image = Image.open(file)
     check_pixel_count(image.width, image.height)
@@ -148,7 +157,9 @@ class DeepPictureRaster(Raster):
             values = seen(values, self._orientation)
             if values.shape != (info.channels, info.height, info.width):
                 raise ValueError("another size than the header states")
-            part = np.array(values[list(channels), window.rows, window.columns], order="C")
+            if window != info.whole or channels != tuple(range(len(values))):
+                values = values[list(channels), window.rows, window.columns]
+            part = np.array(values, order="C")
             if present is not None:
                 present = seen(present, self._orientation)[:, window.rows, window.columns]
             return checked_pixels(part, present, info)
@@ -226,16 +237,12 @@ def picture_tags(image: Image.Image) -> FileTags:
     return FileTags(resolution=resolution, profile=profile if kept else None, opacity=opacity)
 
 
-def _plain_png(path: Path, file: IO[bytes], png: PngHeader, nodata: float | None) -> Raster:
+def _plain_png(path: Path, data: bytes, png: PngHeader, nodata: float | None) -> Raster:
     """A small PNG of 8 or 16 bits that holds nothing but pixels, decoded by imagecodecs in a fraction of Pillow's time."""
-    check_pixel_count(png.width, png.height)
-    file.seek(0)
-    data = file.read()
-    file.close()
 
     def decode() -> Decoded:
         samples = image_codecs(path).png_decode(data)
-        return Decoded(np.moveaxis(samples.reshape(png.height, png.width, -1), -1, 0))
+        return Decoded(samples.reshape(png.height, png.width, -1).transpose(2, 0, 1))
 
     dtype, is_colour = np.dtype(np.uint8 if png.depth == 8 else np.uint16), png.channels == 3
     info = RasterInfo(path, "PNG", png.channels, png.height, png.width, dtype, nodata=nodata, is_colour=is_colour)

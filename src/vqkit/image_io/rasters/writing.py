@@ -17,7 +17,7 @@ from vqkit.image_io.formats import FORMATS
 from vqkit.image_io.rasters.array_writing import ArraySink
 from vqkit.image_io.rasters.contract import RasterInfo, RasterSink, Window
 from vqkit.image_io.rasters.failures import check_dtype
-from vqkit.image_io.rasters.picture_writing import DTYPES, PictureSink
+from vqkit.image_io.rasters.picture_writing import DTYPES, PictureSink, write_picture
 
 _ARRAYS = ("NumPy array", "NumPy archive")
 _TIFFS = ("TIFF", "OME-TIFF", "ImageJ TIFF", "GeoTIFF")
@@ -38,6 +38,11 @@ def write_raster(
     these values, or cannot say that pixels are absent, and `OSError` if nothing can be written.
     """
     channels, height, width = values.shape
+    info = output_info(path, like, channels, height, width, values.dtype.newbyteorder("="))
+    if info.format in DTYPES:
+        with write_atomically(path) as file:
+            write_picture(file, values.astype(info.dtype, copy=False), present, info)
+        return
     with RasterWriter(path, like, channels, height, width, values.dtype) as writer:
         writer.write(Window(0, 0, height, width), values, present)
 
@@ -95,9 +100,9 @@ def lossless_suffix(info: RasterInfo) -> str:
     without loss, whatever the input was.
     """
     suffix = info.path.suffix.lower()
-    if info.format in _LOSSLESS and _format_of(suffix, info) is not None:
+    if info.format in _LOSSLESS and suffix in _WRITTEN:
         return suffix
-    fits = info.dtype.name in ("uint8", "uint16") and info.channels in (1, 3)
+    fits = info.dtype in (np.uint8, np.uint16) and info.channels in (1, 3)
     return ".png" if fits else ".tif"
 
 
