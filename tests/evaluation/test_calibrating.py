@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import shuffled_indices
 from vqkit.errors import ConfigError
 from vqkit.evaluation import calibrating
-from vqkit.evaluation.calibrating import DrawnPixels, best_temperature, fit_calibration, fit_component
+from vqkit.evaluation.calibrating import DrawnPixels, climb, fit_calibration, fit_component, relative_score
 from vqkit.evaluation.completion_quality import Sources
 from vqkit.evaluation.ensemble_scores import bernoulli_coverage, coverage, ranks
 from vqkit.evaluation.mask_scenarios import mask_scenarios
@@ -84,9 +85,21 @@ def test_answers_that_are_always_right_are_still_not_taken_for_certain() -> None
     assert 0 < float(fitted.probability(torch.tensor(0), 8)) < 0.01
 
 
-def test_the_temperature_is_that_with_the_best_scores_compared_to_the_best_of_each_component() -> None:
-    assert best_temperature([[1.0, 100.0], [1.5, 50.0], [3.0, 49.0]]) == 1
-    assert best_temperature([[0.0, 2.0], [0.0, 1.0]]) == 1
+def test_components_count_alike_whatever_the_size_of_their_scores() -> None:
+    assert relative_score([1.5, 50.0], [1.0, 100.0]) == pytest.approx(math.sqrt(0.75))
+    assert relative_score([0.0, 2.0], [0.0, 1.0]) == pytest.approx(2) and relative_score([0.0], [0.0]) == 1
+
+
+@pytest.mark.parametrize("best", range(7))
+def test_temperatures_are_tried_from_the_first_one_on_until_they_become_worse(best: int) -> None:
+    tried: set[int] = set()
+
+    def score(one: int, other: int) -> float:
+        tried.update((one, other))
+        return (1 + abs(one - best)) / (1 + abs(other - best))
+
+    assert climb(score, 4, 7) == best
+    assert tried == set(range(max(0, best - 1), 5) if best < 4 else range(3, min(7, best + 2)))
 
 
 @pytest.mark.parametrize("spec", [SHAPES, COLOUR], ids=lambda spec: spec.value_kind)

@@ -111,8 +111,8 @@ CalibrateOption = Annotated[
     typer.Option(
         "--calibrate",
         help="For priors: first fit the temperature of completions, and the error of the decoder that their spread leaves out, on "
-        "validation images; both are kept beside the prior and used from then on. It takes five times as long as measuring "
-        "completions.",
+        "validation images; both are kept beside the prior and used from then on. It takes three to seven times as long as "
+        "measuring completions.",
         rich_help_panel=panels.MEASUREMENT,
     ),
 ]

@@ -8,7 +8,8 @@ coverage as well: what the decoder gets wrong would be made up for by answers th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,7 +26,9 @@ from vqkit.inference.calibration import Calibration, ComponentCalibration, log_o
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces.priors import Sampling
 
-TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.4)
+TEMPERATURES = (0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4)
+_FIRST = 1.0
+"""The temperature that is tried first; then the next one in the direction in which scores become better, until they do not."""
 _MOST_PIXELS = 200_000
 """Missing pixels of a component that are looked at, at most."""
 _FEWEST_PIXELS = 64
@@ -56,13 +59,19 @@ def fit_calibration(
 
     `sampling` gives the seed. `count` is at least 2.
     """
-    names, kinds = sampler.spec.components, [component.kind for component in sampler.spec.component_specs]
-    found: list[dict[str, Fitted]] = []
-    for temperature in TEMPERATURES:
-        drawn = _draw(sampler, scenarios, sources, count, replace(sampling, temperature=temperature), progress)
-        fitted = zip(names, kinds, drawn, strict=True)
-        found.append({name: fit_component(kind == "binary", pixels) for name, kind, pixels in fitted if len(pixels.truth)})
-    best = best_temperature([[each.score for each in at.values()] for at in found])
+    components = sampler.spec.component_specs
+    found: dict[int, dict[str, Fitted]] = {}
+
+    def score(number: int, other: int) -> float:
+        """How good a temperature is compared to another one: below 1 is better. Fits what is not fitted yet."""
+        for each in {number, other} - set(found):
+            drawn = _draw(sampler, scenarios, sources, count, replace(sampling, temperature=TEMPERATURES[each]), progress)
+            pixels = zip(components, drawn, strict=True)
+            found[each] = {of.name: fit_component(of.kind == "binary", some) for of, some in pixels if len(some.truth)}
+        scores = ([fitted.score for fitted in found[each].values()] for each in (number, other))
+        return relative_score(*scores)
+
+    best = climb(score, TEMPERATURES.index(_FIRST), len(TEMPERATURES))
     return Calibration(
         prior_digest=sampler.digest,
         tokenizer_digest=sampler.pipeline.digest,
@@ -75,11 +84,21 @@ def fit_calibration(
     )
 
 
-def best_temperature(scores: Sequence[Sequence[float]]) -> int:
-    """The number of the temperature with the best scores of all components, each divided by its best one."""
-    table = torch.tensor(scores, dtype=torch.float64)
-    best = table.amin(dim=0)
-    return int(torch.where(best > 0, table / best, 1).mean(dim=1).argmin())
+def relative_score(scores: Sequence[float], others: Sequence[float]) -> float:
+    """The geometric mean over the components of the quotients of two scores; a component without any error does not count."""
+    quotients = [math.log(one / other) for one, other in zip(scores, others, strict=True) if one > 0 and other > 0]
+    return math.exp(sum(quotients) / max(1, len(quotients)))
+
+
+def climb(score: Callable[[int, int], float], start: int, count: int) -> int:
+    """From `start`, the number below `count` better than its neighbours: `score` of a number and another, better below 1."""
+    best = start
+    for direction in (-1, 1):
+        while 0 <= best + direction < count and score(best + direction, best) < 1:
+            best += direction
+        if best != start:
+            break
+    return best
 
 
 def fit_component(binary: bool, pixels: DrawnPixels) -> Fitted:
