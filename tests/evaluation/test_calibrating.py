@@ -111,20 +111,23 @@ def test_calibrated_figures_are_those_of_every_pixel(spec: DataSpec) -> None:
     fitted = ComponentCalibration(0.2, 0.7, 0.1)
     found = calibration({spec.components[1]: fitted})
     noise = [generator(3), generator(4)]
-    crps, covered = calibrated_terms(answers, truth, judged, found, noise, spec)
-    terms = uncertainty_terms(answers, truth, truth, judged)._replace(calibrated_crps=crps, calibrated_covered=covered)
+    calibrated = calibrated_terms(answers, truth, judged, found, noise, spec)
+    terms = uncertainty_terms(answers, truth, truth, judged)._replace(**calibrated._asdict())
     figures = component_uncertainty(terms, spec)[spec.components[1]]
     where = judged[:, 1]
     if spec.value_kind == "binary":
-        chance = fitted.probability(answers[:, :, 1].sum(dim=1)[where].long(), 5)
+        number_set = answers[:, :, 1].sum(dim=1)[where].long()
+        chance = fitted.probability(number_set, 5)
         expected = (chance - truth[:, 1][where]).square()
         assert figures.calibrated_crps == pytest.approx(float(expected.mean()))
         assert figures.calibrated_coverage == pytest.approx(float(bernoulli_coverage(chance, truth[:, 1][where] > 0).mean()))
+        some = (number_set > 0) & (number_set < 5)
+        assert figures.contested_coverage == pytest.approx(float(bernoulli_coverage(chance, truth[:, 1][where] > 0)[some].mean()))
     else:
         assert figures.calibrated_coverage != figures.coverage
         assert figures.crps != figures.calibrated_crps
         again = calibrated_terms(answers, truth, judged, found, [generator(3), generator(4)], spec)
-        assert torch.equal(torch.stack(again), torch.stack((crps, covered)))
+        assert torch.equal(again.calibrated_crps, calibrated.calibrated_crps) and figures.contested_coverage is None
     if spec.value_kind == "intensity":
         unchanged = component_uncertainty(terms, spec)[spec.components[2]]
         assert unchanged.calibrated_crps == pytest.approx(unchanged.crps)

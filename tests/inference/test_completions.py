@@ -18,6 +18,7 @@ from vqkit.image_io.masks import Mask
 from vqkit.image_io.reading import ReadOptions
 from vqkit.inference import completions as completing
 from vqkit.inference.completions import Completed, CompletionRequest, complete_items, completion_names
+from vqkit.inference.ranking import RANKS, Rank
 from vqkit.interfaces import ComponentSpec, DataSpec
 from vqkit.interfaces.priors import Sampling
 
@@ -48,13 +49,16 @@ def pixels(path: Path) -> torch.Tensor:
         return torch.from_numpy(np.array(image))
 
 
-def test_answers_are_written_the_most_likely_first(source: Path, tmp_path: Path) -> None:
+def test_answers_are_written_the_best_first(source: Path, tmp_path: Path) -> None:
     completed, skipped = complete(source, tmp_path / "out", 3)
     assert [result.name for result in completed] == ["s0", "s1", "s2"] and not skipped
     expected = sampler("observed").complete(IMAGES, BELT.expand(3, -1, -1, -1), 3, sampling=Sampling(seed=2))
     for row, result in enumerate(completed):
         assert list(result.nll) == [f"s{row}_1", f"s{row}_2", f"s{row}_3"]
-        assert list(result.nll.values()) == expected.nll[row].tolist() == sorted(result.nll.values())
+        assert list(result.nll.values()) == expected.nll[row].tolist()
+        assert (
+            list(result.expected_error.values()) == expected.expected_error[row].tolist() == sorted(result.expected_error.values())
+        )
         for answer, name in enumerate(result.nll):
             written = torch.stack([pixels(tmp_path / "out" / part / f"{name}_{part}.png") for part in SHAPES.components])
             assert torch.equal(written, expected.images[row, answer]) and torch.equal(written[1], IMAGES[row, 1])
@@ -84,7 +88,7 @@ def test_the_record_names_the_prior_and_the_likelihoods(source: Path, tmp_path: 
     content = json.loads((tmp_path / "out" / "completions.json").read_text())
     assert content["sampling"]["seed"] == 2 and content["tokenizer_digest"] == "d" * 64
     described = [{"name": each.name, "nll": each.nll, "expected_error": each.expected_error} for each in completed]
-    assert content["images"] == described and content["rank"] == "likelihood"
+    assert content["images"] == described and content["rank"] == "consensus"
 
 
 def test_of_a_single_answer_no_expected_error_is_recorded(source: Path, tmp_path: Path) -> None:
@@ -94,17 +98,18 @@ def test_of_a_single_answer_no_expected_error_is_recorded(source: Path, tmp_path
     assert all(set(image) == {"name", "nll"} for image in content["images"])
 
 
-def test_answers_by_consensus_are_written_that_with_the_least_expected_error_first(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rank", RANKS)
+def test_answers_are_ranked_by_what_is_asked_for(source: Path, tmp_path: Path, rank: Rank) -> None:
     items, out = find_inputs(source, SHAPES).items, tmp_path / "out"
-    drawing = CompletionRequest(5, sampling=Sampling(seed=2), rank="consensus")
+    drawing = CompletionRequest(5, sampling=Sampling(seed=2), rank=rank)
     completed = list(complete_items(sampler("observed"), items, out, KEEP_BELT, drawing, lambda path, reason: None))
-    likeliest = sampler("observed").complete(IMAGES, BELT.expand(3, -1, -1, -1), 5, sampling=Sampling(seed=2))
+    drawn = sampler("observed").complete(IMAGES, BELT.expand(3, -1, -1, -1), 5, sampling=Sampling(seed=2))
+    by = drawn.nll if rank == "likelihood" else drawn.expected_error
     for row, result in enumerate(completed):
-        errors = list(result.expected_error.values())
-        assert errors == sorted(likeliest.expected_error[row].tolist()) and errors[0] < errors[-1]
-        assert list(result.nll.values()) != sorted(result.nll.values())
+        ranked, other = (result.nll, result.expected_error) if rank == "likelihood" else (result.expected_error, result.nll)
+        assert list(ranked.values()) == sorted(by[row].tolist()) and list(other.values()) != sorted(other.values())
         first = torch.stack([pixels(out / part / f"s{row}_1_{part}.png") for part in SHAPES.components])
-        assert torch.equal(first, likeliest.images[row, likeliest.expected_error[row].argmin()])
+        assert torch.equal(first, drawn.images[row, by[row].argmin()])
 
 
 def test_colours_outside_the_hole_are_kept_to_the_bit(tmp_path: Path) -> None:

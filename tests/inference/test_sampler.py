@@ -177,7 +177,11 @@ def test_completions_keep_what_is_kept_and_are_ranked() -> None:
     assert drawn.images.shape == (3, 5, 3, 8, 12) and drawn.codes[0].shape == (3, 5, 2, 3)
     for answers in drawn.images.unbind(dim=1):
         assert torch.equal(answers[observed], images[observed])
-    assert bool((drawn.nll.diff(dim=1) >= 0).all()) and float(drawn.nll.diff(dim=1).max()) > 0.01
+    assert bool((drawn.expected_error.diff(dim=1) >= 0).all()) and float(drawn.expected_error.diff(dim=1).max()) > 0.01
+    likeliest = ready.complete(images, observed, 5, rank="likelihood")
+    assert bool((likeliest.nll.diff(dim=1) >= 0).all()) and float(likeliest.nll.diff(dim=1).max()) > 0.01
+    order = drawn.nll.argsort(dim=1)[:, :, None, None, None].expand(drawn.images.shape)
+    assert torch.equal(drawn.images.gather(1, order), likeliest.images)
     # Each answer is what its own codes say, and as unlikely as the prior says.
     seen = pipeline(SHAPES).encode(images, observed=observed)[0].flatten(1)
     for image, rank in ((0, 0), (2, 4)):

@@ -69,7 +69,9 @@ def test_answers_to_large_images_keep_what_is_observed_and_differ() -> None:
     assert drawn.images.shape == (2, 3, 3, 20, 28) and drawn.images.dtype == torch.uint8 and drawn.codes == ()
     assert torch.equal(drawn.images[known[:, None].expand(drawn.images.shape)].view(2, 3, -1)[:, 0], images[known].view(2, -1))
     assert not torch.equal(drawn.images[:, 0], drawn.images[:, 1])
-    assert bool((drawn.nll.diff(dim=1) >= 0).all()) and bool((drawn.uncertainty[known] == 0).all())
+    likeliest = answers(rank="likelihood")
+    assert bool((drawn.expected_error.diff(dim=1) >= 0).all()) and bool((likeliest.nll.diff(dim=1) >= 0).all())
+    assert torch.equal(likeliest.nll, drawn.nll.sort(dim=1).values) and bool((drawn.uncertainty[known] == 0).all())
     assert set(drawn.images.unique().tolist()) == {0, 255} and int((drawn.images > 0).sum(dim=2).max()) == 1
 
 

@@ -75,8 +75,8 @@ RankOption = Annotated[
     typer.Option(
         "--rank",
         metavar="BY",
-        help="likelihood: the most likely completion first; consensus: that with the least expected error to the others. "
-        "Default: likelihood.",
+        help="consensus: the completion with the least expected error to the others first; likelihood: the most likely one. "
+        "Default: consensus.",
         rich_help_panel=panels.SAMPLING,
     ),
 ]

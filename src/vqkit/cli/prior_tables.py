@@ -156,7 +156,7 @@ def _uncertainty(completions: Sequence[CompletionMetrics]) -> Table:
     """For each scenario a row, and one for each component that was missing."""
     nominal = f"{1 / (completions[0].samples + 1):.1%}"
     calibrated = any(found.calibrated_coverage is not None for each in completions for found in each.uncertainty.values())
-    added = ("calibrated CRPS", "calibrated covered") if calibrated else ()
+    added = ("calibrated CRPS", "calibrated covered", "where contested") if calibrated else ()
     ends = f"lowest rank ({nominal})", f"highest rank ({nominal})"
     table = _table("uncertainty", "CRPS", "one pass MAE", "covered by 90%", "means covered", *ends, "calibration error", *added)
     for each in completions:
@@ -165,8 +165,8 @@ def _uncertainty(completions: Sequence[CompletionMetrics]) -> Table:
             scores = f"{found.crps:.5f}", f"{found.one_pass_error:.5f}"
             shares = (found.coverage, found.mean_coverage, found.ranks[0], found.ranks[-1])
             error = "" if found.reliability is None else f"{found.reliability.error:.5f}"
-            after = () if not calibrated else (decimals(found.calibrated_crps, 5), _percent(found.calibrated_coverage))
-            table.add_row(f"  {name}", *scores, *map(_percent, shares), error, *after)
+            after = decimals(found.calibrated_crps, 5), _percent(found.calibrated_coverage), _percent(found.contested_coverage)
+            table.add_row(f"  {name}", *scores, *map(_percent, shares), error, *(after if calibrated else ()))
     return table
 
 

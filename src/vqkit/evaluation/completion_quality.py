@@ -154,8 +154,8 @@ def _complete(
     spread = uncertainty_terms(drawn.answers, one_pass, drawn.truth, drawn.judged)
     if sampler.calibration is not None and sampler.calibration.fits(sampling):
         noise = [generator_for("error of the decoder", sampling.seed, first + image) for image in range(len(images))]
-        crps, covered = calibrated_terms(drawn.answers, drawn.truth, drawn.judged, sampler.calibration, noise, spec)
-        spread = spread._replace(calibrated_crps=crps, calibrated_covered=covered)
+        found = calibrated_terms(drawn.answers, drawn.truth, drawn.judged, sampler.calibration, noise, spec)
+        spread = spread._replace(**found._asdict())
     return compared, spread
 
 

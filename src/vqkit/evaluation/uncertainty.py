@@ -37,7 +37,10 @@ class ComponentUncertainty:
     score of the tokenizer's single reconstruction, its mean absolute error. `coverage`: the share of pixels that the central
     interval of 90 % covers; `mean_coverage`: the share of images in which it covers the mean over the missing pixels, which for
     a shape is its area. `ranks`: the shares of the ranks 0 to K of the truth among the completions, all 1 / (K + 1) if the truth is
-    like them. `reliability`: of a binary component, else None.
+    like them. `reliability`: of a binary component, else None. `calibrated_crps`, `calibrated_coverage`: with the error of the
+    decoder added (see `inference.calibration`); None without a calibration, or where it was fitted for other sampling.
+    `contested_coverage`: of a binary component, the latter over the pixels that some, but not all, answers set; None also where
+    there are none.
     """
 
     pixels: int
@@ -49,6 +52,7 @@ class ComponentUncertainty:
     reliability: Reliability | None
     calibrated_crps: float | None
     calibrated_coverage: float | None
+    contested_coverage: float | None
 
 
 class UncertaintyTerms(NamedTuple):
@@ -56,7 +60,7 @@ class UncertaintyTerms(NamedTuple):
 
     `crps`, `one_pass_error`, `covered` and `pixels` [B, C]; `mean_covered` [B, C]: whether the mean is covered; `ranks`
     [B, C, K + 1]; `chosen` [B, C, 2, K + 1]: pixels by the number of answers that set them, those that are not set in truth first.
-    `calibrated_crps` and `calibrated_covered` [B, C]: see `calibrated_terms`, NaN without a calibration.
+    The others, [B, C]: see `CalibratedTerms`, NaN without a calibration.
     """
 
     crps: Tensor
@@ -68,6 +72,16 @@ class UncertaintyTerms(NamedTuple):
     pixels: Tensor
     calibrated_crps: Tensor
     calibrated_covered: Tensor
+    contested_covered: Tensor
+
+
+class CalibratedTerms(NamedTuple):
+    """With the error of the decoder, the score and the coverage summed over the judged pixels, float64 [B, C] each, and the
+    coverage over those that some, but not all, answers set, NaN for intensities."""
+
+    calibrated_crps: Tensor
+    calibrated_covered: Tensor
+    contested_covered: Tensor
 
 
 def uncertainty_terms(answers: Tensor, one_pass: Tensor, truth: Tensor, judged: Tensor) -> UncertaintyTerms:
@@ -97,32 +111,37 @@ def uncertainty_terms(answers: Tensor, one_pass: Tensor, truth: Tensor, judged: 
         pixels=where.sum(dim=2).double(),
         calibrated_crps=torch.full(shape, torch.nan, dtype=torch.float64),
         calibrated_covered=torch.full(shape, torch.nan, dtype=torch.float64),
+        contested_covered=torch.full(shape, torch.nan, dtype=torch.float64),
     )
 
 
 def calibrated_terms(
     answers: Tensor, truth: Tensor, judged: Tensor, calibration: Calibration, noise: Sequence[torch.Generator], spec: DataSpec
-) -> tuple[Tensor, Tensor]:
-    """The score and the coverage with the error of the decoder, summed over the judged pixels, float64 [B, C] each.
+) -> CalibratedTerms:
+    """The score and the coverage of answers with the error of the decoder.
 
     Shapes as for `uncertainty_terms`. An intensity is that of noisy answers, with a generator of `noise` for each image; a shape is
     set with the calibrated probability, whose score is that of Brier.
     """
-    crps, covered = torch.zeros(2, *truth.shape[:2], dtype=torch.float64)
+    crps, covered, contested = torch.zeros(3, *truth.shape[:2], dtype=torch.float64)
     for component, described in enumerate(spec.component_specs):
         fitted = calibration.components.get(described.name, ComponentCalibration())
         for image, generator in enumerate(noise):
             where = judged[image, component]
             drawn, actual = answers[image, :, component, where], truth[image, component, where]
             if described.kind == "binary":
-                probability = fitted.probability((drawn >= THRESHOLD).sum(dim=0), len(drawn))
+                number_set = (drawn >= THRESHOLD).sum(dim=0)
+                probability = fitted.probability(number_set, len(drawn))
+                inside = bernoulli_coverage(probability, actual >= THRESHOLD)
                 crps[image, component] = (probability - actual).square().sum()
-                covered[image, component] = bernoulli_coverage(probability, actual >= THRESHOLD).sum()
+                covered[image, component] = inside.sum()
+                contested[image, component] = inside[(number_set > 0) & (number_set < len(drawn))].sum()
             else:
                 noisy = with_noise(drawn, fitted.deviation, generator)
                 crps[image, component] = fair_crps(noisy, actual).sum()
                 covered[image, component] = coverage(ranks(noisy, actual)).sum()
-    return crps, covered
+                contested[image, component] = torch.nan
+    return CalibratedTerms(crps, covered, contested)
 
 
 def component_uncertainty(terms: UncertaintyTerms, spec: DataSpec) -> dict[str, ComponentUncertainty]:
@@ -144,6 +163,7 @@ def component_uncertainty(terms: UncertaintyTerms, spec: DataSpec) -> dict[str, 
                 reliability=reliability(total.chosen[position]) if component.kind == "binary" else None,
                 calibrated_crps=_known(float(total.calibrated_crps[position]) / pixels),
                 calibrated_coverage=_known(float(total.calibrated_covered[position]) / pixels),
+                contested_coverage=_known(float(total.contested_covered[position] / total.chosen[position, :, 1:-1].sum())),
             )
     return found
 

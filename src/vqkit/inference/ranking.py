@@ -17,7 +17,7 @@ from vqkit.interfaces import DataSpec
 
 Rank = Literal["likelihood", "consensus"]
 RANKS: tuple[Rank, ...] = get_args(Rank)
-DEFAULT_RANK: Rank = "likelihood"
+DEFAULT_RANK: Rank = "consensus"
 _SET = 0.5
 """A pixel of a binary component is set from this value on."""
 
