@@ -188,6 +188,11 @@ def test_evaluate_of_a_prior_prints_completions(priors: dict[str, Path]) -> None
     assert "2 completions of each of 2 images (seed 0), measured on what was missing" in output
     assert [row for row in rows(output) if row.startswith("keep group_nc,bt")] == ["keep group_nc,bt"] * 3
     quality, uncertain = output.split("the truth among these completions")
+    head = next(line for line in quality.splitlines() if line.startswith("IoU"))
+    assert head.split()[-3:] == ["best", "floor", "diversity"]
+    row = [line for line in quality.splitlines() if line.startswith("keep group_nc,bt")][-1]
+    assert row.split()[-3] in ("mean-image", "copy", "nearest", "nearest10")
+    assert "best floor" not in run("evaluate", "--run", priors["observed"], *arguments, "--floors", "none")
     assert "lowest rank (33.3%)" in uncertain
     for table in (quality, uncertain):
         assert sum(line.startswith(("  group_km", "  fpu", "  tpc")) for line in table.splitlines()) == 3

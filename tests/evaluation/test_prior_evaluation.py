@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,21 @@ from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import shuffled_indices
 from vqkit.errors import ConfigError, DataError
-from vqkit.evaluation.completion_quality import Sources
+from vqkit.evaluation.autoencoder import evaluate
+from vqkit.evaluation.completion_floors import floor_score
+from vqkit.evaluation.completion_quality import Score, Sources
 from vqkit.evaluation.mask_scenarios import MaskScenario
 from vqkit.evaluation.prior import COMPLETED_IMAGES, PriorEvaluation, evaluate_prior
 from vqkit.evaluation.progress import Progress, no_progress
-from vqkit.evaluation.requests import PriorEvaluationRequest
+from vqkit.evaluation.requests import EvaluationRequest, PriorEvaluationRequest
+from vqkit.evaluation.scenario_metrics import ComponentMetrics, FloorMetrics
 from vqkit.evaluation.shape_statistics import connected_parts
+from vqkit.evaluation.verdicts import best_of
 from vqkit.inference.conditioning import code_spec
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.priors import Sampling
+from vqkit.storage.checkpoints import Loaded
 
 TYRES = NamedOptions(name="tyre", num_train=20, num_val=2, num_test=11)
 DATASET = open_dataset(TYRES)
@@ -106,6 +112,36 @@ def test_a_prior_that_sees_parts_completes_them() -> None:
     assert result.samples.adherence == ()
 
 
+def test_completions_stand_beside_the_floors_of_the_same_images() -> None:
+    chosen = sampler("observed")
+    result = measure(chosen, keep_sets=[["group_nc"], ["group_nc", "tpc"]], limit=3, num_samples=0)
+    model = Loaded(chosen.pipeline.model, Path("runs/tokenizer/model.safetensors"), "d" * 64, TYRES, {})
+    beside = evaluate(model, EvaluationRequest(keep_sets=[["group_nc"], ["group_nc", "tpc"]], limit=3))
+    for part in beside.parts:
+        floors = result.completion_floors[part.name]
+        assert [(each.name, each.mse, each.iou) for each in floors] == [(each.name, each.mse, each.iou) for each in part.floors]
+    metrics = dict.fromkeys(("group_km", "bt", "fpu", "tpc"), "iou")
+    best = best_of(result.completion_floors["keep group_nc"])
+    assert best is not None
+    assert floor_score(best, metrics) == Score(best.iou, pytest.approx(sum(best.iou.values()) / 4))
+    own = result.completions[0].one_pass.mean
+    assert own is not None and best.mean_iou is not None and best.mean_iou > own
+    figures = f"(IoU {best.mean_iou:.4f}, one pass IoU {own:.4f})."
+    assert f"keep group_nc: {best.name} fills in better than one pass of the tokenizer {figures}" in result.notes
+    assert measure(chosen, keep_sets=[["bt"]], limit=3, num_samples=0, floors=False).completion_floors == {}
+    assert measure(chosen, keep_sets=[["bt"]], limit=3, num_samples=0, completions=0).completion_floors == {}
+
+
+def test_floors_of_intensities_are_scored_by_their_psnr() -> None:
+    errors = ComponentMetrics(3, 0.1, None, 10.0, 9.5, 0.5, None, None, "")
+    others = {"images": 3, "mse": 0.1, "psnr": 10.0, "pooled_psnr": 9.5, "ssim": 0.5, "mean_dice": None, "sources": {}}
+    two = FloorMetrics(name="linear", components={"a": errors, "b": errors}, iou={}, dice={}, mean_iou=None, **others)
+    assert floor_score(two, {"a": "psnr", "b": "psnr"}) == Score({"a": 10.0, "b": 10.0}, 10.0, 9.5)
+    mixed = replace(two, iou={"b": 0.25}, dice={"b": 0.5}, mean_iou=0.25)
+    assert floor_score(mixed, {"a": "psnr", "b": "iou"}) == Score({"a": 10.0, "b": 0.25}, None, 9.5)
+    assert floor_score(None, {"a": "psnr"}) == Score({}, None)
+
+
 def test_without_a_limit_only_some_images_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert COMPLETED_IMAGES > 4
     monkeypatch.setattr("vqkit.evaluation.prior.COMPLETED_IMAGES", 4)
@@ -175,7 +211,14 @@ def test_progress_reports_everything_that_takes_time() -> None:
         yield lambda count: done.update({what: done.get(what, 0) + count})
 
     measure(sampler("observed"), keep_sets=[["bt"]], limit=3, progress=progress)
-    assert conditioned == [("evaluated", 3), ("encoded (training images)", 20), ("drawn (samples)", 6), ("completed (keep bt)", 6)]
+    assert conditioned == [
+        ("evaluated", 3),
+        ("encoded (training images)", 20),
+        ("drawn (samples)", 6),
+        ("completed (keep bt)", 6),
+        ("training images read for the floors", 20),
+        ("measured for the floors", 3),
+    ]
     assert done == pytest.approx(dict(conditioned))
 
 

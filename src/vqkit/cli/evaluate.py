@@ -81,8 +81,8 @@ FloorsOption = Annotated[
     str | None,
     typer.Option(
         "--floors",
-        help="For models: simple predictors beside them, such as linear regression: best (of each scenario), all, or none, which "
-        "saves their time. Default: best.",
+        help="Simple predictors beside models, such as linear regression: best (of each scenario), all, or none, which saves their "
+        "time. Beside completions by priors: best or none. Default: best.",
         rich_help_panel=panels.MEASUREMENT,
     ),
 ]
@@ -173,7 +173,7 @@ def evaluate(
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
     only_priors = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer, **drawing}
     only_priors["calibrate"] = calibrate or None
-    only_models = {"fid": fid or None, "lpips": lpips or None, "bound_samples": bound_samples, "floors": floors}
+    only_models = {"fid": fid or None, "lpips": lpips or None, "bound_samples": bound_samples}
     _check_options(paths, priors, only_models, only_priors)
     shown = _floor_choice(floors)
     shared = HeldOutRequest(
@@ -184,8 +184,9 @@ def evaluate(
         keep_sets=[parse_names(names) for names in keep] if keep else None,
         mask_kind=mask_kind,
         with_conditions=with_conditions,
+        floors=shown != "none",
     )
-    of_models = EvaluationRequest(**vars(shared), fid=fid, lpips=lpips, bound_samples=bound_samples, floors=shown != "none")
+    of_models = EvaluationRequest(**vars(shared), fid=fid, lpips=lpips, bound_samples=bound_samples)
     of_priors = PriorEvaluationRequest(
         **vars(shared),
         num_samples=PriorEvaluationRequest.num_samples if num_samples is None else num_samples,

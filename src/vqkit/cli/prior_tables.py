@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vqkit.cli.number_format import decimals
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vqkit.evaluation.completion_quality import CompletionMetrics
     from vqkit.evaluation.prior import PriorEvaluation, SampleMetrics
     from vqkit.evaluation.sample_quality import Contents
+    from vqkit.evaluation.scenario_metrics import FloorMetrics
     from vqkit.inference.calibration import Calibration
     from vqkit.interfaces.priors import Sampling
 
@@ -42,7 +43,7 @@ def print_prior(console: Console, evaluation: PriorEvaluation) -> None:
         images = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
         samples, drawn = evaluation.completions[0].samples, _described(evaluation.completion_sampling)
         _say(console, f"\n{samples} completions of each of {images} images ({drawn}), measured on what was missing")
-        console.print(_completions(evaluation.completions))
+        console.print(_completions(evaluation.completions, evaluation.completion_floors))
         if evaluation.calibration is not None:
             _say(console, _calibrated(evaluation.calibration, evaluation.completion_sampling))
         if samples > 1:
@@ -132,17 +133,29 @@ def _parts(shares: Sequence[float]) -> str:
     return ", ".join([*listed, f"others: {others:.1%}"] if others >= 0.0005 else listed)
 
 
-def _completions(completions: Sequence[CompletionMetrics]) -> Table:
-    """For each scenario a row of means, one of pooled PSNRs (intensities), and one for each component that was missing."""
+def _completions(completions: Sequence[CompletionMetrics], floors: Mapping[str, Sequence[FloorMetrics]]) -> Table:
+    """For each scenario a row of means, one of pooled PSNRs (intensities), and one for each component that was missing.
+
+    Beside the completions stands the best simple predictor of the scenario, where any was measured.
+    """
+    from vqkit.evaluation.completion_floors import floor_score
+    from vqkit.evaluation.verdicts import best_of
+
     metric = {"iou": "IoU", "psnr": "PSNR dB", "mixed": "IoU or PSNR dB"}[completions[0].metric]
     count = completions[0].samples
-    choices = ("one pass", "most likely", "consensus", "mean", f"best of {count}", f"best of {count} per component")
-    table = _table(metric, *choices, "diversity")
+    choices = ["one pass", "most likely", "consensus", "mean", f"best of {count}", f"best of {count} per component"]
+    table = _table(metric, *choices, *(["best floor"] if floors else []), "diversity")
     for each in completions:
-        scores = (each.one_pass, each.most_likely, each.consensus, each.mean, each.best_of_k, each.best_per_component)
+        scores = [each.one_pass, each.most_likely, each.consensus, each.mean, each.best_of_k, each.best_per_component]
+        best = best_of(floors.get(each.name, ()))
+        if floors:
+            scores.append(floor_score(best, each.metrics))
         diversity = "-" if each.diversity is None else decimals(each.diversity.mean, 4)
         kinds = set(each.metrics.values())
-        table.add_row(each.name, *(decimals(score.mean, 2 if kinds == {"psnr"} else 4) for score in scores), diversity)
+        means = [decimals(score.mean, 2 if kinds == {"psnr"} else 4) for score in scores]
+        if best is not None:
+            means[-1] = f"{best.name} {means[-1]}"
+        table.add_row(each.name, *means, diversity)
         if "psnr" in kinds:
             table.add_row("  pooled PSNR dB", *(decimals(score.pooled_psnr, 2) for score in scores), "")
         for name in each.metrics if len(each.metrics) > 1 else ():

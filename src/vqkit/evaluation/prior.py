@@ -16,7 +16,7 @@ from torch import Tensor
 from vqkit.config import NamedOptions
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset, resolve_data
-from vqkit.data.subsets import align_conditions, check_data, choose_split, limit_split, shuffled_indices
+from vqkit.data.subsets import Subset, align_conditions, check_data, choose_split, limit_split, shuffled_indices
 from vqkit.errors import DataError
 from vqkit.evaluation.calibrating import fit_calibration
 from vqkit.evaluation.code_rates import (
@@ -29,6 +29,7 @@ from vqkit.evaluation.code_rates import (
     unigram_rate,
 )
 from vqkit.evaluation.codebook_usage import encode_images
+from vqkit.evaluation.completion_floors import below_floors_in_one_pass, completion_floors
 from vqkit.evaluation.completion_quality import CompletionMetrics, Sources, measure_completions
 from vqkit.evaluation.held_out import batches_with_positions
 from vqkit.evaluation.metrics import code_histogram
@@ -49,6 +50,7 @@ from vqkit.evaluation.sample_quality import (
     reference_contents,
     shapes_of,
 )
+from vqkit.evaluation.scenario_metrics import FloorMetrics
 from vqkit.evaluation.shape_statistics import connected_parts, part_shares
 from vqkit.inference.calibration import Calibration, write_calibration
 from vqkit.inference.conditioning import condition_kinds
@@ -107,6 +109,7 @@ class PriorEvaluation:
     distortion: Distortion
     samples: SampleMetrics | None
     completions: tuple[CompletionMetrics, ...]
+    completion_floors: dict[str, tuple[FloorMetrics, ...]]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -156,6 +159,9 @@ def evaluate_prior(
         meter.add(positions, _aligned(batch, data, sampler).to(sampler.device, sampler.spec), stored)
     rates = meter.rates()
     training, reference = _describe_training(sampler, data.training, request.batch_size, progress)
+    samples = _measure_samples(sampler, data, reference, request, progress) if request.num_samples else None
+    completions = _measure_completions(sampler, data, cases, request, progress)
+    floors = _measure_floors(sampler, data, cases, settings, request, progress) if completions else {}
     return PriorEvaluation(
         run=str(sampler.path),
         prior=type(sampler.prior).__name__,
@@ -173,9 +179,10 @@ def evaluate_prior(
         unigram=unigram_rate(training, tuple(level.cpu() for level in meter.counts), sampler.prior.spec, sampler.spec),
         uniform=uniform_rate(sampler.prior.spec, sampler.spec),
         distortion=meter.distortion(),
-        samples=_measure_samples(sampler, data, reference, request, progress) if request.num_samples else None,
-        completions=_measure_completions(sampler, data, cases, request, progress),
-        notes=tuple(_notes(cases, rates)),
+        samples=samples,
+        completions=completions,
+        completion_floors=floors,
+        notes=(*_notes(cases, rates), *below_floors_in_one_pass(completions, floors)),
     )
 
 
@@ -213,8 +220,13 @@ def _some_images(data: PriorData, sampler: Sampler, count: int) -> Sources:
 
     They come in the order in which a limit chooses images, so that an image is completed with the same noise whatever the limit.
     """
-    chosen = shuffled_indices(len(data.whole), min(count, len(data.images)))
+    chosen = _completed(data, count)
     return Sources(_aligned(data.whole.batch(chosen), data, sampler), chosen)
+
+
+def _completed(data: PriorData, count: int) -> Tensor:
+    """Positions of so many held-out images in their split, int64 [n]."""
+    return shuffled_indices(len(data.whole), min(count, len(data.images)))
 
 
 def _describe_training(sampler: Sampler, training: Split, batch_size: int, progress: Progress) -> tuple[Codes, Reference]:
@@ -286,6 +298,24 @@ def _measure_completions(
     sources, sampling = _images_to_complete(sampler, data, request), _completion_sampling(sampler, request)
     found = [measure_completions(sampler, scenario, sources, request.completions, sampling, progress) for scenario in scenarios]
     return tuple(each for each in found if each is not None)
+
+
+def _measure_floors(
+    sampler: Sampler,
+    data: PriorData,
+    cases: Sequence[ConditioningCase],
+    named: NamedOptions,
+    request: PriorEvaluationRequest,
+    progress: Progress,
+) -> dict[str, tuple[FloorMetrics, ...]]:
+    """Simple predictors on the images that are completed, fitted to the training images of the same data."""
+    scenarios = [case.scenario for case in cases if case.scenario is not None]
+    if not request.floors:
+        return {}
+    settings = {"data": named.model_dump(mode="json"), "split": request.split}
+    completed = Subset(data.whole, _completed(data, request.limit or COMPLETED_IMAGES))
+    device = torch.device(sampler.device)
+    return completion_floors(sampler.path, settings, data.training, completed, scenarios, sampler.spec, device, progress)
 
 
 def _images_to_complete(sampler: Sampler, data: PriorData, request: PriorEvaluationRequest) -> Sources:

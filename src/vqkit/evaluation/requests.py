@@ -29,6 +29,8 @@ class HeldOutRequest:
     """Pixels that are missing: boxes, free-form, half or none. Default: see `mask_scenarios`."""
     with_conditions: bool = False
     """Condition the model on the images' conditions, which are unknown to it otherwise."""
+    floors: bool = True
+    """Also the errors of simple predictors on the same images, see `vqkit.evaluation.floors`."""
 
     _smallest: ClassVar[dict[str, int]] = {"limit": 1, "batch_size": 1}
 
@@ -47,8 +49,6 @@ class EvaluationRequest(HeldOutRequest):
     """Also the FID of reconstructions from full input: see `FeatureDistances`."""
     lpips: bool = False
     """Also their LPIPS."""
-    floors: bool = True
-    """Also the errors of simple predictors on the same images, see `vqkit.evaluation.floors`."""
     bound_samples: int | None = None
     """Posterior samples per image for bounds on its log-likelihood, see `measure_bounds`. Default: no bounds."""
 

@@ -23,7 +23,12 @@ def compared_figure(part: MissingPartMetrics) -> float | None:
 
 def best_floor(part: ScenarioMetrics) -> FloorMetrics | None:
     """The simple predictor with the best figure in a scenario, None where none was measured."""
-    measured = [floor for floor in part.floors if compared_figure(floor) is not None]
+    return best_of(part.floors)
+
+
+def best_of(floors: Sequence[FloorMetrics]) -> FloorMetrics | None:
+    """The best of several simple predictors in one scenario, None where none was measured."""
+    measured = [floor for floor in floors if compared_figure(floor) is not None]
     return max(measured, key=lambda floor: compared_figure(floor) or 0.0, default=None)
 
 
