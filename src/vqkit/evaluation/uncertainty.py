@@ -87,8 +87,13 @@ class CalibratedTerms(NamedTuple):
 def uncertainty_terms(answers: Tensor, one_pass: Tensor, truth: Tensor, judged: Tensor) -> UncertaintyTerms:
     """What is summed of answers [B, K, C, H, W] and reconstructions [B, C, H, W], in unit values, where `judged`; K is at least 2.
 
-    Equal values of the files are equal unit values, so that ties are found.
+    Equal values of the files are equal unit values, so that ties are found. Image by image, which bounds the memory.
     """
+    images = zip(*(torch.split(each, 1) for each in (answers, one_pass, truth, judged)), strict=True)
+    return UncertaintyTerms(*map(torch.cat, zip(*(_terms(*image) for image in images), strict=True)))
+
+
+def _terms(answers: Tensor, one_pass: Tensor, truth: Tensor, judged: Tensor) -> UncertaintyTerms:
     shape, count = truth.shape[:2], answers.shape[1]
     drawn, actual, where = answers.transpose(0, 1).flatten(3), truth.flatten(2), judged.flatten(2)
     found = ranks(drawn, actual)

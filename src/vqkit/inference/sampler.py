@@ -241,7 +241,9 @@ class Sampler(ImageSampler):
         """The completions [B * K, ...] of B images, the best first, with their uncertainty. Equally good ones by likelihood."""
         count = len(filled) // len(observed)
         unit = self.spec.to_unit(filled).view(len(observed), count, *filled.shape[1:])
-        errors = expected_errors(unit, ~observed, self.spec)
+        # Image by image, which bounds the memory.
+        pairs = zip(torch.split(unit, 1), torch.split(~observed, 1), strict=True)
+        errors = torch.cat([expected_errors(answers, missing, self.spec) for answers, missing in pairs])
         order = nll.view(len(observed), count).argsort(dim=1, stable=True)
         if rank == "consensus":
             order = order.gather(1, errors.gather(1, order).argsort(dim=1, stable=True))
