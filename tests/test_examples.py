@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from processes import run_script
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ARGUMENTS = {
@@ -27,12 +26,4 @@ def test_no_example_is_forgotten() -> None:
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
 def test_example(name: str, tiny_run: Path, tmp_path: Path) -> None:
     arguments = [str(tiny_run) if argument == "RUN" else argument for argument in ARGUMENTS[name]]
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(EXAMPLES / name, *arguments, directory=tmp_path)

@@ -5,22 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from adversarial_task import trained
 from safetensors.torch import load_file, save_file
 
+from processes import start_group
+
 
 def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2)
     save_file(trained(3, slice(2 * rank, 2 * rank + 2)), f"{folder}/{rank}.safetensors")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    start_group(worker, tmp_path)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     for key, expected in trained(3).items():
         same_everywhere = key.startswith(("state", "norm", "adaptive_weight"))

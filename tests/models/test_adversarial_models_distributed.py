@@ -5,23 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from adversarial_cases import NAMES, trained
 from safetensors.torch import load_file, save_file
 
+from processes import start_group
+
 
 def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2)
     for name in NAMES:
         save_file(trained(name, 2, slice(2 * rank, 2 * rank + 2)), f"{folder}/{name}-{rank}.safetensors")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    start_group(worker, tmp_path)
     for name in NAMES:
         first, second = (load_file(tmp_path / f"{name}-{rank}.safetensors") for rank in (0, 1))
         for key, expected in trained(name, 2).items():

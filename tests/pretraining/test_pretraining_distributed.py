@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from processes import start_group
 from vqkit.config import NamedOptions, ViewsConfig
 from vqkit.core.distributed import world_size
 from vqkit.data.splits import ArraySplit
@@ -60,15 +59,11 @@ def trained(part: slice = slice(None)) -> dict[str, Tensor]:
 
 
 def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2)
     save_file(trained(slice(3 * rank, 3 * rank + 3)), f"{folder}/{rank}.safetensors")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    start_group(worker, tmp_path)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     for key, expected in trained().items():
         assert torch.equal(first[key], second[key]), key  # every process judges all images

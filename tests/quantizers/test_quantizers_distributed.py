@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from processes import start_group
 from vqkit.core import distributed
 from vqkit.quantizers.codebook import LearnedCodebook
 from vqkit.registry import QUANTIZERS
@@ -63,19 +62,14 @@ def train(case: str, slice_of: slice) -> dict[str, Tensor]:
 
 
 def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    store = dist.FileStore(f"{folder}/store", PROCESSES)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=PROCESSES)
     for case in CASES:
         save_file(train(case, slice(3 * rank, 3 * rank + 3)), f"{folder}/{case}{rank}.safetensors")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("processes")
-    mp.spawn(worker, (str(path),), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
+    start_group(worker, path, PROCESSES)
     return path
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from processes import start_group
 from small_runs import tiny, tiny_prior
 from vqkit.config import PriorRunConfig
 from vqkit.data.opening import open_dataset
@@ -83,25 +81,14 @@ def test_ten_steps_and_ten_more_equal_twenty(tiny_run: Path, tmp_path: Path, mon
     assert rows(tmp_path / "parts") == rows(tmp_path / "straight")
 
 
+def train_one_of_two(_: int, folder: str) -> None:
+    train_prior(tiny_prior(Path(folder, "tokenizer"), "metadata"), Path(folder, "two"))
+
+
 def test_two_processes_equal_one(tiny_run: Path, tiny_prior_run: Path, tmp_path: Path) -> None:
-    script = tmp_path / "run.py"
-    script.write_text(
-        "import sys; sys.path.insert(0, sys.argv[2]); from small_runs import tiny_prior\n"
-        "from pathlib import Path; import torch; from vqkit.training.run import train; from vqkit.config import PriorRunConfig\n"
-        "torch.set_num_threads(1)\n"
-        "train(None, tiny_prior(Path(sys.argv[3]), 'metadata'), [], Path(sys.argv[1]) / 'two', 'auto', PriorRunConfig)\n"
-    )
     fresh = tmp_path / "tokenizer"  # without codes that are kept, so that they are computed by two processes
     shutil.copytree(tiny_run, fresh, ignore=shutil.ignore_patterns("codes"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone"]
-    done = subprocess.run(
-        [*command, str(script), str(tmp_path), str(Path(__file__).parents[1]), str(fresh)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-8000:]
+    start_group(train_one_of_two, tmp_path)
     alone, both = (load_prior(run).prior.state_dict() for run in (tiny_prior_run, tmp_path / "two"))
     for name, value in alone.items():
         torch.testing.assert_close(both[name], value, rtol=1e-2, atol=1e-3)

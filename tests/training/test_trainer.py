@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch.multiprocessing import ProcessExitedException
 
+from processes import start
 from small_runs import tiny
 from vqkit.config import RunConfig
 from vqkit.data.loading import all_batches
@@ -92,22 +94,22 @@ def test_ten_steps_and_ten_more_equal_twenty(tiny_run: Path, tmp_path: Path, mon
     assert without_rates(run) == without_rates(tiny_run)
 
 
+def train_until_killed(_: int, run: str) -> None:
+    step = Trainer._train_step
+
+    def kill(self: Trainer, *arguments: Any) -> None:
+        step(self, *arguments)
+        if self.step == 14:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Trainer._train_step = kill  # type: ignore[method-assign]
+    train(None, tiny(), [], Path(run), "auto")
+
+
 def test_killed_after_its_checkpoint_it_resumes_exactly(tiny_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "killed"
-    script = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[2]); from small_runs import tiny\n"
-        "from pathlib import Path; import torch; from vqkit.training.trainer import Trainer; from vqkit.training.run import train\n"
-        "torch.set_num_threads(1)\n"
-        "step = Trainer._train_step\n"
-        "def kill(self, *a):\n"
-        "    step(self, *a)\n"
-        "    self.step == 14 and os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Trainer._train_step = kill\n"
-        "train(None, tiny(), [], Path(sys.argv[1]), 'auto')\n"
-    )
-    command = [sys.executable, "-c", script, str(run), str(Path(__file__).parents[1])]
-    done = subprocess.run(command, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        start(train_until_killed, str(run))
     assert runs.checkpoints(run)[-1].name == "step-00000012"  # the end of the second epoch; steps 13 and 14 are lost
     train(None, {}, [], None, str(run))
     assert final_model(run) == final_model(tiny_run)

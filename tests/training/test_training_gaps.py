@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from poisoned import SPECS, Poisoned, PoisonedOptions
+from processes import start_group
 from vqkit.config import MaskingConfig, TrainingConfig
 from vqkit.core.distributed import world_size
 from vqkit.inference.postprocess import fill_missing
@@ -133,19 +132,15 @@ def trained(name: str, part: slice = slice(None)) -> dict[str, Tensor]:
 
 
 def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2)
     for name in SMALL:
         save_file(trained(name, slice(3 * rank, 3 * rank + 3)), f"{folder}/{name}-{rank}.safetensors")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 def test_two_processes_that_hold_different_numbers_of_pixels_equal_one(tmp_path: Path) -> None:
     """Losses, gradients, weights and codebooks (started by k-means, updated, and reset), up to rounding."""
     counts = images(torch.arange(6)).observed.flatten(1).sum(1).sort().values
     assert counts[:3].sum() < 0.8 * counts[3:].sum()
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    start_group(worker, tmp_path)
     for name in SMALL:
         first, second = (load_file(tmp_path / f"{name}-{rank}.safetensors") for rank in (0, 1))
         for key, expected in trained(name).items():
