@@ -100,6 +100,16 @@ def test_own_keep_sets_replace_the_default_ones() -> None:
     assert names(COLOUR, [["r"]], "half") == ["full input", "keep r", "half missing"]
 
 
+def test_a_keep_set_of_nearly_everything_is_named_by_what_is_missing() -> None:
+    many = DataSpec.uniform("many", tuple("abcdefgh"), 8, 8, "binary")
+    assert names(many, [list("abcdef"), list("abcde"), list("bcdefgh")]) == [
+        "full input",
+        "all but g,h",
+        "keep a,b,c,d,e",
+        "all but a",
+    ]
+
+
 @pytest.mark.parametrize(
     ("keeps", "holes", "said"),
     [

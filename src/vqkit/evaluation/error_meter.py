@@ -120,7 +120,8 @@ class ErrorMeter:
             return nothing, nothing
         self._with_stored = True
         written = from_unit(prediction, [self.spec.component_specs[position] for position in shown])
-        errors = written.double() - _components(stored, shown).double()
+        # Not all devices can stack all types of stored values.
+        errors = written.double() - torch.stack([stored[:, position].double() for position in shown], dim=1)
         return _sums(errors.square(), where), _sums(errors.abs(), where)
 
     def result(self) -> Errors:

@@ -106,10 +106,10 @@ def _keep_set(spec: DataSpec, names: Sequence[str]) -> tuple[int, ...]:
 
 
 def _name(spec: DataSpec, keep: tuple[int, ...]) -> str:
-    """`keep a,b`, or `all but c` where that is shorter."""
+    """`keep a,b`, or `all but c` where that is much shorter."""
     missing = [name for position, name in enumerate(spec.components) if position not in keep]
-    if len(missing) == 1 and len(keep) > 1:
-        return f"all but {missing[0]}"
+    if (len(missing) == 1 and len(keep) > 1) or 3 * len(missing) <= len(keep):
+        return f"all but {','.join(missing)}"
     return f"keep {','.join(spec.components[position] for position in keep)}"
 
 
