@@ -36,6 +36,7 @@ from vqkit.evaluation.scenario_metrics import (
     relative_error,
     scenario_metrics,
 )
+from vqkit.evaluation.training_masks import unfamiliar_masks
 from vqkit.evaluation.variance import VarianceMeter, Variances
 from vqkit.evaluation.verdicts import below_floors
 from vqkit.inference.postprocess import fill_missing
@@ -157,7 +158,12 @@ def evaluate(
         distances=distances.result(),
         bounds=bounds,
         images_per_second=meters.images_per_second(),
-        notes=(*notes(full, parts, variances, loaded.model.spec), *below_floors(parts), *unmeasured),
+        notes=(
+            *notes(full, parts, variances, loaded.model.spec),
+            *unfamiliar_masks(loaded.path, len(loaded.model.spec.components), scenarios),
+            *below_floors(parts),
+            *unmeasured,
+        ),
     )
 
 
