@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import subprocess
+import importlib
 import sys
 import urllib.request
 from pathlib import Path
@@ -13,34 +13,34 @@ import torch
 from PIL import Image
 
 from painting import augmented
+from processes import start
+from vqkit.core import torchvision_import
 from vqkit.core.torchvision_import import import_torchvision
 from vqkit.data import torchvision_sets
 from vqkit.data.torchvision_sets import CIFAR10, MNIST, CelebA
 from vqkit.errors import DataError
 
-IMPORT = """
-import sys
-from vqkit.core import torchvision_import
-from vqkit.data import torchvision_sets
-assert "torchvision" not in sys.modules, "the data sets import torchvision before it is needed"
-try:
-    import torchvision
-    works_alone = True
-except RuntimeError:
-    works_alone = False
-declared = []
-declare = torchvision_import._declare_missing_operators
-torchvision_import._declare_missing_operators = lambda: declared.append(declare())
-torchvision = torchvision_import.import_torchvision()
-assert torchvision_import.import_torchvision() is torchvision
-assert bool(declared) is not works_alone, (declared, works_alone)
-from torchvision import datasets, transforms, utils
-assert datasets.CIFAR10 and transforms.Resize and utils.make_grid
-"""
+
+def import_late(_: int) -> None:
+    assert "torchvision" not in sys.modules, "the data sets import torchvision before it is needed"
+    try:
+        importlib.import_module("torchvision")
+        works_alone = True
+    except RuntimeError:
+        works_alone = False
+    declared = []
+    declare = torchvision_import._declare_missing_operators
+    torchvision_import._declare_missing_operators = lambda: declared.append(declare())
+    torchvision = import_torchvision()
+    assert import_torchvision() is torchvision
+    assert bool(declared) is not works_alone, (declared, works_alone)
+    from torchvision import datasets, transforms, utils
+
+    assert datasets.CIFAR10 and transforms.Resize and utils.make_grid
 
 
 def test_torchvision_is_imported_late_and_whatever_build_it_is() -> None:
-    subprocess.run([sys.executable, "-c", IMPORT], check=True, timeout=300)
+    start(import_late)
 
 
 def write_mnist(root: Path) -> None:
