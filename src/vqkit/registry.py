@@ -221,6 +221,7 @@ MODELS: Registry[Any] = Registry(
         "models",
         vqvae={"vqvae": "VQ-VAE with component masking: one level of codes, reconstructs whole images from parts in one pass"},
         vqvae2={"vqvae2": "VQ-VAE-2 with component masking: several levels of codes, layout above and detail below"},
+        unet={"unet": "Plain U-Net without codes: how well a network of this size fills in, the ceiling of comparisons"},
         autoencoder={"autoencoder": "Masked autoencoder without codes and without noise: the baseline of comparisons"},
         vae={
             "vae": "Variational autoencoder: Gaussian latents, trained with the ELBO",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from vqkit.config.files import apply_override, load_config, merge, merge_lengths, read_config_file
 from vqkit.config.groups import (
     DEFAULT_EPOCHS,
+    LEAST_STEPS,
     ConditioningConfig,
     EncoderConfig,
     HolesConfig,
@@ -27,6 +28,7 @@ from vqkit.config.yaml_text import dump_yaml, parse_yaml
 
 __all__ = [
     "DEFAULT_EPOCHS",
+    "LEAST_STEPS",
     "SCHEMAS",
     "AnyRunConfig",
     "ConditioningConfig",

@@ -11,6 +11,9 @@ from vqkit.config.settings import Settings
 DEFAULT_EPOCHS = 25
 """Passes over the training set when neither epochs nor steps are given."""
 
+LEAST_STEPS = 1500
+"""Steps that such a run has at least: a small set is passed over more often, or the model would hardly have learned anything."""
+
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of an exponential moving average."""
@@ -38,6 +41,13 @@ class MaskingConfig(HolesConfig):
     max_probability: float = Field(0.7, ge=0, le=1, description="Probability that a sample is masked, after the warm-up.")
     warmup_epochs: float = Field(
         20, ge=0, description="Epochs over which that probability grows linearly from 0 to `max_probability`."
+    )
+    decoder_only: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Share of the masked samples in which the encoder sees everything and the decoder alone a part, as when a "
+        "prior draws the codes of a partly observed image.",
     )
     hide_conditions: float = Field(0.5, ge=0, le=1, description="Probability that the conditions of a sample are hidden.")
 
@@ -148,6 +158,12 @@ class TrainingConfig(Settings):
 
     epochs: int | None = Field(None, ge=1, description="Passes over the training set; exclusive with `steps`.")
     steps: int | None = Field(None, ge=1, description="Optimizer steps; exclusive with `epochs`.")
+    least_steps: int | None = Field(
+        None,
+        ge=0,
+        description="Steps that `epochs` are stretched to if they have fewer, schedules such as the mask warm-up with them. "
+        f"Default: {LEAST_STEPS} where neither `epochs` nor `steps` are given, else 0.",
+    )
     batch_size: int = Field(64, ge=1, description="Images per step, over all processes.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
     warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate grows linearly from 0.")

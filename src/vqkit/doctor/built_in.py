@@ -124,6 +124,7 @@ def _tokenizer_checks(name: str, device: torch.device) -> list[Check]:
     images = box_images(IMAGES)
     return [
         Check(f"{name}: round trip", lambda: tokenizers.round_trip(pipeline(), images)),
+        Check(f"{name}: empty context", lambda: tokenizers.empty_context(pipeline(), images)),
         Check(f"{name}: kept pixels", lambda: tokenizers.kept_pixels(pipeline(), images)),
         Check(f"{name}: saved and loaded", lambda: _model_saved(loaded())),
     ]

@@ -28,6 +28,8 @@ MIN_PERPLEXITY, LOW_PERPLEXITY = 0.02, 0.1
 """The same for the perplexity, as fractions of K."""
 MIN_USES_PER_CODE = 4
 """Mean number of uses per code below which the use of a codebook is not assessed."""
+_ROUNDING = 1e-5
+"""Largest difference, in unit values, of two batches' results that differ in rounding alone."""
 
 
 @torch.inference_mode()
@@ -69,12 +71,29 @@ def round_trip(pipeline: Pipeline, batch: Batch) -> Outcome:
     if not all(map(torch.equal, codes, again)):
         return failed("encoding the same images twice gives different codes")
     unknown = pipeline.spec.unknown_conditions(len(images))
-    decoded, reconstructed = pipeline.decode_batch(codes, unknown), pipeline.fill(images, whole, batch_size=len(images))
+    unit = pipeline.spec.to_unit(images)
+    decoded, reconstructed = pipeline.decode_batch(codes, unknown), pipeline.reconstruct_unit(unit, whole, None, len(images))
     if not torch.equal(decoded, reconstructed):
         difference = float((decoded - reconstructed).abs().max())
         return failed(f"decode(encode(images)) differs from reconstruct(images) by up to {difference:.1e}")
     grids = ", ".join(f"{height} x {width}" for height, width in tokenizer.code_shapes)
     return ok(f"{len(images)} images: decode(encode(x)) equals reconstruct(x) bit for bit; grid {grids}")
+
+
+def empty_context(pipeline: Pipeline, batch: Batch) -> Outcome:
+    """Whether a decoder to which nothing of some images is shown decodes them as it does codes, or latents, alone."""
+    device, spec = pipeline.device, pipeline.spec
+    on_device = batch.to(device, spec)
+    unknown = spec.unknown_conditions(len(batch.images), device)
+    shown = observed_mask(batch, spec).to(device) & on_device.observed
+    shown[::2] = False
+    given = on_device.images, on_device.observed, unknown
+    with torch.inference_mode():
+        alone, seen = (pipeline.model.reconstruct(*given, context) for context in (None, shown))
+    difference = float((alone - seen)[::2].abs().max())
+    if not difference <= _ROUNDING:
+        return failed(f"an empty context changes images by up to {difference:.1e}")
+    return ok(f"{len(alone[::2])} images: without a context they are those of their codes or latents alone")
 
 
 def kept_pixels(pipeline: Pipeline, batch: Batch) -> Outcome:

@@ -69,6 +69,7 @@ class ModelRun:
             Check("held-out images", lambda: self.images.outcome),
             Check("nearest code", self._nearest_code),
             Check("round trip", self._round_trip),
+            Check("empty context", lambda: tokenizers.empty_context(self.pipeline, self.images.batch(IMAGES))),
             Check("kept pixels", lambda: tokenizers.kept_pixels(self.pipeline, self.images.batch(IMAGES))),
             Check("codebook health", self._codebook_health),
         ]

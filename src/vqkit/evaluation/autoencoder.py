@@ -40,7 +40,7 @@ from vqkit.evaluation.training_masks import unfamiliar_masks
 from vqkit.evaluation.variance import VarianceMeter, Variances
 from vqkit.evaluation.verdicts import below_floors
 from vqkit.inference.postprocess import fill_missing
-from vqkit.interfaces import Autoencoder, Batch, Codes, DataSpec, ImageDataset, Split, Tokenizer, where_present
+from vqkit.interfaces import Autoencoder, Batch, Codes, Context, DataSpec, ImageDataset, Split, Tokenizer, where_present
 from vqkit.storage.checkpoints import Loaded, load_model
 
 _DEFAULT = EvaluationRequest()
@@ -229,8 +229,8 @@ class _Meters:
         for scenario, errors in zip(self.scenarios, self.errors, strict=True):
             observed = scenario.observed(positions, images.shape).to(self.device) & present
             if self.passes == 0:
-                self._forward(images, observed, conditions)  # warm-up: the very first pass is not timed
-            codes, expected = self._timed(images, observed, conditions)
+                self._forward(images, observed, conditions, observed)  # warm-up: the very first pass is not timed
+            codes, expected = self._timed(images, observed, conditions, None if scenario is self.scenarios[0] else observed)
             judged = scenario.judged(present, observed)
             if scenario is self.scenarios[0]:
                 shown = where_present(expected, batch.present)
@@ -250,21 +250,21 @@ class _Meters:
         spec = self.model.spec
         return None if spec.value_kind == "intensity" else fill_missing(expected, images, observed, spec)
 
-    def _timed(self, images: Tensor, observed: Tensor, conditions: Tensor) -> tuple[Codes, Tensor]:
+    def _timed(self, images: Tensor, observed: Tensor, conditions: Tensor, shown: Tensor | None) -> tuple[Codes, Tensor]:
         _synchronize(self.device)
         start = time.perf_counter()
-        result = self._forward(images, observed, conditions)
+        result = self._forward(images, observed, conditions, shown)
         _synchronize(self.device)
         self.seconds += time.perf_counter() - start
         self.passes += len(images)
         return result
 
-    def _forward(self, images: Tensor, observed: Tensor, conditions: Tensor) -> tuple[Codes, Tensor]:
-        """Codes (none for a continuous model) and expected images, in one pass."""
+    def _forward(self, images: Tensor, observed: Tensor, conditions: Tensor, shown: Tensor | None) -> tuple[Codes, Tensor]:
+        """Codes (none for a continuous model) and expected images, in one pass; the decoder sees what is `shown` to it."""
         if not isinstance(self.model, Tokenizer):
-            return (), self.model.reconstruct(images, observed, conditions)
+            return (), self.model.reconstruct(images, observed, conditions, shown)
         codes = self.model.encode(images, observed)
-        return codes, self.model.decode(codes, conditions)
+        return codes, self.model.decode(codes, conditions, None if shown is None else Context(images, shown))
 
     def scenario_metrics(self, variances: Variances, floors: Sequence[Sequence[FloorMetrics]]) -> list[ScenarioMetrics]:
         """Metrics of each scenario, over all processes, with its floors."""

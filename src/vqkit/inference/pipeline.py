@@ -21,7 +21,7 @@ final: shapes are on or off, and components of exclusive data do not overlap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ from vqkit.image_io.scales import describe_numbers, gives_final_images
 from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.tile_grid import TileGrid, default_overlap
 from vqkit.inference.tiling import fill_images
-from vqkit.interfaces import Autoencoder, Codes, DataSpec, Tokenizer, where_present
+from vqkit.interfaces import Autoencoder, Codes, Context, DataSpec, Tokenizer, where_present
 from vqkit.storage.checkpoints import Loaded, load_model
 from vqkit.storage.code_files import check_codes
 
@@ -115,9 +115,9 @@ class Pipeline:
         return given.restore(fill_stored(expected, numbers, known, given.spec), known)
 
     def reconstruct(self, image: AnyImage, conditions: Conditions | None = None, form: str | None = None) -> AnyImage:
-        """The reconstruction of a whole image. Raises `DataError` for an image that does not fit."""
+        """The reconstruction of a whole image from its codes or latents alone. Raises `DataError` where it does not fit."""
         given = read_given(image, self.spec, (), form)
-        expected = self.fill_unit(given.spec.to_unit(given.numbers), given.present, conditions)
+        expected = self.reconstruct_unit(given.spec.to_unit(given.numbers), given.present, conditions)
         return given.restore(to_stored(expected, given.spec))
 
     def encode(
@@ -148,16 +148,26 @@ class Pipeline:
         meaning = describe_numbers(dtype, unknown, self.spec, "", gives_final_images(dtype, self.spec))
         return to_stored(self.decode_unit(codes, conditions), meaning)
 
-    def decode_unit(self, codes: Codes, conditions: Conditions | None = None) -> Tensor:
-        """As `decode`, in unit values: float32 [B, C, H, W]."""
+    def decode_unit(self, codes: Codes, conditions: Conditions | None = None, context: Context | None = None) -> Tensor:
+        """As `decode`, in unit values: float32 [B, C, H, W]; `context`: what is observed of each image, in unit values."""
         check_codes(codes, self.tokenizer)
         rows = condition_rows(self.spec, conditions, len(codes[0]))
-        chunks = zip(*(torch.split(level, BATCH_SIZE) for level in (*codes, rows)), strict=True)
-        return torch.cat([self.decode_batch(parts[:-1], parts[-1]) for parts in chunks])
+        parts = []
+        for start in range(0, len(rows), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
+            seen = None if context is None else Context(context.images[part], context.observed[part])
+            parts.append(self.decode_batch(tuple(level[part] for level in codes), rows[part], seen))
+        return torch.cat(parts)
 
     def fill(self, stored: Tensor, observed: Tensor, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE) -> Tensor:
         """Expected whole images in unit values, float32 [B, C, H, W] on the CPU, of stored images; see `fill_unit`."""
         return self.fill_unit(self.spec.to_unit(stored), observed, conditions, batch_size)
+
+    def reconstruct_unit(
+        self, images: Tensor, observed: Tensor, conditions: Conditions | None = None, batch_size: int = BATCH_SIZE
+    ) -> Tensor:
+        """As `fill_unit`, from codes or latents alone."""
+        return self._by_tiles(images, observed, conditions, batch_size, torch.ones_like(observed), self.model.reconstruct)
 
     def tile_grid(self, height: int, width: int) -> TileGrid:
         """The tiles in which an image of this size is filled in."""
@@ -176,20 +186,35 @@ class Pipeline:
         `images` float [B, C, H, W], in unit values as the result; `observed` bool [B, C, H, W]; at most `batch_size` tiles at once.
         `wanted` bool [B, C, H, W]: where the result is needed, everywhere by default; tiles in which nothing is are left out.
         """
-        grid = self.tile_grid(images.shape[2], images.shape[3])
-        rows = condition_rows(self.spec, conditions, len(images))
-        if wanted is None:
-            wanted = torch.ones_like(observed)
-
-        def fill(tiles: Tensor, known: Tensor, numbers: Tensor) -> Tensor:
-            return self.fill_tiles(tiles, known, rows[numbers])
-
-        return fill_images(images, observed, wanted, fill, grid, batch_size)
+        wanted = torch.ones_like(observed) if wanted is None else wanted
+        return self._by_tiles(images, observed, conditions, batch_size, wanted, self.model.complete)
 
     def fill_tiles(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
         """Expected tiles [N, C, h, w] on the CPU, of tiles in unit values and their conditions [N, D]."""
+        return self._answer(images, observed, conditions, self.model.complete)
+
+    def _by_tiles(
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Conditions | None,
+        batch_size: int,
+        wanted: Tensor,
+        network: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        grid = self.tile_grid(images.shape[2], images.shape[3])
+        rows = condition_rows(self.spec, conditions, len(images))
+
+        def answer(tiles: Tensor, known: Tensor, numbers: Tensor) -> Tensor:
+            return self._answer(tiles, known, rows[numbers], network)
+
+        return fill_images(images, observed, wanted, answer, grid, batch_size)
+
+    def _answer(
+        self, images: Tensor, observed: Tensor, conditions: Tensor, network: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> Tensor:
         with torch.inference_mode(), autocast(self.precision, self.device):
-            expected = self.model.reconstruct(*self._on_device(images, observed), conditions.to(self.device)).cpu()
+            expected = network(*self._on_device(images, observed), conditions.to(self.device)).cpu()
         # A copy, because inference tensors may not take part in what callers do with autograd.
         return expected.clone()
 
@@ -203,10 +228,14 @@ class Pipeline:
             codes = self.tokenizer.encode(*self._on_device(images, observed))
         return tuple(level.cpu().clone() for level in codes)
 
-    def decode_batch(self, codes: Codes, conditions: Tensor) -> Tensor:
-        """Expected images, float32 [B, C, H, W] in [0, 1] on the CPU, of codes [B, h, w] and conditions [B, D] (NaN: unknown)."""
+    def decode_batch(self, codes: Codes, conditions: Tensor, context: Context | None = None) -> Tensor:
+        """Expected images, float32 [B, C, H, W] in unit values on the CPU, of codes [B, h, w] and conditions [B, D] (NaN: unknown).
+
+        `context`: what is observed of each image, in unit values.
+        """
         with torch.inference_mode():
-            images = self.tokenizer.decode(tuple(level.to(self.device) for level in codes), conditions.to(self.device))
+            seen = None if context is None else Context(*self._on_device(*context))
+            images = self.tokenizer.decode(tuple(level.to(self.device) for level in codes), conditions.to(self.device), seen)
         return images.cpu().clone()
 
     def _on_device(self, images: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

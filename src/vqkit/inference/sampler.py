@@ -29,7 +29,7 @@ from vqkit.inference.prior_batches import draw_codes, total_nll
 from vqkit.inference.ranking import DEFAULT_RANK, Rank, expected_errors
 from vqkit.inference.tile_grid import TileGrid
 from vqkit.inference.tile_order import TiledAnswers, draw_tile_by_tile, sampling_of_tile
-from vqkit.interfaces import Codes, Conditioning, Prior, check_images, where_present
+from vqkit.interfaces import Codes, Conditioning, Context, Prior, check_images, where_present
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.storage.checkpoints import digest, load_model, load_prior
 
@@ -205,7 +205,7 @@ class Sampler(ImageSampler):
         conditioning = self._conditioning_of(images, observed, rows)
         codes = draw_codes(self.prior, conditioning, num_samples, sampling, batch_size, advance, first * num_samples)
         nll = total_nll(self.prior, codes, conditioning, num_samples, sampling, batch_size)
-        expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0))
+        expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0), Context(self.spec.to_unit(given), known))
         return self._ranked(self._finish(expected, given, known), nll, codes, observed, sampling, rank)
 
     def _complete_tiles(
@@ -230,7 +230,7 @@ class Sampler(ImageSampler):
             conditioning = self._conditioning_of(tiles, known, rows)
             codes = draw_codes(self.prior, conditioning, 1, settings, batch_size, report, first)
             nll = total_nll(self.prior, codes, conditioning, 1, settings, batch_size)
-            return TiledAnswers(self._decode(codes, rows), nll)
+            return TiledAnswers(self._decode(codes, rows, Context(self.spec.to_unit(tiles), known)), nll)
 
         answers = draw_tile_by_tile(images, observed, ~observed, draw, self._finish, grid)
         if advance is not None:
@@ -329,5 +329,5 @@ class Sampler(ImageSampler):
         maps = tuple(torch.cat(level) for level in zip(*parts, strict=True))
         return conditioning_for(self.prior.spec, rows, torch.full((len(rows),), -1), maps)
 
-    def _decode(self, codes: Codes, rows: Tensor) -> Tensor:
-        return self.pipeline.decode_unit(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)))
+    def _decode(self, codes: Codes, rows: Tensor, context: Context | None = None) -> Tensor:
+        return self.pipeline.decode_unit(codes, dict(zip(self.spec.condition_names, rows.T, strict=True)), context)

@@ -26,7 +26,7 @@ from vqkit.interfaces.data import (
     where_present,
 )
 from vqkit.interfaces.likelihoods import Likelihood
-from vqkit.interfaces.models import Autoencoder, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
+from vqkit.interfaces.models import Autoencoder, Context, EncoderPart, Quantized, Quantizer, Reconstruction, Tokenizer
 from vqkit.interfaces.priors import CodeSpec, Conditioning, Prior
 from vqkit.interfaces.tasks import OptimizerGroup, ShownImages, StepOutput
 
@@ -39,6 +39,7 @@ __all__ = [
     "ComponentSpec",
     "ConditionSpec",
     "Conditioning",
+    "Context",
     "DataSpec",
     "EncoderPart",
     "ImageDataset",

@@ -74,6 +74,13 @@ class Quantizer(nn.Module, ABC):
         )
 
 
+class Context(NamedTuple):
+    """What a decoder sees of images: their pixels in unit values, [B, C, H, W], where `observed` (bool of that shape) is True."""
+
+    images: Tensor
+    observed: Tensor
+
+
 RECONSTRUCTION_LOSS = "recon"
 """Name under which the reconstruction loss is recorded."""
 
@@ -167,12 +174,15 @@ class Autoencoder(nn.Module, ABC):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         """Reconstruct whole images from their observed part, with losses computed over the whole image.
 
         `images` float [B, C, H, W] in unit values, 0 where nothing is present; `observed` bool [B, C, H, W], True where a pixel is
         known to the model, a subset of `present` (bool, broadcastable to the images; None: everything), to which losses are
-        limited; `conditions` float [B, D], NaN where unknown; `generator` is the source of randomness in training, on the CPU.
+        limited; `conditions` float [B, D], NaN where unknown; `generator` is the source of randomness in training, on the CPU;
+        `shown` bool [B, C, H, W]: pixels that the decoder sees as well, so that codes or latents need not carry them; nothing is
+        shown of an image of which all are False, nor by default. A model may do without it.
         """
 
     @abstractmethod
@@ -207,9 +217,16 @@ class Autoencoder(nn.Module, ABC):
             "Use another --model, or give this one the property encoder_part (see Autoencoder).",
         )
 
-    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
-        """The expected whole images, float32 [B, C, H, W] in unit values, in one pass and without randomness."""
-        return self.mean(self(images, observed, conditions).logits)
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor, shown: Tensor | None = None) -> Tensor:
+        """The expected whole images, float32 [B, C, H, W] in unit values, in one pass and without randomness.
+
+        Arguments are those of `forward`. By default they come from codes or latents alone; see `complete`.
+        """
+        return self.mean(self(images, observed, conditions, shown=shown).logits)
+
+    def complete(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+        """As `reconstruct`, with the decoder seeing what is observed: the best answer to what is missing."""
+        return self.reconstruct(images, observed, conditions, observed)
 
 
 class Tokenizer(Autoencoder):
@@ -244,8 +261,8 @@ class Tokenizer(Autoencoder):
         """Codes of the observed part of float images [B, C, H, W]."""
 
     @abstractmethod
-    def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
-        """Expected images float32 [B, C, H, W] in unit values of codes."""
+    def decode(self, codes: Codes, conditions: Tensor, context: Context | None = None) -> Tensor:
+        """Expected images float32 [B, C, H, W] in unit values of codes, and of what is observed of each image (None: nothing)."""
 
     def reset_unused_codes(self, counts: tuple[Tensor, ...], generator: torch.Generator) -> int:
         """Reset dead codes, those that were never chosen, to noisy copies of chosen ones; returns their number.

@@ -51,7 +51,10 @@ class OptimizerGroup(NamedTuple):
 
 
 class TrainingState(NamedTuple):
-    """Where a run is: optimizer steps done, epochs done as a fraction, and the share of the run that is done."""
+    """Where a run is: optimizer steps done, epochs done as a fraction, and the share of the run that is done.
+
+    The epochs are those of the configuration: where a small set is passed over more often, several passes make one.
+    """
 
     step: int
     epoch: float

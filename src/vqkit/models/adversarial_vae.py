@@ -39,13 +39,13 @@ from torch import Tensor, nn
 
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
-from vqkit.interfaces import DataSpec, Likelihood, OptimizerGroup, Reconstruction, fully_observed, where_present
+from vqkit.interfaces import Context, DataSpec, Likelihood, OptimizerGroup, Reconstruction, fully_observed, where_present
 from vqkit.layers.detached import with_detached_parameters
 from vqkit.losses.gan import GANLoss, build_discriminator
 from vqkit.models.adversary import AdversaryOptions
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.latent import build_latent_projection, code_grid
-from vqkit.models.networks import Decoder, encoder_input
+from vqkit.models.networks import Decoder, context_of, encoder_input
 from vqkit.models.vae import VAE
 from vqkit.registry import MODELS
 
@@ -66,15 +66,15 @@ class Generator(nn.Module):
         super().__init__()
         both = options.model_copy(update={"latent_dim": 2 * options.latent_dim})
         self.latent_projection, channels = build_latent_projection(both, code_grid(options, spec))
-        self.decoder = Decoder(options, spec, channels, likelihood)
+        self.decoder = Decoder(options, spec, channels, likelihood, with_guess=False)
         with torch.no_grad():
             self.decoder.last_weight.zero_()
             self.decoder.last_bias.zero_()
 
-    def forward(self, latents: Tensor, noise: Tensor, conditions: Tensor) -> Tensor:
-        """Latents and noise [B, L, ...] each, and condition values [B, D] (NaN: unknown), to logits [B, C, H, W]."""
+    def forward(self, latents: Tensor, noise: Tensor, conditions: Tensor, context: Context | None = None) -> Tensor:
+        """Latents and noise [B, L, ...] each, condition values [B, D] (NaN: unknown) and a context, to logits [B, C, H, W]."""
         projected = self.latent_projection(torch.cat([latents, noise], dim=1))
-        logits: Tensor = self.decoder(projected, conditions)
+        logits: Tensor = self.decoder(projected, conditions, context)
         return logits
 
 
@@ -106,6 +106,7 @@ class AdversarialVAE(VAE):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         """See `VariationalModel.forward`; recon and kl are those of the VAE, whose decoder does not give the model's images.
 
@@ -113,7 +114,8 @@ class AdversarialVAE(VAE):
         of the generator, for the posterior's sample of these images and no noise.
         """
         sample = self.sample_posterior(self.features(images, observed), self.noise(len(images), generator).to(images.device))
-        result = self.elbo(sample, self.logits(sample.latents, conditions), images, present)
+        context = context_of(images, shown)
+        result = self.elbo(sample, self.logits(sample.latents, conditions, context), images, present)
         latents, noise = (self.noise(len(images), generator)[:, 0].to(images.device) for _ in range(2))
         # The adversarial loss does not train the likelihood's scale.
         fake = with_detached_parameters(self.likelihood, self._generate(latents, noise, conditions))
@@ -121,7 +123,7 @@ class AdversarialVAE(VAE):
             "adversarial": self._gan.generator_loss(self.discriminator, fake),
             "code": self.options.code_weight * code_distance(latents, self._encode_fake(fake)).mean(),
         }
-        completed = self._complete(sample.latents.detach(), conditions)
+        completed = self._complete(sample.latents.detach(), conditions, context)
         real = where_present(images, present, self.mean(completed).detach())
         discriminator = self._gan.discriminator_loss(self.discriminator, real, fake, generator)
         return replace(
@@ -131,9 +133,10 @@ class AdversarialVAE(VAE):
             adversarial_losses={"discriminator": discriminator},
         )
 
-    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor, shown: Tensor | None = None) -> Tensor:
         """See `Autoencoder.reconstruct`: the generator's image for the posterior's mean, without noise."""
-        return self.mean(self._complete(self.expected_latents(self.features(images, observed)), conditions))
+        latents = self.expected_latents(self.features(images, observed))
+        return self.mean(self._complete(latents, conditions, context_of(images, shown)))
 
     def sample(self, conditions: Tensor, seed: int = 0, first: int = 0, temperature: float = 1.0) -> Tensor:
         """See `GenerativeAutoencoder.sample`; the temperature is that of latents and noise."""
@@ -153,14 +156,14 @@ class AdversarialVAE(VAE):
             "Bounds are for models that draw from a likelihood, such as vae or vae-gan.",
         )
 
-    def _complete(self, latents: Tensor, conditions: Tensor) -> Tensor:
+    def _complete(self, latents: Tensor, conditions: Tensor, context: Context | None) -> Tensor:
         """Logits [B, C, H, W] of latents [B, L, ...] without noise."""
-        return self._generate(latents, torch.zeros_like(latents), conditions)
+        return self._generate(latents, torch.zeros_like(latents), conditions, context)
 
-    def _generate(self, latents: Tensor, noise: Tensor, conditions: Tensor) -> Tensor:
+    def _generate(self, latents: Tensor, noise: Tensor, conditions: Tensor, context: Context | None = None) -> Tensor:
         """The logits [B, C, H, W] of the VAE's decoder, which gets no gradient, plus the generator's correction."""
-        correction: Tensor = self.generator(latents, noise, conditions)
-        return self.logits(latents, conditions).detach() + correction
+        correction: Tensor = self.generator(latents, noise, conditions, context)
+        return self.logits(latents, conditions, context).detach() + correction
 
     def _encode_fake(self, fake: Tensor) -> Gaussian:
         """q(z|fake) of fully observed images [B, C, H, W]; the encoder's parameters get no gradient."""

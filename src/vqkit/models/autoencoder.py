@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vqkit.interfaces import DataSpec, Reconstruction
 from vqkit.models.latent import LatentModel, LatentOptions, build_head
+from vqkit.models.networks import context_of
 from vqkit.registry import MODELS
 
 
@@ -41,8 +42,9 @@ class PlainAutoencoder(LatentModel):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon. Deterministic."""
         del generator
-        logits = self.logits(self.expected_latents(self.features(images, observed)), conditions)
+        logits = self.logits(self.expected_latents(self.features(images, observed)), conditions, context_of(images, shown))
         return Reconstruction(logits, self.likelihood.loss(logits, images, present))

@@ -19,13 +19,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vqkit.config import NamedOptions
-from vqkit.interfaces import Codes, DataSpec, Quantizer, Reconstruction, Tokenizer
+from vqkit.interfaces import Codes, Context, DataSpec, Quantizer, Reconstruction, Tokenizer
 from vqkit.models.likelihoods import DistanceChoice, build_likelihood
-from vqkit.models.networks import Decoder, NetworkOptions
+from vqkit.models.networks import Decoder, DecoderOptions, context_of
 from vqkit.quantizers.choice import QuantizerChoice
 
 
-class CodingOptions(NetworkOptions):
+class CodingOptions(DecoderOptions):
     """Settings of every model with a discrete bottleneck."""
 
     likelihood: DistanceChoice = Field("auto", description="auto: bernoulli for binary data, mse for intensities.")
@@ -70,8 +70,8 @@ class CodingModel(Tokenizer):
         """
 
     @abstractmethod
-    def logits(self, quantized: Sequence[Tensor], conditions: Tensor) -> Tensor:
-        """Logits [B, C, H, W] of whole images, given the codes [B, D, h, w] of every grid and condition values."""
+    def logits(self, quantized: Sequence[Tensor], conditions: Tensor, context: Context | None = None) -> Tensor:
+        """Logits [B, C, H, W] of whole images, given the codes [B, D, h, w] of every grid, condition values and a context."""
 
     def forward(
         self,
@@ -80,6 +80,7 @@ class CodingModel(Tokenizer):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon, vq (codebook) and commit, weighted, the last two summed over the grids.
 
@@ -95,7 +96,7 @@ class CodingModel(Tokenizer):
             codes += split_depth(result.indices)
             pulls["vq"].append(result.codebook_loss)
             pulls["commit"].append(quantizer.commitment_weight * result.commitment_loss)
-        logits = self.logits(self.apply_level_dropout(quantized, generator), conditions)
+        logits = self.logits(self.apply_level_dropout(quantized, generator), conditions, context_of(images, shown))
         reconstruction_loss = self.options.reconstruction_weight * self.likelihood.loss(logits, images, present)
         losses = {loss: torch.stack(each).sum() for loss, each in pulls.items()}
         names = self.grids if len(self.grids) > 1 else ()
@@ -116,9 +117,9 @@ class CodingModel(Tokenizer):
         """See `Autoencoder.last_weight`."""
         return self.decoder.last_weight
 
-    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor, shown: Tensor | None = None) -> Tensor:
         """See `Autoencoder.reconstruct`; no losses are computed."""
-        return self.decode(self.encode(images, observed), conditions)
+        return self.decode(self.encode(images, observed), conditions, context_of(images, shown))
 
     def features(self, images: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         """See `Tokenizer.features`. The levels of one grid have the same features."""
@@ -132,14 +133,14 @@ class CodingModel(Tokenizer):
         _, indices = self._quantise(images, observed, whole=True)
         return tuple(level for each in indices for level in split_depth(each))
 
-    def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
+    def decode(self, codes: Codes, conditions: Tensor, context: Context | None = None) -> Tensor:
         """See `Tokenizer.decode`."""
         levels = iter(codes)
         quantized: list[Tensor] = []
         for quantizer in self.grid_quantizers:
             indices = [next(levels) for _ in range(quantizer.num_quantizers)]
             quantized.append(quantizer.decode(join_depth(indices)))
-        return self.mean(self.logits(quantized, conditions))
+        return self.mean(self.logits(quantized, conditions, context))
 
     def level_contributions(self, codes: Codes) -> tuple[Tensor, ...]:
         """The contribution of each level to the code vectors of its grid, float32 [B, D, h, w]; those of a grid's levels sum to

@@ -23,18 +23,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vqkit.core.randomness import generator_for, step_noise
-from vqkit.interfaces import Autoencoder, DataSpec, Reconstruction, fully_observed
+from vqkit.interfaces import Autoencoder, Context, DataSpec, Reconstruction, fully_observed
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.models.gaussian import Gaussian
 from vqkit.models.likelihoods import LikelihoodChoice, build_likelihood, values_per_image
-from vqkit.models.networks import Decoder, Encoder, NetworkOptions, check_stride, encoder_input, widths
+from vqkit.models.networks import Decoder, DecoderOptions, Encoder, NetworkOptions, check_stride, context_of, encoder_input, widths
 
 _VALUES_AT_ONCE = 2**22
 """Pixel values decoded at once when a bound is computed; limits memory."""
 
 
-class LatentOptions(NetworkOptions):
+class LatentOptions(DecoderOptions):
     """Settings of every model with a continuous bottleneck."""
 
     latent: Literal["vector", "grid"] = Field(
@@ -79,18 +79,19 @@ class LatentModel(Autoencoder):
         features: Tensor = self.encoder(encoder_input(images, observed))
         return features
 
-    def logits(self, latents: Tensor, conditions: Tensor) -> Tensor:
-        """Logits [B, C, H, W] of whole images, of latents [B, L, ...] and condition values [B, D] (NaN: unknown)."""
-        logits: Tensor = self.decoder(self.latent_projection(latents), conditions)
+    def logits(self, latents: Tensor, conditions: Tensor, context: Context | None = None) -> Tensor:
+        """Logits [B, C, H, W] of whole images, of latents [B, L, ...], condition values [B, D] (NaN: unknown) and a context."""
+        logits: Tensor = self.decoder(self.latent_projection(latents), conditions, context)
         return logits
 
     def mean(self, logits: Tensor) -> Tensor:
         """See `Autoencoder.mean`."""
         return self.likelihood.mean(logits)
 
-    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor, shown: Tensor | None = None) -> Tensor:
         """See `Autoencoder.reconstruct`; without noise."""
-        return self.mean(self.logits(self.expected_latents(self.features(images, observed)), conditions))
+        latents = self.expected_latents(self.features(images, observed))
+        return self.mean(self.logits(latents, conditions, context_of(images, shown)))
 
 
 class PosteriorSample(NamedTuple):
@@ -135,6 +136,7 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         """See `Autoencoder.forward`. Losses: recon and kl, in nats per value of the image.
 
@@ -144,7 +146,8 @@ class VariationalModel(LatentModel, GenerativeAutoencoder):
         variance of more than 0.01 over the batch (Burda et al. 2016, section 5.3).
         """
         sample = self.sample_posterior(self.features(images, observed), self.noise(len(images), generator).to(images.device))
-        return self.elbo(sample, self.logits(sample.latents, conditions), images, present)
+        logits = self.logits(sample.latents, conditions, context_of(images, shown))
+        return self.elbo(sample, logits, images, present)
 
     def elbo(self, sample: PosteriorSample, logits: Tensor, images: Tensor, present: Tensor | None = None) -> Reconstruction:
         """The negative ELBO as losses, with monitors (see `forward`), of draws and the logits [B, C, H, W] decoded from them."""

@@ -51,9 +51,13 @@ class PixelLikelihood(Likelihood):
     def pixel_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of each pixel, float32 [B, C, H, W]."""
 
+    def weighted_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """`pixel_loss`, weighted by component where a loss is a distance."""
+        return self.pixel_loss(logits, target)
+
     def loss(self, logits: Tensor, target: Tensor, present: Tensor | None = None) -> Tensor:
         """See `Likelihood.loss`."""
-        losses = self.pixel_loss(logits.float(), target)
+        losses = self.weighted_loss(logits.float(), target)
         if present is None:
             return losses.mean()
         where = present.expand_as(losses)
@@ -140,18 +144,34 @@ class DiscretizedLogistic(PixelLikelihood):
 class PixelDistance(PixelLikelihood):
     """A distance between pixels in place of a likelihood; the logit is the pixel.
 
-    Expected pixels are clipped to the extremes of the training data.
+    Expected pixels are clipped to the extremes of the training data. In the loss each component has the weight
+    `component_weights` [C, 1, 1], so that dark components count as much as bright ones: see `set_variances`.
     """
 
     mid_logit: ClassVar[float] = 0.5
     lowest: Tensor
     highest: Tensor
+    component_weights: Tensor
 
     def __init__(self, component_specs: Sequence[ComponentSpec]) -> None:
         super().__init__(component_specs)
         bounds = torch.tensor([each.unit_bounds for each in self.component_specs])
         self.register_buffer("lowest", bounds[:, 0, None, None], persistent=False)
         self.register_buffer("highest", bounds[:, 1, None, None], persistent=False)
+        self.register_buffer("component_weights", torch.ones(len(self.component_specs), 1, 1))
+
+    @torch.no_grad()
+    def set_variances(self, variances: Tensor) -> None:
+        """Weight each component by the inverse of its variance ([C], of the training pixels); the mean weight is 1.
+
+        A variance counts as at least a hundredth of the largest: a constant component would outweigh all others.
+        """
+        weights = 1 / variances.clamp_min(float(variances.max()) / 100).clamp_min(1e-12)
+        self.component_weights.copy_((weights / weights.mean()).to(self.component_weights)[:, None, None])
+
+    def weighted_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """See `PixelLikelihood.weighted_loss`."""
+        return self.component_weights * self.pixel_loss(logits, target)
 
     def mean(self, logits: Tensor) -> Tensor:
         """See `Likelihood.mean`."""
@@ -225,6 +245,14 @@ class Mixed(PixelLikelihood):
         return self._joined(
             self.binary.pixel_loss(logits[:, binary], target[:, binary]),
             self.intensity.pixel_loss(logits[:, intensity], target[:, intensity]),
+        )
+
+    def weighted_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """See `PixelLikelihood.weighted_loss`."""
+        binary, intensity = self.places[True], self.places[False]
+        return self._joined(
+            self.binary.weighted_loss(logits[:, binary], target[:, binary]),
+            self.intensity.weighted_loss(logits[:, intensity], target[:, intensity]),
         )
 
     def mean(self, logits: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from vqkit.config import Settings
 from vqkit.errors import SizeError
-from vqkit.interfaces import DataSpec, Likelihood
+from vqkit.interfaces import Context, DataSpec, Likelihood
 from vqkit.layers.attention import SelfAttention
 from vqkit.layers.conditions import ConditionEmbedding
 from vqkit.layers.encoder_input import observed_pixels
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Downsample, PositionEmbedding, ResidualBlock, Upsample
+from vqkit.models.context import ContextBranch
 
 
 class NetworkOptions(Settings):
@@ -43,6 +44,14 @@ class NetworkOptions(Settings):
         return value
 
 
+class DecoderOptions(NetworkOptions):
+    """Settings of models with a bottleneck: also what their decoder sees beside it."""
+
+    context: bool = Field(
+        True, description="Show the decoder what is observed, so that codes or latents need not carry it; see docs/inpainting.md."
+    )
+
+
 class Encoder(nn.Module):
     """Strided convolutions, then a trunk on the coarse grid: [B, channels[0], H, W] to [B, hidden, h, w].
 
@@ -64,9 +73,12 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Codes on the finest grid, `dim` channels in total, to the logits of a whole image, conditioned on condition values."""
+    """Codes on the finest grid, `dim` channels in total, to the logits of a whole image, conditioned on condition values.
 
-    def __init__(self, options: NetworkOptions, spec: DataSpec, dim: int, likelihood: Likelihood) -> None:
+    `with_guess`: see `vqkit.models.context`.
+    """
+
+    def __init__(self, options: DecoderOptions, spec: DataSpec, dim: int, likelihood: Likelihood, with_guess: bool = True) -> None:
         super().__init__()
         channels = widths(options)[::-1]
         embedding = options.hidden if spec.conditions else 0
@@ -77,6 +89,7 @@ class Decoder(nn.Module):
         for before, after in zip(channels, [*channels[1:], len(spec.components)], strict=True):
             ups += [nn.SiLU(), Upsample(before, after)]
         self.up = nn.Sequential(*ups)
+        self.context = ContextBranch(spec, channels[::-1], options.inner, with_guess) if options.context else None
         # The first images are grey. The error of black ones has the same sign everywhere and, in the first steps, pushes all
         # features before the codes in one direction: those of fsq then saturate its tanh and stay there.
         with torch.no_grad():
@@ -93,12 +106,20 @@ class Decoder(nn.Module):
         """The bias of the convolution that gives the logits."""
         return self.up[-1].get_parameter("0.bias")
 
-    def forward(self, codes: Tensor, conditions: Tensor) -> Tensor:
-        """Codes [B, dim, h, w] and condition values [B, conditions] (NaN: unknown) to logits [B, C, H, W]."""
+    def forward(self, codes: Tensor, conditions: Tensor, context: Context | None = None) -> Tensor:
+        """Codes [B, dim, h, w], condition values [B, conditions] (NaN: unknown) and a context to logits [B, C, H, W]."""
         embedding = self.embed(conditions) if self.embed is not None else None
         hidden = self.project(codes.contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.up(self.trunk(hidden, embedding))
-        return logits
+        if self.context is None or context is None:
+            logits: Tensor = self.up(self.trunk(hidden, embedding))
+            return logits
+        seen = self.context(context)
+        level = len(self.up) // 2 - 1  # of the coarsest grid; each finer one is an activation and an upsampling away
+        hidden = self.trunk(self.context.add(hidden, level, seen), embedding)
+        for step in range(0, len(self.up) - 2, 2):
+            level -= 1
+            hidden = self.context.add(self.up[step + 1](self.up[step](hidden)), level, seen)
+        return self.context.correct(self.up[-2:](hidden), hidden, seen)
 
 
 class Trunk(nn.Module):
@@ -128,6 +149,11 @@ class Trunk(nn.Module):
 def encoder_input(images: Tensor, observed: Tensor) -> Tensor:
     """The input [B, 2 C, H, W] of an encoder for images [B, C, H, W]: `observed_pixels`, in channels-last layout."""
     return observed_pixels(images, observed).contiguous(memory_format=torch.channels_last)
+
+
+def context_of(images: Tensor, shown: Tensor | None) -> Context | None:
+    """What a decoder sees of images: the pixels that are `shown`, bool [B, C, H, W], or nothing."""
+    return None if shown is None else Context(images, shown)
 
 
 def check_stride(options: NetworkOptions, spec: DataSpec) -> None:

@@ -26,6 +26,7 @@ from vqkit.interfaces import DataSpec, OptimizerGroup, Reconstruction, where_pre
 from vqkit.layers.detached import with_detached_parameters
 from vqkit.losses.gan import GANLoss, build_discriminator
 from vqkit.models.adversary import AdversaryOptions
+from vqkit.models.networks import context_of
 from vqkit.models.vae import VAE
 from vqkit.registry import MODELS
 
@@ -60,13 +61,14 @@ class VAEGAN(VAE):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         """See `VariationalModel.forward`. Losses: also adversarial, which trains the decoder only.
 
         Adversarial losses: discriminator.
         """
         sample = self.sample_posterior(self.features(images, observed), self.noise(len(images), generator).to(images.device))
-        result = self.elbo(sample, self.logits(sample.latents, conditions), images, present)
+        result = self.elbo(sample, self.logits(sample.latents, conditions, context_of(images, shown)), images, present)
         prior_latents = self.noise(len(images), generator)[:, 0].to(images.device)
         fake = self._decode_fake(torch.cat([sample.latents.detach(), prior_latents]), torch.cat([conditions, conditions]))
         adversarial = self.options.adversarial * self._gan.generator_loss(self.discriminator, fake)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vqkit.interfaces import DataSpec, Quantizer
+from vqkit.interfaces import Context, DataSpec, Quantizer
 from vqkit.models.coding import CodingModel, CodingOptions
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.models.networks import Decoder, Encoder, check_stride, encoder_input, widths
@@ -83,7 +83,7 @@ class VQVAE(CodingModel):
         del coarser
         return seen[grid]
 
-    def logits(self, quantized: Sequence[Tensor], conditions: Tensor) -> Tensor:
+    def logits(self, quantized: Sequence[Tensor], conditions: Tensor, context: Context | None = None) -> Tensor:
         """See `CodingModel.logits`."""
-        logits: Tensor = self.decoder(quantized[0], conditions)
+        logits: Tensor = self.decoder(quantized[0], conditions, context)
         return logits

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vqkit.interfaces import DataSpec, Quantizer, check_images, fully_observed
+from vqkit.interfaces import Context, DataSpec, Quantizer, check_images, fully_observed
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Upsample
 from vqkit.models.coding import CodingModel, CodingOptions
@@ -64,7 +64,7 @@ class VQVAE2Options(CodingOptions):
         return value
 
 
-class Context(nn.Module):
+class CoarserCodes(nn.Module):
     """Conditioning on coarser codes: all coarser codes, on the finest of their grids, to features on the next finer grid."""
 
     def __init__(self, options: VQVAE2Options, dim: int) -> None:
@@ -106,7 +106,7 @@ class VQVAE2(CodingModel):
         encoders = [Encoder(options, image, None)]
         encoders += [Encoder(options, between, None) for _ in range(options.levels - 2)]
         self.encoders = TypedModuleList([*encoders, Encoder(options, between, coarsest)])
-        self.contexts = TypedModuleList([Context(options, dim * level) for level in range(1, options.levels)])
+        self.contexts = TypedModuleList([CoarserCodes(options, dim * level) for level in range(1, options.levels)])
         joined = [options.hidden] + [2 * options.hidden] * (options.levels - 1)
         self.projects = TypedModuleList([nn.Conv2d(channels, dim, 1) for channels in joined])
         self.decoder = Decoder(options, spec, dim * options.levels, self.likelihood)
@@ -147,9 +147,9 @@ class VQVAE2(CodingModel):
         given: Tensor = self.projects[grid](features)
         return given
 
-    def logits(self, quantized: Sequence[Tensor], conditions: Tensor) -> Tensor:
+    def logits(self, quantized: Sequence[Tensor], conditions: Tensor, context: Context | None = None) -> Tensor:
         """See `CodingModel.logits`."""
-        logits: Tensor = self.decoder(together(quantized), conditions)
+        logits: Tensor = self.decoder(together(quantized), conditions, context)
         return logits
 
     def apply_level_dropout(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:

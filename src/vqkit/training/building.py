@@ -28,6 +28,7 @@ from vqkit.losses.vgg import load_vgg
 from vqkit.registry import METHODS, MODELS, PRIORS, Registry
 from vqkit.storage.checkpoints import load_encoder, load_model, load_prior
 from vqkit.training.code_cache import coded_split
+from vqkit.training.image_statistics import measure_training_images
 from vqkit.training.tasks.autoencoder import AutoencoderTask
 from vqkit.training.tasks.masks import resolve_mask_kind
 from vqkit.training.tasks.pretraining import SelfSupervisedTask
@@ -49,10 +50,12 @@ def build_autoencoder(config: RunConfig, device: torch.device) -> Built:
     model = _model(config, dataset.spec)
     if config.encoder.start_from is not None:
         _initialise_encoder(config.encoder, model)
+    train, validation = dataset.split("train"), dataset.split("val")
+    measure_training_images(model, train)
     model.to(device, memory_format=torch.channels_last)
     losses = _picture_losses(config, model, device)
-    task = AutoencoderTask(model, resolve_mask_kind(config.masking, dataset.spec), config.training.seed, losses)
-    return Built(task, dataset.split("train"), dataset.split("val"), dataset)
+    masking = resolve_mask_kind(config.masking, dataset.spec)
+    return Built(AutoencoderTask(model, masking, config.training.seed, losses, validation), train, validation, dataset)
 
 
 def _initialise_encoder(settings: EncoderConfig, model: Autoencoder) -> None:

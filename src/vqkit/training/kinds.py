@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from vqkit.config import DEFAULT_EPOCHS, AnyRunConfig, PretrainingRunConfig, PriorRunConfig, RunConfig
+from vqkit.config import DEFAULT_EPOCHS, LEAST_STEPS, AnyRunConfig, PretrainingRunConfig, PriorRunConfig, RunConfig
 from vqkit.data.opening import typed_as
 from vqkit.interfaces import DataSpec
 from vqkit.training.building import Built, build_autoencoder, build_pretraining, build_prior
@@ -34,7 +34,10 @@ class RunKind(NamedTuple):
 def resolve(config: Config) -> Config:
     """The configuration with the defaults of its parts and its data filled in, checked against their own settings."""
     training = config.training
-    if training.steps is None and training.epochs is None:
+    unlimited = training.steps is None and training.epochs is None
+    if training.least_steps is None:
+        training = training.model_copy(update={"least_steps": LEAST_STEPS if unlimited else 0})
+    if unlimited:
         training = training.model_copy(update={"epochs": DEFAULT_EPOCHS})
     return config.model_copy(update={**RUN_KINDS[config.kind].resolve(config, training.epochs), "training": training})
 

@@ -67,10 +67,18 @@ def _announce(console: Console, trainer: Trainer, run: Path, resumed: bool) -> N
     verb = f"Resuming at step {trainer.step}:" if resumed else "Training"
     console.print(
         f"{verb} {trainer.config.subject.name} ({parameters / 1e6:.2f} M parameters) on {spec.name}: {trainer.loader.size} images "
-        f"of {len(spec.components)} x {spec.height} x {spec.width}, {trainer.total_steps} steps, on {trainer.device}; into {run}",
+        f"of {len(spec.components)} x {spec.height} x {spec.width}, {_length(trainer)}, on {trainer.device}; into {run}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _length(trainer: Trainer) -> str:
+    """How many steps there are, and why they are more than the epochs have."""
+    if trainer.total_steps == trainer.planned_steps:
+        return f"{trainer.total_steps} steps"
+    passes = trainer.total_steps / trainer.loader.steps_per_epoch
+    return f"{trainer.total_steps} steps ({passes:.0f} epochs, because the set is small: --epochs or --steps sets the length)"
 
 
 def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:

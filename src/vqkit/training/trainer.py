@@ -44,6 +44,9 @@ from vqkit.training.pictures import training_pictures
 from vqkit.training.progress import TrainingProgress
 from vqkit.training.tracking import MetricAverages, Recorder
 
+_REPORT_STEPS = 50
+"""Steps between two validations where a pass over the training set has fewer and there are many passes."""
+
 
 class Outcome(NamedTuple):
     """The result of a finished run: its directory, its images' specification, its steps, and its last validation metrics."""
@@ -63,7 +66,9 @@ class Trainer:
         self.validation = validation
         self.loader = TrainingLoader(train, settings.batch_size, settings.seed, settings.workers)
         self.augment = train.augment
-        self.total_steps = settings.steps or (settings.epochs or DEFAULT_EPOCHS) * self.loader.steps_per_epoch
+        self.planned_steps = settings.steps or (settings.epochs or DEFAULT_EPOCHS) * self.loader.steps_per_epoch
+        """Steps of the configured epochs, before a small set is passed over more often."""
+        self.total_steps = settings.steps or max(self.planned_steps, settings.least_steps or 0)
         optimizer_groups = task.optimizer_groups()
         self.optimizer = build_optimizer(optimizer_groups, settings)
         self.optimizer_step = GuardedOptimizerStep(self.optimizer, optimizer_groups, settings.clip_norm, device)
@@ -154,7 +159,13 @@ class Trainer:
             self._stop_if_diverged()
 
     def _training_state(self) -> TrainingState:
-        return TrainingState(self.step, self.step / self.loader.steps_per_epoch, self.step / self.total_steps)
+        progress = self.step / self.total_steps
+        return TrainingState(self.step, progress * self.planned_steps / self.loader.steps_per_epoch, progress)
+
+    @property
+    def _epochs_at_once(self) -> int:
+        """Epochs after which there is something to report: more than one where a small set is passed over very often."""
+        return -(-_REPORT_STEPS // self.loader.steps_per_epoch) if self.total_steps > self.planned_steps else 1
 
     def _generator(self, purpose: str) -> torch.Generator:
         return generator_for(self.config.training.seed, purpose, self.step, distributed.rank())
@@ -175,7 +186,10 @@ class Trainer:
         """Validate, log images and save at the configured intervals, and always at the end of the run."""
         settings = self.config.training
         last = self.step == self.total_steps
-        number = -(-self.step // self.loader.steps_per_epoch)
+        epoch = -(-self.step // self.loader.steps_per_epoch)
+        if not last and epoch % self._epochs_at_once:
+            return
+        number = -(-epoch // self._epochs_at_once)
         row = {f"train/{name}": value for name, value in {**self.whole_epoch.means(), **self.whole_epoch.code_use()}.items()}
         for name, counts in self.whole_epoch.histograms().items():
             recorder.histogram(self.step, name, counts)
@@ -185,8 +199,8 @@ class Trainer:
             row |= {f"val/{name}": value for name, value in self.last_validation.items()}
         recorder.row(self.step, self.step / self.loader.steps_per_epoch, row)
         if last or number == 1 or number % settings.picture_every == 0:
-            self._log_images(recorder, number)
-        progress.line(_summary(number, self.step, row, self.task.progress_metrics))
+            self._log_images(recorder, epoch)
+        progress.line(_summary(epoch, self.step, row, self.task.progress_metrics))
         epoch_message = self.task.epoch_message(row, self.best) if validated else None
         if epoch_message is not None:
             progress.line(epoch_message)

@@ -16,13 +16,25 @@ from vqkit.data.masking import mask_probability
 from vqkit.evaluation import metrics
 from vqkit.evaluation.error_meter import measured_components
 from vqkit.inference.postprocess import fill_missing
-from vqkit.interfaces import Autoencoder, Batch, OptimizerGroup, Reconstruction, ShownImages, StepOutput, Tokenizer, where_present
+from vqkit.interfaces import (
+    Autoencoder,
+    Batch,
+    OptimizerGroup,
+    Reconstruction,
+    ShownImages,
+    Split,
+    StepOutput,
+    Tokenizer,
+    where_present,
+)
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.interfaces.picture_losses import Added, PictureLoss, Pictures
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.layers.module_list import TypedModuleList
-from vqkit.storage.checkpoints import write_model
-from vqkit.training.tasks.masks import fixed_observed, random_observed
+from vqkit.storage import runs
+from vqkit.storage.checkpoints import load_model, write_model
+from vqkit.training.gains import branches_with_gains, fit_gains
+from vqkit.training.tasks.masks import fixed_observed, random_masks
 
 
 class AutoencoderTask(Task):
@@ -31,6 +43,7 @@ class AutoencoderTask(Task):
     The probability that a sample is masked grows with the epoch (see `MaskingConfig`). The conditions of each sample are hidden
     with the probability `masking.hide_conditions`, so that the model works with and without them.
 
+    `validation`: images on which the gains of a trained model are fitted (see `vqkit.training.gains`); None: they stay 1.
     `picture_losses` are added to the model's own losses. Discriminator losses are not part of the recorded `loss`.
     """
 
@@ -52,7 +65,14 @@ class AutoencoderTask(Task):
 
     step_metrics = ("loss", "recon")
 
-    def __init__(self, model: Autoencoder, masking: MaskingConfig, seed: int, picture_losses: Sequence[PictureLoss] = ()) -> None:
+    def __init__(
+        self,
+        model: Autoencoder,
+        masking: MaskingConfig,
+        seed: int,
+        picture_losses: Sequence[PictureLoss] = (),
+        validation: Split | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.picture_losses = TypedModuleList(picture_losses)
@@ -61,16 +81,18 @@ class AutoencoderTask(Task):
         self.spec = model.spec
         self.masking = masking
         self.seed = seed
+        self._validation = validation
 
     def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """See `Task.forward`."""
         count = len(batch.images) * world_size()
         generator = generator_for(self.seed, "masks", state.step)
         probability = mask_probability(self.masking, state.epoch)
-        observed = random_observed(batch, probability, self.masking, generator)
+        observed, shown = random_masks(batch, probability, self.masking, generator)
         hidden = local_chunk(torch.rand(count, 1, generator=generator) < self.masking.hide_conditions).to(batch.images.device)
         conditions = batch.conditions.masked_fill(hidden, float("nan"))
-        result = self.model(batch.images, observed, conditions, generator_for(self.seed, "model", state.step), batch.present)
+        noise = generator_for(self.seed, "model", state.step)
+        result = self.model(batch.images, observed, conditions, noise, batch.present, shown)
         added = self._added_losses(result, batch, state)
         losses = {**result.named_losses, **added.losses}
         loss = torch.stack(list(losses.values())).sum()
@@ -121,11 +143,12 @@ class AutoencoderTask(Task):
         weight = present.double().mean() * len(present)
         sums = {"count": weight}
         for name, observed in views.items():
-            result = self.model(batch.images, observed, unknown, present=batch.present)
+            shown = observed if name else None
+            result = self.model(batch.images, observed, unknown, present=batch.present, shown=shown)
             mean = self.model.mean(result.logits)
             evaluated = present & ~observed if name else present
             sums[f"recon{name}"] = result.reconstruction_loss.double() * weight
-            sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, first).double() * weight
+            sums[f"loss{name}"] = self._held_out_loss(result, batch, observed, shown, first).double() * weight
             measured = evaluated & measured_components(spec).to(evaluated.device)[:, None, None]
             sums |= _sum_of_images(f"mse{name}", metrics.mean_squared_error(mean, batch.images, measured), measured)
             if spec.value_kind != "intensity":
@@ -134,7 +157,7 @@ class AutoencoderTask(Task):
                 sums |= _sum_of_images(f"iou{name}", metrics.mean_iou(final, batch.images, shapes), shapes)
         return sums
 
-    def _held_out_loss(self, result: Reconstruction, batch: Batch, observed: Tensor, first: int) -> Tensor:
+    def _held_out_loss(self, result: Reconstruction, batch: Batch, observed: Tensor, shown: Tensor | None, first: int) -> Tensor:
         """What decides which checkpoint is best, a scalar: how far reconstructions are from the images.
 
         For a model that is a distribution over images, all that it minimises: without what its latents cost, the checkpoint that
@@ -143,8 +166,8 @@ class AutoencoderTask(Task):
         if not isinstance(self.model, GenerativeAutoencoder):
             return result.reconstruction_loss
         unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
-        drawn = self.model(batch.images, observed, unknown, generator_for(self.seed, "validation draws", first), batch.present)
-        return drawn.total_loss
+        noise = generator_for(self.seed, "validation draws", first)
+        return self.model(batch.images, observed, unknown, noise, batch.present, shown).total_loss
 
     def validation_row(self, sums: dict[str, float]) -> dict[str, float]:
         """See `Task.validation_row`. A figure that no image has, of a masked part where none was masked, is left out."""
@@ -163,7 +186,7 @@ class AutoencoderTask(Task):
         unknown = self.model.spec.unknown_conditions(len(batch.images), batch.images.device)
         whole = batch.observed
         part = fixed_observed(batch, self.masking, self.seed, 0)
-        filled = torch.where(part, batch.images, self.model.reconstruct(batch.images, part, unknown))
+        filled = torch.where(part, batch.images, self.model.complete(batch.images, part, unknown))
         return {
             "orig": ShownImages(batch.images, batch.present),
             "recon": ShownImages(self.model.reconstruct(batch.images, whole, unknown)),
@@ -174,6 +197,17 @@ class AutoencoderTask(Task):
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
         """See `Task.write`."""
         write_model(path, self.model, data, tensors)
+
+    def finish(self, run: Path) -> None:
+        """See `Task.finish`: fit the gains of the last model and of the best one."""
+        if self._validation is None or self.masking.max_probability == 0 or not branches_with_gains(self.model):
+            return
+        for checkpoint in {runs.read_pointer(run / name) for name in ("latest", "best")} - {None}:
+            path = run / str(checkpoint) / runs.MODEL_FILE
+            device = next(self.model.parameters()).device
+            loaded = load_model(path, device)
+            fit_gains(loaded.model, self._validation, self.masking, self.seed, device)
+            write_model(path, loaded.model, NamedOptions(**loaded.header["data"]))
 
 
 def _sum_of_images(name: str, values: Tensor, judged: Tensor) -> dict[str, Tensor]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from vqkit.config import HolesConfig
+from vqkit.config import HolesConfig, MaskingConfig
 from vqkit.core.distributed import gather, local_chunk, world_size
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import held_components, sample_observed, sample_parts
@@ -35,6 +35,28 @@ def fixed_observed(batch: Batch, holes: HolesConfig, seed: int, first: int) -> T
     ]
     observed = torch.cat(drawn).to(images.device)
     return observed if present is None else observed & present
+
+
+class Masks(NamedTuple):
+    """What the encoder sees of each image (`observed`) and what is `shown` to the decoder, bool [B, C, H, W] each."""
+
+    observed: Tensor
+    shown: Tensor
+
+
+def random_masks(batch: Batch, probability: float, masking: MaskingConfig, generator: torch.Generator) -> Masks:
+    """Masks of a training batch, of one of three kinds for each image.
+
+    Not masked: the encoder sees everything and the decoder nothing, so that codes alone hold whole images. Masked, with the
+    `probability`: both see the same part, as when an image is completed in one pass; or, in the share `masking.decoder_only` of
+    these, the encoder sees everything.
+    """
+    observed = random_observed(batch, probability, masking, generator)
+    whole = batch.observed
+    masked = (observed != whole).flatten(1).any(dim=1)[:, None, None, None]
+    count = len(batch.images) * world_size()
+    alone = local_chunk(torch.rand(count, generator=generator) < masking.decoder_only).to(observed.device)[:, None, None, None]
+    return Masks(torch.where(alone, whole, observed), observed & masked)
 
 
 def random_observed(batch: Batch, probability: float, holes: HolesConfig, generator: torch.Generator) -> Tensor:

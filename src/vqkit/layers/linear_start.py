@@ -1,0 +1,98 @@
+"""Where the filling in of intensities starts: the best linear guess from what is observed, whatever its shape.
+
+- A component that is missing as a whole is guessed from the neighbourhood in those of which something is observed
+  (`vqkit.layers.linear_guess`).
+- A hole in a component is guessed from the components that are observed everywhere in the hole, corrected so that the guess
+  continues what is known around it; where no component is, it is that continuation alone (`vqkit.layers.harmonic`).
+
+Shapes: B images, C components, H x W pixels, N pixels of a neighbourhood; unit values.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from vqkit.layers.harmonic import fill_smoothly
+from vqkit.layers.linear_guess import PatchStatistics, guess, linear_weights
+
+_REMEMBERED = 1024
+"""Sets of kept components whose weights are remembered."""
+
+
+class LinearStart(nn.Module):
+    """The linear guess of images, from statistics of the training images that are part of the model's state.
+
+    `patch_mean` float64 [C * N] and `patch_covariance` float64 [C * N, C * N]: see `PatchStatistics`. Before they are measured the
+    guess is one half.
+    """
+
+    patch_mean: Tensor
+    patch_covariance: Tensor
+
+    def __init__(self, components: int) -> None:
+        super().__init__()
+        self.components = components
+        nothing = PatchStatistics.unknown(components)
+        self.register_buffer("patch_mean", nothing.mean)
+        self.register_buffer("patch_covariance", nothing.covariance)
+        self._weights: OrderedDict[tuple[bool, ...], Tensor] = OrderedDict()
+        self._version = -1
+
+    @torch.no_grad()
+    def set_statistics(self, statistics: PatchStatistics) -> None:
+        """Take over the statistics of the training images."""
+        self.patch_mean.copy_(statistics.mean)
+        self.patch_covariance.copy_(statistics.covariance)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.no_grad()
+    def forward(self, images: Tensor, observed: Tensor) -> Tensor:
+        """Guesses float32 [B, C, H, W] of images, of which only what is `observed` (bool [B, C, H, W]) is used."""
+        with torch.autocast(images.device.type, enabled=False):
+            some = observed.flatten(2).any(dim=2)
+            partly = some & ~observed.flatten(2).all(dim=2)
+            holes = bool(partly.any())
+            values = fill_smoothly(images, observed) if holes else torch.where(observed, images.float(), 0)
+            result = guess(values, self._weights_of(some), self._mean)
+            return self._guess_holes(result, values, observed, partly) if holes else result
+
+    def _guess_holes(self, result: Tensor, values: Tensor, observed: Tensor, partly: Tensor) -> Tensor:
+        """`result` with the guess of every hole in a component that is `partly` (bool [B, C]) observed."""
+        for component in range(self.components):
+            missing = ~observed[:, component : component + 1]
+            covering = ~(missing & ~observed).flatten(2).any(dim=2)  # observed everywhere in this component's hole
+            covering[:, component] = False
+            rows = (partly[:, component] & covering.any(dim=1)).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            seen = observed[rows][:, component : component + 1]
+            expected = guess(values[rows], self._weights_of(covering[rows]), self._mean)[:, component : component + 1]
+            error = fill_smoothly(values[rows][:, component : component + 1] - expected, seen)
+            result[rows, component] = (expected + error)[:, 0]
+        return result
+
+    @property
+    def _mean(self) -> Tensor:
+        """The mean of each component, float32 [C]."""
+        around = len(self.patch_mean) // self.components
+        return self.patch_mean.view(self.components, around)[:, around // 2].float()
+
+    def _weights_of(self, kept: Tensor) -> Tensor:
+        """The weights [B, C, C, side, side] for the components that each image keeps, bool [B, C]."""
+        if self._version != self.patch_covariance._version:
+            self._weights.clear()
+            self._version = self.patch_covariance._version
+        return torch.stack([self._weights_for(tuple(row)) for row in kept.tolist()]).to(self.patch_mean.device)
+
+    def _weights_for(self, kept: tuple[bool, ...]) -> Tensor:
+        if kept in self._weights:
+            self._weights.move_to_end(kept)
+        else:
+            statistics = PatchStatistics(self.patch_mean.cpu(), self.patch_covariance.cpu())
+            self._weights[kept] = linear_weights(statistics, torch.tensor(kept))
+            if len(self._weights) > _REMEMBERED:
+                self._weights.popitem(last=False)
+        return self._weights[kept]
