@@ -51,6 +51,7 @@ class LinearModel(Autoencoder):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         """`observed_pixels` contains no hidden pixels; the loss is over everything that is present."""
         logits = self.up(self.down(observed_pixels(images, observed).flatten(1))).view_as(images)

@@ -22,6 +22,7 @@ from vqkit.interfaces import (
     CodeSpec,
     Conditioning,
     ConditionSpec,
+    Context,
     DataSpec,
     Quantized,
     Quantizer,
@@ -78,7 +79,13 @@ class Blocks(Tokenizer):
         self.seen_batches: list[int] = []
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         codes = self.encode(images, observed)
         return Reconstruction(self.decode(codes, conditions), torch.zeros(()), codes=codes)
@@ -112,7 +119,7 @@ class Blocks(Tokenizer):
         self.seen_batches.append(len(images))
         return (self.steps.encode(self.features(images, observed)[0]),)
 
-    def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
+    def decode(self, codes: Codes, conditions: Tensor, context: Context | None = None) -> Tensor:
         steps = torch.arange(len(self.spec.components))[:, None, None]
         values = ((codes[0][:, None] + steps) % 16) / 15
         images = values.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)

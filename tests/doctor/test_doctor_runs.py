@@ -59,7 +59,8 @@ def prior_run(run: Path) -> Path:
 def test_a_sound_model_passes(run: Path) -> None:
     results = check_run(run)
     assert list(results) == [
-        *("losses", "file", "specification", "held-out images", "nearest code", "round trip", "kept pixels", "codebook health"),
+        *("losses", "file", "specification", "held-out images", "nearest code", "round trip", "empty context", "kept pixels"),
+        "codebook health",
     ]
     assert set(statuses(results).values()) <= {"ok", "warning"}, results
     assert results["file"].status == results["round trip"].status == results["kept pixels"].status == "ok"
@@ -116,6 +117,7 @@ def test_without_the_data_random_shapes_are_used(run: Path) -> None:
         "held-out images": "warning",
         "nearest code": "ok",
         "round trip": "ok",
+        "empty context": "ok",
         "kept pixels": "ok",
         "codebook health": "skipped",
     }

@@ -93,8 +93,8 @@ class Moody(Blocks):
 
 
 class Embellishing(Blocks):
-    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor) -> Tensor:
-        return super().reconstruct(images, observed, conditions) + 1e-4
+    def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor, shown: Tensor | None = None) -> Tensor:
+        return super().reconstruct(images, observed, conditions, shown) + 1e-4
 
 
 class Overflowing(Blocks):

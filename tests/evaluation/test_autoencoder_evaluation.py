@@ -40,7 +40,13 @@ class Shade(Autoencoder):
     Options = Settings
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         conditioned = conditions[:, :1].nan_to_num(0)[:, :, None, None] / 1000 if conditions.shape[1] else torch.zeros(())
         return Reconstruction(0.6 * images * observed + 0.1 + conditioned, torch.zeros(()))

@@ -16,7 +16,7 @@ from vqkit.config import NamedOptions, Settings
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import CheckpointError
 from vqkit.evaluation import codebook_usage as codebook
-from vqkit.interfaces import Autoencoder, Codes, ConditionSpec, DataSpec, Quantizer, Reconstruction, Tokenizer
+from vqkit.interfaces import Autoencoder, Codes, ConditionSpec, Context, DataSpec, Quantizer, Reconstruction, Tokenizer
 from vqkit.registry import MODELS
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import Loaded, load_model, write_model
@@ -32,7 +32,13 @@ class Steps(Tokenizer):
     Options = Settings
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         codes = self.encode(images, observed)
         return Reconstruction(self.decode(codes, conditions), torch.zeros(()), codes=codes)
@@ -53,7 +59,7 @@ class Steps(Tokenizer):
         blocks = torch.nn.functional.avg_pool2d(images[:, 0], 4)
         return (images.flatten(1).mean(1).mul(3).round().long()[:, None, None], (blocks * 15).round().long())
 
-    def decode(self, codes: Codes, conditions: Tensor) -> Tensor:
+    def decode(self, codes: Codes, conditions: Tensor, context: Context | None = None) -> Tensor:
         assert conditions.shape == (len(codes[0]), 1)
         assert bool(conditions.isnan().all())
         assert len(codes[0]) == len(codes[1])

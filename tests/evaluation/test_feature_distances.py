@@ -134,7 +134,13 @@ class Unused(Autoencoder):
     Options = Settings
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         raise AssertionError("measured already")
 
@@ -146,7 +152,13 @@ class Dimmed(Unused):
     """Gives back images at 80 %."""
 
     def forward(
-        self, images: Tensor, observed: Tensor, conditions: Tensor, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        observed: Tensor,
+        conditions: Tensor,
+        generator: torch.Generator | None = None,
+        present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         return Reconstruction(0.8 * images * observed, torch.zeros(()))
 

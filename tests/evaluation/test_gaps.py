@@ -66,6 +66,7 @@ class Shade(Autoencoder):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         return Reconstruction(0.6 * images * observed + 0.2, torch.zeros(()))
 
@@ -206,6 +207,7 @@ class Watched(Shade):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         assert not bool((observed & self.absent).any())
         return super().forward(images, observed, conditions, generator, present)

@@ -45,8 +45,11 @@ def test_a_step_in_bfloat16_is_finite_and_reaches_every_parameter(name: str, opt
     images, observed, conditions = inputs(data, 4)
     conditions[0] = 45.0
     with torch.autocast("cpu", torch.bfloat16):
-        result = model(images, observed, conditions, seeded())
+        shown = observed.clone()
+        shown[:2], shown[2:, 1:] = False, False
+        result = model(images, observed, conditions, seeded(), shown=shown)
         assert model.reconstruct(images, observed, conditions).dtype == torch.float32
+        assert model.complete(images, observed, conditions).dtype == torch.float32
     loss = torch.stack([*result.named_losses.values(), *result.adversarial_losses.values()]).sum()
     loss.backward()
     assert bool(loss.isfinite())

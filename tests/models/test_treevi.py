@@ -134,7 +134,7 @@ def test_without_correlations_it_is_the_vae_to_the_last_bit(correlation: str) ->
         model.raw_correlation.data.zero_()
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if name != "raw_correlation"})
     images, observed, conditions = inputs(model.spec, BATCH)
-    results = [each(images, observed, conditions, seeded()) for each in (model, plain)]
+    results = [each(images, observed, conditions, seeded(), shown=observed) for each in (model, plain)]
     assert torch.equal(results[0].logits, results[1].logits)
     for result in results:
         result.total_loss.backward()
@@ -189,7 +189,7 @@ def test_an_image_does_not_depend_on_others_in_its_batch() -> None:
 def test_a_batch_may_be_one_image(correlation: str, count: int) -> None:
     model, plain = treevi(correlation=correlation), small("vae", spec())
     images, observed, conditions = inputs(model.spec, count)
-    result = model(images, observed, conditions, seeded())
+    result = model(images, observed, conditions, seeded(), shown=observed)
     result.total_loss.backward()
     for name, parameter in model.named_parameters():  # also those of edges that are not there
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name

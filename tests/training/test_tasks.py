@@ -49,9 +49,10 @@ class Spy(torch.nn.Module):
         conditions: torch.Tensor,
         generator: torch.Generator,
         present: torch.Tensor | None,
+        shown: torch.Tensor | None,
     ) -> Reconstruction:
         self.observed, self.conditions = observed, conditions
-        result: Reconstruction = self.inside(images, observed, conditions, generator, present)
+        result: Reconstruction = self.inside(images, observed, conditions, generator, present, shown)
         return result
 
 
@@ -65,7 +66,7 @@ def shown(state: TrainingState, **masking: object) -> Spy:
 
 def test_the_masked_share_grows_to_its_maximum() -> None:
     def share(epoch: float) -> float:
-        observed = shown(TrainingState(3, epoch), max_probability=0.7, warmup_epochs=20).observed
+        observed = shown(TrainingState(3, epoch), max_probability=0.7, warmup_epochs=20, decoder_only=0).observed
         return float((~observed.all(dim=3).all(dim=2)).any(dim=1).float().mean())
 
     assert share(0) == 0
@@ -114,7 +115,8 @@ def test_a_model_with_a_prior_of_its_own_is_judged_by_all_that_it_minimises() ->
     with torch.no_grad():
         sums = subject.validate(whole, 4)
         minimised = [
-            float(subject.model(whole.images, view, unknown, generator_for(0, "validation draws", 4)).total_loss) for view in views
+            float(subject.model(whole.images, view, unknown, generator_for(0, "validation draws", 4), shown=context).total_loss)
+            for view, context in zip(views, (None, views[1]), strict=True)
         ]
         seen = float(subject.model(whole.images, views[0], unknown).reconstruction_loss)
     row = subject.validation_row({name: float(value) for name, value in sums.items()})

@@ -60,7 +60,8 @@ def test_validation_is_by_hand_over_what_is_present() -> None:
     unknown = SPEC.unknown_conditions(24)
     for name, observed, judged in (("", batch.present, batch.present), ("_masked", hidden, batch.present & ~hidden)):
         with torch.no_grad():
-            expected = subject.model.reconstruct(batch.images, observed, unknown)
+            answer = subject.model.complete if name else subject.model.reconstruct
+            expected = answer(batch.images, observed, unknown)
         squares = (expected - batch.images).double().square()
         each = [float(squares[image, [0, 2]][judged[image, [0, 2]]].mean()) for image in range(24) if judged[image, [0, 2]].any()]
         assert found[f"mse{name}"] == pytest.approx(sum(each) / len(each))

@@ -60,21 +60,24 @@ class AdversarialVAEOptions(AdversaryOptions):
 
 
 class Generator(nn.Module):
-    """Latents and noise to a correction of the logits of the VAE's decoder, zero at first. It is built like that decoder."""
+    """Latents and noise to a correction of the logits of the VAE's decoder, zero at first. It is built like that decoder.
+
+    It is only trained on images from the prior, of which nothing is observed: it does not see a context.
+    """
 
     def __init__(self, options: AdversarialVAEOptions, spec: DataSpec, likelihood: Likelihood) -> None:
         super().__init__()
         both = options.model_copy(update={"latent_dim": 2 * options.latent_dim})
         self.latent_projection, channels = build_latent_projection(both, code_grid(options, spec))
-        self.decoder = Decoder(options, spec, channels, likelihood, with_guess=False)
+        self.decoder = Decoder(options, spec, channels, likelihood, with_context=False)
         with torch.no_grad():
             self.decoder.last_weight.zero_()
             self.decoder.last_bias.zero_()
 
-    def forward(self, latents: Tensor, noise: Tensor, conditions: Tensor, context: Context | None = None) -> Tensor:
-        """Latents and noise [B, L, ...] each, condition values [B, D] (NaN: unknown) and a context, to logits [B, C, H, W]."""
+    def forward(self, latents: Tensor, noise: Tensor, conditions: Tensor) -> Tensor:
+        """Latents and noise [B, L, ...] each, and condition values [B, D] (NaN: unknown), to logits [B, C, H, W]."""
         projected = self.latent_projection(torch.cat([latents, noise], dim=1))
-        logits: Tensor = self.decoder(projected, conditions, context)
+        logits: Tensor = self.decoder(projected, conditions)
         return logits
 
 
@@ -162,7 +165,7 @@ class AdversarialVAE(VAE):
 
     def _generate(self, latents: Tensor, noise: Tensor, conditions: Tensor, context: Context | None = None) -> Tensor:
         """The logits [B, C, H, W] of the VAE's decoder, which gets no gradient, plus the generator's correction."""
-        correction: Tensor = self.generator(latents, noise, conditions, context)
+        correction: Tensor = self.generator(latents, noise, conditions)
         return self.logits(latents, conditions, context).detach() + correction
 
     def _encode_fake(self, fake: Tensor) -> Gaussian:

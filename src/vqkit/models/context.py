@@ -58,17 +58,17 @@ class ContextFeatures(NamedTuple):
 class ContextBranch(nn.Module):
     """The part of a decoder that sees what is observed.
 
-    `channels`: of the decoder's features on its grids, the finest first; `with_guess`: whether intensities start from the linear
-    guess. `gain` float32 [C, C + 1] multiplies the correction of a component by the number of kept ones, except in training.
+    `channels`: of the decoder's features on its grids, the finest first. `gain` float32 [C, C + 1] multiplies the correction of a
+    component by the number of kept ones, except in training.
     """
 
     gain: Tensor
     intensities: Tensor
 
-    def __init__(self, spec: DataSpec, channels: Sequence[int], inner: int, with_guess: bool = True) -> None:
+    def __init__(self, spec: DataSpec, channels: Sequence[int], inner: int) -> None:
         super().__init__()
         count, full = len(spec.components), FULL_RESOLUTION_CHANNELS
-        self.start = LinearStart(count) if with_guess and not bool(spec.binary.all()) else None
+        self.start = None if bool(spec.binary.all()) else LinearStart(count)
         self.register_buffer("intensities", ~spec.binary[:, None, None], persistent=False)
         self.register_buffer("gain", torch.ones(count, count + 1))
         self.enter = nn.Conv2d(2 * count + (count if self.start is not None else 0), full, 3, padding=1)

@@ -75,10 +75,12 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Codes on the finest grid, `dim` channels in total, to the logits of a whole image, conditioned on condition values.
 
-    `with_guess`: see `vqkit.models.context`.
+    `with_context` False: without a view of what is observed, whatever the options say.
     """
 
-    def __init__(self, options: DecoderOptions, spec: DataSpec, dim: int, likelihood: Likelihood, with_guess: bool = True) -> None:
+    def __init__(
+        self, options: DecoderOptions, spec: DataSpec, dim: int, likelihood: Likelihood, with_context: bool = True
+    ) -> None:
         super().__init__()
         channels = widths(options)[::-1]
         embedding = options.hidden if spec.conditions else 0
@@ -89,7 +91,8 @@ class Decoder(nn.Module):
         for before, after in zip(channels, [*channels[1:], len(spec.components)], strict=True):
             ups += [nn.SiLU(), Upsample(before, after)]
         self.up = nn.Sequential(*ups)
-        self.context = ContextBranch(spec, channels[::-1], options.inner, with_guess) if options.context else None
+        shown = options.context and with_context
+        self.context = ContextBranch(spec, channels[::-1], options.inner) if shown else None
         # The first images are grey. The error of black ones has the same sign everywhere and, in the first steps, pushes all
         # features before the codes in one direction: those of fsq then saturate its tanh and stay there.
         with torch.no_grad():

@@ -41,6 +41,7 @@ def fit_gains(model: Autoencoder, validation: Split, holes: HolesConfig, seed: i
         return
     components = len(model.spec.components)
     sums = torch.zeros(3, components, components + 1, dtype=torch.float64, device=device)
+    precise = torch.autocast(device.type, enabled=False)  # a checkpoint's gains do not depend on the precision of its training
     chosen = Subset(validation, evenly_spaced(len(validation), MASKED_IMAGES))
     for repeat in range(math.ceil(MASKED_IMAGES / len(chosen))):
         first = repeat * len(chosen)
@@ -48,7 +49,8 @@ def fit_gains(model: Autoencoder, validation: Split, holes: HolesConfig, seed: i
             on_device = batch.to(device, model.spec)
             observed = fixed_observed(on_device, holes, seed, first)
             first += len(observed)
-            sums += _sums(model, branches, on_device, observed)
+            with precise:
+                sums += _sums(model, branches, on_device, observed)
     gains = gains_of(sums)
     for branch in branches:
         branch.gain.copy_(gains)

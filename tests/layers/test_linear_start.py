@@ -1,0 +1,81 @@
+"""Where the filling in of intensities starts: whole components, holes, and both, from what is observed alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqkit.layers.harmonic import fill_smoothly
+from vqkit.layers.linear_guess import PatchStatistics, guess, linear_weights, measure_patches
+from vqkit.layers.linear_start import LinearStart
+
+
+def mixtures(count: int, size: int = 16, seed: int = 0) -> Tensor:
+    """Smooth images of three components, the third of which is the difference of the others."""
+    noise = torch.rand(count, 2, size + 4, size + 4, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.avg_pool2d(noise, 5, stride=1)
+    return torch.cat([smooth, 0.5 + smooth[:, :1] - smooth[:, 1:]], dim=1)
+
+
+def fitted() -> tuple[LinearStart, PatchStatistics]:
+    statistics = measure_patches([(mixtures(60), None)], 3)
+    start = LinearStart(3)
+    start.set_statistics(statistics)
+    return start, statistics
+
+
+def test_whole_components_are_guessed_from_the_kept_ones() -> None:
+    start, statistics = fitted()
+    images = mixtures(3, seed=1)
+    keep = torch.tensor([[True, True, False], [False, True, True], [True, False, False]])
+    observed = keep[:, :, None, None].expand_as(images)
+    answers = start(images, observed)
+    mean = statistics.mean.view(3, -1)[:, 12].float()
+    for number in range(3):
+        weights = linear_weights(statistics, keep[number])[None]
+        shown = torch.where(observed, images, 0)[number : number + 1]
+        assert torch.allclose(answers[number : number + 1], guess(shown, weights, mean), atol=1e-6)
+    # A component that is a sum of kept ones is known.
+    assert float((answers[0, 2] - images[0, 2]).abs().max()) < 2e-3
+
+
+def test_what_is_hidden_does_not_matter() -> None:
+    start, _ = fitted()
+    images = mixtures(4, seed=2)
+    observed = torch.ones_like(images, dtype=torch.bool)
+    observed[0, 1] = False
+    observed[1, :, 3:9, 4:10] = False
+    observed[2, 0, :, 5:] = False
+    observed[3] = False
+    spoiled = torch.where(observed, images, torch.nan)
+    assert torch.equal(start(images, observed), start(spoiled, observed))
+
+
+def test_a_hole_in_all_components_is_continued_smoothly() -> None:
+    start, _ = fitted()
+    images = mixtures(2, seed=3)
+    observed = torch.ones_like(images, dtype=torch.bool)
+    observed[:, :, 4:10, 5:11] = False
+    assert torch.allclose(start(images, observed)[~observed], fill_smoothly(images, observed)[~observed])
+
+
+def test_a_hole_in_one_component_is_guessed_from_the_others() -> None:
+    start, _ = fitted()
+    images = mixtures(8, seed=4)
+    observed = torch.ones_like(images, dtype=torch.bool)
+    observed[:, 2, 4:12, 4:12] = False
+    hole = ~observed
+    ours = float((start(images, observed) - images)[hole].abs().max())
+    smooth = float((fill_smoothly(images, observed) - images)[hole].abs().max())
+    assert ours < 2e-3 < 0.1 * smooth
+
+
+def test_new_statistics_replace_remembered_weights() -> None:
+    start, statistics = fitted()
+    images = mixtures(1, seed=5)
+    observed = torch.tensor([True, False, True])[None, :, None, None].expand_as(images)
+    before = start(images, observed)
+    start.set_statistics(PatchStatistics.unknown(3))
+    assert not torch.allclose(before, start(images, observed))
+    start.load_state_dict({"patch_mean": statistics.mean, "patch_covariance": statistics.covariance})
+    assert torch.equal(before, start(images, observed))

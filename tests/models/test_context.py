@@ -1,0 +1,126 @@
+"""What a decoder makes of what it sees: nothing where nothing is shown, what is observed where it is, and a guess to begin with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from latent_cases import inputs, small, spec
+from torch import Tensor
+
+from vqkit.interfaces import Autoencoder, Context, DataSpec, Tokenizer
+from vqkit.models.context import ContextBranch
+from vqkit.registry import MODELS
+
+NAMES = ("vqvae", "vqvae2", "autoencoder", "vae", "adversarial-vae")
+
+
+def model_of(name: str, data: DataSpec, **options: object) -> Autoencoder:
+    if name not in ("vqvae", "vqvae2"):
+        return small(name, data, **options).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        quantizer = {"num_codes": 32, "dim": 8}
+        model: Autoencoder = MODELS.build(name, {"hidden": 16, "inner": 8, "quantizer": quantizer, **options}, data)
+        for parameter in model.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+        images, observed, conditions = inputs(data)
+        with torch.no_grad():
+            model.train()(images, observed, conditions)  # the first batch initialises the codebook
+    return model.eval()
+
+
+def branch_of(model: Autoencoder) -> ContextBranch:
+    """The branch of the decoder that is given the guess."""
+    return next(each for each in model.modules() if isinstance(each, ContextBranch) and each.start is not None)
+
+
+def parts(observed: Tensor) -> Tensor:
+    """Nothing of the first image, all but a component of the second, all but a box of the third."""
+    shown = observed.clone()
+    shown[0] = False
+    shown[1, 1] = False
+    shown[2, :, 4:9, 3:8] = False
+    return shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["binary", "intensity"])
+@torch.no_grad()
+def test_where_nothing_is_shown_nothing_changes(name: str, kind: str) -> None:
+    data = spec(32, 16, kind)
+    model = model_of(name, data)
+    images, observed, conditions = inputs(data)
+    alone = model.reconstruct(images, observed, conditions)
+    seen = model.reconstruct(images, observed, conditions, parts(observed))
+    assert torch.allclose(alone[0], seen[0], atol=1e-6)
+    assert not torch.allclose(alone[1:], seen[1:], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_hidden_pixels_do_not_matter(name: str) -> None:
+    data = spec(32, 16, "intensity")
+    model = model_of(name, data)
+    images, observed, conditions = inputs(data)
+    shown = parts(observed)
+    spoiled = torch.where(shown, images, torch.nan)
+    assert torch.equal(model.complete(images, shown, conditions), model.complete(spoiled, shown, conditions))
+
+
+@pytest.mark.parametrize("name", ["vqvae", "vqvae2"])
+@torch.no_grad()
+def test_observed_intensities_are_given_back(name: str) -> None:
+    data = spec(32, 16, "intensity")
+    model = model_of(name, data)
+    images, observed, conditions = inputs(data)
+    shown = parts(observed)
+    completed = model.complete(images, shown, conditions)
+    assert torch.allclose(completed[shown], images[shown], atol=1e-6)
+
+
+@torch.no_grad()
+def test_with_a_gain_of_zero_the_answer_is_the_guess() -> None:
+    data = spec(32, 16, "intensity")
+    model = model_of("vqvae", data)
+    images, observed, conditions = inputs(data)
+    shown = parts(observed)
+    branch = branch_of(model)
+    assert branch.start is not None
+    guess = branch.start(images, shown).clamp(0, 1)
+    corrected = model.complete(images, shown, conditions)
+    assert not torch.allclose(corrected[1, 1], guess[1, 1], atol=1e-3)
+    branch.gain[1, 2] = 0.0  # of the second component, where two are kept
+    assert torch.allclose(model.complete(images, shown, conditions)[1, 1], guess[1, 1], atol=1e-6)
+    assert torch.equal(model.complete(images, shown, conditions)[2], corrected[2])
+    # In training corrections are learned as they are.
+    assert torch.allclose(model.train()(images, shown, conditions, shown=shown).logits[1, 1], corrected[1, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vqvae", "vae"])
+@torch.no_grad()
+def test_without_the_option_the_decoder_sees_nothing(name: str) -> None:
+    data = spec(32, 16, "intensity")
+    model = model_of(name, data, context=False)
+    images, observed, conditions = inputs(data)
+    shown = parts(observed)
+    assert torch.equal(model.complete(images, shown, conditions), model.reconstruct(images, shown, conditions))
+    assert not [each for each in model.modules() if isinstance(each, ContextBranch)]
+
+
+@torch.no_grad()
+def test_codes_are_decoded_with_what_is_observed() -> None:
+    data = spec(32, 16, "intensity")
+    model = model_of("vqvae2", data)
+    assert isinstance(model, Tokenizer)
+    images, observed, conditions = inputs(data)
+    shown = parts(observed)
+    codes = model.encode(images, shown)
+    decoded = model.decode(codes, conditions, Context(images, shown))
+    assert torch.equal(decoded, model.complete(images, shown, conditions))
+
+
+def test_the_guess_is_for_intensities_alone() -> None:
+    assert [each.start for each in model_of("vqvae", spec(32, 16)).modules() if isinstance(each, ContextBranch)] == [None]
+    # The generator adds to a decoder that begins with the guess, and sees nothing itself.
+    adversarial = model_of("adversarial-vae", spec(32, 16, "intensity"))
+    assert [each.start is not None for each in adversarial.modules() if isinstance(each, ContextBranch)] == [True]

@@ -1,0 +1,104 @@
+"""Gains of corrections: by hand, by least squares, and on validation images alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqkit.config import HolesConfig
+from vqkit.interfaces import Batch, DataSpec, Split
+from vqkit.models.context import ContextBranch
+from vqkit.registry import MODELS
+from vqkit.storage.checkpoints import load_model
+from vqkit.training import train
+from vqkit.training.gains import fit_gains, gains_of
+
+SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 8, 8, "intensity")
+
+
+class Images(Split):
+    """Random pictures of three components."""
+
+    in_memory = True
+
+    def __init__(self, count: int) -> None:
+        super().__init__(SPEC)
+        self.images = torch.randint(256, (count, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor) -> Batch:
+        return Batch(self.images[indices], torch.zeros(len(indices), 0), torch.full((len(indices),), -1))
+
+    def names(self, indices: Tensor) -> list[str]:
+        return [str(index) for index in indices.tolist()]
+
+
+def test_the_gain_minimises_the_squared_error() -> None:
+    generator = torch.Generator().manual_seed(1)
+    correction, missing = torch.randn(500, generator=generator), torch.randn(500, generator=generator)
+    missing = missing + 0.4 * correction
+    sums = torch.zeros(3, 1, 2, dtype=torch.float64)
+    sums[:, 0, 1] = torch.tensor([float((correction * missing).sum()), float(correction.square().sum()), 500.0])
+    found = float(gains_of(sums)[0, 1])
+    grid = torch.linspace(0, 1, 1001)
+    best = grid[(missing - grid[:, None] * correction).square().sum(dim=1).argmin()]
+    assert found == pytest.approx(float(best), abs=2e-3)
+
+
+def test_gains_stay_between_nothing_and_the_whole_correction() -> None:
+    sums = torch.tensor([[[-5.0, 9.0, 0.0]], [[2.0, 3.0, 0.0]], [[900.0, 900.0, 0.0]]], dtype=torch.float64)
+    gains = gains_of(sums)[0]
+    assert gains[0] == 0.0 or gains[0] < 0.05  # harmful: as little as the shared estimate allows
+    assert gains[1] <= 1.0
+    # A case that no mask showed has the gain of its component, and without any it is 1.
+    assert float(gains[2]) == pytest.approx(4 / 5)
+    assert gains_of(torch.zeros(3, 1, 2, dtype=torch.float64)).tolist() == [[1.0, 1.0]]
+
+
+def test_a_harmful_correction_is_taken_away_and_a_good_one_kept() -> None:
+    torch.manual_seed(0)
+    model = MODELS.build("vqvae", {"hidden": 16, "inner": 8, "quantizer": {"num_codes": 8, "dim": 4}}, SPEC)
+    model(Images(4).images / 255.0, torch.ones(4, 3, 8, 8, dtype=torch.bool), torch.zeros(4, 0))
+    model.eval()
+    branch = next(each for each in model.modules() if isinstance(each, ContextBranch))
+    bias = branch.leave.get_parameter("bias")
+    with torch.no_grad():
+        # The guess is one half, and so is the mean of the images: a constant correction only does harm.
+        bias.copy_(torch.tensor([0.3, 0.0, -0.3]))
+    fit_gains(model, Images(40), HolesConfig(kind="components"), 0, torch.device("cpu"))
+    assert float(branch.gain[[0, 2]].max()) < 0.1
+    assert branch.gain.shape == (3, 4)
+
+
+def test_the_gains_of_a_run_are_in_its_checkpoints_and_come_from_validation_images(tmp_path: Path) -> None:
+    arrays = {name: Images(count).images.numpy() for name, count in (("train", 24), ("val", 12), ("test", 4))}
+    import numpy as np
+
+    np.savez(tmp_path / "toy.npz", **arrays)  # type: ignore[arg-type]
+    settings = {
+        "model": {"name": "vqvae", "hidden": 16, "inner": 8, "quantizer": {"name": "ema", "num_codes": 8, "dim": 4}},
+        "data": {"name": "arrays", "path": str(tmp_path / "toy.npz")},
+        "masking": {"warmup_epochs": 0},
+        "training": {"steps": 6, "batch_size": 8, "learning_rate": 1e-2},
+    }
+    train(None, settings, [], tmp_path / "run", "auto")
+    gains = []
+    for name in ("best", "latest"):
+        checkpoint = tmp_path / "run" / (tmp_path / "run" / name).read_text().strip()
+        model = load_model(checkpoint).model
+        branch = next(each for each in model.modules() if isinstance(each, ContextBranch))
+        gains.append(branch.gain.clone())
+        assert bool((branch.gain <= 1).all()) and bool((branch.gain != 1).any())
+        fit_gains(model, _Stored(arrays["val"]), HolesConfig(kind="components"), 0, torch.device("cpu"))
+        assert torch.allclose(branch.gain, gains[-1], atol=1e-5)
+
+
+class _Stored(Images):
+    def __init__(self, images: object) -> None:
+        super().__init__(1)
+        self.images = torch.as_tensor(images)
