@@ -207,6 +207,32 @@ def test_defaults_of_the_loop_come_from_the_configuration(tmp_path: Path) -> Non
     assert trainer.total_steps == 12
 
 
+def test_a_small_set_without_a_length_gets_enough_steps_and_its_schedules_are_stretched(tmp_path: Path) -> None:
+    from vqkit.training.kinds import resolve
+
+    config = RunConfig.model_validate({**tiny(), "training": {"batch_size": 16, "precision": "fp32"}})
+    resolved = resolve(config)
+    assert (resolved.training.epochs, resolved.training.least_steps) == (25, 1500)
+    trainer = Trainer.from_config(resolved, tmp_path / "run", resume=False)
+    assert (trainer.planned_steps, trainer.total_steps) == (150, 1500)
+    trainer.step = 750
+    assert trainer._training_state().epoch == 12.5
+    assert trainer._training_state().progress == 0.5
+    # A length that was given is kept, and a run is resumed with the length it has.
+    for length, steps in (({"epochs": 2}, 12), ({"steps": 7}, 7)):
+        given = resolve(RunConfig.model_validate({**tiny(), "training": {"batch_size": 16, **length}}))
+        assert given.training.least_steps == 0
+        assert Trainer.from_config(given, tmp_path / "given", resume=False).total_steps == steps
+    assert resolve(resolved) == resolved
+
+
+def test_a_stretched_run_reports_every_fifty_steps(tmp_path: Path) -> None:
+    training = {"batch_size": 16, "epochs": 1, "least_steps": 120, "precision": "fp32", "warmup_steps": 0}
+    run = train(None, {**tiny(), "training": training}, [], tmp_path / "run", "auto").run
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "val/loss" in row] == [54, 108, 120]
+
+
 def test_two_processes_equal_one(tiny_run: Path, tmp_path: Path) -> None:
     """The same global batches through two gloo processes: equal models on both, and that of one process up to rounding."""
     script = tmp_path / "run.py"

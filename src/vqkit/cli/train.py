@@ -91,6 +91,7 @@ def train_vqvae(
         "encoder": {"start_from": init_encoder, "freeze": freeze_encoder},
         "training": training,
     }
+    from vqkit.training.floor_check import report_floors
     from vqkit.training.run import train
 
-    train(config, typed(flags), settings or [], out, resume)
+    report_floors(train(config, typed(flags), settings or [], out, resume).run)
