@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vqkit.config import MaskingConfig
+from vqkit.config import HolesConfig, MaskingConfig
 from vqkit.data.masking import (
     BOX_SIDE,
     PIXEL_KINDS,
@@ -237,3 +237,17 @@ def test_only_components_that_an_image_holds_are_kept_and_one_stays_hidden() -> 
         assert set(counts[:, 2].tolist()) == ({1, 2, 3} if keep == "any" else {1})
     shares = keep_sets(1200, 4, "one", torch.Generator().manual_seed(1), held)[0::3].float().mean(dim=0)
     assert shares.tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.08)
+
+
+def test_with_gaps_the_masked_share_is_that_of_complete_images_as_far_as_it_goes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    held = torch.ones(4000, 3, dtype=torch.bool)
+    held[1000:, 1:] = False  # three quarters have nothing to hide
+    for probability, expected in ((0.1, 0.1), (0.2, 0.2), (0.7, 0.25)):
+        observed = sample_observed((4000, 3, 2, 2), probability, HolesConfig(kind="components"), generator, held)
+        hidden = (held[:, :, None, None] & ~observed).flatten(1).any(dim=1)
+        assert float(hidden.float().mean()) == pytest.approx(expected, abs=0.02)
+        assert not bool(hidden[1000:].any())
+    # Holes can be made in every image.
+    observed = sample_observed((4000, 3, 8, 8), 0.5, HolesConfig(kind="boxes"), generator, held)
+    assert float((~observed).flatten(1).any(dim=1).float().mean()) == pytest.approx(0.5, abs=0.03)

@@ -16,7 +16,13 @@ TrainingDataOption = Annotated[
     str | None,
     typer.Option("--data", "-d", help="Name of a data set, or a path to pictures or arrays. Default: tyre.", rich_help_panel=MODEL),
 ]
-EpochsOption = Annotated[int | None, typer.Option(help="Passes over the training set. Default: 25, or more where they have fewer than 1,500 steps.", rich_help_panel=TRAINING)]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Passes over the training set. Default: 25, or as many as have 1,500 steps.",
+        rich_help_panel=TRAINING,
+    ),
+]
 StepsOption = Annotated[int | None, typer.Option(help="Number of optimizer steps, instead of --epochs.", rich_help_panel=TRAINING)]
 BatchOption = Annotated[
     int | None, typer.Option(help="Images per step, over all processes. Default: 64.", rich_help_panel=TRAINING)

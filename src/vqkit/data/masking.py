@@ -34,8 +34,12 @@ def sample_observed(
 ) -> Tensor:
     """Sample masks for training: each sample is masked with `probability`, and fully observed otherwise.
 
-    `shape` is (B, C, H, W); `held`: see `keep_sets`. Returns bool [B, C, H, W], which does not know of single absent pixels.
+    `shape` is (B, C, H, W); `held`: see `keep_sets`. Returns bool [B, C, H, W], which does not know of single absent pixels. Where
+    components are hidden, an image that holds a single one has nothing to hide: the others are masked so much more often that the
+    masked share of the batch is the same, as far as that goes.
     """
+    if held is not None and config.kind in ("auto", "components"):
+        probability *= len(held) / int((held.sum(dim=1) > 1).sum().clamp_min(1))
     masked = torch.rand(shape[0], generator=generator) < probability
     return sample_parts(shape, config, generator, held) | ~masked[:, None, None, None]
 
