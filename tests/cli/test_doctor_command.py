@@ -69,7 +69,7 @@ def test_a_run_is_checked(tiny_run: Path) -> None:
     lines = result.stdout.splitlines()
     assert result.exit_code == 0, result.stdout
     assert [line[8:].split("  ")[0] for line in lines[:3]] == ["losses", "file", "specification"]
-    assert lines[-1].startswith("8 checks in ")
+    assert lines[-1].startswith("9 checks in ")
 
 
 def test_a_broken_run_fails(tiny_run: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class Lines(Autoencoder):
         conditions: Tensor,
         generator: torch.Generator | None = None,
         present: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Reconstruction:
         self.passes += 1
         answer = torch.full_like(images, self.otherwise)

@@ -27,7 +27,7 @@ def adversarial_task(**settings: object) -> AutoencoderTask:
     model = MODELS.build("vqvae", MODEL, SPEC)
     config = LossConfig.model_validate({"adversarial": 0.5, "discriminator_channels": 8, **settings})
     discriminator = PatchDiscriminator(2, (16, 24), config.discriminator_channels)
-    loss = AdversarialLoss(config, discriminator, AdaptiveWeight(model.last_weight))
+    loss = AdversarialLoss(config, discriminator, AdaptiveWeight(model.last_weights))
     return AutoencoderTask(model, MaskingConfig(warmup_epochs=0), seed=0, picture_losses=[loss])
 
 

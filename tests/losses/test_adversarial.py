@@ -38,11 +38,11 @@ from vqkit.training.trainer import Trainer
 def test_the_adaptive_weight_is_the_quotient_of_the_gradients() -> None:
     weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
     distance, adversarial = (6 * weight).sum(), (torch.tensor([0.0, 2.0]) * weight).sum()
-    found = AdaptiveWeight(weight)(distance, adversarial)
+    found = AdaptiveWeight((weight,))(distance, adversarial)
     assert float(found) == pytest.approx(6 * 2**0.5 / (2 + 1e-4))
     assert not found.requires_grad
     assert weight.grad is None
-    assert float(AdaptiveWeight(weight)(distance, 0 * adversarial)) == 1e4  # 84,853 before it is clamped
+    assert float(AdaptiveWeight((weight,))(distance, 0 * adversarial)) == 1e4  # 84,853 before it is clamped
 
 
 def test_the_losses_are_those_of_the_paper() -> None:
@@ -50,7 +50,7 @@ def test_the_losses_are_those_of_the_paper() -> None:
     target, expected = torch.rand(2, 3, 2, 16, 24, generator=generator)
     scale = torch.nn.Parameter(torch.ones(1))
     discriminator = PatchDiscriminator(2, (16, 24), 8)
-    loss = AdversarialLoss(LossConfig(adversarial=0.3), discriminator, AdaptiveWeight(scale))
+    loss = AdversarialLoss(LossConfig(adversarial=0.3), discriminator, AdaptiveWeight((scale,)))
     distance = F.mse_loss(scale * expected, target)
     added = loss(Pictures(scale * expected, target, distance, 0.0))
 
@@ -256,24 +256,31 @@ def test_the_seed_draws_the_discriminator(tmp_path: Path) -> None:
     assert not torch.equal(first, drawn(1))
 
 
-def test_a_model_without_a_last_weight_is_refused_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_without_last_weights_is_refused_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from vqkit.interfaces import Autoencoder
     from vqkit.models.coding import CodingModel
 
-    monkeypatch.setattr(CodingModel, "last_weight", Autoencoder.last_weight)
-    with pytest.raises(ConfigError, match="VQVAE does not define last_weight") as error:
+    monkeypatch.setattr(CodingModel, "last_weights", Autoencoder.last_weights)
+    with pytest.raises(ConfigError, match="VQVAE does not define last_weights") as error:
         train(None, settings(), [], tmp_path / "run", "auto")
     assert "loss.adaptive=false" in error.value.hint
     assert not (tmp_path / "run").exists()
 
 
-def test_the_last_weight_makes_the_logits() -> None:
+def test_the_last_weights_make_the_logits() -> None:
     for name in ("vqvae", "vqvae2"):
         options = {"hidden": 8, "inner": 8, "quantizer": {"name": "fsq", "levels": (5, 5)}}
         model = MODELS.build(name, options, SPEC)
         images = batch(0).images
+        shown = fully_observed(images).clone()
+        shown[:, 1] = False
         result = model(images, fully_observed(images), torch.empty(4, 0))
-        model.last_weight.data.zero_()
+        seen = model(images, shown, torch.empty(4, 0), shown=shown).logits
+        for weight in model.last_weights:
+            weight.data.fill_(0.01)
+        assert not torch.equal(seen[0, 1], model(images, shown, torch.empty(4, 0), shown=shown).logits[0, 1])
+        for weight in model.last_weights:
+            weight.data.zero_()
         flat = model(images, fully_observed(images), torch.empty(4, 0)).logits
         assert result.logits[0, 0].unique().numel() > 4
         assert flat[0, 0].unique().numel() <= 4  # what is left is the convolution's bias, one of four at a pixel

@@ -195,15 +195,15 @@ class Autoencoder(nn.Module, ABC):
         return ()
 
     @property
-    def last_weight(self) -> nn.Parameter:
-        """The weight of the last layer before the logits, whose gradients balance the adversarial loss (see
+    def last_weights(self) -> tuple[nn.Parameter, ...]:
+        """The weights of the last layers before the logits, whose gradients balance the adversarial loss (see
         `vqkit.losses.balance`).
 
         Raises `ConfigError` unless a subclass defines it.
         """
         raise ConfigError(
-            f"The model {type(self).__name__} does not define last_weight, which loss.adaptive needs.",
-            "Use --set loss.adaptive=false, or give the model the property last_weight (see Autoencoder).",
+            f"The model {type(self).__name__} does not define last_weights, which loss.adaptive needs.",
+            "Use --set loss.adaptive=false, or give the model the property last_weights (see Autoencoder).",
         )
 
     @property

@@ -113,9 +113,9 @@ class CodingModel(Tokenizer):
         return self.likelihood.mean(logits)
 
     @property
-    def last_weight(self) -> nn.Parameter:
-        """See `Autoencoder.last_weight`."""
-        return self.decoder.last_weight
+    def last_weights(self) -> tuple[nn.Parameter, ...]:
+        """See `Autoencoder.last_weights`."""
+        return self.decoder.last_weights
 
     def reconstruct(self, images: Tensor, observed: Tensor, conditions: Tensor, shown: Tensor | None = None) -> Tensor:
         """See `Autoencoder.reconstruct`; no losses are computed."""

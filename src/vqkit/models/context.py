@@ -37,7 +37,8 @@ from vqkit.layers.linear_start import LinearStart
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Downsample, ResidualBlock, Upsample, init_zero
 
-FULL_RESOLUTION_CHANNELS = 32
+_LEAST_CHANNELS, _MOST_CHANNELS = 16, 64
+"""Features at full resolution, where they cost most: two for each component within these limits."""
 
 
 class ContextFeatures(NamedTuple):
@@ -67,7 +68,8 @@ class ContextBranch(nn.Module):
 
     def __init__(self, spec: DataSpec, channels: Sequence[int], inner: int) -> None:
         super().__init__()
-        count, full = len(spec.components), FULL_RESOLUTION_CHANNELS
+        count = len(spec.components)
+        full = min(_MOST_CHANNELS, max(_LEAST_CHANNELS, 8 * -(-count // 4)))
         self.start = None if bool(spec.binary.all()) else LinearStart(count)
         self.register_buffer("intensities", ~spec.binary[:, None, None], persistent=False)
         self.register_buffer("gain", torch.ones(count, count + 1))

@@ -105,6 +105,11 @@ class Decoder(nn.Module):
         return self.up[-1].get_parameter("0.weight")
 
     @property
+    def last_weights(self) -> tuple[nn.Parameter, ...]:
+        """The weights of all layers that the logits come from: also of corrections, where there is a context."""
+        return (self.last_weight,) if self.context is None else (self.last_weight, self.context.leave.get_parameter("weight"))
+
+    @property
     def last_bias(self) -> nn.Parameter:
         """The bias of the convolution that gives the logits."""
         return self.up[-1].get_parameter("0.bias")

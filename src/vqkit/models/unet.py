@@ -104,6 +104,6 @@ class UNet(Autoencoder):
         return self.likelihood.mean(logits)
 
     @property
-    def last_weight(self) -> nn.Parameter:
-        """See `Autoencoder.last_weight`."""
-        return self.leave.get_parameter("weight")
+    def last_weights(self) -> tuple[nn.Parameter, ...]:
+        """See `Autoencoder.last_weights`."""
+        return (self.leave.get_parameter("weight"),)

@@ -101,7 +101,7 @@ def _picture_losses(config: RunConfig, model: Autoencoder, device: torch.device)
         with _seeded(generator_for(config.training.seed, "discriminator").initial_seed()):
             discriminator = build_discriminator(spec, settings.discriminator_channels)
         discriminator.to(device)
-        balance = AdaptiveWeight(model.last_weight) if settings.adaptive else unbalanced
+        balance = AdaptiveWeight(model.last_weights) if settings.adaptive else unbalanced
         losses.append(AdversarialLoss(settings, discriminator, balance))
     return losses
 
