@@ -14,7 +14,7 @@ from vqkit.models.context import ContextBranch
 from vqkit.registry import MODELS
 from vqkit.storage.checkpoints import load_model
 from vqkit.training import train
-from vqkit.training.gains import fit_gains, gains_of
+from vqkit.training.tasks.gains import fit_gains, gains_of
 
 SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 8, 8, "intensity")
 

@@ -33,7 +33,7 @@ from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import load_model, write_model
-from vqkit.training.gains import branches_with_gains, fit_gains
+from vqkit.training.tasks.gains import branches_with_gains, fit_gains
 from vqkit.training.tasks.masks import fixed_observed, random_masks
 
 
@@ -43,7 +43,7 @@ class AutoencoderTask(Task):
     The probability that a sample is masked grows with the epoch (see `MaskingConfig`). The conditions of each sample are hidden
     with the probability `masking.hide_conditions`, so that the model works with and without them.
 
-    `validation`: images on which the gains of a trained model are fitted (see `vqkit.training.gains`); None: they stay 1.
+    `validation`: images on which the gains of a trained model are fitted (see `vqkit.training.tasks.gains`); None: they stay 1.
     `picture_losses` are added to the model's own losses. Discriminator losses are not part of the recorded `loss`.
     """
 
