@@ -89,6 +89,12 @@ def test_rows_are_those_of_evaluate(intensity_run: Path, tmp_path: Path) -> None
     assert (line["seed"], line["iou"]) == ("3", "")
 
 
+def test_the_page_says_what_the_ceiling_is(intensity_run: Path, tmp_path: Path) -> None:
+    for label, said in (("vqvae", False), ("unet", True)):
+        report = write_report([ComparedRun(label, 0, intensity_run)], tmp_path / label, About("a", "b"), EvaluationProtocol(2))
+        assert ("The ceiling is <code>unet</code>" in report.page.read_text()) == said
+
+
 def test_the_page_of_intensities_has_errors_in_their_own_units(intensity_run: Path, tmp_path: Path) -> None:
     run = ComparedRun("vqvae", 0, intensity_run)
     report = write_report([run], tmp_path, About("cells", "vqkit report"), EvaluationProtocol())
