@@ -17,9 +17,12 @@ def mixtures(count: int, size: int = 16, seed: int = 0) -> Tensor:
     return torch.cat([smooth, 0.5 + smooth[:, :1] - smooth[:, 1:]], dim=1)
 
 
+WIDE = torch.tensor([[-9.0, 9.0]] * 3)
+
+
 def fitted() -> tuple[LinearStart, PatchStatistics]:
     statistics = measure_patches([(mixtures(60), None)], 3)
-    start = LinearStart(3)
+    start = LinearStart(WIDE)
     start.set_statistics(statistics)
     return start, statistics
 
@@ -79,3 +82,17 @@ def test_new_statistics_replace_remembered_weights() -> None:
     assert not torch.allclose(before, start(images, observed))
     start.load_state_dict({"patch_mean": statistics.mean, "patch_covariance": statistics.covariance})
     assert torch.equal(before, start(images, observed))
+
+
+def test_guesses_stay_within_what_the_training_data_held() -> None:
+    _, statistics = fitted()
+    start = LinearStart(torch.tensor([[0.0, 1.0], [0.45, 0.5], [0.0, 1.0]]))
+    start.set_statistics(statistics)
+    images = mixtures(4, seed=6)
+    observed = torch.tensor([True, False, True])[None, :, None, None].expand_as(images)
+    answers = start(images, observed)
+    assert float(answers[:, 1].min()) >= 0.45 - 1e-6
+    assert float(answers[:, 1].max()) <= 0.5
+    # What is observed is given back, also beyond.
+    beyond = 3 * images
+    assert torch.equal(start(beyond, observed)[:, [0, 2]], beyond[:, [0, 2]])

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vqkit.data.array_contents import Layout, StoredSplit, read_splits, with_gaps
 from vqkit.data.array_tiles import ArraySource, ArrayTile, choose_array_tile
-from vqkit.data.augmentation import Augmentation, Crop, Flip
+from vqkit.data.augmentation import Augmentation, Crop, Flip, Turn
 from vqkit.data.describing import (
     CutRows,
     SampledKindChoice,
@@ -69,6 +69,7 @@ class ArrayDataset(ImageDataset):
         value_kind: SampledKindChoice = "auto"
         flip: Flip = False
         crop: Crop = 0
+        turn: Turn = False
         height: int | None = Field(
             None,
             ge=1,
@@ -109,7 +110,13 @@ class ArrayDataset(ImageDataset):
             names = [f"{number:06d}" if names is None else names[number] for number in positions.tolist()]
             rows, conditions, labels = ChosenRows(images, positions), conditions[positions], labels[positions]
             present = None if present is None else ChosenRows(present, positions)
-        described = conditions, labels, names, Augmentation(self._options.flip, self._options.crop).of(name), present
+        described = (
+            conditions,
+            labels,
+            names,
+            Augmentation(self._options.flip, self._options.crop, self._options.turn).of(name),
+            present,
+        )
         if self._options.value_kind == "sampled":
             return SampledSplit(self.spec, name, rows[torch.arange(len(rows))], self._grey_ends(images), *described)
         return ArraySplit(self.spec, self._cut(rows), *described)
@@ -175,7 +182,7 @@ class ArrayDataset(ImageDataset):
             ImageFacts(names, content.conditions[positions], content.labels[positions]),
             moves=name == "train",
             has_gaps=content.present is not None,
-            augmentation=Augmentation(self._options.flip, self._options.crop).of(name),
+            augmentation=Augmentation(self._options.flip, self._options.crop, self._options.turn).of(name),
             kind="auto" if self._packed is not None else self._options.value_kind,
         )
 

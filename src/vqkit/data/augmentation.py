@@ -1,4 +1,4 @@
-"""Random variants of training images: mirrored left to right, and shifted."""
+"""Random variants of training images: mirrored left to right, turned, and shifted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,22 @@ Crop = Annotated[
 """The setting `crop` of a data set."""
 
 
+Turn = Annotated[
+    bool,
+    Field(
+        description="Turn training images by random multiples of 90 degrees (by 180 where they are not square): for what has no "
+        "upper side, such as cells and land seen from above."
+    ),
+]
+"""The setting `turn` of a data set."""
+
+
 class Augmentation(NamedTuple):
-    """Half of the images mirrored if `flip`, and all shifted by up to `crop` pixels (see `shift`)."""
+    """Half of the images mirrored if `flip`, all shifted by up to `crop` pixels (see `shift`), and turned if `turn`."""
 
     flip: bool = False
     crop: int = 0
+    turn: bool = False
 
     def of(self, split: SplitName) -> Augmentation:
         """What is done to the images of a split: nothing outside of training."""
@@ -44,6 +55,10 @@ class Augmentation(NamedTuple):
         if self.flip:
             flipped = torch.rand(len(batch.images), generator=generator) < 0.5
             batch = _changed(batch, lambda images: flip(images, flipped))
+        if self.turn:
+            square = batch.images.shape[-2] == batch.images.shape[-1]
+            turns = torch.randint(4, (len(batch.images),), generator=generator)
+            batch = _changed(batch, lambda images: turn(images, turns if square else turns // 2 * 2))
         if self.crop:
             shifts = torch.randint(-self.crop, self.crop + 1, (2, len(batch.images), 1), generator=generator)
             batch = _changed(batch, lambda images: shift(images, shifts))
@@ -60,6 +75,15 @@ def _changed(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
 def flip(images: Tensor, flipped: Tensor) -> Tensor:
     """The images [B, C, H, W] that are `flipped` (bool [B]), mirrored left to right."""
     return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def turn(images: Tensor, turns: Tensor) -> Tensor:
+    """Each image [B, C, H, W] turned by its number of quarter `turns`, int64 [B] in 0 ... 3; even ones if it is not square."""
+    number = turns.to(images.device)[:, None, None, None]
+    turned = images
+    for quarters in (1, 2, 3) if images.shape[-2] == images.shape[-1] else (2,):
+        turned = torch.where(number == quarters, images.rot90(quarters, (-2, -1)), turned)
+    return turned
 
 
 def shift(images: Tensor, shifts: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from vqkit.data.augmentation import Crop, Flip
+from vqkit.data.augmentation import Crop, Flip, Turn
 from vqkit.data.describing import ValueKindChoice, ValueSettings
 from vqkit.data.fitting import Fit
 from vqkit.data.splits import ValidationShare
@@ -43,6 +43,7 @@ class FileSettings(ValueSettings):
     fit: Fit = "auto"
     flip: Flip = False
     crop: Crop = 0
+    turn: Turn = False
     memory_mb: int = Field(
         2048, ge=0, description="Largest set, in MiB of pixels, that is kept in memory; larger ones are streamed."
     )

@@ -146,7 +146,7 @@ class FileDataset(ImageDataset):
         return ArraySplit(spec, rows, facts.conditions, facts.labels, facts.names, self._augmentation(name), present)
 
     def _augmentation(self, name: SplitName) -> Augmentation:
-        return Augmentation(self._options.flip, self._options.crop).of(name)
+        return Augmentation(self._options.flip, self._options.crop, self._options.turn).of(name)
 
     def _tiled(self, name: SplitName, source: ImageSource, folder: str, positions: Tensor, has_gaps: bool) -> TiledSplit:
         return TiledSplit(

@@ -25,6 +25,8 @@ _REMEMBERED = 1024
 class LinearStart(nn.Module):
     """The linear guess of images, from statistics of the training images that are part of the model's state.
 
+    `bounds` [C, 2]: the least and the largest value of each component in the training data, which no guess leaves.
+
     `patch_mean` float64 [C * N] and `patch_covariance` float64 [C * N, C * N]: see `PatchStatistics`. Before they are measured the
     guess is one half.
     """
@@ -32,9 +34,14 @@ class LinearStart(nn.Module):
     patch_mean: Tensor
     patch_covariance: Tensor
 
-    def __init__(self, components: int) -> None:
+    lowest: Tensor
+    highest: Tensor
+
+    def __init__(self, bounds: Tensor) -> None:
         super().__init__()
-        self.components = components
+        components = self.components = len(bounds)
+        self.register_buffer("lowest", bounds[:, 0, None, None], persistent=False)
+        self.register_buffer("highest", bounds[:, 1, None, None], persistent=False)
         nothing = PatchStatistics.unknown(components)
         self.register_buffer("patch_mean", nothing.mean)
         self.register_buffer("patch_covariance", nothing.covariance)
@@ -57,7 +64,8 @@ class LinearStart(nn.Module):
             holes = bool(partly.any())
             values = fill_smoothly(images, observed) if holes else torch.where(observed, images.float(), 0)
             result = guess(values, self._weights_of(some), self._mean)
-            return self._guess_holes(result, values, observed, partly) if holes else result
+            result = self._guess_holes(result, values, observed, partly) if holes else result
+            return torch.where(observed, images.float(), result.clamp(self.lowest, self.highest))
 
     def _guess_holes(self, result: Tensor, values: Tensor, observed: Tensor, partly: Tensor) -> Tensor:
         """`result` with the guess of every hole in a component that is `partly` (bool [B, C]) observed."""

@@ -70,7 +70,9 @@ class ContextBranch(nn.Module):
         super().__init__()
         count = len(spec.components)
         full = min(_MOST_CHANNELS, max(_LEAST_CHANNELS, 8 * -(-count // 4)))
-        self.start = None if bool(spec.binary.all()) else LinearStart(count)
+        self.start = (
+            None if bool(spec.binary.all()) else LinearStart(torch.tensor([each.unit_bounds for each in spec.component_specs]))
+        )
         self.register_buffer("intensities", ~spec.binary[:, None, None], persistent=False)
         self.register_buffer("gain", torch.ones(count, count + 1))
         self.enter = nn.Conv2d(2 * count + (count if self.start is not None else 0), full, 3, padding=1)
