@@ -75,6 +75,22 @@ def test_a_harmful_correction_is_taken_away_and_a_good_one_kept() -> None:
     assert branch.gain.shape == (3, 4)
 
 
+def test_holes_have_gains_of_their_own_in_a_model_that_learned_components() -> None:
+    torch.manual_seed(0)
+    model = MODELS.build("vqvae", {"hidden": 16, "inner": 8, "quantizer": {"num_codes": 8, "dim": 4}}, SPEC)
+    smooth = Images(30)
+    smooth.images = (40 + 5 * torch.arange(8))[None, None, :, None].expand(30, 3, 8, 8).to(torch.uint8)
+    model(smooth.images / 255.0, torch.ones(30, 3, 8, 8, dtype=torch.bool), torch.zeros(30, 0))
+    model.eval()
+    branch = next(each for each in model.modules() if isinstance(each, ContextBranch))
+    with torch.no_grad():
+        # Right where a component is missing, whose guess is one half, and wrong in a hole, which is continued well.
+        branch.leave.get_parameter("bias").fill_(-0.25)
+    fit_gains(model, smooth, HolesConfig(kind="components"), 0, torch.device("cpu"))
+    assert float(branch.gain[:, 1:3].min()) > 0.8
+    assert float(branch.gain[:, 3].max()) < 0.2
+
+
 def test_the_gains_of_a_run_are_in_its_checkpoints_and_come_from_validation_images(tmp_path: Path) -> None:
     arrays = {name: Images(count).images.numpy() for name, count in (("train", 24), ("val", 12), ("test", 4))}
     import numpy as np

@@ -35,22 +35,26 @@ def branches_with_gains(model: Autoencoder) -> list[ContextBranch]:
 
 @torch.no_grad()
 def fit_gains(model: Autoencoder, validation: Split, holes: HolesConfig, seed: int, device: torch.device) -> None:
-    """Fit the gains of a model in evaluation mode. Nothing happens to a model without a linear guess."""
+    """Fit the gains of a model in evaluation mode. Nothing happens to a model without a linear guess.
+
+    `holes`: what is hidden in training. A model that learned to fill in components is judged on boxes as well: asked to fill in
+    those, it starts from a smooth continuation, which it has not learned to correct.
+    """
     branches = branches_with_gains(model)
     if not branches:
         return
     components = len(model.spec.components)
     sums = torch.zeros(3, components, components + 1, dtype=torch.float64, device=device)
-    precise = torch.autocast(device.type, enabled=False)  # a checkpoint's gains do not depend on the precision of its training
     chosen = Subset(validation, evenly_spaced(len(validation), MASKED_IMAGES))
-    for repeat in range(math.ceil(MASKED_IMAGES / len(chosen))):
-        first = repeat * len(chosen)
-        for batch in all_batches(chosen, 64):
-            on_device = batch.to(device, model.spec)
-            observed = fixed_observed(on_device, holes, seed, first)
-            first += len(observed)
-            with precise:
-                sums += _sums(model, branches, on_device, observed)
+    kinds = [holes, holes.model_copy(update={"kind": "boxes"})] if holes.kind == "components" else [holes]
+    with torch.autocast(device.type, enabled=False):  # gains do not depend on the precision of the training
+        for kind in kinds:
+            for repeat in range(math.ceil(MASKED_IMAGES / len(chosen))):
+                first = repeat * len(chosen)
+                for batch in all_batches(chosen, 64):
+                    on_device = batch.to(device, model.spec)
+                    sums += _sums(model, branches, on_device, fixed_observed(on_device, kind, seed, first))
+                    first += len(batch.images)
     gains = gains_of(sums)
     for branch in branches:
         branch.gain.copy_(gains)
