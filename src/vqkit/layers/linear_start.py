@@ -63,7 +63,7 @@ class LinearStart(nn.Module):
             partly = some & ~observed.flatten(2).all(dim=2)
             holes = bool(partly.any())
             values = fill_smoothly(images, observed) if holes else torch.where(observed, images.float(), 0)
-            result = guess(values, self._weights_of(some), self._mean)
+            result = guess(values, self._weights_of(some), self.mean)
             result = self._guess_holes(result, values, observed, partly) if holes else result
             return torch.where(observed, images.float(), result.clamp(self.lowest, self.highest))
 
@@ -77,16 +77,29 @@ class LinearStart(nn.Module):
             if not len(rows):
                 continue
             seen = observed[rows][:, component : component + 1]
-            expected = guess(values[rows], self._weights_of(covering[rows]), self._mean)[:, component : component + 1]
+            expected = guess(values[rows], self._weights_of(covering[rows]), self.mean)[:, component : component + 1]
             error = fill_smoothly(values[rows][:, component : component + 1] - expected, seen)
             result[rows, component] = (expected + error)[:, 0]
         return result
 
     @property
-    def _mean(self) -> Tensor:
+    def mean(self) -> Tensor:
         """The mean of each component, float32 [C]."""
         around = len(self.patch_mean) // self.components
         return self.patch_mean.view(self.components, around)[:, around // 2].float()
+
+    @property
+    def deviation(self) -> Tensor:
+        """The standard deviation of each component, float32 [C]; at least a thousandth of the range."""
+        around = len(self.patch_mean) // self.components
+        variances = self.patch_covariance.diagonal().view(self.components, around)[:, around // 2]
+        return variances.sqrt().float().clamp_min(1e-3)
+
+    def standardised(self, values: Tensor) -> Tensor:
+        """Values [B, C, H, W] with mean 0 and deviation 1; beyond three deviations they grow with their logarithm only."""
+        scores = (values.float() - self.mean[:, None, None]) / self.deviation[:, None, None]
+        inner = scores.clamp(-3, 3)
+        return inner + (scores - inner).sign() * (scores - inner).abs().log1p()
 
     def _weights_of(self, kept: Tensor) -> Tensor:
         """The weights [B, C, C, side, side] for the components that each image keeps, bool [B, C]."""

@@ -6,7 +6,7 @@
                                                                     │                                 + ── correction
                                                                     └── up ───────────────────────────┘
 
-    logits = linear guess + gain * correction      for intensities that are not observed
+    logits = linear guess + gain * correction      for intensities that are not observed, in units of their deviation
            = what is observed                      for intensities that are
            = logits of codes alone + correction    for shapes
            = logits of codes alone                 where nothing of the image is shown to the decoder
@@ -86,16 +86,19 @@ class ContextBranch(nn.Module):
 
     def forward(self, context: Context) -> ContextFeatures:
         """The features of a context on every grid."""
-        guess = None if self.start is None else self.start(context.images, context.observed)
-        given = observed_pixels(context.images, context.observed)
-        if guess is not None:
-            given = torch.cat([given, 2 * guess - 1], dim=1)
+        guess, observed = None, context.observed
+        if self.start is None:
+            given = observed_pixels(context.images, observed)
+        else:
+            guess = self.start(context.images, observed)
+            seen = torch.where(observed, self.start.standardised(context.images), 0)
+            given = torch.cat([seen, observed.float(), self.start.standardised(guess)], dim=1)
         hidden = self.enter(given.contiguous(memory_format=torch.channels_last))
         features = [hidden]
         for down in self.downs:
             features.append(down(F.silu(features[-1])))
-        some = context.observed.flatten(2).any(dim=2)
-        return ContextFeatures(features, guess, context.observed, some.any(dim=1)[:, None, None, None], some.sum(dim=1))
+        some = observed.flatten(2).any(dim=2)
+        return ContextFeatures(features, guess, observed, some.any(dim=1)[:, None, None, None], some.sum(dim=1))
 
     def add(self, hidden: Tensor, level: int, context: ContextFeatures) -> Tensor:
         """The decoder's features [B, channels, h, w] on a grid (0: the finest) with what is seen there."""
@@ -111,7 +114,8 @@ class ContextBranch(nn.Module):
         if not self.training:
             correction = correction * self.gain.T[context.kept][:, :, None, None]
         start = logits.float()
-        if context.guess is not None:
+        if self.start is not None and context.guess is not None:
+            correction = torch.where(self.intensities, self.start.deviation[:, None, None] * correction, correction)
             start = torch.where(self.intensities, context.guess, start)
             correction = correction.masked_fill(self.intensities & context.observed, 0)
         return torch.where(context.shown, start + correction, logits.float())
