@@ -40,7 +40,7 @@ def trained(config: Path, data: str, seed: int, variant: str, run: Path, extra: 
 
 def evaluated(run: Path, questions: list[str]) -> dict[str, Any]:
     """The figures of `vqkit evaluate --json`: of whole images, and of each question with its floors."""
-    result = json.loads(vqkit("evaluate", "--run", str(run), "--json", *questions))
+    result = json.loads(vqkit("evaluate", "--run", str(run), "--floors", "all", "--json", *questions))["evaluations"][0]
     keys = ("name", "mse", "psnr", "pooled_psnr", "ssim", "mean_iou")
     parts = [{**_chosen(part, keys), "floors": [_chosen(floor, keys) for floor in part["floors"]]} for part in result["parts"]]
     return {"full": _chosen(result["full"], keys), "parts": parts, "notes": result["notes"]}
