@@ -12,8 +12,8 @@
            = logits of codes alone                 where nothing of the image is shown to the decoder
 
 So a model completes an image at least about as well as linear regression does (`vqkit.layers.linear_start`), and its codes still
-hold whole images. The gain in [0, 1] of each component and number of kept ones is fitted on validation images after training: where
-the correction does harm on images that the model was not trained on, it is reduced.
+hold whole images. The gain in [0, 2] of each component and number of kept ones is fitted on validation images after training: where
+the correction does harm on images that the model was not trained on it is reduced, where it is too timid increased.
 
 A decoder that sees unmasked pixels: Zhu et al. 2023, "Designing a Better Asymmetric VQGAN for StableDiffusion" (arXiv 2306.04632);
 features that are not quantised where pixels are known: Liu et al. 2022, "Reduce Information Loss in Transformers for Pluralistic

@@ -1,31 +1,39 @@
 """How far to trust the corrections of the linear guess: fitted on validation images after training.
 
-A correction that was learned on few images, for all sets of kept components at once, can do harm to some of them. The gain g of a
-component and a number of kept ones minimises the squared error of guess + g * correction over the missing pixels d = truth - guess:
+A correction that was learned on few images, for all sets of kept components at once, can do harm to some of them, and be too timid
+for others. The gain g of a component and a number of kept ones minimises the squared error of guess + g * correction over the
+missing pixels, d = truth - guess:
 
-    g = sum(d * correction) / sum(correction^2), within [0, 1]
+    g = sum(d * correction) / sum(correction^2), within [0, 2]
 
-Where few of the validation masks show a case, its gain is drawn towards that of the component over all cases.
+Every component is hidden equally often beside every number of kept ones. Where few of the masks show a case all the same, its gain
+is drawn towards that of the component over all cases.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from vqkit.config import HolesConfig
-from vqkit.data.loading import all_batches
-from vqkit.data.subsets import Subset, evenly_spaced
+from vqkit.core.randomness import generator_for
+from vqkit.data.subsets import evenly_spaced
 from vqkit.interfaces import Autoencoder, Batch, Split
 from vqkit.models.context import ContextBranch
 from vqkit.training.tasks.masks import fixed_observed
 
 MASKED_IMAGES = 512
-"""Masked images that gains are fitted on: where there are fewer validation images, each has several masks."""
+"""Masked images that gains are fitted on, at least: where there are fewer validation images, each has several masks."""
+_LEAST_OF_EACH = 16
+"""How often each component is hidden beside each number of kept ones."""
+_MOST = 2.0
+"""The largest gain: a correction that serves many questions may be half of what one of them needs."""
+_AT_ONCE = 64
+"""Images in a batch."""
 _SHRINKAGE = 4.0
-"""Weight of the component's gain over all cases, in images of average correction."""
+"""Weight of the component's gain over all cases, in images of the case."""
 
 
 def branches_with_gains(model: Autoencoder) -> list[ContextBranch]:
@@ -45,27 +53,53 @@ def fit_gains(model: Autoencoder, validation: Split, holes: HolesConfig, seed: i
         return
     components = len(model.spec.components)
     sums = torch.zeros(3, components, components + 1, dtype=torch.float64, device=device)
-    chosen = Subset(validation, evenly_spaced(len(validation), MASKED_IMAGES))
-    kinds = [holes, holes.model_copy(update={"kind": "boxes"})] if holes.kind == "components" else [holes]
     with torch.autocast(device.type, enabled=False):  # gains do not depend on the precision of the training
-        for kind in kinds:
-            for repeat in range(math.ceil(MASKED_IMAGES / len(chosen))):
-                first = repeat * len(chosen)
-                for batch in all_batches(chosen, 64):
-                    on_device = batch.to(device, model.spec)
-                    sums += _sums(model, branches, on_device, fixed_observed(on_device, kind, seed, first))
-                    first += len(batch.images)
+        if holes.kind in ("components", "components-or-boxes") and components > 1:
+            masks = balanced_keep_sets(components, generator_for(seed, "gains"))
+            for batch, kept in _masked(validation, masks):
+                on_device = batch.to(device, model.spec)
+                sums += _sums(model, branches, on_device, on_device.observed & kept.to(device)[:, :, None, None])
+            holes = holes.model_copy(update={"kind": "boxes"})
+        for batch, numbers in _masked(validation, torch.arange(MASKED_IMAGES)):
+            on_device = batch.to(device, model.spec)
+            sums += _sums(model, branches, on_device, fixed_observed(on_device, holes, seed, int(numbers[0])))
     gains = gains_of(sums)
     for branch in branches:
         branch.gain.copy_(gains)
 
 
+def balanced_keep_sets(components: int, generator: torch.Generator) -> Tensor:
+    """Sets of kept components, bool [N, C], in random order: each component is missing from as many of each size, or nearly.
+
+    For each size the components are dealt into groups that are hidden together, over and over.
+    """
+    deals = [-(-components // (components - kept)) for kept in range(1, components)]
+    rounds = max(_LEAST_OF_EACH, -(-MASKED_IMAGES // sum(deals)))
+    rows = []
+    for kept, groups in zip(range(1, components), deals, strict=True):
+        hidden = components - kept
+        for _ in range(rounds):
+            order = torch.randperm(components, generator=generator)
+            for group in range(groups):
+                row = torch.ones(components, dtype=torch.bool)
+                row[order[(torch.arange(hidden) + group * hidden) % components]] = False
+                rows.append(row)
+    return torch.stack(rows)[torch.randperm(len(rows), generator=generator)]
+
+
+def _masked(validation: Split, masks: Tensor) -> Iterator[tuple[Batch, Tensor]]:
+    """Batches of validation images, evenly spaced and over and over, each image with one of the `masks` [N, ...]."""
+    chosen = evenly_spaced(len(validation), len(masks))
+    for part in torch.split(torch.arange(len(masks)), _AT_ONCE):
+        yield validation.batch(chosen[part % len(chosen)]), masks[part]
+
+
 def gains_of(sums: Tensor) -> Tensor:
     """Gains float32 [C, C + 1] of the sums [3, C, C + 1] of d * correction, of correction^2, and of images."""
     products, squares, images = sums
-    of_component = _ratio(products.sum(dim=1), squares.sum(dim=1))[:, None]
-    weight = _SHRINKAGE * (squares.sum(dim=1) / images.sum(dim=1).clamp_min(1))[:, None]
-    return _ratio(products + weight * of_component, squares + weight).float()
+    of_component = _ratio(products.sum(dim=1), squares.sum(dim=1))[:, None].expand_as(squares)
+    weight = _SHRINKAGE * squares / images.clamp_min(1)
+    return torch.where(squares > 0, _ratio(products + weight * of_component, squares + weight), of_component).float()
 
 
 def _sums(model: Autoencoder, branches: list[ContextBranch], batch: Batch, observed: Tensor) -> Tensor:
@@ -87,5 +121,5 @@ def _sums(model: Autoencoder, branches: list[ContextBranch], batch: Batch, obser
 
 
 def _ratio(products: Tensor, squares: Tensor) -> Tensor:
-    """The gain within [0, 1]; 1 where there is no correction to judge."""
-    return torch.where(squares > 0, products / squares.clamp_min(1e-30), 1.0).clamp(0, 1)
+    """The gain within its limits; 1 where there is no correction to judge."""
+    return torch.where(squares > 0, products / squares.clamp_min(1e-30), 1.0).clamp(0, _MOST)
