@@ -9,6 +9,10 @@ import pytest
 
 from vqkit.cli.app import app
 from vqkit.config import PretrainingRunConfig, PriorRunConfig
+from vqkit.interfaces import DataSpec
+from vqkit.training.trainer import Outcome
+
+SPEC = DataSpec.uniform("toy", ("a", "b"), 8, 8, "binary")
 
 TYPED = {
     "--epochs": ("epochs", 3),
@@ -22,12 +26,20 @@ TYPED = {
 
 
 def received(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Any, ...]:
-    """What `vqkit.training.run.train` is called with."""
+    """What `vqkit.training.run.train` is called with. A model's run is compared with floors afterwards, and no other one."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("vqkit.training.run.train", lambda *given: calls.append(given))
+    compared: list[Path] = []
+
+    def train(*given: Any) -> Outcome:
+        calls.append(given)
+        return Outcome(Path("runs/somewhere"), SPEC, 1, {})
+
+    monkeypatch.setattr("vqkit.training.run.train", train)
+    monkeypatch.setattr("vqkit.training.floor_check.report_floors", compared.append)
     with pytest.raises(SystemExit) as caught:
         app([*words], prog_name="vqkit")
     assert caught.value.code == 0
+    assert compared == ([Path("runs/somewhere")] if words[0] in ("train-vqvae", "train") else [])
     (call,) = calls
     return call
 
