@@ -21,6 +21,7 @@ from vqkit.models.likelihoods import (
     HuberError,
     LikelihoodChoice,
     LikelihoodName,
+    LogSquaredError,
     Mixed,
     PixelLikelihood,
     SquaredError,
@@ -173,12 +174,35 @@ def test_only_what_is_present_counts(name: str) -> None:
     present = torch.rand(3, 2, 4, 5, generator=generator) > 0.4
     likelihood = LIKELIHOODS[name](components(2))
     each = likelihood.pixel_loss(logits, images)
-    assert float(likelihood.loss(logits, images, present).detach()) == pytest.approx(float(each[present].mean().detach()), rel=1e-5)
+    wanted = each[present].mean()
+    if name == "log-mse":
+        wanted = sum(0.004 * (1 + each[n][present[n]].mean() / 0.004).log() for n in range(3)) / 3
+    assert float(likelihood.loss(logits, images, present).detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
     whole = likelihood.loss(logits, images, torch.ones(1, 1, 1, 1, dtype=torch.bool))
     assert float(whole.detach()) == pytest.approx(float(likelihood.loss(logits, images).detach()), rel=1e-6)
     if name in ("bernoulli", "logistic"):
         expected = torch.stack([-each[number][present[number]].sum() for number in range(3)]).tolist()
         assert likelihood.log_prob(logits, images, present).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_logarithm_weighs_images_by_their_errors() -> None:
+    target = torch.zeros(3, 1, 4, 4)
+    logits = torch.stack([torch.full((1, 4, 4), error) for error in (0.01, 0.1, 0.5)]).requires_grad_()
+    likelihood = LogSquaredError(components(1))
+    (gradient,) = torch.autograd.grad(likelihood.loss(logits, target), logits)
+    (plain,) = torch.autograd.grad(SquaredError(components(1)).loss(logits, target), logits)
+    ratio = (gradient / plain).flatten(1)[:, 0].tolist()
+    assert ratio == pytest.approx([1 / (1 + error**2 / 0.004) for error in (0.01, 0.1, 0.5)], rel=1e-4)
+    # An image of which nothing is present counts for nothing.
+    present = torch.tensor([True, False, True])[:, None, None, None]
+    both = likelihood.loss(logits, target, present)
+    assert float(both.detach()) == pytest.approx(float(likelihood.loss(logits[[0, 2]], target[[0, 2]]).detach()))
+
+
+def test_the_logarithm_is_not_for_mixed_components() -> None:
+    spec = DataSpec("toy", (ComponentSpec("a"), ComponentSpec("b", "binary")), 4, 5)
+    with pytest.raises(ConfigError, match=r"log-mse compares whole images.*model.likelihood=mse"):
+        build_likelihood("log-mse", spec)
 
 
 def test_mixed_components_are_scored_each_by_its_kind() -> None:

@@ -6,6 +6,9 @@ pixel can be: the probability of a value is the mass between its edges, and beyo
 2017, "PixelCNN++", section 2.1, with one component). Locations and scales are unit values, as pixels are.
 mse, l1, huber: the logit is the pixel itself, and the loss its squared, absolute or Huber distance from the target: up to
 constants, a Gaussian or Laplace density of fixed scale, under which an image has no probability and no bits per dimension.
+log-mse: as mse, but the loss is the logarithm of each image's mean squared error: up to constants, a Gaussian density whose scale
+is that of the image. What matters is how many times smaller an error becomes, in easy images as in hard ones, as for PSNR averaged
+over images.
 mixed: bernoulli for the binary components, and one of the others for the intensities.
 
 Where pixels are not present, they are in no sum and no mean.
@@ -26,13 +29,15 @@ from vqkit.errors import ConfigError
 from vqkit.interfaces import ComponentSpec, DataSpec, Likelihood
 from vqkit.interfaces.components import DTYPES
 
-LikelihoodName = Literal["bernoulli", "logistic", "mse", "l1", "huber"]
-LikelihoodChoice = Literal["auto", "bernoulli", "logistic", "mse", "l1", "huber"]
-DistanceChoice = Literal["auto", "bernoulli", "mse", "l1", "huber"]
+LikelihoodName = Literal["bernoulli", "logistic", "mse", "log-mse", "l1", "huber"]
+LikelihoodChoice = Literal["auto", "bernoulli", "logistic", "mse", "log-mse", "l1", "huber"]
+DistanceChoice = Literal["auto", "bernoulli", "mse", "log-mse", "l1", "huber"]
 """For models that only need a distance between images, not a probability."""
 
 _FIRST_LOG_SCALE, _SMALLEST_LOG_SCALE = -2.0, -7.0
 """Logarithm of the logistic scale before training, and its lower bound."""
+_LOGARITHMIC_ABOVE = 0.004
+"""The mean squared error, in unit values, above which `log-mse` becomes logarithmic."""
 _LOG_SCALE_RATE = 10.0
 """How many times faster than a weight the log scale is learned: it has far to go until reconstruction loss and KL balance."""
 
@@ -195,6 +200,27 @@ class SquaredError(PixelDistance):
         return F.mse_loss(logits, target, reduction="none")
 
 
+class LogSquaredError(SquaredError):
+    """The logarithm of the mean squared distance of each image, `c log(1 + mse / c)` with c = 0.004.
+
+    An image whose error is far above c counts less, one far below it as in `SquaredError`, so that weights of other losses keep
+    their meaning. c is an error of 0.063 of the range.
+    """
+
+    name: ClassVar[str] = "log-mse"
+
+    def loss(self, logits: Tensor, target: Tensor, present: Tensor | None = None) -> Tensor:
+        """See `Likelihood.loss`: the mean over the images of which anything is present."""
+        squares = self.weighted_loss(logits.float(), target)
+        if present is None:
+            return _logarithm(squares.flatten(1).mean(dim=1)).mean()
+        where = present.expand_as(squares)
+        counts = where.flatten(1).sum(dim=1)
+        errors = torch.where(where, squares, 0).flatten(1).sum(dim=1) / counts.clamp_min(1)
+        held = (counts > 0)[:, None, None, None]
+        return _logarithm(errors).sum() / (len(held) * values_per_image(held, self.training)).clamp_min(1)
+
+
 class AbsoluteError(PixelDistance):
     """The absolute distance."""
 
@@ -216,7 +242,7 @@ class HuberError(PixelDistance):
 
 
 LIKELIHOODS: dict[str, type[PixelLikelihood]] = {
-    each.name: each for each in (Bernoulli, DiscretizedLogistic, SquaredError, AbsoluteError, HuberError)
+    each.name: each for each in (Bernoulli, DiscretizedLogistic, SquaredError, LogSquaredError, AbsoluteError, HuberError)
 }
 
 
@@ -284,6 +310,11 @@ def build_likelihood(choice: LikelihoodChoice, spec: DataSpec, intensities: Like
     measured = [each for each in spec.component_specs if each.kind == "intensity"]
     if choice == "auto":
         choice = "bernoulli" if not measured else intensities if all(map(is_discrete, measured)) else "mse"
+    if spec.value_kind == "mixed" and choice == "log-mse":
+        raise ConfigError(
+            "The likelihood log-mse compares whole images; shapes beside intensities have a likelihood of each pixel.",
+            "Train with model.likelihood=mse.",
+        )
     if spec.value_kind == "mixed" and choice != "bernoulli":
         return Mixed(spec.component_specs, choice)
     return LIKELIHOODS[choice](spec.component_specs)
@@ -299,6 +330,10 @@ def values_per_image(present: Tensor, training: bool) -> Tensor:
         distributed.all_reduce(count)
         count = count / distributed.world_size()
     return count
+
+
+def _logarithm(errors: Tensor) -> Tensor:
+    return _LOGARITHMIC_ABOVE * torch.log1p(errors / _LOGARITHMIC_ABOVE)
 
 
 def is_discrete(spec: ComponentSpec) -> bool:
