@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqkit.layers.linear_guess import PatchMeter, PatchStatistics, guess, linear_weights, measure_patches, patch_stride
+from vqkit.layers.linear_guess import LinearGuess, PatchMeter, PatchStatistics, guess, linear_guess, measure_patches, patch_stride
 
 
 def related_images(count: int, components: int = 3, size: int = 12, seed: int = 0) -> Tensor:
@@ -17,6 +17,11 @@ def related_images(count: int, components: int = 3, size: int = 12, seed: int = 
     smooth = torch.nn.functional.avg_pool2d(noise, 3, stride=1)[..., :size, :size]
     mixing = torch.randn(components, components, generator=torch.Generator().manual_seed(9))
     return 0.4 + 0.2 * torch.einsum("ij,bjhw->bihw", mixing, smooth) + 0.01 * torch.randn(smooth.shape, generator=generator)
+
+
+def batch_of(*each: LinearGuess) -> LinearGuess:
+    """Guesses of single images as those of a batch."""
+    return LinearGuess(*(torch.stack(parts) for parts in zip(*each, strict=True)))
 
 
 def patches(images: Tensor, radius: int) -> np.ndarray:
@@ -48,12 +53,12 @@ def test_the_weights_are_those_of_least_squares(radius: int, kept: tuple[int, ..
     solution = np.linalg.lstsq(design, wanted, rcond=None)[0]
     mask = torch.zeros(3, dtype=torch.bool)
     mask[list(kept)] = True
-    weights = linear_weights(statistics, mask, ridge=0.0)
+    how = linear_guess(statistics, mask, ridge=0.0)
+    weights = how.weights
     found = weights[missing][:, list(kept)].flatten(1).T.numpy()
     assert np.abs(found - solution[:-1]).max() < 2e-3
     # The predictions agree, inside of the images.
-    mean = statistics.mean.view(3, -1)[:, (2 * radius + 1) ** 2 // 2].float()
-    answer = guess(images[:1], weights[None], mean)[0, missing]
+    answer = guess(images[:1], batch_of(how))[0, missing]
     inner = answer[:, radius : 12 - radius, radius : 12 - radius].flatten(1).T.numpy()
     expected = (design @ solution)[: len(inner)]
     assert np.abs(inner - expected).max() < 1e-3
@@ -64,18 +69,16 @@ def test_what_is_kept_is_returned_as_it_is() -> None:
     images = related_images(6)
     statistics = measure_patches([(images, None)], 3)
     kept = torch.tensor([True, False, True])
-    mean = statistics.mean.view(3, -1)[:, 12].float()
-    answer = guess(images, linear_weights(statistics, kept).expand(6, -1, -1, -1, -1), mean)
+    answer = guess(images, batch_of(*[linear_guess(statistics, kept)] * 6))
     assert torch.allclose(answer[:, kept], images[:, kept], atol=1e-6)
 
 
 def test_each_image_of_a_batch_has_its_own_weights() -> None:
     images = related_images(2)
     statistics = measure_patches([(related_images(30), None)], 3)
-    mean = statistics.mean.view(3, -1)[:, 12].float()
-    both = torch.stack([linear_weights(statistics, torch.tensor(kept)) for kept in ([True, False, False], [False, True, True])])
-    together = guess(images, both, mean)
-    alone = torch.cat([guess(images[i : i + 1], both[i : i + 1], mean) for i in range(2)])
+    both = [linear_guess(statistics, torch.tensor(kept)) for kept in ([True, False, False], [False, True, True])]
+    together = guess(images, batch_of(*both))
+    alone = torch.cat([guess(images[i : i + 1], batch_of(both[i])) for i in range(2)])
     assert torch.allclose(together, alone, atol=1e-6)
 
 
@@ -124,8 +127,7 @@ def test_a_smaller_neighbourhood_is_a_part_of_the_larger() -> None:
 
 def test_without_statistics_the_guess_is_the_middle() -> None:
     unknown = PatchStatistics.unknown(2)
-    weights = linear_weights(unknown, torch.tensor([True, False]))
-    answer = guess(torch.rand(1, 2, 8, 8), weights[None], torch.full((2,), 0.5))
+    answer = guess(torch.rand(1, 2, 8, 8), batch_of(linear_guess(unknown, torch.tensor([True, False]))))
     assert torch.allclose(answer[:, 1], torch.full((1, 8, 8), 0.5), atol=1e-4)
 
 
@@ -138,3 +140,16 @@ def test_images_smaller_than_the_neighbourhood_are_extended() -> None:
 def test_the_stride_limits_the_work() -> None:
     assert patch_stride(240, 48, 48) == 1
     assert patch_stride(4096, 64, 64) == 4
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_a_trend_across_the_image_leaves_no_bias(radius: int) -> None:
+    # On small images the pixels of a neighbourhood have different means: a constant part of the answer stands for that.
+    trend = torch.linspace(0, 1, 6)[:, None].expand(6, 6)
+    images = 0.2 * related_images(60, size=6) + trend
+    meter = PatchMeter(3, radius)
+    meter.add(images)
+    how = batch_of(*[linear_guess(meter.result(), torch.tensor([True, False, False]), ridge=0.0)] * 60)
+    inner = slice(radius, 6 - radius)
+    error = (guess(images, how) - images)[:, 1:, inner, inner]
+    assert float(error.mean(dim=(0, 2, 3)).abs().max()) < 1e-5

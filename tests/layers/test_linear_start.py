@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vqkit.layers.harmonic import fill_smoothly
-from vqkit.layers.linear_guess import PatchStatistics, guess, linear_weights, measure_patches
+from vqkit.layers.linear_guess import LinearGuess, PatchStatistics, guess, linear_guess, measure_patches
 from vqkit.layers.linear_start import LinearStart
 
 
@@ -33,11 +33,10 @@ def test_whole_components_are_guessed_from_the_kept_ones() -> None:
     keep = torch.tensor([[True, True, False], [False, True, True], [True, False, False]])
     observed = keep[:, :, None, None].expand_as(images)
     answers = start(images, observed)
-    mean = statistics.mean.view(3, -1)[:, 12].float()
     for number in range(3):
-        weights = linear_weights(statistics, keep[number])[None]
+        how = LinearGuess(*(part[None] for part in linear_guess(statistics, keep[number])))
         shown = torch.where(observed, images, 0)[number : number + 1]
-        assert torch.allclose(answers[number : number + 1], guess(shown, weights, mean), atol=1e-6)
+        assert torch.allclose(answers[number : number + 1], guess(shown, how), atol=1e-6)
     # A component that is a sum of kept ones is known.
     assert float((answers[0, 2] - images[0, 2]).abs().max()) < 2e-3
 

@@ -51,10 +51,13 @@ class PatchStatistics(NamedTuple):
         chosen = inside.flatten().nonzero()[:, 0]
         return PatchStatistics(self.mean[chosen], self.covariance[chosen][:, chosen])
 
+    def means(self, components: int) -> Tensor:
+        """The mean of each component in the centre, float64 [C]."""
+        return _centres(self.mean, components)
+
     def variances(self, components: int) -> Tensor:
         """The variance of each component in the centre, float64 [C]."""
-        around = len(self.mean) // components
-        return self.covariance.diagonal().view(components, around)[:, around // 2]
+        return _centres(self.covariance.diagonal(), components)
 
 
 class PatchMeter:
@@ -133,10 +136,20 @@ def measure_patches(batches: Iterable[tuple[Tensor, Tensor | None]], components:
     return meter.result()
 
 
-def linear_weights(statistics: PatchStatistics, kept: Tensor, ridge: float = RIDGE) -> Tensor:
-    """Weights float32 [C, C, side, side] of the convolution that guesses deviations from the mean; see `guess`.
+class LinearGuess(NamedTuple):
+    """How components are guessed from the kept ones: what the convolution with `weights` gives, plus `constants`.
 
-    `kept` bool [C]: the components that are known. Each of these is returned as it is; nothing is known of others.
+    `weights` float32 [C, C, side, side], `constants` float32 [C]; both with a leading dimension B for a batch of images.
+    """
+
+    weights: Tensor
+    constants: Tensor
+
+
+def linear_guess(statistics: PatchStatistics, kept: Tensor, ridge: float = RIDGE) -> LinearGuess:
+    """The guess from the components that are `kept`, bool [C]. Each of these is returned as it is; of others nothing is known.
+
+    Every pixel of a neighbourhood has a mean of its own: near the borders of images it need not be that of the centre.
     """
     components = len(kept)
     around = len(statistics.mean) // components
@@ -153,18 +166,24 @@ def linear_weights(statistics: PatchStatistics, kept: Tensor, ridge: float = RID
         rows = torch.zeros(len(centres), components, around, dtype=torch.float64)
         rows[:, known] = solved.view(len(centres), int(known.sum()), around)
         weights[~known] = rows
-    return weights.view(components, components, side, side).float()
+    constants = statistics.means(components) - weights.flatten(1) @ statistics.mean
+    return LinearGuess(weights.view(components, components, side, side).float(), constants.masked_fill(known, 0).float())
 
 
-def guess(images: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
-    """Linear guesses float32 [B, C, H, W] of images in unit values, whose pixels beyond the border repeat those at it.
+def guess(images: Tensor, how: LinearGuess) -> Tensor:
+    """Linear guesses float32 [B, C, H, W] of images in unit values, each by its own weights and constants.
 
-    `weights` [B, C, C, side, side], from `linear_weights` for each image; `mean` [C] of the components.
+    Pixels beyond the border repeat those at it.
     """
     count, components, height, width = images.shape
-    centred = images.float() - mean[:, None, None]
-    radius = weights.shape[-1] // 2
-    padded = F.pad(centred, (radius,) * 4, mode="replicate") if radius else centred
+    radius = how.weights.shape[-1] // 2
+    padded = F.pad(images.float(), (radius,) * 4, mode="replicate") if radius else images.float()
     padded = padded.reshape(1, count * components, *padded.shape[-2:])
-    answers = F.conv2d(padded, weights.flatten(0, 1), groups=count)
-    return answers.view(count, components, height, width) + mean[:, None, None]
+    answers = F.conv2d(padded, how.weights.flatten(0, 1), how.constants.flatten(), groups=count)
+    return answers.view(count, components, height, width)
+
+
+def _centres(values: Tensor, components: int) -> Tensor:
+    """Of values of every pixel of a neighbourhood, [C * N], those in its centre, [C]."""
+    around = len(values) // components
+    return values.reshape(components, around)[:, around // 2]

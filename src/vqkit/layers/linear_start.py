@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.layers.harmonic import fill_smoothly
-from vqkit.layers.linear_guess import PatchStatistics, guess, linear_weights
+from vqkit.layers.linear_guess import LinearGuess, PatchStatistics, guess, linear_guess
 
 _REMEMBERED = 1024
-"""Sets of kept components whose weights are remembered."""
+"""Sets of kept components whose guesses are remembered."""
 
 
 class LinearStart(nn.Module):
@@ -45,7 +45,7 @@ class LinearStart(nn.Module):
         nothing = PatchStatistics.unknown(components)
         self.register_buffer("patch_mean", nothing.mean)
         self.register_buffer("patch_covariance", nothing.covariance)
-        self._weights: OrderedDict[tuple[bool, ...], Tensor] = OrderedDict()
+        self._guesses: OrderedDict[tuple[bool, ...], LinearGuess] = OrderedDict()
         self._version = -1
 
     @torch.no_grad()
@@ -63,7 +63,7 @@ class LinearStart(nn.Module):
             partly = some & ~observed.flatten(2).all(dim=2)
             holes = bool(partly.any())
             values = fill_smoothly(images, observed) if holes else torch.where(observed, images.float(), 0)
-            result = guess(values, self._weights_of(some), self.mean)
+            result = guess(values, self._guess_from(some))
             result = self._guess_holes(result, values, observed, partly) if holes else result
             return torch.where(observed, images.float(), result.clamp(self.lowest, self.highest))
 
@@ -77,23 +77,25 @@ class LinearStart(nn.Module):
             if not len(rows):
                 continue
             seen = observed[rows][:, component : component + 1]
-            expected = guess(values[rows], self._weights_of(covering[rows]), self.mean)[:, component : component + 1]
+            expected = guess(values[rows], self._guess_from(covering[rows]))[:, component : component + 1]
             error = fill_smoothly(values[rows][:, component : component + 1] - expected, seen)
             result[rows, component] = (expected + error)[:, 0]
         return result
 
     @property
+    def statistics(self) -> PatchStatistics:
+        """The statistics of the training images."""
+        return PatchStatistics(self.patch_mean, self.patch_covariance)
+
+    @property
     def mean(self) -> Tensor:
         """The mean of each component, float32 [C]."""
-        around = len(self.patch_mean) // self.components
-        return self.patch_mean.view(self.components, around)[:, around // 2].float()
+        return self.statistics.means(self.components).float()
 
     @property
     def deviation(self) -> Tensor:
         """The standard deviation of each component, float32 [C]; at least a thousandth of the range."""
-        around = len(self.patch_mean) // self.components
-        variances = self.patch_covariance.diagonal().view(self.components, around)[:, around // 2]
-        return variances.sqrt().float().clamp_min(1e-3)
+        return self.statistics.variances(self.components).sqrt().float().clamp_min(1e-3)
 
     def standardised(self, values: Tensor) -> Tensor:
         """Values [B, C, H, W] with mean 0 and deviation 1; beyond three deviations they grow with their logarithm only."""
@@ -101,19 +103,20 @@ class LinearStart(nn.Module):
         inner = scores.clamp(-3, 3)
         return inner + (scores - inner).sign() * (scores - inner).abs().log1p()
 
-    def _weights_of(self, kept: Tensor) -> Tensor:
-        """The weights [B, C, C, side, side] for the components that each image keeps, bool [B, C]."""
+    def _guess_from(self, kept: Tensor) -> LinearGuess:
+        """How each image is guessed from the components that it keeps, bool [B, C]."""
         if self._version != self.patch_covariance._version:
-            self._weights.clear()
+            self._guesses.clear()
             self._version = self.patch_covariance._version
-        return torch.stack([self._weights_for(tuple(row)) for row in kept.tolist()]).to(self.patch_mean.device)
+        each = [self._remembered(tuple(row)) for row in kept.tolist()]
+        return LinearGuess(*(torch.stack(parts).to(self.patch_mean.device) for parts in zip(*each, strict=True)))
 
-    def _weights_for(self, kept: tuple[bool, ...]) -> Tensor:
-        if kept in self._weights:
-            self._weights.move_to_end(kept)
+    def _remembered(self, kept: tuple[bool, ...]) -> LinearGuess:
+        if kept in self._guesses:
+            self._guesses.move_to_end(kept)
         else:
-            statistics = PatchStatistics(self.patch_mean.cpu(), self.patch_covariance.cpu())
-            self._weights[kept] = linear_weights(statistics, torch.tensor(kept))
-            if len(self._weights) > _REMEMBERED:
-                self._weights.popitem(last=False)
-        return self._weights[kept]
+            on_cpu = PatchStatistics(*(each.cpu() for each in self.statistics))
+            self._guesses[kept] = linear_guess(on_cpu, torch.tensor(kept))
+            if len(self._guesses) > _REMEMBERED:
+                self._guesses.popitem(last=False)
+        return self._guesses[kept]

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from vqkit.evaluation.floors.predictors import Known, Predictor
 from vqkit.evaluation.floors.training_sample import TrainingSample
-from vqkit.layers.linear_guess import PatchStatistics, guess, linear_weights, measure_patches, patch_stride
+from vqkit.layers.linear_guess import (
+    LinearGuess,
+    PatchStatistics,
+    guess,
+    linear_guess,
+    measure_patches,
+    patch_stride,
+)
 
 
 def neighbourhoods(sample: TrainingSample) -> PatchStatistics:
@@ -25,29 +32,20 @@ class Linear(Predictor):
     """Pixels to each side that are looked at; None: all of the statistics'."""
 
     def __init__(self, statistics: PatchStatistics, components: int, device: torch.device) -> None:
-        chosen = statistics if self.radius is None else statistics.reduced(components, self.radius)
-        around = len(chosen.mean) // components
-        self._statistics, self._device = chosen, device
-        means = chosen.mean.view(components, 1, round(around**0.5), -1)
-        centres = means.flatten(1)[:, around // 2]
-        self._means = centres.float().to(device)
-        # Near the borders of images the pixels of a neighbourhood need not have the mean of the one in its centre.
-        self._beside = (centres[:, None, None] - means[:, 0]).float().to(device)
-        self._fitted: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._statistics = statistics if self.radius is None else statistics.reduced(components, self.radius)
+        self._means = self._statistics.means(components).float().to(device)
+        self._fitted: dict[tuple[int, ...], LinearGuess] = {}
 
     def predict(self, known: Known) -> Tensor:
         """See `Predictor.predict`."""
-        weights, shift = self._fit(known.keep)
         given = torch.where(known.observed, known.images, self._means[:, None, None])
-        return guess(given, weights.expand(len(given), -1, -1, -1, -1), self._means) + shift
+        return guess(given, LinearGuess(*(each.expand(len(given), *each.shape) for each in self._fit(known.keep))))
 
-    def _fit(self, keep: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Weights [C, C, side, side] of the kept components, and what is to be added to the `guess`, [C, 1, 1]."""
+    def _fit(self, keep: tuple[int, ...]) -> LinearGuess:
         if keep not in self._fitted:
             kept = torch.zeros(len(self._means), dtype=torch.bool)
             kept[list(keep)] = True
-            weights = linear_weights(self._statistics, kept).to(self._device)
-            self._fitted[keep] = weights, (weights * self._beside).sum((1, 2, 3))[:, None, None]
+            self._fitted[keep] = LinearGuess(*(each.to(self._means.device) for each in linear_guess(self._statistics, kept)))
         return self._fitted[keep]
 
 
