@@ -20,6 +20,7 @@ from vqkit.interfaces import (
     Batch,
     Codes,
     CodeSpec,
+    ComponentSpec,
     Conditioning,
     ConditionSpec,
     Context,
@@ -46,6 +47,17 @@ SHAPES = DataSpec.uniform(
 COLOUR = DataSpec.uniform("photos", ("r", "g", "b"), 8, 8, "intensity")
 STAINS = DataSpec.uniform("cells", ("dna", "actin", "tubulin", "golgi"), 8, 8, "intensity")
 DIGITS = DataSpec.uniform("digits", ("grey",), 8, 8, "intensity")
+FIELDS = DataSpec(
+    "fields",
+    (
+        ComponentSpec("heat", dtype="uint16", low=1000, high=5000, minimum=0, maximum=9000, unit="K"),
+        ComponentSpec("forest", "binary"),
+        ComponentSpec("rain", dtype="uint16", low=0, high=800, maximum=1000, unit="mm"),
+    ),
+    16,
+    12,
+)
+"""Two measurements of 16 bits and a shape between them."""
 
 
 class Steps(Quantizer):

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from painting import Blocks, Counting, pipeline
+from painting import FIELDS, Blocks, Counting, pipeline
 from vqkit.cli.model_tables import print_model
 from vqkit.cli.prior_tables import print_prior
 from vqkit.config import NamedOptions, Settings
@@ -39,17 +39,6 @@ from vqkit.registry import MODELS
 from vqkit.storage.checkpoints import Loaded
 
 CPU = torch.device("cpu")
-FIELDS = DataSpec(
-    "fields",
-    (
-        ComponentSpec("heat", dtype="uint16", low=1000, high=5000, minimum=0, maximum=9000, unit="K"),
-        ComponentSpec("forest", "binary"),
-        ComponentSpec("rain", dtype="uint16", low=0, high=800, maximum=1000, unit="mm"),
-    ),
-    16,
-    12,
-)
-"""Two measurements of 16 bits and a shape between them."""
 HOLDS_RAIN = torch.tensor([0, 2, 6, 7, 8])
 """Positions of the `fields` that can be judged from the rain they have."""
 

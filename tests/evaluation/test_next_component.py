@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from painting import SHAPES, sampler, sections
+from painting import FIELDS, SHAPES, sampler, sections
 from vqkit.config import NamedOptions, Settings
 from vqkit.data.splits import ArraySplit
 from vqkit.errors import ConfigError, DataError
@@ -32,21 +32,10 @@ from vqkit.inference.calibration import Calibration
 from vqkit.inference.pipeline import Pipeline
 from vqkit.inference.postprocess import fill_missing
 from vqkit.inference.sampler import Completions, Sampler
-from vqkit.interfaces import Autoencoder, Batch, ComponentSpec, DataSpec, Reconstruction
+from vqkit.interfaces import Autoencoder, Batch, DataSpec, Reconstruction
 from vqkit.interfaces.priors import DEFAULT_SAMPLING
 from vqkit.storage.checkpoints import Loaded
 
-FIELDS = DataSpec(
-    "fields",
-    (
-        ComponentSpec("heat", dtype="uint16", low=1000, high=5000, minimum=0, maximum=9000, unit="K"),
-        ComponentSpec("forest", "binary"),
-        ComponentSpec("rain", dtype="uint16", low=0, high=800, maximum=1000, unit="mm"),
-    ),
-    16,
-    12,
-)
-"""Two measurements of 16 bits and a shape between them."""
 STAINS = DataSpec.uniform("stains", ("a", "twin", "b", "both", "alone"), 8, 8, "intensity")
 """`twin` is a copy of `a`, `both` the mean of `a` and `b`; `alone` is noise."""
 

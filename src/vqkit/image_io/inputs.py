@@ -78,8 +78,7 @@ def _from_directory(source: Path, spec: DataSpec, pattern: str | None, exclude: 
     components = None if len(spec.components) == 1 or spec.is_colour else spec.components
     if pattern is None and components is None:
         pattern = _EVERY_FILE
-    wanted = {"exclude": exclude, "suffixes": INPUT_SUFFIXES, "require_components": False}
-    found = find_images(source, pattern, components, **wanted)  # type: ignore[arg-type]
+    found = find_images(source, pattern, components, exclude=exclude, suffixes=INPUT_SUFFIXES, require_components=False)
     return Inputs(_items(found), found.notes)
 
 
