@@ -45,6 +45,7 @@ def test_intensities_are_compared_by_the_pooled_psnr() -> None:
     assert best.name == "linear5"
     assert list(below_floors([part])) == ["keep b02: linear5 fills in better (21.95 dB, the model 16.80 dB)."]
     assert list(below_floors([replace(part, pooled_psnr=22.0)])) == []
+    assert list(below_floors([replace(part, pooled_psnr=21.949)])) == [], "both are 21.95 dB"
 
 
 def test_shapes_are_compared_by_the_mean_iou() -> None:

@@ -33,11 +33,12 @@ def best_of(floors: Sequence[FloorMetrics]) -> FloorMetrics | None:
 
 
 def below_floors(parts: Sequence[ScenarioMetrics]) -> Iterator[str]:
-    """A sentence for each scenario in which a simple predictor fills in better than the model."""
+    """A sentence for each scenario in which a simple predictor fills in better than the model, by a difference that can be seen."""
     for part in parts:
         floor = best_floor(part)
         if floor is not None:
             best, own = compared_figure(floor), compared_figure(part)
             if best is not None and own is not None and best > own:
                 theirs, ours = (f"IoU {value:.4f}" if compares_shapes(part) else f"{value:.2f} dB" for value in (best, own))
-                yield f"{part.name}: {floor.name} fills in better ({theirs}, the model {ours})."
+                if theirs != ours:
+                    yield f"{part.name}: {floor.name} fills in better ({theirs}, the model {ours})."
