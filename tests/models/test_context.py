@@ -8,6 +8,7 @@ from latent_cases import inputs, small, spec
 from torch import Tensor
 
 from vqkit.interfaces import Autoencoder, Context, DataSpec, Tokenizer
+from vqkit.layers.linear_guess import measure_patches
 from vqkit.models.context import ContextBranch
 from vqkit.registry import MODELS
 
@@ -124,3 +125,22 @@ def test_the_guess_is_for_intensities_alone() -> None:
     # The generator adds to a decoder that begins with the guess, and sees nothing itself.
     adversarial = model_of("adversarial-vae", spec(32, 16, "intensity"))
     assert [each.start is not None for each in adversarial.modules() if isinstance(each, ContextBranch)] == [True]
+
+
+@torch.no_grad()
+def test_a_guess_can_be_left_for_the_mean_of_its_component() -> None:
+    data = spec(32, 16, "intensity")
+    model = model_of("vqvae", data)
+    images, observed, conditions = inputs(data)
+    shown = parts(observed)
+    branch = branch_of(model)
+    assert branch.start is not None
+    branch.start.set_statistics(measure_patches([(images, None)], 3))
+    for parameter in branch.leave.parameters():
+        parameter.zero_()
+    guess = branch.start(images, shown)
+    assert torch.allclose(model.complete(images, shown, conditions)[1, 1], guess[1, 1].clamp(0, 1), atol=1e-6)
+    branch.leave.get_parameter("bias")[3:] = -20.0  # no trust in it at all
+    mean = branch.start.mean[1].expand(32, 16)
+    assert not torch.allclose(guess[1, 1], mean, atol=1e-3)
+    assert torch.allclose(model.complete(images, shown, conditions)[1, 1], mean, atol=1e-5)

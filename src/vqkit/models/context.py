@@ -11,6 +11,9 @@
            = logits of codes alone + correction    for shapes
            = logits of codes alone                 where nothing of the image is shown to the decoder
 
+A part of the correction draws the guess towards the mean of its component, by a share that the network chooses for each pixel:
+where a linear guess is poor, it is easier to leave than to cancel.
+
 So a model completes an image at least about as well as linear regression does (`vqkit.layers.linear_start`), and its codes still
 hold whole images. The gain in [0, 2] of each component and number of kept ones is fitted on validation images after training: where
 the correction does harm on images that the model was not trained on it is reduced, where it is too timid increased.
@@ -81,7 +84,7 @@ class ContextBranch(nn.Module):
         self.blocks = TypedModuleList([ResidualBlock(each, min(inner, each)) for each in channels[:-1]])
         self.up = Upsample(channels[0], full)
         self.block = ResidualBlock(full, full)
-        self.leave = nn.Conv2d(full, count, 3, padding=1)
+        self.leave = nn.Conv2d(full, count if self.start is None else 2 * count, 3, padding=1)
         init_zero(self.leave)
 
     def forward(self, context: Context) -> ContextFeatures:
@@ -111,11 +114,13 @@ class ContextBranch(nn.Module):
         """Logits float32 [B, C, H, W] of images, from those of their codes alone and the features on the decoder's finest grid."""
         seen = self.up(F.silu(hidden)) + context.features[0]
         correction = self.leave(F.silu(self.block(seen, None))).float()
-        if not self.training:
-            correction = correction * self.gain.T[context.kept][:, :, None, None]
         start = logits.float()
         if self.start is not None and context.guess is not None:
-            correction = torch.where(self.intensities, self.start.deviation[:, None, None] * correction, correction)
+            correction, trust = correction.chunk(2, dim=1)
+            doubt = (2 * trust.sigmoid() - 1) * (context.guess - self.start.mean[:, None, None])
+            correction = torch.where(self.intensities, self.start.deviation[:, None, None] * correction + doubt, correction)
             start = torch.where(self.intensities, context.guess, start)
             correction = correction.masked_fill(self.intensities & context.observed, 0)
+        if not self.training:
+            correction = correction * self.gain.T[context.kept][:, :, None, None]
         return torch.where(context.shown, start + correction, logits.float())
