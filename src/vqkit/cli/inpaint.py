@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vqkit.inference.completions import CompletionRequest
     from vqkit.inference.pipeline import Pipeline
     from vqkit.inference.sampler import Sampler
+    from vqkit.interfaces.priors import Sampling
 
 _COMPLETIONS = 8
 
@@ -159,11 +160,7 @@ def inpaint(
     if sampler is None:
         typer.echo(f"using {pipeline.path}")
     else:
-        sampler.check_completes()
-        typer.echo(f"using {sampler.path} and its tokenizer {pipeline.path}")
-        if sampler.calibration is not None and temperature is None:
-            sampling = sampler.completion_sampling(sampling)
-            typer.echo(f"at the temperature {sampling.temperature:g}, which was fitted on validation images")
+        sampling = _said_sampling(sampler, sampling, temperature is None)
     # What is loaded stays as long as the command runs: looking for garbage in it would take a tenth of the time.
     gc.freeze()
     pipeline.spec.component_indices(names)
@@ -187,6 +184,17 @@ def inpaint(
     typer.echo(f"{summary}{note}, written to {out}/")
     if drawn:
         typer.echo(f"look at {drawn[0] if len(drawn) == 1 else f'{drawn[0].parent}/'}")
+
+
+def _said_sampling(sampler: Sampler, sampling: Sampling, may_be_fitted: bool) -> Sampling:
+    """How completions are drawn, after saying with what. Raises what `Sampler.check_completes` does."""
+    sampler.check_completes()
+    typer.echo(f"using {sampler.path} and its tokenizer {sampler.pipeline.path}")
+    if sampler.calibration is None or not may_be_fitted:
+        return sampling
+    fitted = sampler.completion_sampling(sampling)
+    typer.echo(f"at the temperature {fitted.temperature:g}, which was fitted on validation images")
+    return fitted
 
 
 def _number_of_figures(figures: str) -> int | None:
