@@ -20,7 +20,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"width": 16, "layers": 2, "head_width": 8},
     "hierarchical": {"channels": 16, "layers": 3, "blocks": 1},
 }
-"""Options by which each prior takes milliseconds."""
+"""Options by which each prior in raster order takes milliseconds."""
+
+SMALL_MASKED: dict[str, Any] = {"width": 16, "layers": 4, "head_width": 8, "blocks": 1}
+"""The same for the prior that draws in any order."""
 
 LEVELS = {name: 2 if name == "hierarchical" else 1 for name in SMALL}
 """How many levels of codes each prior is tried on."""
@@ -54,7 +57,7 @@ def small_prior(name: str, spec: CodeSpec, **options: Any) -> AutoregressivePrio
     """An untrained prior whose every weight is random: blocks start at zero, and would hide what goes wrong behind them."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        prior: AutoregressivePrior = PRIORS.build(name, {**SMALL[name], **options}, spec)
+        prior: AutoregressivePrior = PRIORS.build(name, {**{**SMALL, "masked": SMALL_MASKED}[name], **options}, spec)
         with torch.no_grad():
             for parameter in prior.parameters():
                 inputs = parameter[0].numel() if parameter.ndim > 1 else 4

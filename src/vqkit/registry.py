@@ -255,6 +255,7 @@ PRIORS: Registry[Any] = Registry(
         pixelcnn={"pixelcnn": "Gated PixelCNN: convolutions over earlier codes, exact cached sampling"},
         transformer={"transformer": "Decoder-only transformer over codes, sampled with a key-value cache"},
         hierarchical={"hierarchical": "A gated PixelCNN per level of codes, conditioned on all coarser levels"},
+        masked={"masked": "Codes in any order, many in a step, each given all that are known; one or several levels"},
     ),
     "vqkit.priors",
 )

@@ -11,7 +11,17 @@ import typer
 from vqkit.cli import panels
 from vqkit.cli.conditions import parse_names
 from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, JsonOption, LimitOption, SplitOption
-from vqkit.cli.sampling import GuidanceOption, SeedOption, TemperatureOption, TopKOption, TopPOption, parse_sampling
+from vqkit.cli.sampling import (
+    GuidanceOption,
+    OrderOption,
+    RevisionsOption,
+    SeedOption,
+    StepsOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    parse_sampling,
+)
 from vqkit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -152,6 +162,9 @@ def evaluate(
     top_k: TopKOption = None,
     top_p: TopPOption = None,
     guidance_scale: GuidanceOption = None,
+    draw_steps: StepsOption = None,
+    order: OrderOption = None,
+    revisions: RevisionsOption = None,
     seed: SeedOption = None,
     tokenizer: TokenizerOption = None,
     device: DeviceOption = "auto",
@@ -171,6 +184,7 @@ def evaluate(
     paths = [locate(each) for each in run] if run else [locate(None)]
     priors = [path for path in paths if read_header(path).get("kind") == "prior"]
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
+    drawing |= {"steps": draw_steps, "order": order, "revisions": revisions}
     only_priors = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer, **drawing}
     only_priors["calibrate"] = calibrate or None
     only_models = {"fid": fid or None, "lpips": lpips or None, "bound_samples": bound_samples}

@@ -15,7 +15,10 @@ from vqkit.cli.parameters import DeviceOption, FormOption, KeepOption, OutOption
 from vqkit.cli.sampling import (
     GuidanceOption,
     MethodOption,
+    OrderOption,
+    RevisionsOption,
     SeedOption,
+    StepsOption,
     TemperatureOption,
     TopKOption,
     TopPOption,
@@ -119,6 +122,9 @@ def inpaint(
     top_p: TopPOption = None,
     guidance_scale: GuidanceOption = None,
     method: MethodOption = None,
+    draw_steps: StepsOption = None,
+    order: OrderOption = None,
+    revisions: RevisionsOption = None,
     seed: SeedOption = None,
     rank: RankOption = None,
     out: OutOption = Path("inpainted"),
@@ -140,7 +146,7 @@ def inpaint(
     """
     values, names = parse_conditions(conditions), parse_names(keep)
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
-    settings |= {"method": method, "seed": seed}
+    settings |= {"method": method, "steps": draw_steps, "order": order, "revisions": revisions, "seed": seed}
     count = _number_of_completions(prior, num_samples, {**settings, "rank": rank})
     number_of_figures = _number_of_figures(figures)
     sampling = parse_sampling(settings)

@@ -71,7 +71,7 @@ def _rates(evaluation: PriorEvaluation) -> Table:
     *conditional, unconditional = evaluation.rates
     some = ["images"] if any(rate.images != evaluation.images for rate in evaluation.rates) else []
     table = _table("codes under", *some, "nats/code", "bits/image", "bits/pixel", *(f"nats/code {name}" for name in levels))
-    for rate in (evaluation.uniform, evaluation.unigram, unconditional, *conditional):
+    for rate in (evaluation.uniform, evaluation.unigram, unconditional, *conditional, *evaluation.order_rates):
         cells = ["" if rate.images is None else str(rate.images)] if some else []
         cells += [f"{rate.nll_per_code:.3f}", f"{rate.bits_per_image:.1f}", f"{rate.bits_per_pixel:.4f}"]
         table.add_row(rate.name, *cells, *(f"{rate.levels[name]:.3f}" for name in levels))
@@ -86,12 +86,15 @@ def _point(evaluation: PriorEvaluation) -> str:
 
 
 def _described(sampling: Sampling) -> str:
-    """Settings that differ from plain ancestral sampling, and the seed."""
+    """Settings that differ from the default, and the seed."""
     temperature = sampling.temperature
     levels = temperature if isinstance(temperature, tuple) else (temperature,)
     settings = [f"temperature {', '.join(f'{level:g}' for level in levels)}"] if temperature != 1 else []
     settings += [f"top-k {sampling.top_k}"] if sampling.top_k is not None else []
     settings += [f"top-p {sampling.top_p:g}"] if sampling.top_p is not None else []
+    settings += [f"{sampling.steps} steps"] if sampling.steps is not None else []
+    settings += [f"{sampling.order} order"] if sampling.order is not None else []
+    settings += [f"{sampling.revisions} revisions"] if sampling.revisions else []
     settings += [f"guidance scale {sampling.guidance_scale:g}"] if sampling.guidance_scale != 1 else []
     return ", ".join([*settings, f"seed {sampling.seed}"])
 

@@ -14,7 +14,10 @@ from vqkit.cli.parameters import DeviceOption, OutOption, RunOption, TokenizerOp
 from vqkit.cli.sampling import (
     GuidanceOption,
     MethodOption,
+    OrderOption,
+    RevisionsOption,
     SeedOption,
+    StepsOption,
     TemperatureOption,
     TopKOption,
     TopPOption,
@@ -89,6 +92,9 @@ def sample(
     top_p: TopPOption = None,
     guidance_scale: GuidanceOption = None,
     method: MethodOption = None,
+    draw_steps: StepsOption = None,
+    order: OrderOption = None,
+    revisions: RevisionsOption = None,
     seed: SeedOption = None,
     out: OutOption = Path("samples"),
     columns: ColumnsOption = 8,
@@ -108,6 +114,7 @@ def sample(
     if num_samples < 1:
         raise ConfigError(f"{num_samples} images were requested.", "Give --num-samples at least 1.")
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
+    settings |= {"steps": draw_steps, "order": order, "revisions": revisions}
     sampling = parse_sampling({**settings, "seed": seed, "method": method})
     from vqkit.cli.counting import count_of, counting
     from vqkit.image_io.pictures import save_picture

@@ -54,6 +54,31 @@ MethodOption = Annotated[
         rich_help_panel=SAMPLING,
     ),
 ]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--draw-steps",
+        help="For a masked prior: in how many steps the codes are drawn; more are slower and more exact. Default: 12.",
+        rich_help_panel=SAMPLING,
+    ),
+]
+OrderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--order",
+        help="For a masked prior: the order of codes: halton (evenly spread), random, confidence (surest first) or raster. "
+        "Default: halton.",
+        rich_help_panel=SAMPLING,
+    ),
+]
+RevisionsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--revisions",
+        help="For a masked prior: how many times a random part of the codes, as many as a step draws, is drawn anew. Default: 0.",
+        rich_help_panel=SAMPLING,
+    ),
+]
 
 
 def parse_sampling(given: dict[str, Any]) -> Sampling:

@@ -1,5 +1,7 @@
 """Checks of a prior: causality, agreement of the sampling methods, the effect of conditions, and a training step.
 
+Priors in raster order and those in any order are checked alike, the latter in the Halton order, one code a step.
+
 Shapes: B samples, K codes, h x w the grid of a level with P = h * w positions.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -20,7 +23,9 @@ from vqkit.inference.conditioning import condition_kinds, conditioning_for, obse
 from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer
 from vqkit.interfaces.priors import Sampling, SamplingMethod
 from vqkit.interfaces.tasks import TrainingState
+from vqkit.priors.any_order_network import CodesSoFar
 from vqkit.priors.autoregressive import AutoregressivePrior
+from vqkit.priors.masked import MaskedPrior
 from vqkit.priors.sampling import choose, guide, gumbel_noise
 from vqkit.storage.checkpoints import Loaded, digest
 from vqkit.training.tasks.masks import resolve_mask_kind
@@ -40,7 +45,7 @@ SEED = 7
 class PriorCase(NamedTuple):
     """A prior in evaluation mode, codes int64 [B, h, w] of each level, and their conditioning; all on one device."""
 
-    prior: AutoregressivePrior
+    prior: AutoregressivePrior | MaskedPrior
     codes: Codes
     conditioning: Conditioning
 
@@ -56,7 +61,33 @@ class PriorCase(NamedTuple):
 
     def sample(self, sampling: Sampling) -> Codes:
         """As many samples as there are codes, with the conditioning of this case."""
-        return self.prior.sample(len(self.codes[0]), self.conditioning, sampling)
+        return self.prior.sample(len(self.codes[0]), self.conditioning, self.one_by_one(sampling))
+
+    def one_by_one(self, sampling: Sampling) -> Sampling:
+        """The settings with which every code is drawn from the logits that `logits` gives."""
+        if isinstance(self.prior, AutoregressivePrior):
+            return sampling
+        return replace(sampling, steps=max(height * width for height, width in self.prior.spec.shapes))
+
+    def order(self, level: int) -> Tensor:
+        """The positions of a level in the order in which they are drawn, int64 [P]."""
+        if isinstance(self.prior, AutoregressivePrior):
+            return torch.arange(self.codes[level][0].numel())
+        return self.prior.order(level).ranks[0].argsort()
+
+    def cached_logits(self, level: int) -> Tensor:
+        """Logits float32 [B, P, K] as sampling computes them, code by code."""
+        flat, coarser = self.codes[level].flatten(1), self.codes[:level]
+        order = self.order(level).to(flat.device)
+        if isinstance(self.prior, AutoregressivePrior):
+            stepper = self.prior.stepper(level, coarser, self.conditioning)
+            return torch.stack([stepper.step(flat[:, number - 1] if number else None) for number in range(len(order))], dim=1)
+        state = CodesSoFar(self.prior.networks[level], self.prior.condition_features(level, coarser, self.conditioning), len(flat))
+        logits = []
+        for position in torch.split(order.expand(len(flat), -1), 1, dim=1):
+            logits.append(state.logits(position))
+            state.add(flat.gather(1, position), position, torch.ones_like(position, dtype=torch.bool))
+        return torch.cat(logits, dim=1)[:, order.argsort()]
 
 
 def with_codes(tokenizer: Tokenizer, batch: Batch) -> Batch:
@@ -88,7 +119,7 @@ def causality(case: PriorCase) -> Outcome:
             if not bool(changes.isfinite().all()):
                 return failed("the logits are not finite")
             for position, row in zip(part.tolist(), changes, strict=True):
-                violation = _causality_violation(row, position, width, tolerance)
+                violation = _causality_violation(row, position, case.order(level), width, tolerance)
                 if violation:
                     place = f"row {position // width}, column {position % width} of level {case.prior.spec.level_names[level]}"
                     return failed(f"the code at {place} {violation}")
@@ -101,15 +132,9 @@ def causality(case: PriorCase) -> Outcome:
 def cached_logits(case: PriorCase) -> Outcome:
     """Whether the logits of cached sampling, code by code, equal those of a full pass (Ramachandran et al. 2017)."""
     largest = 0.0
-    for level, codes in enumerate(case.codes):
+    for level in range(len(case.codes)):
         logits = case.logits(level, case.codes)
-        stepper = case.prior.stepper(level, case.codes[:level], case.conditioning)
-        previous: Tensor | None = None
-        steps = []
-        for column in codes.flatten(1).T:
-            steps.append(stepper.step(previous))
-            previous = column
-        difference = float((torch.stack(steps, dim=1) - logits).abs().max()) / _scale(logits)
+        difference = float((case.cached_logits(level) - logits).abs().max()) / _scale(logits)
         if not difference <= TOLERANCE:
             name = case.prior.spec.level_names[level]
             return failed(f"cached logits of level {name} differ from a full pass by {difference:.1e} of the largest logit")
@@ -118,7 +143,12 @@ def cached_logits(case: PriorCase) -> Outcome:
 
 
 def same_draws(case: PriorCase, methods: tuple[SamplingMethod, ...]) -> Outcome:
-    """Whether each of the methods draws the same codes as cached sampling; for a conditional prior, also with guidance."""
+    """Whether each of the methods draws the same codes as cached sampling; for a conditional prior, also with guidance.
+
+    A prior in any order has one method.
+    """
+    if not isinstance(case.prior, AutoregressivePrior):
+        return skipped("a prior that draws in any order always does it with caches")
     for scale in (1.0, GUIDANCE_SCALE) if case.prior.spec.is_conditional else (1.0,):
         cached = case.sample(Sampling(seed=SEED, guidance_scale=scale))
         for method in methods:
@@ -136,7 +166,9 @@ def seeds(case: PriorCase) -> Outcome:
     if _count_differences(batched, case.sample(Sampling(seed=SEED))):
         return failed("drawing again with the same seed gives different samples")
     single = [
-        case.prior.sample(1, case.select(slice(number, number + 1)).conditioning, Sampling(seed=SEED), first=number)
+        case.prior.sample(
+            1, case.select(slice(number, number + 1)).conditioning, case.one_by_one(Sampling(seed=SEED)), first=number
+        )
         for number in range(count)
     ]
     different = _count_differences(batched, tuple(torch.cat(level) for level in zip(*single, strict=True)))
@@ -214,12 +246,14 @@ def _logit_changes(case: PriorCase, level: int, positions: Tensor) -> tuple[Tens
     return (after - before).abs().amax(dim=2).cpu(), TOLERANCE * _scale(before)
 
 
-def _causality_violation(changes: Tensor, position: int, width: int, tolerance: float) -> str:
+def _causality_violation(changes: Tensor, position: int, order: Tensor, width: int, tolerance: float) -> str:
     """How the changes [P] of the logits violate causality when the code at `position` was changed; empty if they do not."""
-    before, after = changes[: position + 1], changes[position + 1 :]
+    rank = int((order == position).nonzero())
+    earlier, later = order[: rank + 1], order[rank + 1 :]
+    before, after = changes[earlier], changes[later]
     largest = float(before.max())
     if largest > tolerance:
-        where = int(before.argmax())
+        where = int(earlier[before.argmax()])
         what = "its own logits" if where == position else f"logits at row {where // width}, column {where % width}"
         return f"changes {what} by {largest:.2g}: the prior is not causal"
     if len(after) and float(after.max()) == 0:

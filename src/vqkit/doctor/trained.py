@@ -20,6 +20,7 @@ from vqkit.inference.pipeline import BATCH_SIZE, Pipeline
 from vqkit.inference.sampler import check_tokenizer
 from vqkit.interfaces import Batch, Tokenizer
 from vqkit.priors.autoregressive import AutoregressivePrior
+from vqkit.priors.masked import MaskedPrior
 from vqkit.storage.checkpoints import Loaded, LoadedPrior, load_model, load_prior, read_header
 from vqkit.storage.runs import locate, run_directory
 
@@ -164,12 +165,12 @@ class PriorRun:
         return self._batch(SAMPLES)
 
     def _autoregressive_check(self, check: Callable[[priors.PriorCase], Outcome]) -> Callable[[], Outcome]:
-        """A check of autoregressive priors, skipped for others."""
+        """A check of priors whose logits are known, skipped for others."""
 
         def check_or_skip() -> Outcome:
             prior = self.loaded.prior
-            if not isinstance(prior, AutoregressivePrior):
-                return skipped(f"the prior {self.loaded.header['name']} is not autoregressive")
+            if not isinstance(prior, AutoregressivePrior | MaskedPrior):
+                return skipped(f"the prior {self.loaded.header['name']} gives no logits")
             return check(
                 priors.PriorCase(
                     prior, self.batch.codes, priors.full_conditioning(prior.spec, tokenizer_of(self.tokenizer), self.batch)

@@ -7,7 +7,7 @@ needs for an image's codes with the prior as its model (Shannon 1948), so tokeni
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,9 @@ from vqkit.inference.conditioning import conditioning_for, observed_maps
 from vqkit.inference.postprocess import discretize
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, DataSpec, where_present
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.priors.any_order_sampling import DEFAULT_STEPS
+from vqkit.priors.masked import MaskedPrior
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,33 @@ def conditioning_cases(
     return [*cases, ConditioningCase("unconditional")]
 
 
+Way = Callable[[Codes, Conditioning, int], tuple[Tensor, ...]]
+"""A cost of codes in nats [B, h, w] of each level, from their conditioning and the number of the first image in the split."""
+
+
 class RateMeter:
     """Everything that is summed over held-out images in one pass through a tokenizer and a prior."""
 
-    def __init__(self, sampler: Sampler, cases: Sequence[ConditioningCase], with_conditions: bool) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        cases: Sequence[ConditioningCase],
+        with_conditions: bool,
+        sampling: Sampling = DEFAULT_SAMPLING,
+    ) -> None:
+        """`sampling`: how a prior in any order draws its samples, whose likelihood is measured beside the others."""
         self._sampler, self._cases, self._with_conditions = sampler, cases, with_conditions
         spec, device = sampler.spec, sampler.device
         self._errors = ErrorMeter(spec, device)
         self._nll = torch.zeros(len(cases), len(sampler.prior.spec.shapes), dtype=torch.float64, device=device)
         self._images = [0] * len(cases)
+        prior = sampler.prior
+        self._ways: dict[str, Way] = {}
+        if isinstance(prior, MaskedPrior):
+            self._ways["random orders (bound)"] = lambda codes, given, first: prior.bound(codes, given, 1, first=first)
+            steps = sampling.steps or DEFAULT_STEPS
+            self._ways[f"in {steps} steps"] = lambda codes, given, first: prior.steps_nll(codes, given, sampling)
+        self._other_nll = {way: torch.zeros_like(self._nll) for way in self._ways}
         self.counts = tuple(torch.zeros(size, dtype=torch.int64, device=device) for size in sampler.prior.spec.cardinalities)
 
     @torch.inference_mode()
@@ -108,9 +129,15 @@ class RateMeter:
         for counts, level in zip(self.counts, codes, strict=True):
             counts += code_histogram(level, len(counts))
         for number, case in enumerate(self._cases):
-            nll = self._sampler.prior.nll(codes, conditioning_of(self._sampler, case, positions, batch))
+            given = conditioning_of(self._sampler, case, positions, batch)
             counted = counted_images(case, positions, batch)
-            self._nll[number] += torch.stack([level.double()[counted].sum() for level in nll])
+
+            def total(levels: Sequence[Tensor], counted: Tensor = counted) -> Tensor:
+                return torch.stack([level.double()[counted].sum() for level in levels])
+
+            self._nll[number] += total(self._sampler.prior.nll(codes, given))
+            for name, way in self._ways.items():
+                self._other_nll[name][number] += total(way(codes, given, int(positions[0])))
             self._images[number] += int(counted.sum())
 
     def _add_errors(self, expected: Tensor, batch: Batch, stored: Tensor | None) -> None:
@@ -121,11 +148,18 @@ class RateMeter:
 
     def rates(self) -> list[Rate]:
         """The mean cost in each conditioning case that there were images for."""
+        return self._rates("", self._nll)
+
+    def order_rates(self) -> list[Rate]:
+        """The same for other ways of drawing the codes, of a prior that draws them in any order; `rates` is for one at a time."""
+        return [rate for way, nll in self._other_nll.items() for rate in self._rates(f", {way}", nll)]
+
+    def _rates(self, way: str, totals: Tensor) -> list[Rate]:
         spec = self._sampler.prior.spec
-        sizes = self._nll.new_tensor([height * width for height, width in spec.shapes])
-        found = zip(self._cases, self._images, self._nll, strict=True)
+        sizes = totals.new_tensor([height * width for height, width in spec.shapes])
+        found = zip(self._cases, self._images, totals, strict=True)
         return [
-            rate(case.name, (nll / (images * sizes)).tolist(), spec, self._sampler.spec, images)
+            rate(case.name + way, (nll / (images * sizes)).tolist(), spec, self._sampler.spec, images)
             for case, images, nll in found
             if images
         ]

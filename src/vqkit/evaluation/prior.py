@@ -84,7 +84,8 @@ class PriorEvaluation:
     """Metrics of a prior on a split.
 
     `condition_on`: what it was trained to be conditioned on; `with_conditions`: whether the tokenizer's decoder, and a prior
-    conditioned on observed parts, were given the images' conditions. `rates`: one for each conditioning case, unconditional last;
+    conditioned on observed parts, were given the images' conditions. `rates`: one for each conditioning case, unconditional last,
+    and `order_rates` the same for other ways to draw the codes, of a prior that draws them in any order;
     `sampling`: of new images, and `completion_sampling` of completions, which may have a fitted temperature; `calibration`: what
     was fitted for their uncertainty, if it was. `unigram` and `uniform`: baselines; `distortion`: of the tokenizer's
     reconstructions. `samples` is None and `completions` empty where none were requested. `notes`: sentences, such as on scenarios
@@ -104,6 +105,7 @@ class PriorEvaluation:
     completion_sampling: Sampling
     calibration: Calibration | None
     rates: tuple[Rate, ...]
+    order_rates: tuple[Rate, ...]
     unigram: Rate
     uniform: Rate
     distortion: Distortion
@@ -153,7 +155,7 @@ def evaluate_prior(
     if request.calibrate:
         sampler.calibration = _calibrate(sampler, data, cases, request, progress)
         write_calibration(sampler.path, sampler.calibration)
-    meter = RateMeter(sampler, cases, request.with_conditions)
+    meter = RateMeter(sampler, cases, request.with_conditions, request.sampling)
     for positions, batch in batches_with_positions(data.images, request.batch_size, "evaluated", progress):
         stored = batch.images.to(sampler.device)
         meter.add(positions, _aligned(batch, data, sampler).to(sampler.device, sampler.spec), stored)
@@ -176,6 +178,7 @@ def evaluate_prior(
         completion_sampling=_completion_sampling(sampler, request),
         calibration=sampler.calibration,
         rates=tuple(rates),
+        order_rates=tuple(meter.order_rates()),
         unigram=unigram_rate(training, tuple(level.cpu() for level in meter.counts), sampler.prior.spec, sampler.spec),
         uniform=uniform_rate(sampler.prior.spec, sampler.spec),
         distortion=meter.distortion(),

@@ -21,6 +21,7 @@ Advance = Callable[[float], None]
 """Reports progress: called with the amount of work done since the last call, in the unit that the function names."""
 
 SamplingMethod = Literal["cached", "fixed-point", "naive"]
+SamplingOrder = Literal["halton", "random", "confidence", "raster"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Sampling:
     `top_k`: sample from the k most probable codes only. `top_p`: from the most probable codes with this total probability only
     (nucleus sampling, Holtzman et al. 2020), applied after `top_k`. `seed`: the same seed gives the same samples. `method`: cached
     (one position per step, with caches), fixed-point (Jacobi iterations over the whole grid) or naive (a full pass per code, the
-    reference for the others); all give the same samples.
+    reference for the others); all give the same samples. A prior that draws in any order takes instead: `steps`, in which all codes
+    are drawn (None: its default); their `order` (`vqkit.priors.orders`); and a number of `revisions`, each of which draws a random
+    part of the codes, as many as a step draws on average, once more given all others.
     """
 
     temperature: float | tuple[float, ...] = 1.0
@@ -41,6 +44,9 @@ class Sampling:
     guidance_scale: float = 1.0
     seed: int = 0
     method: SamplingMethod = "cached"
+    steps: int | None = None
+    order: SamplingOrder | None = None
+    revisions: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.temperature, list):  # a tuple can be hashed
@@ -65,6 +71,35 @@ class Sampling:
             )
         if self.method not in get_args(SamplingMethod):
             raise ConfigError(f"There is no sampling method '{self.method}'.", f"Known: {', '.join(get_args(SamplingMethod))}.")
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"The number of steps is {self.steps}; it must be at least 1.", "12 is usual; more are more exact.")
+        if self.order is not None and self.order not in get_args(SamplingOrder):
+            raise ConfigError(
+                f"There is no order '{self.order}' to draw codes in.", f"Known: {', '.join(get_args(SamplingOrder))}."
+            )
+        if self.revisions < 0:
+            raise ConfigError(f"The number of revisions is {self.revisions}; it must be 0 or more.", "0 draws every code once.")
+
+    def check_raster(self, prior: str) -> None:
+        """Raise `ConfigError` if a setting is only for priors that draw in any order; `prior`: what draws in raster order."""
+        for name, given in (
+            ("steps", self.steps is not None),
+            ("order", self.order is not None),
+            ("revisions", self.revisions > 0),
+        ):
+            if given:
+                raise ConfigError(
+                    f"{prior} draws one code after the other in raster order; {name} was given.",
+                    f"Leave {name} out, or train a prior that draws in any order: vqkit train-prior --prior masked",
+                )
+
+    def check_any_order(self, prior: str) -> None:
+        """Raise `ConfigError` if the method is one of priors that draw in raster order; `prior`: what draws in any order."""
+        if self.method != "cached":
+            raise ConfigError(
+                f"{prior} draws in any order, always with caches; the method {self.method} was given.",
+                "Leave it out; --steps and --order decide how codes are drawn.",
+            )
 
     def by_level(self, levels: Sequence[str]) -> tuple[Sampling, ...]:
         """The settings of each of the named levels, coarse first, which differ in their temperature.

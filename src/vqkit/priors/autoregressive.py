@@ -19,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, Conditioning, Prior
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
-from vqkit.priors.sampling import choose, guide, gumbel_noise
+from vqkit.priors.sampling import choose, conditioning_of, evaluating, guide, gumbel_noise, is_guided, with_unconditional
 
 _LARGE_PRODUCT = 2**25
 """Multiply-adds of a matrix product from which several threads are faster. In smaller ones threads mostly wait for each other: on
@@ -72,12 +71,8 @@ class AutoregressivePrior(Prior):
     ) -> Codes:
         """See `Prior.sample`. Always float32, so that caches and full passes agree."""
         device = next(self.parameters()).device
-        given = conditioning or Conditioning.unconditional(batch_size, self.spec, device)
-        if len(given.dropped) != batch_size:
-            raise ConfigError(
-                f"{batch_size} samples were requested, but the conditioning has {len(given.dropped)} rows.",
-                "Give one row per sample.",
-            )
+        given = conditioning_of(self, batch_size, conditioning)
+        sampling.check_raster(type(self).__name__)
         positions = [height * width for height, width in self.spec.shapes]
         each = sampling.by_level(self.spec.level_names)
         drawn: Codes = ()
@@ -88,7 +83,7 @@ class AutoregressivePrior(Prior):
 
         small = device.type == "cpu" and sampling.method == "cached" and _mean_product(self, batch_size) < _LARGE_PRODUCT
         threads = _one_thread() if small else nullcontext()
-        with torch.inference_mode(), _evaluating(self), torch.autocast(device.type, enabled=False), threads:
+        with torch.inference_mode(), evaluating(self), torch.autocast(device.type, enabled=False), threads:
             for level, count in enumerate(positions):
                 noise = gumbel_noise(sampling.seed, level, first, batch_size, count, self.spec.cardinalities[level])
                 drawn = (*drawn, draw_level(self, level, drawn, given, noise.to(device), each[level], passed))
@@ -105,11 +100,9 @@ def draw_level(
     advance: Callable[[int], None],
 ) -> Tensor:
     """Codes int64 [B, h, w] of one level with Gumbel noise [B, h * w, K]; `advance` is called with numbers of positions."""
-    guided = sampling.guidance_scale != 1 and not bool(conditioning.dropped.all())
-    if guided:  # the conditional and the unconditional pass as one batch
-        unconditional = conditioning._replace(dropped=torch.ones_like(conditioning.dropped))
-        conditioning = join(conditioning, unconditional)
-        coarser = tuple(torch.cat([indices, indices]) for indices in coarser)
+    guided = is_guided(conditioning, sampling)
+    if guided:
+        conditioning, coarser = with_unconditional(conditioning, coarser)
 
     def decide(logits: Tensor, at: slice | int) -> Tensor:
         """Codes [B, ...] of logits [B or 2 B, ..., K] at positions `at`."""
@@ -150,17 +143,6 @@ def draw_level(
     return codes.view(count, *prior.spec.shapes[level])
 
 
-def join(first: Conditioning, second: Conditioning) -> Conditioning:
-    """The conditioning of two batches, concatenated."""
-    maps = tuple(torch.cat(pair) for pair in zip(first.observed, second.observed, strict=True))
-    return Conditioning(
-        torch.cat([first.values, second.values]),
-        torch.cat([first.labels, second.labels]),
-        maps,
-        torch.cat([first.dropped, second.dropped]),
-    )
-
-
 def _mean_product(prior: Prior, batch: int) -> float:
     """Multiply-adds of the average matrix product of one position of a batch."""
     sizes = [weight.numel() for weight in prior.parameters() if weight.ndim > 1]
@@ -176,14 +158,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _evaluating(prior: Prior) -> Iterator[None]:
-    """A context in which the prior is in evaluation mode, without dropout."""
-    training = prior.training
-    prior.eval()
-    try:
-        yield
-    finally:
-        prior.train(training)

@@ -2,8 +2,8 @@
 
     p(codes) = p(level 1) * p(level 2 | level 1) * p(level 3 | levels 1, 2) * ...           level 1 is the coarsest
 
-    coarser codes ── embedding ── upsampled ── sum, position ── residual blocks ── + ── PixelCNN of the level ── logits
-    conditions ────────────────────────────────────────────────────────────────────┘
+    coarser codes ── features (`vqkit.priors.coarser_codes`) ── + ── PixelCNN of the level ── logits
+    conditions ─────────────────────────────────────────────────┘
 
 Each level is a gated PixelCNN of its own (`vqkit.priors.pixelcnn`), which shares nothing with the others. It is conditioned on all
 coarser levels, and never on a finer one. Levels may have one and the same grid, as those of a residual quantizer do;
@@ -22,17 +22,16 @@ from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqkit.config import Settings, describe_validation_error
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Tokenizer
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.layers.module_list import TypedModuleList
-from vqkit.layers.residual import PositionEmbedding, ResidualBlock
 from vqkit.priors.autoregressive import AutoregressivePrior, Stepper
+from vqkit.priors.coarser_codes import CoarserCodes
 from vqkit.priors.pixelcnn import PixelCNN, PixelCNNOptions, PixelCNNStepper
 from vqkit.registry import PRIORS
 
@@ -79,26 +78,6 @@ class HierarchicalOptions(Settings):
         """The settings of one level's PixelCNN, by its number from 0; raises pydantic's `ValidationError` for what cannot work."""
         values = self.lists()
         return PixelCNNOptions(**{name: _pick(values[name], level) for name in PixelCNNOptions.model_fields})
-
-
-class CoarserCodes(nn.Module):
-    """Codes of all coarser levels to features on the grid of this one: residual blocks over the sum of their embeddings."""
-
-    def __init__(self, cardinalities: Sequence[int], shape: tuple[int, int], width: int, blocks: int) -> None:
-        super().__init__()
-        self.shape = shape
-        self.embeddings = TypedModuleList([nn.Embedding(codes, width) for codes in cardinalities])
-        self.position = PositionEmbedding(width, *shape)
-        self.blocks = TypedModuleList([ResidualBlock(width, width) for _ in range(blocks)])
-
-    def forward(self, coarser: Codes) -> Tensor:
-        """Codes [B, h', w'] of each coarser level to features [B, C, h, w]."""
-        levels = zip(self.embeddings, coarser, strict=True)
-        maps = [F.interpolate(embedding(codes).permute(0, 3, 1, 2), self.shape, mode="nearest") for embedding, codes in levels]
-        hidden = self.position(torch.stack(maps).sum(dim=0).contiguous(memory_format=torch.channels_last))
-        for block in self.blocks:
-            hidden = block(hidden)
-        return F.silu(hidden)
 
 
 @PRIORS.register("hierarchical")

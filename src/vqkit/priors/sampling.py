@@ -6,10 +6,15 @@ that a sample is a function of its noise: the same with or without caches, alone
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from vqkit.core.randomness import generator_for
+from vqkit.errors import ConfigError
+from vqkit.interfaces import Codes, Conditioning, Prior
 from vqkit.interfaces.priors import Sampling
 
 
@@ -22,6 +27,38 @@ def gumbel_noise(seed: int, level: int, first: int, count: int, positions: int, 
     for number, row in enumerate(uniform, start=first):
         row.uniform_(1e-10, 1, generator=generator_for(seed, "codes", level, number))
     return uniform.log_().neg_().log_().neg_()
+
+
+def conditioning_of(prior: Prior, batch_size: int, conditioning: Conditioning | None) -> Conditioning:
+    """The conditioning of `batch_size` samples, by default none. Raises `ConfigError` for another number of rows."""
+    given = conditioning or Conditioning.unconditional(batch_size, prior.spec, next(prior.parameters()).device)
+    if len(given.dropped) != batch_size:
+        raise ConfigError(
+            f"{batch_size} samples were requested, but the conditioning has {len(given.dropped)} rows.", "Give one row per sample."
+        )
+    return given
+
+
+def is_guided(conditioning: Conditioning, sampling: Sampling) -> bool:
+    """Whether guidance changes anything."""
+    return sampling.guidance_scale != 1 and not bool(conditioning.dropped.all())
+
+
+def with_unconditional(conditioning: Conditioning, codes: Codes) -> tuple[Conditioning, Codes]:
+    """A batch twice, as it is and with all conditions dropped, so that one pass computes both for guidance."""
+    unconditional = conditioning._replace(dropped=torch.ones_like(conditioning.dropped))
+    return join(conditioning, unconditional), tuple(torch.cat([level, level]) for level in codes)
+
+
+def join(first: Conditioning, second: Conditioning) -> Conditioning:
+    """The conditioning of two batches, concatenated."""
+    maps = tuple(torch.cat(pair) for pair in zip(first.observed, second.observed, strict=True))
+    return Conditioning(
+        torch.cat([first.values, second.values]),
+        torch.cat([first.labels, second.labels]),
+        maps,
+        torch.cat([first.dropped, second.dropped]),
+    )
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
@@ -47,3 +84,14 @@ def _allowed(logits: Tensor, sampling: Sampling) -> Tensor:
         beyond = probabilities.cumsum(dim=-1) - probabilities >= sampling.top_p
         logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -torch.inf)
     return logits
+
+
+@contextmanager
+def evaluating(prior: Prior) -> Iterator[None]:
+    """A context in which the prior is in evaluation mode, without dropout."""
+    training = prior.training
+    prior.eval()
+    try:
+        yield
+    finally:
+        prior.train(training)

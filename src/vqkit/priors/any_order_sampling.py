@@ -1,0 +1,177 @@
+"""Draws the codes of one level in a number of steps, with an `AnyOrderNetwork`.
+
+Each step draws all its codes from what is known before it: kept codes, and those of earlier steps. Every draw has noise of its own
+(seed, level, number of the sample), so that a sample is the same alone and in a batch.
+
+Shapes: B samples, N positions of the level, K codes, T steps, n codes of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vqkit.core.randomness import generator_for, key_bytes
+from vqkit.interfaces.priors import Advance, Sampling
+from vqkit.priors.any_order_network import AnyOrderNetwork, CodesSoFar
+from vqkit.priors.orders import drawn_after, fixed_order, random_orders
+from vqkit.priors.sampling import choose, guide, gumbel_noise
+
+DEFAULT_STEPS = 12
+_CONFIDENCE_NOISE = 4.5
+"""Scale of the noise on log-probabilities in the confidence order, which falls to 0 over the steps (Besnier and Chen 2023)."""
+
+
+class LevelDraw(NamedTuple):
+    """What to draw: `shape` (h, w) and number `level` of the grid, `num_codes` K, `first`: number of the first of B samples.
+
+    `codes` int64 [B, N] where `kept` bool [B, N] is True; `guided`: the network's batch is twice B, the second half unconditional.
+    """
+
+    level: int
+    shape: tuple[int, int]
+    num_codes: int
+    first: int
+    codes: Tensor
+    kept: Tensor
+    guided: bool
+
+
+class LevelSampler:
+    """Draws a level; `conditions` as for `AnyOrderNetwork`, of the whole batch of the network.
+
+    `advance` is called with fractions of the work, which sum to 1.
+    """
+
+    def __init__(
+        self,
+        network: AnyOrderNetwork,
+        conditions: Tensor | None,
+        drawn: LevelDraw,
+        sampling: Sampling,
+        advance: Advance,
+    ) -> None:
+        self._drawn, self._sampling, self._advance = drawn, sampling, advance
+        self._codes = drawn.codes.clone()
+        self._count, self._positions = drawn.codes.shape
+        self._device = drawn.codes.device
+        self._state = CodesSoFar(network, conditions, self._count * (2 if drawn.guided else 1))
+        self._steps = sampling.steps or DEFAULT_STEPS
+        self._part = 1 / (1 + sampling.revisions / self._steps)
+
+    def draw(self) -> Tensor:
+        """The codes int64 [B, N]."""
+        order = self._sampling.order or "halton"
+        noise = self._noise(self._sampling.seed)
+        orders = self._orders("halton" if order == "confidence" else order)
+        known = self._drawn.kept.sum(dim=1)
+        self._add(*_group(orders, torch.zeros_like(known), known))
+        hidden = self._positions - known
+        self._report(known.sum())
+        plan = _plan(hidden.tolist(), self._steps).to(self._device)
+        for step in range(plan.shape[1] - 1):
+            start, stop = plan[:, step], plan[:, step + 1]
+            if order == "confidence":
+                positions, valid = self._surest(stop - start, noise, step)
+            else:
+                positions, valid = _group(orders, known + start, known + stop)
+                self._choose(positions, valid, noise)
+            self._add(positions, valid)
+            self._report((stop - start).sum())
+        for number in range(self._sampling.revisions):
+            self._revise(number, orders, hidden)
+            self._advance(self._part / self._steps)
+        return self._codes
+
+    def _report(self, drawn: Tensor) -> None:
+        """Advance by a number of codes."""
+        self._advance(self._part * int(drawn) / self._codes.numel())
+
+    def _revise(self, number: int, orders: Tensor, hidden: Tensor) -> None:
+        """Draw a random part of the codes that were drawn once more, as many as a step draws on average."""
+        seed = int.from_bytes(key_bytes(7, self._sampling.seed, "revision", number), "little")
+        lots = self._uniform(seed, "revised").masked_fill(self._drawn.kept, 2)
+        chosen = lots.argsort(dim=1).argsort(dim=1) < (hidden / self._steps).ceil()[:, None]
+        chosen &= ~self._drawn.kept
+        self._state.clear()
+        others = (~chosen).sum(dim=1)
+        ordered = orders.gather(1, chosen.gather(1, orders).long().argsort(dim=1, stable=True))
+        self._add(*_group(ordered, torch.zeros_like(others), others))
+        positions, valid = _group(ordered, others, others + chosen.sum(dim=1))
+        self._choose(positions, valid, self._noise(seed))
+
+    def _choose(self, positions: Tensor, valid: Tensor, noise: Tensor) -> None:
+        """Draw the codes at positions [B, n] where `valid`."""
+        if not positions.shape[1]:
+            return
+        logits = self._logits(positions)
+        at = positions[..., None].expand(-1, -1, noise.shape[2])
+        drawn = choose(logits, noise.gather(1, at), self._sampling)
+        self._codes.scatter_(1, positions, torch.where(valid, drawn, self._codes.gather(1, positions)))
+
+    def _surest(self, counts: Tensor, noise: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Draw a code for every position, and keep the `counts` int64 [B] most probable: their positions [B, n], surest first."""
+        everywhere = torch.arange(self._positions, device=self._device).expand(self._count, -1)
+        logits = self._logits(everywhere)
+        drawn = choose(logits, noise, self._sampling)
+        sure = logits.log_softmax(dim=2).gather(2, drawn[..., None])[..., 0]
+        share = 1 - (step + 1) / self._steps
+        lots = self._uniform(self._sampling.seed, f"confidence {step}").clamp_min(1e-10)
+        sure = sure - _CONFIDENCE_NOISE * share * (-lots.log()).log()
+        sure = sure.masked_fill(self._state.seen[: self._count, 1:-1], -torch.inf)
+        positions = sure.topk(int(counts.max()), dim=1).indices
+        valid = torch.arange(positions.shape[1], device=self._device) < counts[:, None]
+        self._codes.scatter_(1, positions, torch.where(valid, drawn.gather(1, positions), self._codes.gather(1, positions)))
+        return positions, valid
+
+    def _logits(self, positions: Tensor) -> Tensor:
+        """Guided logits [B, n, K]."""
+        if not self._drawn.guided:
+            return self._state.logits(positions)
+        conditional, unconditional = self._state.logits(torch.cat([positions, positions])).chunk(2)
+        return guide(conditional, unconditional, self._sampling.guidance_scale)
+
+    def _add(self, positions: Tensor, valid: Tensor) -> None:
+        """Let later draws see the codes at positions [B, n] where `valid`."""
+        if not positions.shape[1]:
+            return
+        codes = self._codes.gather(1, positions)
+        twice = 2 if self._drawn.guided else 1
+        self._state.add(codes.repeat(twice, 1), positions.repeat(twice, 1), valid.repeat(twice, 1))
+
+    def _orders(self, name: str) -> Tensor:
+        """The positions in the order in which they are drawn, kept ones first, int64 [B, N]."""
+        if name == "random":
+            seed, first = self._sampling.seed, self._drawn.first
+            orders = random_orders(seed, self._drawn.level, first, self._count, self._positions).to(self._device)
+        else:
+            orders = fixed_order(name, *self._drawn.shape).to(self._device).expand(self._count, -1)
+        return orders.gather(1, (~self._drawn.kept).gather(1, orders).long().argsort(dim=1, stable=True))
+
+    def _noise(self, seed: int) -> Tensor:
+        drawn = self._drawn
+        noise = gumbel_noise(seed, drawn.level, drawn.first, self._count, self._positions, drawn.num_codes)
+        return noise.to(self._device)
+
+    def _uniform(self, seed: int, purpose: str) -> Tensor:
+        """A number in [0, 1) for each position of each sample, [B, N]."""
+        numbers = range(self._drawn.first, self._drawn.first + self._count)
+        generators = (generator_for(seed, purpose, self._drawn.level, number) for number in numbers)
+        return torch.stack([torch.rand(self._positions, generator=each) for each in generators]).to(self._device)
+
+
+def _plan(hidden: Sequence[int], steps: int) -> Tensor:
+    """How many of each sample's hidden codes are drawn before each step and after the last, int64 [B, T + 1]."""
+    each = [[0, *drawn_after(count, steps)] if count else [0] for count in hidden]
+    longest = max(map(len, each))
+    return torch.tensor([counts + counts[-1:] * (longest - len(counts)) for counts in each])
+
+
+def _group(orders: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+    """The positions [B, n] from place `start` to `stop` int64 [B] of each order [B, N], and which count where n is more."""
+    places = torch.arange(int((stop - start).max()), device=orders.device)
+    valid = places < (stop - start)[:, None]
+    return orders.gather(1, (start[:, None] + places).clamp_max(orders.shape[1] - 1)), valid

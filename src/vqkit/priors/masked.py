@@ -1,0 +1,207 @@
+"""A prior that draws codes in any order, many at once, from those that are known (order-agnostic autoregressive: Uria et al. 2014,
+"A Deep and Tractable Density Estimator"; Hoogeboom et al. 2022, "Autoregressive Diffusion Models", arXiv 2110.02037).
+
+    log p(codes | order) = sum over codes of log p(code | codes that come earlier in the order, coarser levels, conditions)
+
+Every training step takes a new random order for each image, so that the prior learns all of them: the mean over orders of
+-log p(codes | order) is never below -log of the mean over orders of p, so it is a bound on the cost of codes whose order was
+drawn at random. `nll` is exact for one order; `bound` estimates the mean over random ones.
+
+In T steps, all codes of a step are drawn from what the earlier steps have drawn. That, too, is a distribution whose likelihood
+one pass gives (`nll` with steps): it differs from that of N steps where codes drawn together depend on each other.
+
+The network is `vqkit.priors.any_order_network`, one for each level; finer levels are conditioned on coarser codes like in
+`vqkit.priors.hierarchical`. Revisions hide a random part of the codes again and draw it anew, given all others (in the spirit of
+Wang et al. 2025, "Remasking Discrete Diffusion Models with Inference-Time Scaling", arXiv 2503.00307).
+
+Shapes: B samples, N = h * w positions of a level, K codes, E features.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from vqkit.config import Settings
+from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior
+from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
+from vqkit.layers.module_list import TypedModuleList
+from vqkit.layers.prior_conditions import PriorConditions
+from vqkit.priors.any_order_network import AnyOrderNetwork
+from vqkit.priors.any_order_sampling import DEFAULT_STEPS, LevelDraw, LevelSampler
+from vqkit.priors.coarser_codes import CoarserCodes
+from vqkit.priors.orders import drawn_after, fixed_order, random_orders, ranks_of
+from vqkit.priors.sampling import conditioning_of, evaluating, is_guided, with_unconditional
+from vqkit.registry import PRIORS
+
+
+class MaskedOptions(Settings):
+    """Settings of the masked prior."""
+
+    width: int = Field(192, ge=8, description="Features of a position; a multiple of `head_width`.")
+    layers: int = Field(6, ge=2, description="Layers of a level: half look at known codes, half predict from them.")
+    head_width: int = Field(32, ge=4, description="Features of one attention head.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of inputs and feed-forward outputs.")
+    blocks: int = Field(3, ge=1, description="Residual blocks over the coarser codes; the coarsest level has none.")
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> MaskedOptions:
+        if self.width % self.head_width:
+            raise ValueError(f"the width ({self.width}) must be a multiple of head_width ({self.head_width})")
+        return self
+
+
+class Order(NamedTuple):
+    """An order of the positions of a level: `ranks` int64 [B or 1, N], the place of each; `steps`, in which of T it is drawn."""
+
+    ranks: Tensor
+    steps: Tensor
+
+
+class KeptCodes(NamedTuple):
+    """Codes int64 [B, h, w] of each level, and where they are known, bool [B, h, w] of each."""
+
+    codes: Codes
+    known: tuple[Tensor, ...]
+
+
+@PRIORS.register("masked")
+class MaskedPrior(Prior):
+    """Codes in any order, many at once, each given all that are known; see the module."""
+
+    Options = MaskedOptions
+    options: MaskedOptions
+
+    def __init__(self, options: MaskedOptions, spec: CodeSpec) -> None:
+        super().__init__(options, spec)
+        self.conditions = PriorConditions(spec, options.width) if spec.is_conditional else None
+        levels = list(zip(spec.cardinalities, spec.shapes, strict=True))
+        sizes = options.width, options.layers, options.head_width, options.dropout
+        self.networks = TypedModuleList([AnyOrderNetwork(codes, shape, *sizes) for codes, shape in levels])
+        self.coarser = TypedModuleList(
+            [
+                CoarserCodes(spec.cardinalities[:level], levels[level][1], options.width, options.blocks)
+                for level in range(1, len(levels))
+            ]
+        )
+
+    def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
+        """See `Prior.nll`: in evaluation exact under the Halton order, one code a step; in training under random orders.
+
+        Random orders are drawn from the global generator of the CPU.
+        """
+        return tuple(
+            self.level_nll(level, codes, conditioning, self._training_order(level, codes) if self.training else self.order(level))
+            for level in range(len(codes))
+        )
+
+    def level_nll(self, level: int, codes: Codes, conditioning: Conditioning, order: Order) -> Tensor:
+        """The exact cost of the codes of one level in an order, nats float32 [B, h, w]; `codes`: this and the coarser levels."""
+        logits = self.logits(level, codes, conditioning, order).flatten(2).transpose(1, 2)
+        nll = F.cross_entropy(logits.flatten(0, 1).float(), codes[level].flatten(), reduction="none")
+        return nll.view(codes[level].shape)
+
+    def logits(self, level: int, codes: Codes, conditioning: Conditioning, order: Order | None = None) -> Tensor:
+        """Logits [B, K, h, w] of every position of a level, given those of earlier steps of the order and all coarser levels.
+
+        By default one code a step, in the Halton order. `codes`: this level and the coarser ones.
+        """
+        order = order or self.order(level)
+        own = codes[level].flatten(1)
+        features = self.condition_features(level, codes[:level], conditioning)
+        logits = self.networks[level](own, order.ranks.to(own.device), order.steps.to(own.device), features)
+        return logits.transpose(1, 2).unflatten(2, self.spec.shapes[level])
+
+    def steps_nll(self, codes: Codes, conditioning: Conditioning, sampling: Sampling) -> tuple[Tensor, ...]:
+        """The exact cost of codes drawn in the steps of `sampling` in the Halton order, at temperature 1 without guidance."""
+        steps = sampling.steps or DEFAULT_STEPS
+        return tuple(self.level_nll(level, codes, conditioning, self.order(level, "halton", steps)) for level in range(len(codes)))
+
+    def bound(self, codes: Codes, conditioning: Conditioning, orders: int, seed: int = 0, first: int = 0) -> tuple[Tensor, ...]:
+        """The mean cost over random orders, float32 [B, h, w] of each level: an unbiased estimate of the bound.
+
+        The orders are functions of the seed and the images' numbers, which count from `first`.
+        """
+        totals = []
+        for level, own in enumerate(codes):
+            drawn = (random_orders(seed, level, (first + image) * orders, orders, own[0].numel()) for image in range(len(own)))
+            ranks = ranks_of(torch.stack(list(drawn), dim=1))
+            each = [self.level_nll(level, codes, conditioning, Order(one, one)) for one in ranks]
+            totals.append(torch.stack(each).mean(dim=0))
+        return tuple(totals)
+
+    def order(self, level: int, name: str = "halton", steps: int | None = None) -> Order:
+        """A fixed order of a level's positions in T steps, by default one code a step."""
+        height, width = self.spec.shapes[level]
+        ranks = ranks_of(fixed_order(name, height, width))
+        after = torch.tensor(drawn_after(height * width, steps or height * width))
+        return Order(ranks[None], torch.searchsorted(after, ranks, right=True)[None])
+
+    def condition_features(self, level: int, coarser: Codes, conditioning: Conditioning) -> Tensor | None:
+        """Features of a level's conditioning and coarser codes, [B, E, 1, 1] or [B, E, h, w]; None if it has neither."""
+        own = None if self.conditions is None else self.conditions(conditioning, level)
+        if not level:
+            return own
+        features: Tensor = self.coarser[level - 1](coarser)
+        return features if own is None else own + features
+
+    def sample(
+        self,
+        batch_size: int,
+        conditioning: Conditioning | None = None,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        first: int = 0,
+        advance: Advance | None = None,
+        kept: KeptCodes | None = None,
+    ) -> Codes:
+        """See `Prior.sample`. Always float32, so that caches and full passes agree.
+
+        `kept`: codes that are not drawn, and that all others see.
+        """
+        device = next(self.parameters()).device
+        given = conditioning_of(self, batch_size, conditioning)
+        sampling.check_any_order(type(self).__name__)
+        positions = [height * width for height, width in self.spec.shapes]
+        drawn: Codes = ()
+        with torch.inference_mode(), evaluating(self), torch.autocast(device.type, enabled=False):
+            for level, settings in enumerate(sampling.by_level(self.spec.level_names)):
+                share = positions[level] / sum(positions)
+                report = partial(_advance_part, advance, share)
+                drawn = (*drawn, self._draw_level(level, drawn, given, settings, first, report, kept))
+        return tuple(level.clone() for level in drawn)
+
+    def _draw_level(
+        self,
+        level: int,
+        coarser: Codes,
+        conditioning: Conditioning,
+        sampling: Sampling,
+        first: int,
+        advance: Advance,
+        kept: KeptCodes | None,
+    ) -> Tensor:
+        """Codes int64 [B, h, w] of one level."""
+        count, shape = len(conditioning.dropped), self.spec.shapes[level]
+        nothing = torch.zeros(count, *shape, dtype=torch.int64, device=conditioning.dropped.device)
+        codes, known = (nothing, nothing.bool()) if kept is None else (kept.codes[level], kept.known[level])
+        guided = is_guided(conditioning, sampling)
+        if guided:
+            conditioning, coarser = with_unconditional(conditioning, coarser)
+        drawn = LevelDraw(level, shape, self.spec.cardinalities[level], first, codes.flatten(1), known.flatten(1), guided)
+        features = self.condition_features(level, coarser, conditioning)
+        return LevelSampler(self.networks[level], features, drawn, sampling, advance).draw().view(nothing.shape)
+
+    def _training_order(self, level: int, codes: Codes) -> Order:
+        """A random order for each of the samples."""
+        ranks = torch.rand(len(codes[level]), codes[level][0].numel()).argsort(dim=1)
+        return Order(ranks, ranks)
+
+
+def _advance_part(advance: Advance | None, share: float, done: float) -> None:
+    if advance is not None:
+        advance(share * done)
