@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -165,7 +166,7 @@ def test_orders_steps_and_revisions_change_samples() -> None:
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_kept_codes_stay_and_are_seen(settings: Sampling) -> None:
-    spec = small_spec("metadata", (6, 4), levels=2)
+    spec, settings = small_spec("metadata", (6, 4), levels=2), replace(settings, temperature=0.05)
     prior, given = masked(spec), random_conditioning(spec, 4)
     codes = random_codes(spec, 4)
     generator = torch.Generator().manual_seed(0)
@@ -179,6 +180,20 @@ def test_kept_codes_stay_and_are_seen(settings: Sampling) -> None:
     assert torch.equal(changed[1][1], drawn[1][1])
     hidden = ~known[1][2:]
     assert not torch.equal(changed[1][2:][hidden], drawn[1][2:][hidden])
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_samples_with_different_numbers_of_kept_codes_are_drawn_as_alone(settings: Sampling) -> None:
+    spec = small_spec("metadata", (6, 4))
+    prior, given, codes = masked(spec), random_conditioning(spec, 5), random_codes(spec, 5)
+    known = (torch.arange(24).view(6, 4) < torch.tensor([0, 3, 9, 23, 24])[:, None, None],)
+    together = prior.sample(5, given, settings, kept=KeptCodes(codes, known))
+    for number in range(5):
+        row = slice(number, number + 1)
+        alone = prior.sample(
+            1, given.map(lambda tensor, row=row: tensor[row]), settings, number, kept=KeptCodes((codes[0][row],), (known[0][row],))
+        )
+        assert torch.equal(alone[0], together[0][row])
 
 
 @torch.no_grad()

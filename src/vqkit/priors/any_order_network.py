@@ -15,7 +15,7 @@ Where we depart from the latter: positions are learned, and attention adds a lea
 positions (Raffel et al. 2020, "T5"): near codes matter most, everywhere alike, which little data would not teach.
 
 Shapes: B samples, N = h * w positions, n of them, K codes, E = width, A heads. Keys have N + 1 places, the first of which is the
-start; those of `CodesSoFar` have one more at the end, which is never seen.
+start.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _START_DEVIATION = 0.02
 
 
 class KeysValues(NamedTuple):
-    """Keys and values of one layer, [B, A, N + 1, E / A] each."""
+    """Keys and values of one layer, [B, A, m, E / A] each."""
 
     keys: Tensor
     values: Tensor
@@ -80,17 +80,16 @@ class AttendingBlock(nn.Module):
         keys, values = self.content(self.content_norm(content)).chunk(2, dim=2)
         return KeysValues(self._heads(keys), self._heads(values))
 
-    def forward(self, tokens: Tensor, content: KeysValues, bias: Tensor, seen: Tensor) -> Tensor:
-        """Tokens [B, n, E] that see, of the places of `content`, those where `seen` bool [B or 1, 1, n, N + 1] is True.
-
-        `bias` [B or 1, A, n, N + 1].
-        """
+    def forward(self, tokens: Tensor, content: KeysValues, bias: Tensor) -> Tensor:
+        """Tokens [B, n, E] that see m places of a content; `bias` [B or 1, A, n, m]: minus infinity for those that are not seen."""
         query = self._heads(self.query(self.norm(tokens)))
-        # Not `scaled_dot_product_attention`: on a CPU its backward pass is several times slower at these sizes.
-        scores = query @ content.keys.transpose(2, 3) * query.shape[-1] ** -0.5 + bias
-        shares = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
-        mixed = (shares.to(content.values.dtype) @ content.values).transpose(1, 2).flatten(2)
-        tokens = tokens + self.out(mixed)
+        if torch.is_grad_enabled():
+            # On a CPU the backward pass of `scaled_dot_product_attention` is several times slower at these sizes.
+            scores = query @ content.keys.transpose(2, 3) * query.shape[-1] ** -0.5 + bias
+            mixed = scores.softmax(dim=-1).to(content.values.dtype) @ content.values
+        else:
+            mixed = F.scaled_dot_product_attention(query, content.keys, content.values, bias.to(query.dtype))
+        tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
         return tokens + self.feed(tokens)
 
     def _heads(self, features: Tensor) -> Tensor:
@@ -142,11 +141,11 @@ class AnyOrderNetwork(nn.Module):
         no_later = (before[:, None] <= before[:, :, None])[:, None]
         for block in self.content_blocks:
             bias = F.pad(block.bias(), (0, 0, 1, 0))
-            tokens = block(tokens, block.keys_values(tokens), bias[None], no_later)
+            tokens = block(tokens, block.keys_values(tokens), bias.masked_fill(~no_later, -torch.inf))
         queries = self.dropout(self.asked + places).expand(len(codes), -1, -1)
         earlier = (F.pad(steps, (1, 0), value=-1)[:, None] < steps[:, :, None])[:, None]
         for block in self.query_blocks:
-            queries = block(queries, block.keys_values(tokens), block.bias()[None], earlier)
+            queries = block(queries, block.keys_values(tokens), block.bias().masked_fill(~earlier, -torch.inf))
         logits: Tensor = self.head(self.norm(queries))
         return logits
 
@@ -156,71 +155,75 @@ class AnyOrderNetwork(nn.Module):
 
 
 class CodesSoFar:
-    """The codes that are known of a batch of samples, as keys and values of all layers of a network.
+    """The codes that are known of a batch of samples, as keys and values of all layers of a network, in the order they came in.
 
-    `seen` bool [B, N + 1]: which places hold a code; the start always does.
+    Positions int64 [B, n], or [1, n] if they are the same for all samples, which is faster.
     """
 
     def __init__(self, network: AnyOrderNetwork, conditions: Tensor | None, batch: int) -> None:
         self._network = network
         self._places = network.places(conditions).expand(batch, -1, -1)
         self._blocks = [*network.content_blocks, *network.query_blocks]
-        self._biases = [block.bias() for block in self._blocks]
+        self._biases = [F.pad(block.bias(), (0, 0, 1, 0)) for block in self._blocks]  # the start's own row: no bias
         self._content = len(network.content_blocks)
         self.clear()
 
     def clear(self) -> None:
         """Forget all codes."""
-        batch, positions, width = self._places.shape
-        # One place more than there are: for what is not a code, where samples draw different numbers of codes in a step.
-        shapes = [(batch, block.heads, positions + 2, width // block.heads) for block in self._blocks]
-        self._stored = [KeysValues(self._places.new_zeros(shape), self._places.new_zeros(shape)) for shape in shapes]
-        self.seen = torch.zeros(batch, positions + 2, dtype=torch.bool, device=self._places.device)
-        first = self._network.first_token(self._places)
-        self._add_tokens(first, torch.zeros(batch, 1, dtype=torch.int64, device=first.device), torch.ones_like(self.seen[:, :1]))
+        self._stored: list[KeysValues | None] = [None] * len(self._blocks)
+        device = self._places.device
+        self._columns = torch.empty(1, 0, dtype=torch.int64, device=device)
+        self._hidden = torch.empty(1, 0, dtype=torch.bool, device=device)
+        self._add_tokens(self._network.first_token(self._places), torch.zeros(1, 1, dtype=torch.int64, device=device), None)
 
-    def add(self, codes: Tensor, positions: Tensor, valid: Tensor) -> None:
-        """Codes int64 [B, n] at positions int64 [B, n], which see those before them in this order; bool [B, n]: which count."""
-        tokens = self._network.embedding(codes) + self._at(positions)
-        self._add_tokens(tokens, positions + 1, valid)
+    def add(self, codes: Tensor, positions: Tensor, valid: Tensor | None = None) -> None:
+        """Codes int64 [B, n] at positions, which see those before them in this order; `valid` bool [B, n]: which count."""
+        self._add_tokens(self._network.embedding(codes) + self._at(positions), positions + 1, valid)
 
     def logits(self, positions: Tensor) -> Tensor:
-        """Logits float32 [B, n, K] at positions int64 [B, n], given all codes so far."""
+        """Logits float32 [B, n, K] at positions, given all codes so far."""
         tokens = self._network.asked + self._at(positions)
-        seen = self.seen[:, None, None]
         for number in range(self._content, len(self._blocks)):
-            tokens = self._blocks[number](tokens, self._stored[number], self._bias(number, positions), seen)
+            stored = self._stored[number]
+            assert stored is not None
+            tokens = self._blocks[number](tokens, stored, self._bias(number, positions + 1))
         logits: Tensor = self._network.head(self._network.norm(tokens))
         return logits.float()
 
-    def _add_tokens(self, tokens: Tensor, places: Tensor, valid: Tensor) -> None:
-        """Tokens [B, n, E] at places int64 [B, n] among the keys; bool [B, n]: which count."""
-        last = self.seen.shape[1] - 1
-        places = torch.where(valid, places, last)
-        count = tokens.shape[1]
-        earlier = torch.ones(count, count, dtype=torch.bool, device=tokens.device).tril()
-        seen = (
-            self.seen[:, None]
-            .expand(-1, count, -1)
-            .scatter(2, places[:, None].expand(-1, count, -1), earlier.expand(len(tokens), -1, -1))
-        )
-        seen[..., last] = ~valid  # what is not a code sees itself, so that its softmax has a value
-        positions = (places - 1).clamp(0, last - 2)
+    def _add_tokens(self, tokens: Tensor, rows: Tensor, valid: Tensor | None) -> None:
+        """Tokens [B, n, E] of the start (row 0) or of positions (rows from 1), int64 [B or 1, n]; which count."""
+        count, before = tokens.shape[1], self._columns.shape[1]
+        hidden = torch.zeros_like(rows, dtype=torch.bool) if valid is None else ~valid
+        self._columns = _joined(self._columns, rows)
+        self._hidden = _joined(self._hidden, hidden)
+        later = torch.ones(count, count, dtype=torch.bool, device=tokens.device).triu(1)
+        later = F.pad(later, (before, 0))
         for number, block in enumerate(self._blocks):
-            stored = self._stored[number]
-            index = places[:, None, :, None].expand(-1, block.heads, -1, stored.keys.shape[3])
-            for cache, new in zip(stored, block.keys_values(tokens), strict=True):
-                cache.scatter_(2, index, new)
+            new, stored = block.keys_values(tokens), self._stored[number]
+            if stored is not None:
+                new = KeysValues(torch.cat([stored.keys, new.keys], dim=2), torch.cat([stored.values, new.values], dim=2))
+            self._stored[number] = new
             if number < self._content:
-                bias = self._bias(number, positions).masked_fill((places == 0)[:, None, :, None], 0)
-                tokens = block(tokens, stored, bias, seen[:, None])
-        self.seen.scatter_(1, places, valid)
-        self.seen[:, last] = False
+                # What does not count sees the start at least, so that its softmax has a value.
+                tokens = block(tokens, new, self._bias(number, rows).masked_fill(later, -torch.inf))
+
+    def _bias(self, number: int, rows: Tensor) -> Tensor:
+        """The bias [B or 1, A, n, m] of a layer for rows int64 [B or 1, n] and all that is stored."""
+        table = self._biases[number]
+        if len(rows) == len(self._columns) == 1:
+            bias = table[:, rows[0]][:, :, self._columns[0]][None]
+        else:
+            bias = table.flatten(1)[:, rows[:, :, None] * table.shape[2] + self._columns[:, None]].transpose(0, 1)
+        return bias.masked_fill(self._hidden[:, None, None], -torch.inf) if bool(self._hidden.any()) else bias
 
     def _at(self, positions: Tensor) -> Tensor:
         """The features [B, n, E] of position and conditions."""
+        if len(positions) == 1:
+            return self._places[:, positions[0]]
         return self._places.gather(1, positions[..., None].expand(-1, -1, self._places.shape[2]))
 
-    def _bias(self, number: int, positions: Tensor) -> Tensor:
-        """The bias [B, A, n, N + 2] of a layer for positions [B, n]."""
-        return F.pad(self._biases[number][:, positions].transpose(0, 1), (0, 1))
+
+def _joined(first: Tensor, second: Tensor) -> Tensor:
+    """Rows [B or 1, n] and [B or 1, m] as [B or 1, n + m]."""
+    rows = max(len(first), len(second))
+    return torch.cat([first.expand(rows, -1), second.expand(rows, -1)], dim=1)

@@ -61,28 +61,29 @@ class LevelSampler:
         self._state = CodesSoFar(network, conditions, self._count * (2 if drawn.guided else 1))
         self._steps = sampling.steps or DEFAULT_STEPS
         self._part = 1 / (1 + sampling.revisions / self._steps)
+        self._order = sampling.order or "halton"
+        self._is_known = torch.zeros_like(drawn.kept)
 
     def draw(self) -> Tensor:
         """The codes int64 [B, N]."""
-        order = self._sampling.order or "halton"
         noise = self._noise(self._sampling.seed)
-        orders = self._orders("halton" if order == "confidence" else order)
-        known = self._drawn.kept.sum(dim=1)
+        orders = self._orders()
+        known = self._drawn.kept.sum(dim=1)[: len(orders)]
         self._add(*_group(orders, torch.zeros_like(known), known))
+        self._report(self._drawn.kept.sum())
         hidden = self._positions - known
-        self._report(known.sum())
         plan = _plan(hidden.tolist(), self._steps).to(self._device)
         for step in range(plan.shape[1] - 1):
             start, stop = plan[:, step], plan[:, step + 1]
-            if order == "confidence":
+            if self._order == "confidence":
                 positions, valid = self._surest(stop - start, noise, step)
             else:
                 positions, valid = _group(orders, known + start, known + stop)
                 self._choose(positions, valid, noise)
             self._add(positions, valid)
-            self._report((stop - start).sum())
+            self._report((stop - start).sum() * (self._count // len(orders)))
         for number in range(self._sampling.revisions):
-            self._revise(number, orders, hidden)
+            self._revise(number, orders.expand(self._count, -1), hidden)
             self._advance(self._part / self._steps)
         return self._codes
 
@@ -103,53 +104,71 @@ class LevelSampler:
         positions, valid = _group(ordered, others, others + chosen.sum(dim=1))
         self._choose(positions, valid, self._noise(seed))
 
-    def _choose(self, positions: Tensor, valid: Tensor, noise: Tensor) -> None:
-        """Draw the codes at positions [B, n] where `valid`."""
+    def _choose(self, positions: Tensor, valid: Tensor | None, noise: Tensor) -> None:
+        """Draw the codes at positions [B or 1, n] where `valid`."""
         if not positions.shape[1]:
             return
         logits = self._logits(positions)
-        at = positions[..., None].expand(-1, -1, noise.shape[2])
-        drawn = choose(logits, noise.gather(1, at), self._sampling)
-        self._codes.scatter_(1, positions, torch.where(valid, drawn, self._codes.gather(1, positions)))
+        if len(positions) == 1:
+            own_noise = noise[:, positions[0]]
+        else:
+            own_noise = noise.gather(1, positions[..., None].expand(-1, -1, noise.shape[2]))
+        self._put(self._codes, positions, valid, choose(logits, own_noise, self._sampling))
 
-    def _surest(self, counts: Tensor, noise: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def _surest(self, counts: Tensor, noise: Tensor, step: int) -> tuple[Tensor, Tensor | None]:
         """Draw a code for every position, and keep the `counts` int64 [B] most probable: their positions [B, n], surest first."""
-        everywhere = torch.arange(self._positions, device=self._device).expand(self._count, -1)
-        logits = self._logits(everywhere)
+        logits = self._logits(torch.arange(self._positions, device=self._device)[None])
         drawn = choose(logits, noise, self._sampling)
         sure = logits.log_softmax(dim=2).gather(2, drawn[..., None])[..., 0]
         share = 1 - (step + 1) / self._steps
         lots = self._uniform(self._sampling.seed, f"confidence {step}").clamp_min(1e-10)
         sure = sure - _CONFIDENCE_NOISE * share * (-lots.log()).log()
-        sure = sure.masked_fill(self._state.seen[: self._count, 1:-1], -torch.inf)
-        positions = sure.topk(int(counts.max()), dim=1).indices
-        valid = torch.arange(positions.shape[1], device=self._device) < counts[:, None]
-        self._codes.scatter_(1, positions, torch.where(valid, drawn.gather(1, positions), self._codes.gather(1, positions)))
+        positions = sure.masked_fill(self._is_known, -torch.inf).topk(int(counts.max()), dim=1).indices
+        valid = _valid(counts, positions.shape[1])
+        self._put(self._codes, positions, valid, drawn.gather(1, positions))
         return positions, valid
+
+    def _put(self, values: Tensor, positions: Tensor, valid: Tensor | None, new: Tensor) -> None:
+        """Put `new` [B, n] into values [B, N] at positions [B or 1, n] where `valid`."""
+        everywhere = positions.expand(self._count, -1)
+        if valid is None:
+            values.scatter_(1, everywhere, new)
+        else:  # what does not count may name a position that does
+            sample, place = valid.expand(self._count, -1).nonzero(as_tuple=True)
+            values[sample, everywhere[sample, place]] = new[sample, place]
 
     def _logits(self, positions: Tensor) -> Tensor:
         """Guided logits [B, n, K]."""
         if not self._drawn.guided:
             return self._state.logits(positions)
-        conditional, unconditional = self._state.logits(torch.cat([positions, positions])).chunk(2)
+        conditional, unconditional = self._state.logits(self._twice(positions)).chunk(2)
         return guide(conditional, unconditional, self._sampling.guidance_scale)
 
-    def _add(self, positions: Tensor, valid: Tensor) -> None:
-        """Let later draws see the codes at positions [B, n] where `valid`."""
+    def _add(self, positions: Tensor, valid: Tensor | None) -> None:
+        """Let later draws see the codes at positions [B or 1, n] where `valid`."""
         if not positions.shape[1]:
             return
-        codes = self._codes.gather(1, positions)
+        everywhere = positions.expand(self._count, -1)
+        self._put(self._is_known, positions, valid, torch.ones_like(everywhere, dtype=torch.bool))
+        codes = self._codes.gather(1, everywhere)
         twice = 2 if self._drawn.guided else 1
-        self._state.add(codes.repeat(twice, 1), positions.repeat(twice, 1), valid.repeat(twice, 1))
+        self._state.add(codes.repeat(twice, 1), self._twice(positions), None if valid is None else self._twice(valid))
 
-    def _orders(self, name: str) -> Tensor:
-        """The positions in the order in which they are drawn, kept ones first, int64 [B, N]."""
-        if name == "random":
+    def _twice(self, rows: Tensor) -> Tensor:
+        """Rows for the batch of the network."""
+        return rows if len(rows) == 1 or not self._drawn.guided else rows.repeat(2, 1)
+
+    def _orders(self) -> Tensor:
+        """The positions in the order in which they are drawn, kept ones first, int64 [B, N]; one for all samples if it can be."""
+        kept = self._drawn.kept
+        if self._order == "random":
             seed, first = self._sampling.seed, self._drawn.first
             orders = random_orders(seed, self._drawn.level, first, self._count, self._positions).to(self._device)
         else:
-            orders = fixed_order(name, *self._drawn.shape).to(self._device).expand(self._count, -1)
-        return orders.gather(1, (~self._drawn.kept).gather(1, orders).long().argsort(dim=1, stable=True))
+            fixed = fixed_order("halton" if self._order == "confidence" else self._order, *self._drawn.shape).to(self._device)[None]
+            alike = self._order != "confidence" and bool((kept == kept[0]).all())
+            orders = fixed if alike else fixed.expand(self._count, -1)
+        return orders.gather(1, (~kept[: len(orders)]).gather(1, orders).long().argsort(dim=1, stable=True))
 
     def _noise(self, seed: int) -> Tensor:
         drawn = self._drawn
@@ -170,8 +189,16 @@ def _plan(hidden: Sequence[int], steps: int) -> Tensor:
     return torch.tensor([counts + counts[-1:] * (longest - len(counts)) for counts in each])
 
 
-def _group(orders: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
-    """The positions [B, n] from place `start` to `stop` int64 [B] of each order [B, N], and which count where n is more."""
-    places = torch.arange(int((stop - start).max()), device=orders.device)
-    valid = places < (stop - start)[:, None]
-    return orders.gather(1, (start[:, None] + places).clamp_max(orders.shape[1] - 1)), valid
+def _group(orders: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The positions [B, n] from place `start` to `stop` int64 [B] of each order [B, N], and which count, unless all do."""
+    counts = stop - start
+    places = torch.arange(int(counts.max()), device=orders.device)
+    positions = orders.gather(1, (start[:, None] + places).clamp_max(orders.shape[1] - 1))
+    return positions, _valid(counts, len(places))
+
+
+def _valid(counts: Tensor, most: int) -> Tensor | None:
+    """Which of `most` places are among the first `counts` int64 [B], bool [B, n]; None if all are."""
+    if bool((counts == most).all()):
+        return None
+    return torch.arange(most, device=counts.device) < counts[:, None]
