@@ -27,6 +27,7 @@ from vqkit.cli.pretrain import pretrain
 from vqkit.cli.report import report
 from vqkit.cli.reproduce import reproduce
 from vqkit.cli.sample import sample
+from vqkit.cli.score import score
 from vqkit.cli.train import train_vqvae
 from vqkit.cli.train_prior import train_prior
 from vqkit.errors import Interrupted, VQKitError
@@ -46,6 +47,7 @@ for command in (
     pretrain,
     sample,
     inpaint,
+    score,
     evaluate,
     choose,
     reproduce,

@@ -136,6 +136,16 @@ BoundOption = Annotated[
         rich_help_panel=panels.MEASUREMENT,
     ),
 ]
+AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against",
+        metavar="DATA",
+        help="For priors: also how well each score of `vqkit score` tells the held-out images from those of other data, as "
+        "AUROC. May be repeated.",
+        rich_help_panel=panels.MEASUREMENT,
+    ),
+]
 ResultsOption = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Also write the results to this JSON file.", rich_help_panel=panels.OUTPUT),
@@ -158,6 +168,7 @@ def evaluate(
     num_samples: SamplesOption = None,
     completions: CompletionsOption = None,
     calibrate: CalibrateOption = False,
+    against: AgainstOption = None,
     temperature: TemperatureOption = None,
     top_k: TopKOption = None,
     top_p: TopPOption = None,
@@ -187,6 +198,7 @@ def evaluate(
     drawing |= {"steps": draw_steps, "order": order, "revisions": revisions}
     only_priors = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer, **drawing}
     only_priors["calibrate"] = calibrate or None
+    only_priors["against"] = ",".join(against) if against else None
     only_models = {"fid": fid or None, "lpips": lpips or None, "bound_samples": bound_samples}
     _check_options(paths, priors, only_models, only_priors)
     shown = _floor_choice(floors)
@@ -208,6 +220,7 @@ def evaluate(
         sampling=parse_sampling(drawing),
         fitted_temperature=temperature is None,
         calibrate=calibrate,
+        against=tuple(against or ()),
     )
     models = [path for path in paths if path not in priors]
     results = _evaluate_models(models, of_models, device), _evaluate_priors(priors, of_priors, tokenizer, device)

@@ -11,7 +11,16 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions, parse_names
-from vqkit.cli.parameters import DeviceOption, FormOption, KeepOption, OutOption, PatternOption, RunOption, print_notes
+from vqkit.cli.parameters import (
+    DeviceOption,
+    FormOption,
+    KeepOption,
+    OutOption,
+    PatternOption,
+    RunOption,
+    figure_count,
+    print_notes,
+)
 from vqkit.cli.sampling import (
     GuidanceOption,
     MethodOption,
@@ -148,7 +157,7 @@ def inpaint(
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
     settings |= {"method": method, "steps": draw_steps, "order": order, "revisions": revisions, "seed": seed}
     count = _number_of_completions(prior, num_samples, {**settings, "rank": rank})
-    number_of_figures = _number_of_figures(figures)
+    number_of_figures = figure_count(figures)
     sampling = parse_sampling(settings)
     wait_without_spinning()  # files are read and written in threads beside the model
     from vqkit.cli.counting import count_of
@@ -201,15 +210,6 @@ def _said_sampling(sampler: Sampler, sampling: Sampling, may_be_fitted: bool) ->
     fitted = sampler.completion_sampling(sampling)
     typer.echo(f"at the temperature {fitted.temperature:g}, which was fitted on validation images")
     return fitted
-
-
-def _number_of_figures(figures: str) -> int | None:
-    """Of how many images a figure is made, None for all. Raises `ConfigError` for what is no number."""
-    if figures in ("all", "none"):
-        return None if figures == "all" else 0
-    if not figures.isdecimal():
-        raise ConfigError(f"--figures is '{figures}'.", "Give a number, all or none.")
-    return int(figures)
 
 
 def _number_of_completions(prior: str | None, num_samples: int | None, settings: dict[str, Any]) -> int:

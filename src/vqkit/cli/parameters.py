@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vqkit.cli.panels import INPUT, KNOWN, MODEL, OUTPUT, RUNTIME
+from vqkit.errors import ConfigError
 
 RunOption = Annotated[
     str | None,
@@ -94,3 +95,12 @@ def print_notes(notes: Sequence[str]) -> None:
     """Print what was left out of a directory, or may be mistaken, to stderr."""
     for note in notes:
         typer.secho(f"Note: {note}", fg="yellow", err=True)
+
+
+def figure_count(figures: str) -> int | None:
+    """The value of --figures: of how many images a figure is made, None for all. Raises `ConfigError` for what is no number."""
+    if figures in ("all", "none"):
+        return None if figures == "all" else 0
+    if not figures.isdecimal():
+        raise ConfigError(f"--figures is '{figures}'.", "Give a number, all or none.")
+    return int(figures)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vqkit.cli.number_format import decimals
+from vqkit.cli.oddity_tables import against_table, against_title
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +50,9 @@ def print_prior(console: Console, evaluation: PriorEvaluation) -> None:
         if samples > 1:
             _say(console, "\nthe truth among these completions, over all missing pixels (unit values)")
             console.print(_uncertainty(evaluation.completions))
+    for other in evaluation.against:
+        _say(console, f"\n{against_title(other)}")
+        console.print(against_table(other))
 
 
 def prior_comparison(evaluations: Sequence[PriorEvaluation]) -> Table:

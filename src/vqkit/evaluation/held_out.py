@@ -13,7 +13,9 @@ from vqkit.core import distributed
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import name_data, open_dataset, resolve_data, without_measured
 from vqkit.data.subsets import check_data, choose_split
+from vqkit.errors import DataError
 from vqkit.evaluation.progress import Progress, no_progress
+from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Batch, ImageDataset, Split
 from vqkit.storage.checkpoints import Loaded
 
@@ -47,6 +49,14 @@ def _resolve(loaded: Loaded, data: str | NamedOptions | None) -> NamedOptions:
     if isinstance(data, str):
         data = NamedOptions(**merge(without_measured(loaded.data).model_dump(), name_data(data)))
     return loaded.data if data is None else resolve_data(data)
+
+
+def prior_data(sampler: Sampler, data: str | NamedOptions | None = None) -> NamedOptions:
+    """`data`, or what a prior was trained on, with all of its settings. Raises `DataError` where neither is known."""
+    named = sampler.data if data is None else data
+    if named is None:
+        raise DataError(f"The prior {sampler.path} does not name the data set that it was trained on.", "Name one with --data.")
+    return resolve_data(named)
 
 
 def batches_with_positions(

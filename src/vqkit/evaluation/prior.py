@@ -15,9 +15,10 @@ from torch import Tensor
 
 from vqkit.config import NamedOptions
 from vqkit.data.loading import evaluation_batches
-from vqkit.data.opening import open_dataset, resolve_data
+from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import Subset, align_conditions, check_data, choose_split, limit_split, shuffled_indices
 from vqkit.errors import DataError
+from vqkit.evaluation.against import OtherData, measure_against
 from vqkit.evaluation.calibrating import fit_calibration
 from vqkit.evaluation.code_rates import (
     ConditioningCase,
@@ -31,7 +32,7 @@ from vqkit.evaluation.code_rates import (
 from vqkit.evaluation.codebook_usage import encode_images
 from vqkit.evaluation.completion_floors import below_floors_in_one_pass, completion_floors
 from vqkit.evaluation.completion_quality import CompletionMetrics, Sources, measure_completions
-from vqkit.evaluation.held_out import batches_with_positions
+from vqkit.evaluation.held_out import batches_with_positions, prior_data
 from vqkit.evaluation.metrics import code_histogram
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import PriorEvaluationRequest
@@ -89,7 +90,7 @@ class PriorEvaluation:
     `sampling`: of new images, and `completion_sampling` of completions, which may have a fitted temperature; `calibration`: what
     was fitted for their uncertainty, if it was. `unigram` and `uniform`: baselines; `distortion`: of the tokenizer's
     reconstructions. `samples` is None and `completions` empty where none were requested. `notes`: sentences, such as on scenarios
-    that no image fits.
+    that no image fits. `against`: comparisons with images of other data.
     """
 
     run: str
@@ -112,6 +113,7 @@ class PriorEvaluation:
     samples: SampleMetrics | None
     completions: tuple[CompletionMetrics, ...]
     completion_floors: dict[str, tuple[FloorMetrics, ...]]
+    against: tuple[OtherData, ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def evaluate_prior(
     if request.keep_sets or request.mask_kind or request.calibrate:
         sampler.check_completes()
     cases = conditioning_cases(sampler.prior.spec, sampler.spec, request.keep_sets, request.mask_kind, request.with_conditions)
-    settings = _data(request.data, sampler)
+    settings = prior_data(sampler, request.data)
     data = _open(settings, sampler.spec, request.split, request.limit)
     if request.calibrate:
         sampler.calibration = _calibrate(sampler, data, cases, request, progress)
@@ -185,6 +187,7 @@ def evaluate_prior(
         samples=samples,
         completions=completions,
         completion_floors=floors,
+        against=_compare(sampler, data, request, progress),
         notes=(*_notes(cases, rates), *below_floors_in_one_pass(completions, floors)),
     )
 
@@ -194,14 +197,6 @@ def _notes(cases: Sequence[ConditioningCase], rates: Sequence[Rate]) -> Iterator
     for case in cases:
         if case.name not in measured:
             yield f"No image holds both what '{case.name}' keeps and anything that is missing there."
-
-
-def _data(data: str | NamedOptions | None, sampler: Sampler) -> NamedOptions:
-    """The data set to open, with all of its settings."""
-    named = sampler.data if data is None else data
-    if named is None:
-        raise DataError(f"The prior {sampler.path} does not name the data set that it was trained on.", "Name one with --data.")
-    return resolve_data(named)
 
 
 def _open(named: NamedOptions, expected: DataSpec, split: str, limit: int | None) -> PriorData:
@@ -216,6 +211,14 @@ def _aligned(batch: Batch, data: PriorData, sampler: Sampler) -> Batch:
     given, expected = data.dataset.spec, sampler.spec
     labels = batch.labels if given.classes == expected.classes else torch.full_like(batch.labels, -1)
     return align_conditions(batch._replace(labels=labels), given, expected)
+
+
+def _compare(sampler: Sampler, data: PriorData, request: PriorEvaluationRequest, progress: Progress) -> tuple[OtherData, ...]:
+    """The comparisons of scores of oddity that were requested."""
+    return tuple(
+        measure_against(sampler, data.images, other, request.split, request.limit, request.batch_size, progress)
+        for other in request.against
+    )
 
 
 def _some_images(data: PriorData, sampler: Sampler, count: int) -> Sources:
