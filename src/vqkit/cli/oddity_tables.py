@@ -56,7 +56,7 @@ def against_table(other: OtherData) -> Table:
 
 
 def against_title(other: OtherData) -> str:
-    """What was told from what."""
+    """Which images were compared."""
     from vqkit.data.opening import typed_as
 
     what = f"{other.other_images} images of {typed_as(other.data)} ({other.split} split) against {other.images} held-out images"

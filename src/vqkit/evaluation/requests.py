@@ -76,7 +76,7 @@ class PriorEvaluationRequest(HeldOutRequest):
     """Fit the uncertainty of completions on validation images first, and write it beside the prior: see `fit_calibration`."""
 
     against: Sequence[str] = ()
-    """Names or paths of other data, whose images are to be told from the held-out ones: see `measure_against`."""
+    """Names or paths of other data, whose images are compared with the held-out ones: see `measure_against`."""
 
     _smallest: ClassVar[dict[str, int]] = {**HeldOutRequest._smallest, "num_samples": 0, "completions": 0}
 

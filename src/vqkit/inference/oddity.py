@@ -5,7 +5,7 @@
     error       squared error of the reconstruction from the codes alone, of each pixel in units of the components' ranges
 
 Only what is present counts: pixels for errors, and places with a pixel that is present for costs. The prior and the tokenizer are
-told nothing beside the image: no conditions, no class, nothing observed.
+given nothing beside the image: no conditions, no class, nothing observed.
 
 Shapes: B images, C components, H x W pixels, h x w places of the finest grid of codes.
 """
