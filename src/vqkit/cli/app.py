@@ -16,8 +16,10 @@ import typer
 from vqkit.cli.choose import choose
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.commands import add_command, add_group
+from vqkit.cli.compress import compress
 from vqkit.cli.data import data_app
 from vqkit.cli.decode import decode
+from vqkit.cli.decompress import decompress
 from vqkit.cli.doctor import doctor
 from vqkit.cli.encode import encode
 from vqkit.cli.evaluate import evaluate
@@ -55,6 +57,8 @@ for command in (
     codebook_stats,
     encode,
     decode,
+    compress,
+    decompress,
     models,
     doctor,
 ):

@@ -71,6 +71,10 @@ class ArrayOriginal(Original):
         alone = torch.where(observed, file.numbers[self._index], result).numpy()
         return [Output(path, partial(write_arrays, alone, path))]
 
+    def holds(self, image: Tensor) -> bool:
+        """See `Original.holds`."""
+        return np.array_equal(self._file.numbers[self._index].numpy(), image.numpy())
+
 
 def numbered(name: str, index: int, count: int) -> str:
     """The name of an image of a file that holds `count`."""

@@ -57,6 +57,10 @@ class Original(ABC):
     def outputs(self, name: str, filled: Filled, observed: Tensor, out: Path) -> list[Output]:
         """The files that hold a result below `out`; where it is `observed` (bool [C, H, W]), the values of the file are kept."""
 
+    @abstractmethod
+    def holds(self, image: Tensor) -> bool:
+        """Whether the values of the file are exactly these [C, H, W], and there are no others."""
+
 
 class Channel(NamedTuple):
     """A component as its file holds it: values [h, w], what these mean, and the file."""
@@ -85,6 +89,12 @@ class FileOriginal(Original):
         values, present = self.result(filled, observed)
         path = out / f"{name}{suffix_for(self.result_info, values.dtype)}"
         return [Output(path, partial(write_raster, path, values, None if present.all() else present, self.result_info))]
+
+    def holds(self, image: Tensor) -> bool:
+        """See `Original.holds`."""
+        places = [place for place in self.places if place is not None]
+        used = sorted(places) == list(range(len(self.values)))
+        return used and np.array_equal(self.values[places], image.numpy())
 
     def result(self, filled: Filled, observed: Tensor) -> tuple[Array, NDArray[np.bool_]]:
         """All channels of a result, and where they are present, [K, h, w]; see `Original.outputs`."""
@@ -141,6 +151,12 @@ class ComponentOriginal(Original):
             path = out / COMPOSITE / f"{name}.png"
             outputs.append(Output(path, partial(write_raster, path, together.numpy())))
         return outputs
+
+    def holds(self, image: Tensor) -> bool:
+        """See `Original.holds`."""
+        return len(self.channels) == len(image) and all(
+            np.array_equal(channel.values, image[number].numpy()) for number, channel in self.channels.items()
+        )
 
     def component_info(self, number: int, height: int, width: int) -> RasterInfo:
         """The header that the file of a component is like; of this size, if there is no such file yet."""
