@@ -3,7 +3,9 @@
 Trains nothing: PRIOR is a run of train-prior. Reported, as AUROC of every score with its standard error, is how well held-out
 images are told from
 
-faults     the same images with one fault each, see `common/corruptions.py`
+faults     the same images with one fault each, see `common/corruptions.py`; of these also how well each map tells the places of the
+           fault, where a pixel was changed, from all other places of the same images: bits (in the prior's order), surprise (given
+           all other codes) and error
 against    images of other data (`--against`, may be repeated), whose components may have other names: they are taken in the order
            in which they come, in units of their own ranges, and cut or enlarged to the size of a tile
 
@@ -26,10 +28,11 @@ from common.machine import describe_machine, describe_versions, publish
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import choose_split
 from vqkit.evaluation.against import compare
+from vqkit.evaluation.auroc import auroc
 from vqkit.evaluation.held_out import prior_data
 from vqkit.evaluation.usual_images import usual_images
 from vqkit.image_io.pictures import save_picture
-from vqkit.inference.oddity import measure_oddity
+from vqkit.inference.oddity import measure_oddity, places_of
 from vqkit.inference.oddity_figure import oddity_figure
 from vqkit.inference.oddity_reference import SCORES, OddityReference
 from vqkit.inference.sampler import Sampler, load_sampler
@@ -72,6 +75,21 @@ def scored(sampler: Sampler, reference: OddityReference, images: Tensor, present
     return {name: torch.cat([part[name] for part in parts]) for name in SCORES}
 
 
+def located(sampler: Sampler, images: Tensor, others: Tensor, present: Tensor) -> dict[str, float]:
+    """AUROC of each map for the places of faults, over all places of all images `others`, which were made of `images`."""
+    changed: list[Tensor] = []
+    maps: dict[str, list[Tensor]] = {"bits": [], "surprise": [], "error": []}
+    for before, after, where in zip(images.split(BATCH), others.split(BATCH), present.split(BATCH), strict=True):
+        found = measure_oddity(sampler, after, where)
+        shape = found.places.shape[1:]
+        error = F.adaptive_avg_pool2d(found.errors.mean(dim=1), shape)
+        for name, values in {"bits": found.bits, "surprise": found.surprise, "error": error}.items():
+            maps[name].append(values[found.places])
+        changed.append(places_of(before != after, (shape[0], shape[1]))[found.places])
+    fault = torch.cat(changed)
+    return {name: auroc(torch.cat(parts)[~fault], torch.cat(parts)[fault]).area for name, parts in maps.items()}
+
+
 def draw(sampler: Sampler, reference: OddityReference, images: Tensor, present: Tensor, name: str, folder: Path) -> None:
     """Figures of the first images of a kind."""
     tops = reference.usual_largest("bits"), reference.usual_largest("error")
@@ -107,6 +125,8 @@ def main() -> None:
         found = scored(sampler, reference, others, where)
         row = {"kind": name, "images": len(images), "other_images": len(others)}
         rows.append({**row, "scores": [asdict(compare(score, usual[score], found[score])) for score in SCORES]})
+        if name in faults:
+            rows[-1]["places"] = located(sampler, images, others, where)
         if arguments.figures is not None:
             draw(sampler, reference, others, where, name, arguments.figures)
     header = {"prior": type(sampler.prior).__name__, "validation_images": reference.images}

@@ -180,12 +180,12 @@ def test_a_prior_and_its_evaluation_do_not_see_what_is_absent(
         for cached in (tokenizers[kind] / "codes").glob("*"):
             cached.unlink()
         train(None, content, [], Path("prior"), "auto", PriorRunConfig)
-        asked = ("--keep", SPECS[kind].components[0], "--num-samples", 4, "--completions", 2, "--json")
+        asked = ("--keep", SPECS[kind].components[0], "--num-samples", 4, "--completions", 2, "--against", "poisoned", "--json")
         measured = untimed(json.loads(printed("evaluate", "--run", "prior", *asked)))
         for each in measured["priors"]:
             del each["run"], each["tokenizer"]
         codes = {path.name: path.read_bytes() for path in (tokenizers[kind] / "codes").glob("*")}
-        assert codes
+        assert codes and list(Path("prior").rglob("oddity.json"))
         return {**files(Path("prior")), **codes, "evaluation": json.dumps(measured).encode()}
 
     alike(work, tmp_path, monkeypatch)

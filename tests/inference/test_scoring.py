@@ -23,6 +23,7 @@ from vqkit.inference.scoring import Scored, ScoreRequest, score_items
 
 UNIT = SHAPES.to_unit(sections(5))
 READY = sampler("observed")
+READY.pipeline.tile_overlap = 0
 
 
 def usual(ready: Sampler, images: torch.Tensor = UNIT) -> OddityReference:
@@ -109,10 +110,34 @@ def test_maps_are_in_the_unit_of_the_figures_and_unknown_where_nothing_is(tmp_pa
 
 def test_what_cannot_be_read_is_skipped(source: Path, tmp_path: Path) -> None:
     (source / "broken.npy").write_bytes(b"no array")
-    np.save(source / "large.npy", np.zeros((3, 16, 12), np.uint8))
+    np.save(source / "small.npy", np.zeros((3, 8, 8), np.uint8))
     skipped: list[str] = []
     assert len(scored(source, tmp_path / "out", ScoreRequest(), skipped)) == 5
     assert len(skipped) == 2 and any("codes are those of 12 x 8 pixels" in reason for reason in skipped)
+
+
+def test_every_tile_of_a_larger_image_is_scored_like_an_image(source: Path, tmp_path: Path) -> None:
+    images = [np.load(source / f"s{number}.npy") for number in range(4)]
+    large = np.concatenate([np.concatenate(images[:2], axis=2), np.concatenate(images[2:], axis=2)], axis=1)
+    np.save(tmp_path / "large.npy", large)
+    alone = {each.name: each for each in scored(source, tmp_path / "out", ScoreRequest(figures=0))}
+    tiled = {each.name: each for each in scored(tmp_path / "large.npy", tmp_path / "tiles", ScoreRequest(maps=True, batch_size=3))}
+    places = ["y00000_x00000", "y00000_x00012", "y00008_x00000", "y00008_x00012"]
+    assert sorted(tiled) == [f"large_{place}" for place in places]
+    for number, place in enumerate(places):
+        one, other = tiled[f"large_{place}"], alone[f"s{number}"]
+        assert one.bits == pytest.approx(other.bits) and one.scores == pytest.approx(other.scores, rel=1e-5)
+    assert len(list((tmp_path / "tiles" / "maps").iterdir())) == 8
+
+
+def test_tiles_without_data_are_left_out(tmp_path: Path) -> None:
+    ready = sampler("observed", spec=FIELDS)
+    ready.pipeline.tile_overlap = 0
+    values = FIELDS.from_unit(torch.rand(1, 3, 16, 24))[0].numpy().astype("float32")
+    values[:, :, 12:] = np.nan
+    np.save(tmp_path / "half.npy", values)
+    found = scored(tmp_path / "half.npy", tmp_path / "out", ScoreRequest(figures=0), ready=ready)
+    assert [each.name for each in found] == ["half_y00000_x00000"]
 
 
 def test_inputs_are_not_replaced(source: Path, tmp_path: Path) -> None:

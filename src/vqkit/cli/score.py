@@ -34,6 +34,16 @@ FiguresOption = Annotated[
         "--figures", metavar="N|all|none", help="Of how many of the oddest images a figure is made.", rich_help_panel=panels.OUTPUT
     ),
 ]
+TileOverlapOption = Annotated[
+    int,
+    typer.Option(
+        "--tile-overlap",
+        metavar="PIXELS",
+        help="How many pixels the tiles of an image larger than the model's tile share, so that a fault on the border of one lies "
+        "inside of another. From 0 to half of the shorter side of a tile.",
+        rich_help_panel=panels.RUNTIME,
+    ),
+]
 MapsOption = Annotated[
     bool,
     typer.Option(
@@ -51,6 +61,7 @@ def score(
     out: OutOption = Path("scores"),
     figures: FiguresOption = "16",
     maps: MapsOption = False,
+    tile_overlap: TileOverlapOption = 0,
     batch_size: BatchSizeOption = 64,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -61,10 +72,11 @@ def score(
     once, at the first use of a prior, and kept beside it. Written are a table (scores.csv, scores.json), the oddest first, and
     figures with maps of where an image is unusual. docs/oddity.md explains the scores.
 
-    IMAGE_OR_DIR may have any form that `vqkit inpaint` reads, in the size of the model's tile. Pixels without data do not count.
+    IMAGE_OR_DIR may have any form that `vqkit inpaint` reads. Of images larger than the model's tile, every tile is scored like an
+    image; smaller ones are skipped. Pixels without data do not count.
     """
     number = figure_count(figures)
-    from vqkit.cli.counting import counting
+    from vqkit.cli.counting import count_of, counting
     from vqkit.cli.oddity_tables import print_scores
     from vqkit.evaluation.usual_images import usual_images
     from vqkit.image_io.inputs import find_inputs
@@ -72,7 +84,7 @@ def score(
     from vqkit.inference.sampler import load_sampler
     from vqkit.inference.scoring import RECORD, ScoreRequest, record, score_items
 
-    sampler = load_sampler(run, tokenizer, device)
+    sampler = load_sampler(run, tokenizer, device, tile_overlap)
     if not as_json:
         typer.echo(f"using {sampler.path} and its tokenizer {sampler.pipeline.path}")
     items, notes = find_inputs(source, sampler.spec, pattern, exclude=out)
@@ -93,4 +105,4 @@ def score(
         return
     print_scores(scored, reference.images, out / RECORD)
     note = f"; {skipped} skipped" if skipped else ""
-    typer.echo(f"scored {len(scored)} images{note}, written to {out}/")
+    typer.echo(f"scored {count_of(len(scored))}{note}, written to {out}/")

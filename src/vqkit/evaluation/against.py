@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from vqkit.config import NamedOptions, merge
 from vqkit.data.opening import name_data, open_dataset, resolve_data, without_measured
 from vqkit.data.subsets import check_data, choose_split
+from vqkit.errors import DataError
 from vqkit.evaluation.auroc import auroc
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.usual_images import measure_split, usual_images
 from vqkit.inference.oddity_reference import SCORES, OddityReference
+from vqkit.inference.pipeline import BATCH_SIZE
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Split
 
@@ -49,30 +51,38 @@ class OtherData:
     scores: tuple[ScoreComparison, ...]
 
 
-def measure_against(
-    sampler: Sampler,
-    held_out: Split,
-    other: str,
-    split: str,
-    limit: int | None = None,
-    batch_size: int = 64,
-    progress: Progress = no_progress,
-) -> OtherData:
-    """Compare held-out images of the data that a prior was trained on with the same split of `other`, a data set's name or path.
+class OtherImages(NamedTuple):
+    """Images to compare with: a `split` of other data, by its name, and the data with all settings."""
 
-    Other data of the same kind are read with the same settings, such as the size. Raises `DataError` for data that the model cannot
-    take, and as `usual_images` does.
+    data: NamedOptions
+    split: str
+    images: Split
+
+
+def open_other(sampler: Sampler, other: str, split: str, limit: int | None = None) -> OtherImages:
+    """A split of `other`, a data set's name or path; data of the kind that the prior was trained on with the same settings.
+
+    Raises `DataError` for data that do not exist or that the model cannot take.
     """
-    settings = _resolve(sampler, other)
-    dataset = open_dataset(settings)
+    data = _resolve(sampler, other)
+    dataset = open_dataset(data)
     check_data(dataset.spec, sampler.spec)
-    others = choose_split(dataset, split, limit)
+    return OtherImages(data, split, choose_split(dataset, split, limit))
+
+
+def measure_against(
+    sampler: Sampler, held_out: Split, other: OtherImages, batch_size: int = BATCH_SIZE, progress: Progress = no_progress
+) -> OtherData:
+    """Compare held-out images of the data that a prior was trained on with others.
+
+    Raises as `usual_images` does, and `DataError` for images none of which holds data.
+    """
     reference = usual_images(sampler, progress, batch_size)
     usual = _scores(sampler, held_out, "measured (held-out images)", reference, progress, batch_size)
-    strange = _scores(sampler, others, f"measured ({dataset.spec.name})", reference, progress, batch_size)
+    strange = _scores(sampler, other.images, f"measured ({other.images.spec.name})", reference, progress, batch_size)
     return OtherData(
-        data=settings.model_dump(mode="json"),
-        split=split,
+        data=other.data.model_dump(mode="json"),
+        split=other.split,
         images=len(usual["bits"]),
         other_images=len(strange["bits"]),
         reference_images=reference.images,
@@ -98,5 +108,9 @@ def _resolve(sampler: Sampler, other: str) -> NamedOptions:
 def _scores(
     sampler: Sampler, split: Split, what: str, reference: OddityReference, progress: Progress, batch_size: int
 ) -> dict[str, Tensor]:
+    """Each of `SCORES` of the images that hold data. Raises `DataError` if none does."""
     scores = reference.scores(measure_split(sampler, split, what, progress, batch_size).signals)
-    return {name: values[~values.isnan()] for name, values in scores.items()}
+    there = ~scores["bits"].isnan()
+    if not bool(there.any()):
+        raise DataError(f"None of the {len(split)} images of {split.spec.name} holds data.", "Name other data with --against.")
+    return {name: values[there] for name, values in scores.items()}

@@ -18,7 +18,7 @@ from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import Subset, align_conditions, check_data, choose_split, limit_split, shuffled_indices
 from vqkit.errors import DataError
-from vqkit.evaluation.against import OtherData, measure_against
+from vqkit.evaluation.against import OtherData, measure_against, open_other
 from vqkit.evaluation.calibrating import fit_calibration
 from vqkit.evaluation.code_rates import (
     ConditioningCase,
@@ -154,6 +154,7 @@ def evaluate_prior(
     cases = conditioning_cases(sampler.prior.spec, sampler.spec, request.keep_sets, request.mask_kind, request.with_conditions)
     settings = prior_data(sampler, request.data)
     data = _open(settings, sampler.spec, request.split, request.limit)
+    others = [open_other(sampler, other, request.split, request.limit) for other in request.against]
     if request.calibrate:
         sampler.calibration = _calibrate(sampler, data, cases, request, progress)
         write_calibration(sampler.path, sampler.calibration)
@@ -187,7 +188,7 @@ def evaluate_prior(
         samples=samples,
         completions=completions,
         completion_floors=floors,
-        against=_compare(sampler, data, request, progress),
+        against=tuple(measure_against(sampler, data.images, other, request.batch_size, progress) for other in others),
         notes=(*_notes(cases, rates), *below_floors_in_one_pass(completions, floors)),
     )
 
@@ -211,14 +212,6 @@ def _aligned(batch: Batch, data: PriorData, sampler: Sampler) -> Batch:
     given, expected = data.dataset.spec, sampler.spec
     labels = batch.labels if given.classes == expected.classes else torch.full_like(batch.labels, -1)
     return align_conditions(batch._replace(labels=labels), given, expected)
-
-
-def _compare(sampler: Sampler, data: PriorData, request: PriorEvaluationRequest, progress: Progress) -> tuple[OtherData, ...]:
-    """The comparisons of scores of oddity that were requested."""
-    return tuple(
-        measure_against(sampler, data.images, other, request.split, request.limit, request.batch_size, progress)
-        for other in request.against
-    )
 
 
 def _some_images(data: PriorData, sampler: Sampler, count: int) -> Sources:

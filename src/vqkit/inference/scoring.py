@@ -1,6 +1,7 @@
 """Scores of files: how odd each image is beside validation images of the training data, and where.
 
-Below the output directory
+An image larger than the model's tile is scored tile by tile: each tile is an image of its own, whose name says where it begins.
+Tiles of which nothing is present are left out. Below the output directory
 
 scores.csv              a row for each image, the oddest first: every score, and the share of validation images that are as odd
 scores.json             the same with what it was measured by
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,17 +81,14 @@ def score_items(
 ) -> list[Scored]:
     """Score the images of all items, the oddest first, and write tables, figures and maps below `out`.
 
-    `skip` is called with the path of an image that cannot be used and the reason, `advance` with numbers of images. Raises
+    `skip` is called with the path of an image that cannot be used and the reason, `advance` with 1 for each image. Raises
     `DataError` when none can be used, or a figure or map would replace an input, and `OSError` when it cannot write.
     """
     spec, guard = sampler.spec, OutputGuard(items, out, sampler.spec, reading)
     scored: list[Scored] = []
     oddest: list[_Shown] = []
 
-    def check(image: InputImage) -> None:
-        check_tile(image.size, spec)
-
-    for batch in batched(read_images(items, spec, reading, skip, check), request.batch_size):
+    for batch in batched(_tiles(sampler, items, reading, skip, advance), request.batch_size):
         images = spec.to_unit(torch.stack([entry.image for entry in batch]))
         found = measure_oddity(sampler, images, torch.stack([entry.present for entry in batch]))
         for number, (entry, each) in enumerate(zip(batch, _scored(batch, found, reference), strict=True)):
@@ -103,7 +102,6 @@ def score_items(
         else:
             _write_figures(oddest, sampler, reference, out, guard)
             oddest = []
-        advance(len(batch))
     _write_figures(oddest, sampler, reference, out, guard)
     scored.sort(key=lambda each: (-each.scores["combined"], each.name))
     write_text(out / TABLE, _table(scored))
@@ -121,6 +119,28 @@ def record(sampler: Sampler, reference: OddityReference, scored: Sequence[Scored
         "validation_images": reference.images,
         "images": [each.to_json() for each in scored],
     }
+
+
+def _tiles(
+    sampler: Sampler, items: list[Item], reading: ReadOptions, skip: Callable[[str, str], None], advance: Callable[[int], None]
+) -> Iterator[InputImage]:
+    """The images of all items, and tiles of those that are larger than a tile; see `score_items` for what is called and raised."""
+    spec = sampler.spec
+
+    def check(image: InputImage) -> None:
+        if image.size[0] < spec.height or image.size[1] < spec.width:
+            check_tile(image.size, spec)
+
+    for image in read_images(items, spec, reading, skip, check):
+        grid = sampler.pipeline.tile_grid(*image.size)
+        for top, left in itertools.product(grid.tops, grid.lefts):
+            place = (slice(None), slice(top, top + spec.height), slice(left, left + spec.width))
+            name = image.name if grid.count == 1 else f"{image.name}_y{top:05d}_x{left:05d}"
+            image_part, present = image.image[place], image.present[place]
+            tile = image._replace(name=name, image=image_part, present=present, observed=image.observed[place])
+            if bool(tile.present.any()):
+                yield tile
+        advance(1)
 
 
 def _scored(batch: Sequence[InputImage], found: Oddity, reference: OddityReference) -> list[Scored]:
