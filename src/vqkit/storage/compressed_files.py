@@ -27,7 +27,7 @@ from vqkit.errors import CheckpointError, DataError
 
 MAGIC = b"\x89VQKC\r\n\x1a"
 VERSION = 1
-MOST_IMAGES = 4096
+MOST_IMAGES = 1024
 """Images of a part."""
 _BEGIN = len(MAGIC) + 2
 _DIGEST = hashlib.sha256().digest_size

@@ -106,9 +106,7 @@ def _in_any_order(
     sizes = torch.unique_consecutive(order.steps[0][positions], return_counts=True)[1].tolist()
     state = CodesSoFar(prior.networks[level], prior.condition_features(level, coarser, nothing), count)
     codes = torch.zeros(count, len(positions), dtype=torch.int64, device=device)
-    for group in torch.split(positions, sizes):
-        everywhere = group.to(device).expand(count, -1)
-        found = code(level, group, state.logits(everywhere))
-        codes.scatter_(1, everywhere, found)
-        state.add(found, everywhere, torch.ones_like(everywhere, dtype=torch.bool))
+    for group in torch.split(positions.to(device), sizes):
+        codes[:, group] = code(level, group.cpu(), state.logits(group[None]))
+        state.add(codes[:, group], group[None])
     return codes
