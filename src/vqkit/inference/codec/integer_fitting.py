@@ -1,11 +1,13 @@
 """What residuals of whole numbers are expected to be: fitted to the images of a batch, and stored with it.
 
     x of a pixel  ~  mixture of normal distributions about  e, of widths in proportion to  s
-    e = guess + bias + weights . (neighbours W, N, NW, NE, WW, NN of x, neighbours of the guess, other components) - guess
-    s = base + weights . (|x - e| of neighbours and other components, steps of the guess)
+    e = guess + bias + weights . (neighbours W, N, NW, NE, WW and NN of x, the median of W, N and W + N - NW, neighbours of the
+        guess, other components; each less the guess), with other weights in each class of s
+    s = base + weights . (|x - e| of neighbours and other components, steps between neighbours and of the guess)
 
-`e` is fitted by least squares, which `s` weights the second time; `s` by non-negative least squares, so that it is the mean of
-|x - e|; the weights of the mixture by expectation maximisation. Values are rounded as they are stored before anything is coded.
+`e` is fitted by least squares, which `s` weights from the second round on; `s` by non-negative least squares, so that it is the
+mean of |x - e|; the weights of the mixture by expectation maximisation. Values are rounded as they are stored before anything is
+coded.
 
 Shapes: N values, F features, M kernels.
 """
