@@ -9,6 +9,8 @@ faults     the same images with one fault each, see `common/corruptions.py`; of 
 against    images of other data (`--against`, may be repeated), whose components may have other names: they are taken in the order
            in which they come, in units of their own ranges, and cut or enlarged to the size of a tile
 
+smooth     with `--smooth N`, the same images, averaged over N x N pixels: simple images, which are likely and not usual
+
 and, with `--tokenizer`, where the prior's tokenizer is now. `--figures DIR` writes the figures of the first images of each kind.
 """
 
@@ -23,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.corruptions import FAULTS, with_fault
+from common.corruptions import FAULTS, smoothed, with_fault
 from common.machine import describe_machine, describe_versions, publish
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import choose_split
@@ -107,6 +109,7 @@ def main() -> None:
     parser.add_argument("--tokenizer")
     parser.add_argument("--against", action="append", default=[], help="other data; may be repeated")
     parser.add_argument("--faults", nargs="*", choices=list(FAULTS), help="by default all where components can be taken apart")
+    parser.add_argument("--smooth", type=int, help="an odd number of pixels")
     parser.add_argument("--images", type=int, default=1000, help="test images of each kind, at most")
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--out", type=Path)
@@ -120,8 +123,10 @@ def main() -> None:
     kinds = {name: with_fault(name, images, sampler.spec) for name in faults}
     kinds |= {Path(data).name: other_images(data, sampler, arguments.images) for data in arguments.against}
     rows: list[dict[str, Any]] = []
+    if arguments.smooth:
+        kinds["smooth"] = smoothed(images, arguments.smooth)
     for name, others in kinds.items():
-        where = present if name in faults else torch.ones_like(others, dtype=torch.bool)
+        where = present if name in (*faults, "smooth") else torch.ones_like(others, dtype=torch.bool)
         found = scored(sampler, reference, others, where)
         row = {"kind": name, "images": len(images), "other_images": len(others)}
         rows.append({**row, "scores": [asdict(compare(score, usual[score], found[score])) for score in SCORES]})

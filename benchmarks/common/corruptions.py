@@ -7,6 +7,7 @@ swap       the component is that of another image
 shift      the component is moved by 2 pixels
 removed    a square piece of the component is missing
 displaced  a square piece of the component is moved by half of its side
+missing    the component is empty
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.core.randomness import generator_for
@@ -57,7 +59,14 @@ def displaced(images: Tensor, number: int, component: int, generator: torch.Gene
     return torch.where(there, torch.maximum(_moved(own, *step), own), torch.where(piece, own.min(), own))
 
 
-FAULTS: dict[str, Fault] = {"swap": swapped, "shift": shifted, "removed": removed, "displaced": displaced}
+def missing(images: Tensor, number: int, component: int, generator: torch.Generator) -> Tensor:
+    """Nothing of the component: its lowest value everywhere."""
+    del generator
+    own = images[number, component]
+    return torch.full_like(own, float(own.min()))
+
+
+FAULTS: dict[str, Fault] = {"swap": swapped, "shift": shifted, "removed": removed, "displaced": displaced, "missing": missing}
 
 
 def with_fault(name: str, images: Tensor, spec: DataSpec, seed: int = 0) -> Tensor:
@@ -75,6 +84,12 @@ def with_fault(name: str, images: Tensor, spec: DataSpec, seed: int = 0) -> Tens
             others = torch.arange(len(image)) != component
             changed[number, others] = torch.where(new > 0, 0, image[others])
     return changed
+
+
+def smoothed(images: Tensor, side: int) -> Tensor:
+    """Images in which every pixel is the mean of `side` x `side` pixels (odd), which makes them simpler than any real one."""
+    padded = F.pad(images, [side // 2] * 4, mode="replicate")
+    return F.avg_pool2d(padded, side, stride=1)
 
 
 def _direction(generator: torch.Generator, length: int) -> tuple[int, int]:
