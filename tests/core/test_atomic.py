@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from vqkit.core import atomic
-from vqkit.core.atomic import WriteBatch, write_atomically, write_text
+from vqkit.core.atomic import WriteBatch, directory_atomically, write_atomically, write_text
+from vqkit.errors import ConfigError
 
 
 def files(folder: Path) -> set[str]:
@@ -110,3 +112,41 @@ def test_a_batch_makes_its_folders(tmp_path: Path) -> None:
             write_text(tmp_path / name, name)
     batch.commit()
     assert sorted(path.name for path in tmp_path.rglob("*.txt")) == ["1.txt", "2.txt", "3.txt"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("kind", ["named pipe", "socket", "device", "directory"])
+def test_only_regular_files_are_replaced(tmp_path: Path, kind: str, linked: bool) -> None:
+    target = {"device": Path(os.devnull)}.get(kind, tmp_path / "special")
+    if kind == "named pipe":
+        os.mkfifo(target)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(target))
+    elif kind == "directory":
+        target.mkdir()
+    named = tmp_path / "link" if linked else target
+    if linked:
+        named.symlink_to(target)
+    before = files(tmp_path)
+    with pytest.raises(ConfigError, match=f"is a {kind}") as error:
+        _refuse_to_yield(named)
+    assert "another name" in error.value.hint
+    assert files(tmp_path) == before and not target.is_file() and named.is_symlink() == linked
+
+
+def _refuse_to_yield(path: Path) -> None:
+    with write_atomically(path):
+        raise AssertionError("the writer was asked to write")
+
+
+def test_a_link_without_a_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    write_text(tmp_path / "link", "x")
+    assert (tmp_path / "link").read_text() == "x" and not (tmp_path / "nothing").exists()
+
+
+def test_a_directory_replaces_no_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a named pipe"), directory_atomically(tmp_path / "pipe"):
+        raise AssertionError("the writer was asked to write")

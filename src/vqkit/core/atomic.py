@@ -1,7 +1,8 @@
 """Files that are either whole or absent.
 
 A write goes to a temporary name in the same directory, is flushed to the disk, and is then renamed over the target.
-A process that is killed, or a disk that fills up, leaves the previous file as it was.
+A process that is killed, or a disk that fills up, leaves the previous file as it was. Only a regular file is ever replaced: a
+device, a pipe or a socket of that name stays what it is.
 
 Flushing one file takes as long as flushing many: writes inside of a `WriteBatch` are flushed and renamed together.
 """
@@ -12,11 +13,14 @@ import contextlib
 import ctypes
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+
+from vqkit.errors import ConfigError
 
 _BATCH: ContextVar[WriteBatch | None] = ContextVar("write_batch", default=None)
 
@@ -80,8 +84,10 @@ class WriteBatch:
 def write_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary path to write the file to; it becomes `path` if the block succeeds and vanishes if it fails.
 
-    The directory is made if it is missing. Raises `OSError` when the file cannot be written.
+    The directory is made if it is missing. Raises `OSError` when the file cannot be written, and `ConfigError` where something is
+    that is not a regular file.
     """
+    check_replaceable(path)
     batch = _BATCH.get()
     if batch is None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +109,29 @@ def write_atomically(path: Path) -> Iterator[Path]:
         raise
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise `ConfigError` if `path` is, or links to, something that a file must not replace: a device, a pipe or a directory.
+
+    A rename would put a regular file in the place of a device such as /dev/null, for every program of the machine.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing there, or what the write itself will report
+        return
+    if not stat.S_ISREG(mode):
+        what = next((name for is_one, name in _SPECIAL if is_one(mode)), "special file")
+        raise ConfigError(f"{path} is a {what}, and not a file that can be replaced.", "Choose another name for the output.")
+
+
+_SPECIAL: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+    (stat.S_ISFIFO, "named pipe"),
+    (stat.S_ISSOCK, "socket"),
+)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
     with write_atomically(path) as temporary:
@@ -113,8 +142,10 @@ def write_text(path: Path, text: str) -> None:
 def directory_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary directory to fill; it becomes `path` if the block succeeds and vanishes if it fails.
 
-    A directory that is already at `path` is replaced.
+    A directory that is already at `path` is replaced. Raises `ConfigError` where something else is than a directory.
     """
+    if not path.is_dir():
+        check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
