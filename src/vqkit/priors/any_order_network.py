@@ -30,6 +30,8 @@ from vqkit.layers.attention import number_of_heads
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import PositionEmbedding, init_zero
 
+_NEVER = 2**62
+"""The rank of what is not there."""
 _START_DEVIATION = 0.02
 """Standard deviation of embeddings and the head before training (Radford et al. 2018)."""
 
@@ -85,7 +87,7 @@ class AttendingBlock(nn.Module):
         query = self._heads(self.query(self.norm(tokens)))
         if torch.is_grad_enabled():
             # On a CPU the backward pass of `scaled_dot_product_attention` is several times slower at these sizes.
-            scores = query @ content.keys.transpose(2, 3) * query.shape[-1] ** -0.5 + bias
+            scores = (query * query.shape[-1] ** -0.5) @ content.keys.transpose(2, 3) + bias
             mixed = scores.softmax(dim=-1).to(content.values.dtype) @ content.values
         else:
             mixed = F.scaled_dot_product_attention(query, content.keys, content.values, bias.to(query.dtype))
@@ -95,6 +97,59 @@ class AttendingBlock(nn.Module):
     def _heads(self, features: Tensor) -> Tensor:
         """[B, n, E] to [B, A, n, E / A]."""
         return features.view(*features.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class NearCodes(nn.Module):
+    """A convolution over the known codes around a position, whichever these are: features of them and of which are known.
+
+    There are two kinds of features E, for tokens of codes and for queries. `reach`: how many rows and columns away a code may be;
+    J = (2 `reach` + 1)^2 positions are near, some of them outside the grid.
+    """
+
+    around: Tensor
+
+    def __init__(self, num_codes: int, width: int, shape: tuple[int, int], features: int = 32, reach: int = 2) -> None:
+        super().__init__()
+        self.shape, self.reach = shape, reach
+        height, columns = shape
+        self.embedding = nn.Embedding(num_codes, features)
+        offsets = torch.cartesian_prod(*[torch.arange(-reach, reach + 1)] * 2)
+        places = torch.cartesian_prod(torch.arange(height), torch.arange(columns))[:, None] + offsets
+        inside = ((places >= 0) & (places < torch.tensor(shape))).all(dim=2)
+        numbers = places[..., 0] * columns + places[..., 1]
+        self.register_buffer("around", torch.where(inside, numbers, height * columns), persistent=False)
+        self.of_codes = nn.Linear(features * len(offsets), 2 * width)
+        self.of_known = nn.Linear(len(offsets), 2 * width, bias=False)
+
+    def forward(self, codes: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+        """Both kinds of features [B, N, E], of the codes [B, N] near each position whose rank int64 [B or 1, N] is below its own."""
+        known = self._ranks(ranks, self.around[None]) < ranks[..., None]
+        grid = self.embedding(codes).transpose(1, 2).reshape(len(codes), -1, *self.shape)
+        near = F.unfold(grid, 2 * self.reach + 1, padding=self.reach)  # its backward pass is fast, that of indexing is not
+        return self._mixed(near.transpose(1, 2), known)
+
+    def at(self, codes: Tensor, ranks: Tensor, positions: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """The same at positions int64 [B or 1, n] only, [B, n, E], for ranks below `before` int64 [B or 1, n]."""
+        around = self.around[positions]
+        known = self._ranks(ranks, around) < before[..., None]
+        batch = torch.arange(len(codes), device=codes.device)[:, None, None]
+        return self._mixed(self.embedding(F.pad(codes, (0, 1)))[batch, around].transpose(2, 3).flatten(2), known)
+
+    def _mixed(self, near: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Both features [B, n, E] of what is near [B, n, features * J], where it is known, bool [B or 1, n, J]."""
+        seen = known.to(near.dtype)
+        features = near.shape[2] // known.shape[2]
+        mixed = self.of_codes(near * seen.repeat(1, 1, features)) + self.of_known(seen)
+        first, second = mixed.chunk(2, dim=2)
+        return first, second
+
+    @staticmethod
+    def _ranks(ranks: Tensor, around: Tensor) -> Tensor:
+        """The ranks [B or 1, n, J] around positions."""
+        padded = F.pad(ranks, (0, 1), value=_NEVER)
+        if len(around) == 1:
+            return padded[:, around[0]]
+        return padded.expand(len(around), -1).gather(1, around.flatten(1)).view(around.shape)
 
 
 class AnyOrderNetwork(nn.Module):
@@ -109,6 +164,7 @@ class AnyOrderNetwork(nn.Module):
         self.position = PositionEmbedding(width, *shape)
         self.start, self.asked = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
         self.dropout = nn.Dropout(dropout)
+        self.near = NearCodes(num_codes, width, shape)
 
         def blocks(count: int) -> TypedModuleList[AttendingBlock]:
             return TypedModuleList([AttendingBlock(width, head_width, dropout, shape) for _ in range(count)])
@@ -135,17 +191,20 @@ class AnyOrderNetwork(nn.Module):
         be one of several codes but follows the order.
         """
         places = self.places(conditions)
-        tokens = self.dropout(self.embedding(codes) + places)
+        near_codes, near_asked = self.near(codes, ranks)
+        if steps is not ranks:
+            _, near_asked = self.near(codes, steps)
+        tokens = self.dropout(self.embedding(codes) + places + near_codes)
         tokens = torch.cat([self.first_token(places).expand(len(tokens), 1, -1), tokens], dim=1)
         before = F.pad(ranks, (1, 0), value=-1)
-        no_later = (before[:, None] <= before[:, :, None])[:, None]
+        no_later = _numbers((before[:, None] <= before[:, :, None])[:, None])
         for block in self.content_blocks:
             bias = F.pad(block.bias(), (0, 0, 1, 0))
-            tokens = block(tokens, block.keys_values(tokens), bias.masked_fill(~no_later, -torch.inf))
-        queries = self.dropout(self.asked + places).expand(len(codes), -1, -1)
-        earlier = (F.pad(steps, (1, 0), value=-1)[:, None] < steps[:, :, None])[:, None]
+            tokens = block(tokens, block.keys_values(tokens), bias + no_later)
+        queries = self.dropout(self.asked + places + near_asked)
+        earlier = _numbers((F.pad(steps, (1, 0), value=-1)[:, None] < steps[:, :, None])[:, None])
         for block in self.query_blocks:
-            queries = block(queries, block.keys_values(tokens), block.bias().masked_fill(~earlier, -torch.inf))
+            queries = block(queries, block.keys_values(tokens), block.bias() + earlier)
         logits: Tensor = self.head(self.norm(queries))
         return logits
 
@@ -172,17 +231,28 @@ class CodesSoFar:
         """Forget all codes."""
         self._stored: list[KeysValues | None] = [None] * len(self._blocks)
         device = self._places.device
+        batch, positions = self._places.shape[:2]
+        self._codes = torch.zeros(batch, positions, dtype=torch.int64, device=device)
+        self._ranks = torch.full((1, positions), _NEVER, device=device)
+        self._count = 0
         self._columns = torch.empty(1, 0, dtype=torch.int64, device=device)
         self._hidden = torch.empty(1, 0, dtype=torch.bool, device=device)
         self._add_tokens(self._network.first_token(self._places), torch.zeros(1, 1, dtype=torch.int64, device=device), None)
 
     def add(self, codes: Tensor, positions: Tensor, valid: Tensor | None = None) -> None:
         """Codes int64 [B, n] at positions, which see those before them in this order; `valid` bool [B, n]: which count."""
-        self._add_tokens(self._network.embedding(codes) + self._at(positions), positions + 1, valid)
+        own = torch.arange(self._count, self._count + positions.shape[1], device=positions.device)[None]
+        self._count += positions.shape[1]
+        self._codes = _put(self._codes, positions, valid, codes)
+        self._ranks = _put(self._ranks, positions, valid, own)
+        near, _ = self._network.near.at(self._codes, self._ranks, positions, own)
+        self._add_tokens(self._network.embedding(codes) + self._at(positions) + near, positions + 1, valid)
 
     def logits(self, positions: Tensor) -> Tensor:
         """Logits float32 [B, n, K] at positions, given all codes so far."""
-        tokens = self._network.asked + self._at(positions)
+        now = torch.full_like(positions, self._count)
+        _, near = self._network.near.at(self._codes, self._ranks, positions, now)
+        tokens = self._network.asked + self._at(positions) + near
         for number in range(self._content, len(self._blocks)):
             stored = self._stored[number]
             assert stored is not None
@@ -227,3 +297,19 @@ def _joined(first: Tensor, second: Tensor) -> Tensor:
     """Rows [B or 1, n] and [B or 1, m] as [B or 1, n + m]."""
     rows = max(len(first), len(second))
     return torch.cat([first.expand(rows, -1), second.expand(rows, -1)], dim=1)
+
+
+def _put(values: Tensor, positions: Tensor, valid: Tensor | None, new: Tensor) -> Tensor:
+    """Values [B or 1, N] with `new` [B or 1, n] at positions [B or 1, n] where `valid`."""
+    rows = max(len(values), len(positions), len(new))
+    values, positions, new = (each.expand(rows, -1) for each in (values, positions, new))
+    if valid is None:
+        return values.scatter(1, positions, new)
+    # What does not count may name a position that does.
+    row, place = valid.expand(rows, -1).nonzero(as_tuple=True)
+    return values.index_put((row, positions[row, place]), new[row, place])
+
+
+def _numbers(seen: Tensor) -> Tensor:
+    """What a mask adds to scores: 0 where it is True, minus infinity elsewhere."""
+    return torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -torch.inf)
