@@ -13,7 +13,7 @@ from small_priors import CONDITIONING_KINDS, random_codes, random_conditioning, 
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning
 from vqkit.interfaces.priors import Sampling
-from vqkit.priors.any_order_network import CodesSoFar
+from vqkit.priors.codes_so_far import CodesSoFar
 from vqkit.priors.masked import KeptCodes, MaskedPrior, Order
 from vqkit.priors.orders import ranks_of
 from vqkit.registry import PRIORS

@@ -23,8 +23,8 @@ from vqkit.inference.conditioning import condition_kinds, conditioning_for, obse
 from vqkit.interfaces import Batch, Codes, CodeSpec, Conditioning, Prior, Tokenizer
 from vqkit.interfaces.priors import Sampling, SamplingMethod
 from vqkit.interfaces.tasks import TrainingState
-from vqkit.priors.any_order_network import CodesSoFar
 from vqkit.priors.autoregressive import AutoregressivePrior
+from vqkit.priors.codes_so_far import CodesSoFar
 from vqkit.priors.masked import MaskedPrior
 from vqkit.priors.sampling import choose, guide, gumbel_noise
 from vqkit.storage.checkpoints import Loaded, digest

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from vqkit.core.randomness import generator_for, key_bytes
 from vqkit.interfaces.priors import Advance, Sampling
-from vqkit.priors.any_order_network import AnyOrderNetwork, CodesSoFar
+from vqkit.priors.any_order_network import AnyOrderNetwork
+from vqkit.priors.codes_so_far import CodesSoFar
 from vqkit.priors.orders import drawn_after, fixed_order, random_orders
 from vqkit.priors.sampling import choose, guide, gumbel_noise
 

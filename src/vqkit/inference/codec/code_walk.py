@@ -19,8 +19,8 @@ from torch import Tensor
 from vqkit.errors import ConfigError
 from vqkit.inference.codec.probabilities import check_alphabet
 from vqkit.interfaces import Codes, Conditioning, Prior
-from vqkit.priors.any_order_network import CodesSoFar
 from vqkit.priors.autoregressive import AutoregressivePrior
+from vqkit.priors.codes_so_far import CodesSoFar
 from vqkit.priors.masked import MaskedPrior
 from vqkit.priors.sampling import evaluating
 
