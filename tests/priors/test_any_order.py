@@ -134,6 +134,23 @@ def test_logits_of_codes_so_far_are_those_of_a_full_pass(level: int) -> None:
         state.add(own.gather(1, group), group, torch.ones_like(group, dtype=torch.bool))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("level", [0, 1])
+def test_logits_given_any_codes_are_those_of_an_order_in_which_these_come_first(level: int) -> None:
+    spec = small_spec("metadata+observed", (6, 5), levels=2)
+    prior, codes, given = masked(spec), random_codes(spec, 3), random_conditioning(spec, 3)
+    generator = torch.Generator().manual_seed(0)
+    known = torch.rand(3, *spec.shapes[level], generator=generator) < 0.4
+    known[0] = False
+    hidden = (~known).flatten(1)
+    order = Order(ranks_of((prior.order(level).ranks + 100 * hidden).argsort(dim=1)), hidden.long())
+    full = prior.logits(level, codes, given, order).flatten(2).transpose(1, 2)
+    positions = hidden.long().argsort(dim=1, descending=True)[:, :4]
+    assert prior.conditions is not None
+    found = prior.logits_given(level, codes[: level + 1], known, positions, prior.conditions(given, level))
+    torch.testing.assert_close(found, full.gather(1, positions[..., None].expand_as(found)), rtol=1e-5, atol=1e-5)
+
+
 SETTINGS = [
     Sampling(seed=3),
     Sampling(seed=3, steps=4, order="random"),

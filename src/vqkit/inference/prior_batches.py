@@ -38,7 +38,7 @@ def draw_codes(
             codes = prior.sample(stop - start, given, sampling, first + start, report)
         return tuple(level.cpu() for level in codes)
 
-    size = batch_size or _fitting_batch_size(prior, sampling, device)
+    size = batch_size or fitting_batch_size(prior, sampling, device)
     parts = map_batches(len(conditioning.labels) * each, size, draw, smaller=batch_size is None)
     return tuple(torch.cat(level) for level in zip(*parts, strict=True))
 
@@ -55,7 +55,7 @@ def total_nll(
             levels = prior.nll(given, _repeated(conditioning, each, start, stop, device))
         return torch.stack([level.flatten(1).sum(dim=1) for level in levels]).sum(dim=0).cpu().clone()
 
-    size = batch_size or _fitting_batch_size(prior, sampling, device)
+    size = batch_size or fitting_batch_size(prior, sampling, device)
     return torch.cat(map_batches(len(codes[0]), size, measure, smaller=batch_size is None))
 
 
@@ -65,7 +65,7 @@ def _repeated(conditioning: Conditioning, each: int, start: int, stop: int, devi
     return conditioning.map(lambda tensor: tensor[rows].to(device))
 
 
-def _fitting_batch_size(prior: Prior, sampling: Sampling, device: torch.device) -> int:
+def fitting_batch_size(prior: Prior, sampling: Sampling, device: torch.device) -> int:
     """Samples that memory allows at once."""
     spec = prior.spec
     outputs = sum(weight.shape[0] for weight in prior.parameters() if weight.ndim > 1)

@@ -9,6 +9,7 @@ A sample is a function of the seed, its number and its conditioning; it does not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -21,16 +22,19 @@ from vqkit.core.precision import choose_device
 from vqkit.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from vqkit.image_io.observing import as_observed
 from vqkit.inference.calibration import Calibration, read_calibration
+from vqkit.inference.code_windows import CodeWindows, blend
 from vqkit.inference.conditioning import condition_kinds, conditioning_for, observed_maps
 from vqkit.inference.image_sampler import ImageSampler, Labels, Samples, warn_outside_range
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
 from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.prior_batches import draw_codes, total_nll
 from vqkit.inference.ranking import DEFAULT_RANK, Rank, expected_errors
+from vqkit.inference.shared_codes import SharedCodesSampler
 from vqkit.inference.tile_grid import TileGrid
 from vqkit.inference.tile_order import TiledAnswers, draw_tile_by_tile, sampling_of_tile
 from vqkit.interfaces import Codes, Conditioning, Context, Prior, check_images, where_present
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
+from vqkit.priors.masked import MaskedPrior
 from vqkit.storage.checkpoints import digest, load_model, load_prior
 
 
@@ -175,7 +179,8 @@ class Sampler(ImageSampler):
         first: int = 0,
         rank: Rank = DEFAULT_RANK,
     ) -> Completions:
-        """Draw `num_samples` whole images for each partly observed one: tile by tile (see `tile_order`) if they are larger.
+        """Draw `num_samples` whole images for each partly observed one; larger ones tile by tile (`tile_order`), or, by a masked
+        prior, from codes that all tiles share (`shared_codes`).
 
         `images` [B, C, H, W], stored; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
         `sample`, one for all images or one each; `sampling`: by default with the temperature that was fitted, if any; `first`:
@@ -196,17 +201,65 @@ class Sampler(ImageSampler):
             )
         observed = as_observed(observed, images.shape).expand(images.shape)
         rows = self._rows(conditions, len(images))
-        grid = self.pipeline.tile_grid(images.shape[2], images.shape[3])
         given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
         if tuple(images.shape[2:]) != (self.spec.height, self.spec.width):
-            repeated = rows.repeat_interleave(num_samples, dim=0)
-            answers = self._complete_tiles(given, known, repeated, grid, sampling, batch_size, advance, first * num_samples)
+            answers = self._complete_large(images, observed, rows, num_samples, sampling, batch_size, advance, first * num_samples)
             return self._ranked(self._finish(answers.expected, given, known), answers.nll, (), observed, sampling, rank)
         conditioning = self._conditioning_of(images, observed, rows)
         codes = draw_codes(self.prior, conditioning, num_samples, sampling, batch_size, advance, first * num_samples)
         nll = total_nll(self.prior, codes, conditioning, num_samples, sampling, batch_size)
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0), Context(self.spec.to_unit(given), known))
         return self._ranked(self._finish(expected, given, known), nll, codes, observed, sampling, rank)
+
+    def _complete_large(
+        self,
+        images: Tensor,
+        observed: Tensor,
+        rows: Tensor,
+        each: int,
+        sampling: Sampling,
+        batch_size: int | None,
+        advance: Advance | None,
+        first: int,
+    ) -> TiledAnswers:
+        """`each` answers for every image [B, C, H, W] of another size than the tile, numbered from `first`; conditions [B, D]."""
+        if isinstance(self.prior, MaskedPrior):
+            return self._complete_shared(self.prior, images, observed, rows, each, sampling, batch_size, advance, first)
+        grid = self.pipeline.tile_grid(images.shape[2], images.shape[3])
+        given, known, conditions = (tensor.repeat_interleave(each, dim=0) for tensor in (images, observed, rows))
+        return self._complete_tiles(given, known, conditions, grid, sampling, batch_size, advance, first)
+
+    def _complete_shared(
+        self,
+        prior: MaskedPrior,
+        images: Tensor,
+        observed: Tensor,
+        rows: Tensor,
+        each: int,
+        sampling: Sampling,
+        batch_size: int | None,
+        advance: Advance | None,
+        first: int,
+    ) -> TiledAnswers:
+        """As `_complete_large`, from one grid of codes for all tiles of an image."""
+        size = self.spec.height, self.spec.width
+        windows = CodeWindows(images.shape[2], images.shape[3], size, prior.spec.shapes, self.pipeline.tile_overlap)
+        active = [windows.active(~known) for known in observed]
+
+        def cut(numbers: Sequence[int], tiles: Sequence[int]) -> tuple[Tensor, Tensor]:
+            return windows.cut_pixels(images, numbers, tiles), windows.cut_pixels(observed, numbers, tiles)
+
+        def condition(numbers: Sequence[int], tiles: Sequence[int]) -> Conditioning:
+            return self._conditioning_of(*cut(numbers, tiles), rows[list(numbers)])
+
+        def decode(codes: Codes, numbers: Sequence[int], tiles: Sequence[int]) -> Tensor:
+            pixels, known = cut(numbers, tiles)
+            return self._decode(codes, rows[list(numbers)], Context(self.spec.to_unit(pixels), known))
+
+        drawn = SharedCodesSampler(prior, windows, active, condition, each, sampling, first, batch_size).draw(advance)
+        expected = torch.zeros(len(images) * each, *images.shape[1:])
+        blend(expected, drawn.codes, windows, active, decode)
+        return TiledAnswers(expected, drawn.nll)
 
     def _complete_tiles(
         self,

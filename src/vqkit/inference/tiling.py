@@ -105,7 +105,7 @@ def fill_images(images: Tensor, observed: Tensor, wanted: Tensor, fill: FillTile
         filled = fill(torch.stack([tile for tile, _ in tiles]), torch.stack([known for _, known in tiles]), numbers)
         for tile, (image, row, column) in zip(filled, batch, strict=True):
             place = expected[image, :, grid.tops[row] :, grid.lefts[column] :]
-            _add(place, tile, grid.weights(row, column))
+            add_tile(place, tile, grid.weights(row, column))
     return expected
 
 
@@ -135,10 +135,10 @@ def _add_row_of_tiles(expected: Tensor, held: ImageRows, fill: FillTiles, grid: 
             for rows in (held.images, held.observed)
         )
         for tile, column in zip(fill(images, observed, torch.zeros(len(batch), dtype=torch.int64)), batch, strict=True):
-            _add(expected[:, :, grid.lefts[column] :], tile, grid.weights(row, column))
+            add_tile(expected[:, :, grid.lefts[column] :], tile, grid.weights(row, column))
 
 
-def _add(place: Tensor, tile: Tensor, weights: Tensor) -> None:
+def add_tile(place: Tensor, tile: Tensor, weights: Tensor) -> None:
     """Add a weighted tile to the top left of `place` [C, H, W], without what is beyond it."""
     height, width = min(tile.shape[1], place.shape[1]), min(tile.shape[2], place.shape[2])
     place[:, :height, :width] += (tile * weights)[:, :height, :width]

@@ -18,7 +18,7 @@ from vqkit.core.randomness import generator_for, key_bytes
 from vqkit.interfaces.priors import Advance, Sampling
 from vqkit.priors.any_order_network import AnyOrderNetwork
 from vqkit.priors.codes_so_far import CodesSoFar
-from vqkit.priors.orders import drawn_after, fixed_order, random_orders
+from vqkit.priors.orders import among_first, drawn_after, fixed_order, group, known_first, random_orders
 from vqkit.priors.sampling import choose, guide, gumbel_noise
 
 DEFAULT_STEPS = 12
@@ -70,7 +70,7 @@ class LevelSampler:
         noise = self._noise(self._sampling.seed)
         orders = self._orders()
         known = self._drawn.kept.sum(dim=1)[: len(orders)]
-        self._add(*_group(orders, torch.zeros_like(known), known))
+        self._add(*group(orders, torch.zeros_like(known), known))
         self._report(self._drawn.kept.sum())
         hidden = self._positions - known
         plan = _plan(hidden.tolist(), self._steps).to(self._device)
@@ -79,7 +79,7 @@ class LevelSampler:
             if self._order == "confidence":
                 positions, valid = self._surest(stop - start, noise, step)
             else:
-                positions, valid = _group(orders, known + start, known + stop)
+                positions, valid = group(orders, known + start, known + stop)
                 self._choose(positions, valid, noise)
             self._add(positions, valid)
             self._report((stop - start).sum() * (self._count // len(orders)))
@@ -100,9 +100,9 @@ class LevelSampler:
         chosen &= ~self._drawn.kept
         self._state.clear()
         others = (~chosen).sum(dim=1)
-        ordered = orders.gather(1, chosen.gather(1, orders).long().argsort(dim=1, stable=True))
-        self._add(*_group(ordered, torch.zeros_like(others), others))
-        positions, valid = _group(ordered, others, others + chosen.sum(dim=1))
+        ordered = known_first(orders, ~chosen)
+        self._add(*group(ordered, torch.zeros_like(others), others))
+        positions, valid = group(ordered, others, others + chosen.sum(dim=1))
         self._choose(positions, valid, self._noise(seed))
 
     def _choose(self, positions: Tensor, valid: Tensor | None, noise: Tensor) -> None:
@@ -125,7 +125,7 @@ class LevelSampler:
         lots = self._uniform(self._sampling.seed, f"confidence {step}").clamp_min(1e-10)
         sure = sure - _CONFIDENCE_NOISE * share * (-lots.log()).log()
         positions = sure.masked_fill(self._is_known, -torch.inf).topk(int(counts.max()), dim=1).indices
-        valid = _valid(counts, positions.shape[1])
+        valid = among_first(counts, positions.shape[1])
         self._put(self._codes, positions, valid, drawn.gather(1, positions))
         return positions, valid
 
@@ -169,7 +169,7 @@ class LevelSampler:
             fixed = fixed_order("halton" if self._order == "confidence" else self._order, *self._drawn.shape).to(self._device)[None]
             alike = self._order != "confidence" and bool((kept == kept[0]).all())
             orders = fixed if alike else fixed.expand(self._count, -1)
-        return orders.gather(1, (~kept[: len(orders)]).gather(1, orders).long().argsort(dim=1, stable=True))
+        return known_first(orders, kept[: len(orders)])
 
     def _noise(self, seed: int) -> Tensor:
         drawn = self._drawn
@@ -188,18 +188,3 @@ def _plan(hidden: Sequence[int], steps: int) -> Tensor:
     each = [[0, *drawn_after(count, steps)] if count else [0] for count in hidden]
     longest = max(map(len, each))
     return torch.tensor([counts + counts[-1:] * (longest - len(counts)) for counts in each])
-
-
-def _group(orders: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The positions [B, n] from place `start` to `stop` int64 [B] of each order [B, N], and which count, unless all do."""
-    counts = stop - start
-    places = torch.arange(int(counts.max()), device=orders.device)
-    positions = orders.gather(1, (start[:, None] + places).clamp_max(orders.shape[1] - 1))
-    return positions, _valid(counts, len(places))
-
-
-def _valid(counts: Tensor, most: int) -> Tensor | None:
-    """Which of `most` places are among the first `counts` int64 [B], bool [B, n]; None if all are."""
-    if bool((counts == most).all()):
-        return None
-    return torch.arange(most, device=counts.device) < counts[:, None]

@@ -32,10 +32,10 @@ from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.prior_conditions import PriorConditions
-from vqkit.priors.any_order_network import AnyOrderNetwork
+from vqkit.priors.any_order_network import AnyOrderNetwork, CodesSoFar
 from vqkit.priors.any_order_sampling import DEFAULT_STEPS, LevelDraw, LevelSampler
 from vqkit.priors.coarser_codes import CoarserCodes
-from vqkit.priors.orders import drawn_after, fixed_order, random_orders, ranks_of
+from vqkit.priors.orders import drawn_after, fixed_order, group, known_first, random_orders, ranks_of
 from vqkit.priors.sampling import conditioning_of, evaluating, is_guided, with_unconditional
 from vqkit.registry import PRIORS
 
@@ -145,6 +145,28 @@ class MaskedPrior(Prior):
     def condition_features(self, level: int, coarser: Codes, conditioning: Conditioning) -> Tensor | None:
         """Features of a level's conditioning and coarser codes, [B, E, 1, 1] or [B, E, h, w]; None if it has neither."""
         own = None if self.conditions is None else self.conditions(conditioning, level)
+        return self._with_coarser(level, coarser, own)
+
+    def logits_given(self, level: int, codes: Codes, known: Tensor, positions: Tensor, own: Tensor | None) -> Tensor:
+        """Logits float32 [B, n, K] at positions int64 [B, n] of a level, given its codes where `known` bool [B, h, w].
+
+        `codes`: this level and the coarser ones, which are known everywhere; `own`: features of the level's conditioning, from
+        `conditions`. No gradient. The logits are those of `logits` under an order in which the known codes come first, in the
+        Halton order among themselves.
+        """
+        given = codes[level].flatten(1)
+        orders = fixed_order("halton", *self.spec.shapes[level]).to(given.device).expand(len(given), -1)
+        counts = known.flatten(1).sum(dim=1)
+        places, valid = group(known_first(orders, known.flatten(1)), torch.zeros_like(counts), counts)
+        with torch.inference_mode(), evaluating(self), torch.autocast(given.device.type, enabled=False):
+            so_far = CodesSoFar(self.networks[level], self._with_coarser(level, codes[:level], own), len(given))
+            if places.shape[1]:
+                so_far.add(given.gather(1, places), places, valid)
+            logits = so_far.logits(positions)
+        return logits.clone()
+
+    def _with_coarser(self, level: int, coarser: Codes, own: Tensor | None) -> Tensor | None:
+        """Features of the conditioning with those of the coarser codes, if there are any."""
         if not level:
             return own
         features: Tensor = self.coarser[level - 1](coarser)

@@ -74,3 +74,23 @@ def drawn_after(count: int, steps: int) -> list[int]:
         least = (drawn[-1] if drawn else 0) + 1
         drawn.append(min(max(wanted, least), count - (steps - step)))
     return drawn
+
+
+def known_first(orders: Tensor, known: Tensor) -> Tensor:
+    """The orders int64 [B, N] with the positions that are `known` bool [B, N] moved to the front, otherwise as they were."""
+    return orders.gather(1, (~known).gather(1, orders).long().argsort(dim=1, stable=True))
+
+
+def group(orders: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The positions [B, n] from place `start` to `stop` int64 [B] of each order [B, N], and which count, unless all do."""
+    counts = stop - start
+    places = torch.arange(int(counts.max()), device=orders.device)
+    positions = orders.gather(1, (start[:, None] + places).clamp_max(orders.shape[1] - 1))
+    return positions, among_first(counts, len(places))
+
+
+def among_first(counts: Tensor, most: int) -> Tensor | None:
+    """Which of `most` places are among the first `counts` int64 [B], bool [B, n]; None if all are."""
+    if bool((counts == most).all()):
+        return None
+    return torch.arange(most, device=counts.device) < counts[:, None]
