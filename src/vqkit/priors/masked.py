@@ -32,9 +32,10 @@ from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.prior_conditions import PriorConditions
-from vqkit.priors.any_order_network import AnyOrderNetwork, CodesSoFar
+from vqkit.priors.any_order_network import AnyOrderNetwork
 from vqkit.priors.any_order_sampling import DEFAULT_STEPS, LevelDraw, LevelSampler
 from vqkit.priors.coarser_codes import CoarserCodes
+from vqkit.priors.codes_so_far import CodesSoFar
 from vqkit.priors.orders import drawn_after, fixed_order, group, known_first, random_orders, ranks_of
 from vqkit.priors.sampling import conditioning_of, evaluating, is_guided, with_unconditional
 from vqkit.registry import PRIORS
