@@ -6,7 +6,6 @@ Sizes are checked before anything is loaded, so that a huge or foreign file cost
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
 from vqkit.errors import DataError
+from vqkit.image_io.array_headers import check_archive
 from vqkit.image_io.arrays import array_errors, map_array
 from vqkit.image_io.forms import array_source, read_form
 from vqkit.image_io.given import Given, shaped_like
@@ -114,8 +114,7 @@ def _one_array(array: NDArray[Any], path: Path, spec: DataSpec, keep: tuple[str,
 def _read_archive(path: Path, spec: DataSpec, keep: tuple[str, ...], form: str | None) -> Given[Content]:
     """One array, the one named `images`, or one array [H, W] or [B, H, W] a component, named for it."""
     with array_errors(path):
-        with zipfile.ZipFile(path) as archive:
-            _check_bytes(sum(member.file_size for member in archive.infolist()), path)
+        _check_bytes(sum(header.nbytes for header in check_archive(path).values()), path)
         with np.load(path, allow_pickle=False) as arrays:
             loaded = {name: arrays[name] for name in arrays.files}
     named = {name: loaded[name] for name in spec.components if name in loaded}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,22 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vqkit.errors import DataError
+from vqkit.image_io.array_headers import check_archive, check_array_file
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,  # an archive that is encrypted, or compressed in a way that Python does not know
+    SafetensorError,
+)
 
 
 @contextmanager
@@ -26,7 +41,7 @@ def array_errors(path: Path) -> Iterator[None]:
         yield
     except PermissionError:
         raise DataError(f"The file {path} may not be read.", "Change its permissions.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError, TypeError):
+    except _DAMAGED:
         hint = "It is damaged, or holds Python objects that would have to be unpickled, which vqkit never does. Save plain numbers."
         raise DataError(f"{path} cannot be read as {path.suffix[1:] or 'an array'}.", hint) from None
 
@@ -34,6 +49,7 @@ def array_errors(path: Path) -> Iterator[None]:
 def map_array(path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
     """The array of a `.npy` file, memory-mapped: read-only, or (`c`) copied where it is written to. Raises `DataError`."""
     with array_errors(path):
+        check_array_file(path)
         array = np.load(path, mmap_mode=mode, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("an archive named .npy")
@@ -49,6 +65,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
         return {path.stem: map_array(path, "c")}, {}
     with array_errors(path):
         if path.suffix.lower() == ".npz":
+            check_archive(path)
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}, {}
         with safe_open(path, framework="pt") as file:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqkit.errors import DataError
+from vqkit.image_io.array_headers import check_archive, check_array_file
 from vqkit.image_io.rasters.absence import checked_pixels
 from vqkit.image_io.rasters.contract import MAX_READ_BYTES, FileTags, Layout, Raster, RasterInfo, RasterPixels, Window
 from vqkit.image_io.rasters.failures import check_dtype, reading_errors
@@ -52,6 +52,7 @@ class ArrayRaster(Raster):
     def _open(self, path: Path) -> NDArray[Any]:
         if self._array is not None:
             return self._array
+        check_array_file(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _read(self, window: Window, channels: tuple[int, ...]) -> RasterPixels:
@@ -97,22 +98,14 @@ def _size(planes: NDArray[Any]) -> tuple[int, int, int]:
 
 def _only_array(path: Path) -> NDArray[Any]:
     """The one array of an archive, whose size is looked at before it is decompressed."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if len(names) != 1:
-            known = ", ".join(name.removesuffix(".npy") for name in names) or "none"
-            raise DataError(f"{path} holds {len(names)} arrays where one image is expected: {known}.", "Save one array a file.")
-        with archive.open(names[0]) as member:
-            shape, dtype = _header(member)
-        if dtype.itemsize * int(np.prod(shape, dtype=np.float64)) > MAX_READ_BYTES:
-            raise DataError(f"{path} holds an array {shape} of type {dtype}, more than 2 GiB.", "Save it as .npy, read by parts.")
-        with archive.open(names[0]) as member:
-            return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
-
-
-def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype that the header of a `.npy` states."""
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(member)
-    return shape, dtype
+    headers = check_archive(path)
+    if len(headers) != 1:
+        known = ", ".join(headers) or "none"
+        raise DataError(f"{path} holds {len(headers)} arrays where one image is expected: {known}.", "Save one array a file.")
+    ((name, header),) = headers.items()
+    if header.nbytes > MAX_READ_BYTES:
+        raise DataError(
+            f"{path} holds an array {header.shape} of type {header.dtype}, more than 2 GiB.", "Save it as .npy, read by parts."
+        )
+    with np.load(path, allow_pickle=False) as archive:
+        return np.asarray(archive[name])
