@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from small_priors import SMALL
@@ -19,7 +20,8 @@ from vqkit.inference.conditioning import code_spec
 from vqkit.interfaces import Codes, CodeSpec, Conditioning, Prior, Tokenizer, fully_observed
 from vqkit.priors.hierarchical import HierarchicalPixelCNN
 from vqkit.registry import PRIORS
-from vqkit.storage.checkpoints import load_model, read_tensors, write_model, write_prior, write_tensors
+from vqkit.storage.checkpoints import load_model, read_tensors, write_model, write_prior
+from vqkit.storage.headers import sealed
 from vqkit.storage.runs import locate
 
 CPU = torch.device("cpu")
@@ -183,7 +185,7 @@ def test_an_edited_prior_fails(prior_run: Path) -> None:
     tensors, header = read_tensors(prior_run, CPU)
     name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
     tensors[name] = tensors[name] + 1
-    write_tensors(prior_run, tensors, header)
+    save_file(tensors, prior_run, {"vqkit": sealed(header, header["digest"])})
     results = check_run(prior_run)
     assert results["file"].status == "failed"
     assert {results[name].status for name in OF_A_PRIOR[3:]} == {"skipped"}

@@ -86,7 +86,7 @@ def test_edited_names_are_refused(tmp_path: Path, names: tuple[str, ...], messag
 
 
 def test_a_file_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
-    header = {"format": 1, "kind": "codes", "names": ["a"], "cardinalities": [16], "tokenizer": "x", "class_names": []}
+    header = {"format": 1, "kind": "codes", "names": ["a"], "cardinalities": [16], "tokenizer": "e" * 64, "class_names": []}
     write_tensors(tmp_path / "x.safetensors", {"level_0": torch.zeros(1, 2, 3)}, header)
     with pytest.raises(CheckpointError, match="lacks 'labels'"):
         read_codes(tmp_path / "x.safetensors")

@@ -12,7 +12,7 @@ Shapes: B images, C components, H x W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import DataError
+from vqkit.interfaces.names import shown, wrong_name
 
 ValueKind = Literal["binary", "intensity"]
 Transform = Literal["linear", "sqrt", "log1p", "asinh"]
@@ -51,7 +52,8 @@ class ComponentSpec:
     filled-in values are clipped. `transform`: applied before the range, sign kept. `unit`: for messages and colour bars. `nodata`:
     the stored value that means "no data" in files, besides NaN.
 
-    Raises `DataError` for a dtype that is not supported and for an empty range.
+    Raises `DataError` for a dtype that is not supported, for an empty range, and for a name that files and folders cannot have,
+    because those of results are called like components.
     """
 
     name: str
@@ -66,6 +68,9 @@ class ComponentSpec:
     nodata: float | None = None
 
     def __post_init__(self) -> None:
+        fault = wrong_name(self.name)
+        if fault is not None:
+            raise DataError(f"The name of the component {shown(self.name)} {fault}.", "Name it with letters and digits.")
         if self.dtype not in DTYPES:
             raise DataError(
                 f"The component {self.name} holds values of type {self.dtype}.", f"Supported types are {', '.join(DTYPES)}."
@@ -91,11 +96,6 @@ class ComponentSpec:
     def to_json(self) -> dict[str, Any]:
         """Plain values for a checkpoint's header."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> ComponentSpec:
-        """The inverse of `to_json`."""
-        return cls(**content)
 
 
 def common_dtype(specs: Sequence[ComponentSpec]) -> torch.dtype:

@@ -16,12 +16,18 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.interfaces.components import ComponentSpec, ValueKind, common_dtype, from_unit, to_unit
+from vqkit.interfaces.names import shown
+from vqkit.interfaces.plain_values import from_plain
 
 Codes = tuple[Tensor, ...]
 """Code indices, coarse level first, each int64 [B, h, w]; one entry for a VQ-VAE, two or more for a VQ-VAE-2."""
 
 SplitName = Literal["train", "val", "test"]
 """Name of a split."""
+
+LARGEST_SIDE = 2**20
+"""Longest side of an image in pixels."""
+_DISTINCT = "Give at least one component, each with a name of its own."
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 """All splits, in the order in which they are listed."""
@@ -47,7 +53,8 @@ class DataSpec:
     that a label map represents an image completely; `display` names the intensities that composites show, three as red, green and
     blue or one in grey (empty: see `vqkit.image_io.pictures.display_components`).
 
-    Raises `ConfigError` for a `display` that does not name one or three intensities.
+    Raises `ConfigError` for a `display` that does not name one or three intensities, and `DataError` without components, for two
+    of one name, and for a size that no image has.
     """
 
     name: str
@@ -60,6 +67,13 @@ class DataSpec:
     display: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        names = self.components
+        if not 0 < len(names) == len(set(names)):
+            raise DataError(f"The data set {shown(self.name)} has {len(names)} components: {', '.join(names[:8])}.", _DISTINCT)
+        if not (0 < self.height <= LARGEST_SIDE and 0 < self.width <= LARGEST_SIDE):
+            raise DataError(
+                f"Images of {self.height} x {self.width} (height x width) are described.", f"Sides are 1 to {LARGEST_SIDE} pixels."
+            )
         if len(self.display) not in (0, 1, 3):
             raise ConfigError(
                 f"data.display names {len(self.display)} components: {', '.join(self.display)}.",
@@ -166,13 +180,8 @@ class DataSpec:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> DataSpec:
-        """The inverse of `to_json`."""
-        values = dict(content)
-        values["component_specs"] = tuple(ComponentSpec.from_json(each) for each in values["component_specs"])
-        values["classes"] = tuple(values["classes"])
-        values["display"] = tuple(values.get("display", ()))
-        values["conditions"] = tuple(ConditionSpec(**condition) for condition in values["conditions"])
-        return cls(**values)
+        """The inverse of `to_json`. Raises `DataError` for a value that is missing, of a wrong type, or not possible."""
+        return from_plain(cls, content)
 
 
 class Batch(NamedTuple):

@@ -14,8 +14,9 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from vqkit.errors import ConfigError, did_you_mean
+from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.interfaces.data import Codes, ConditionSpec
+from vqkit.interfaces.plain_values import from_plain
 
 Advance = Callable[[float], None]
 """Reports progress: called with the amount of work done since the last call, in the unit that the function names."""
@@ -119,6 +120,10 @@ class Sampling:
 DEFAULT_SAMPLING = Sampling()
 
 
+LARGEST = 2**24
+"""Most codes of a codebook, and the longest side of a grid, that are believed of a file."""
+
+
 @dataclass(frozen=True)
 class CodeSpec:
     """The codes that a prior models and the conditioning that it takes, level by level, coarse first.
@@ -146,11 +151,18 @@ class CodeSpec:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> CodeSpec:
-        """The inverse of `to_json`."""
-        values = {name: tuple(value) for name, value in content.items()}
-        values["shapes"] = tuple((height, width) for height, width in values["shapes"])
-        values["conditions"] = tuple(ConditionSpec(**condition) for condition in values["conditions"])
-        return cls(**values)
+        """The inverse of `to_json`. Raises `DataError` for a value that is missing, of a wrong type, or not possible."""
+        spec = from_plain(cls, content)
+        sizes = [*spec.cardinalities, *(side for shape in spec.shapes for side in shape)]
+        fits = 0 < len(spec.level_names) == len(spec.shapes) == len(spec.cardinalities) and all(
+            0 < size <= LARGEST for size in sizes
+        )
+        if not fits or any(not 0 <= channels <= LARGEST for channels in spec.observed_channels):
+            raise DataError(
+                f"{len(spec.level_names)} levels of codes are described, with grids {spec.shapes} and {spec.cardinalities} codes.",
+                f"Each has a grid and a number of codes, of 1 to {LARGEST}.",
+            )
+        return spec
 
 
 class Conditioning(NamedTuple):

@@ -43,8 +43,8 @@ from vqkit.registry import MODELS, QUANTIZERS
 class VQVAE2Options(CodingOptions):
     """Settings of the VQ-VAE-2; `stride` is that of the finest level, and `quantizer` is built once for each level."""
 
-    levels: int = Field(2, ge=2, description="Levels of codes.")
-    factor: int = Field(2, ge=2, description="Ratio of the strides of a level and the next finer one; a power of two.")
+    levels: int = Field(2, ge=2, le=16, description="Levels of codes.")
+    factor: int = Field(2, ge=2, le=64, description="Ratio of the strides of a level and the next finer one; a power of two.")
     attention: bool = Field(
         True,
         description="Self-attention on the coarsest grid of the encoder, so that missing parts are inferred from the whole image.",

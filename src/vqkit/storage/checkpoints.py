@@ -1,19 +1,18 @@
 """Checkpoints: self-describing, atomic, and never pickled.
 
 `model.safetensors` alone is enough to use a model: its header holds the model's name and options, the DataSpec, the code
-grid, the data it was trained on, and a digest of the tensors. `training.safetensors` and `training.json` beside it hold what
-a resumed run needs as well.
+grid, the data it was trained on, and digests of the tensors and of itself (see `vqkit.storage.headers`). `training.safetensors`
+and `training.json` beside it hold what a resumed run needs as well.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,12 +22,14 @@ from torch import Tensor, nn
 import vqkit
 from vqkit.config import NamedOptions
 from vqkit.core.atomic import write_atomically
-from vqkit.errors import CheckpointError
+from vqkit.errors import CheckpointError, VQKitError
 from vqkit.interfaces import Autoencoder, CodeSpec, DataSpec, EncoderPart, Prior, Tokenizer
 from vqkit.registry import MODELS, PRIORS
 from vqkit.storage import runs
+from vqkit.storage.bounded_building import bounded
+from vqkit.storage.headers import check_header, check_tensor_digest, parse_header, sealed
 
-FORMAT = 1
+Network = TypeVar("Network", bound=nn.Module)
 _LONGEST_REASON = 200
 """Characters of what torch says about weights that do not fit; it may name every one."""
 
@@ -134,12 +135,12 @@ def write_encoder(
 def load_model(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> Loaded:
     """Load a model in evaluation mode; see `runs.locate` for what `run` may be.
 
-    Raises `CheckpointError` when the file is truncated, was edited, is of another kind, or needs a model that is not registered.
+    Raises `CheckpointError` when the file is truncated, was edited, is of another kind, describes what cannot be built, or needs a
+    model that is not registered.
     """
     path = runs.locate(run)
     tensors, header = _read(path, device, "model", "Name a run of train-vqvae.")
-    model = MODELS.build(header["name"], header["options"], DataSpec.from_json(header["spec"]))
-    _fill(model, tensors, path)
+    model = _rebuilt(lambda: MODELS.build(header["name"], header["options"], DataSpec.from_json(header["spec"])), tensors, path)
     model.to(device, memory_format=torch.channels_last).eval()
     return Loaded(model, path, header["digest"], NamedOptions(**header["data"]), header)
 
@@ -151,22 +152,25 @@ def load_encoder(run: str | Path, device: torch.device = torch.device("cpu")) ->
         loaded = load_model(path, device)
         return LoadedEncoder(loaded.model.encoder_part, loaded.model.spec, path, loaded.digest)
     tensors, header = _read(path, device, "encoder", "Name a run of pretrain or of train-vqvae.")
-    spec = DataSpec.from_json(header["spec"])
-    part: EncoderPart = MODELS.build(header["name"], header["options"], spec).encoder_part
-    _fill(part, tensors, path)
-    return LoadedEncoder(part.to(device), spec, path, header["digest"])
+    built: list[DataSpec] = []
+
+    def build() -> EncoderPart:
+        built.append(DataSpec.from_json(header["spec"]))
+        return MODELS.build(header["name"], header["options"], built[0]).encoder_part
+
+    part = _rebuilt(build, tensors, path)
+    return LoadedEncoder(part.to(device), built[0], path, header["digest"])
 
 
 def load_prior(run: str | Path | None = None, device: torch.device = torch.device("cpu")) -> LoadedPrior:
     """Load a prior in evaluation mode, without its tokenizer; see `runs.locate` for `run`. Raises as `load_model` does."""
     path = runs.locate(run, kind="prior")
     tensors, header = _read(path, device, "prior", "Name a run of train-prior, which trains one over the codes of a VQ model.")
-    prior = PRIORS.build(header["name"], header["options"], CodeSpec.from_json(header["spec"]))
-    _fill(prior, tensors, path)
+    prior = _rebuilt(lambda: PRIORS.build(header["name"], header["options"], CodeSpec.from_json(header["spec"])), tensors, path)
     prior.to(device).eval()
     tokenizer = tokenizer_of(path, header)
     data = NamedOptions(**header["data"])
-    learned = tuple(header.get("learned_levels", prior.spec.level_names))
+    learned = tuple(header.get("learned_levels") or prior.spec.level_names)
     return LoadedPrior(prior, path, header["digest"], data, header, tokenizer, header["tokenizer_digest"], learned)
 
 
@@ -176,9 +180,8 @@ def tokenizer_of(path: Path, header: Mapping[str, Any]) -> Path:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any], data: NamedOptions) -> None:
-    """Save tensors with what is said of every model: format, data, version and digest."""
-    common = {"data": data.model_dump(mode="json"), "version": vqkit.__version__, "digest": digest(tensors)}
-    write_tensors(path, tensors, {"format": FORMAT, **described, **common})
+    """Save tensors with what is said of every model: data and version."""
+    write_tensors(path, tensors, {**described, "data": data.model_dump(mode="json"), "version": vqkit.__version__})
 
 
 def _read(path: Path, device: torch.device, kind: str, hint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -186,10 +189,7 @@ def _read(path: Path, device: torch.device, kind: str, hint: str) -> tuple[dict[
     tensors, header = read_tensors(path, device)
     if header.get("kind") != kind:
         raise CheckpointError(f"{path} holds {_named(header.get('kind', 'file of another program'))}, not {_named(kind)}.", hint)
-    if header["digest"] != digest(tensors):
-        raise CheckpointError(
-            f"{path} was changed after it was written: its tensors do not match its header.", "Use another checkpoint."
-        )
+    check_header(header, path)
     return tensors, header
 
 
@@ -198,13 +198,38 @@ def _named(kind: str) -> str:
     return f"an {kind}" if kind == "encoder" else f"a {kind}"
 
 
+def _rebuilt(build: Callable[[], Network], tensors: Mapping[str, Tensor], path: Path) -> Network:
+    """The network that a header describes, with its weights. Raises `CheckpointError`, whatever is wrong with the description."""
+    try:
+        with bounded(list(tensors.values())):
+            module = build()
+    except VQKitError as error:
+        reason = _shortened(error.message)
+        raise CheckpointError(
+            f"{path} describes what cannot be built: {reason}.", error.hint or "Use another checkpoint."
+        ) from None
+    except Exception as error:  # a header of plausible values that do not go together; parts of third parties raise what they like
+        reason = _shortened(str(error)) or "no reason given"
+        raise CheckpointError(
+            f"{path} describes what cannot be built: {type(error).__name__}: {reason}.", "Use another checkpoint."
+        ) from error
+    _fill(module, tensors, path)
+    return module
+
+
+def _shortened(reason: str) -> str:
+    """The last line of what an error says, cut where it is long."""
+    last = (reason.strip().splitlines() or [""])[-1].strip().removesuffix(".")
+    return last if len(last) <= _LONGEST_REASON else f"{last[:_LONGEST_REASON]} ..."
+
+
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} ..."
-        raise CheckpointError(f"{path} does not fit the model it describes: {reason}", "Use another checkpoint.") from None
+        raise CheckpointError(
+            f"{path} does not fit the model it describes: {_shortened(str(error))}.", "Use another checkpoint."
+        ) from None
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -218,24 +243,30 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Save named tensors with a JSON header, atomically."""
+    """Save named tensors with a JSON header, atomically; the format and the digests are added to it."""
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with write_atomically(path) as temporary:
         try:
-            save_file(contiguous, temporary, metadata={"vqkit": json.dumps(header)})
+            save_file(contiguous, temporary, metadata={"vqkit": sealed(header, digest(contiguous))})
         except SafetensorError as error:
             raise OSError(_errno(error), str(error), str(path)) from None
 
 
 def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Named tensors and the JSON header. Raises `CheckpointError` when the file cannot be read or was not written by vqkit."""
+    """Named tensors and the JSON header, both as they were written.
+
+    Raises `CheckpointError` when the file cannot be read, was not written by vqkit, or was changed.
+    """
     with _opened(path, device) as (file, header):
-        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - no mapping
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    check_tensor_digest(header, digest(tensors), path)
+    return tensors, header
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header alone; its `kind` is model, encoder, prior, codes or training. Raises as `read_tensors` does."""
+    """The JSON header alone, validated; its `kind` is model, encoder, prior, codes or training. Raises as `read_tensors` does."""
     with _opened(path, torch.device("cpu")) as (_, header):
+        check_header(header, path)
         return header
 
 
@@ -243,15 +274,8 @@ def read_header(path: Path) -> dict[str, Any]:
 def _opened(path: Path, device: torch.device) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            header = json.loads((file.metadata() or {}).get("vqkit", "{}"))
-            if header.get("format") != FORMAT:
-                given = header.get("format", "of another program")
-                raise CheckpointError(
-                    f"{path} has the format {given}; this version of vqkit reads format {FORMAT}.",
-                    "Use a checkpoint written by vqkit, or another version of it.",
-                )
-            yield file, header
-    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            yield file, parse_header((file.metadata() or {}).get("vqkit", "{}"), path)
+    except (SafetensorError, OSError, UnicodeError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read: {error}.", "It is truncated or no safetensors file; use another checkpoint."
         ) from None

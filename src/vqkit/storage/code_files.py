@@ -7,6 +7,7 @@ Its header names the images, the grids, the numbers of codes, and the digest of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,12 @@ from torch import Tensor
 
 from vqkit.errors import CheckpointError
 from vqkit.interfaces import Codes, Tokenizer
-from vqkit.storage.checkpoints import FORMAT, read_tensors, write_tensors
+from vqkit.interfaces.names import shown, wrong_name
+from vqkit.storage.checkpoints import read_tensors, write_tensors
+from vqkit.storage.headers import check_header
+
+_HINT = "It was edited; encode the images again."
+_CODE_TYPES = (torch.uint8, torch.int16, torch.int32)
 
 
 class CodesFile(NamedTuple):
@@ -45,7 +51,6 @@ def write_codes(path: Path, content: CodesFile, tokenizer: Tokenizer) -> None:
     }
     tensors |= {"labels": content.labels.to(torch.int32), "conditions": content.conditions.to(torch.float32)}
     header = {
-        "format": FORMAT,
         "kind": "codes",
         "tokenizer": content.tokenizer,
         "levels": tokenizer.level_names,
@@ -67,7 +72,9 @@ def read_codes(path: Path) -> CodesFile:
         raise CheckpointError(
             f"{path} holds a {header.get('kind')}, not codes.", "Write codes with: vqkit encode INPUT --out codes.safetensors"
         )
+    check_header(header, path)
     try:
+        _check_tensors(tensors, header["cardinalities"], path)
         _check_names(header["names"], tensors["level_0"], path)
         return CodesFile(
             tuple(tensors[f"level_{number}"].to(torch.int64) for number in range(len(header["cardinalities"]))),
@@ -78,18 +85,33 @@ def read_codes(path: Path) -> CodesFile:
             tuple(header["class_names"]),
         )
     except KeyError as error:
-        raise CheckpointError(f"The file of codes {path} lacks {error}.", "It was edited; encode the images again.") from None
+        raise CheckpointError(f"The file of codes {path} lacks {error}.", _HINT) from None
 
 
 def _check_names(names: list[str], level: Tensor, path: Path) -> None:
     """Refuse names that are too many or too few, or that would lead out of the directory that images are written to."""
     if len(names) != len(level):
-        raise CheckpointError(f"{path} has {len(names)} names for {len(level)} images.", "It was edited; encode the images again.")
+        raise CheckpointError(f"{path} has {len(names)} names for {len(level)} images.", _HINT)
     for name in names:
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise CheckpointError(
-                f"{path} names an image '{name}', which is no name of a file.", "It was edited; encode the images again."
-            )
+        fault = wrong_name(name)
+        if fault is not None:
+            raise CheckpointError(f"{path} names an image {shown(name)}, which {fault}.", _HINT)
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], cardinalities: Sequence[int], path: Path) -> None:
+    """Refuse tensors of other types and shapes than `write_codes` gives them, and codes that there are not."""
+    levels = [tensors[f"level_{number}"] for number in range(len(cardinalities))]
+    labels, conditions = tensors["labels"], tensors["conditions"]
+    fits = (
+        all(level.ndim == 3 and level.dtype in _CODE_TYPES and level.numel() for level in levels)
+        and labels.ndim == 1
+        and labels.dtype == torch.int32
+        and conditions.ndim == 2
+        and conditions.dtype == torch.float32
+        and len({len(each) for each in (*levels, labels, conditions)}) == 1
+    )
+    if not fits or any(int(level.min()) < 0 or int(level.max()) >= size for level, size in zip(levels, cardinalities, strict=True)):
+        raise CheckpointError(f"{path} holds codes that its header does not allow.", _HINT)
 
 
 def check_tokenizer(content: CodesFile, digest: str, path: Path, model: Path) -> None:

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from vqkit.core.atomic import write_atomically
 from vqkit.errors import CheckpointError, DataError
+from vqkit.interfaces.names import shown, wrong_name
 
 MAGIC = b"\x89VQKC\r\n\x1a"
 VERSION = 1
@@ -211,8 +212,9 @@ def _check_numbers(directory: Directory, available: int, path: Path) -> None:
     if sum(counts) != len(names):
         raise _damaged(path, f"it has {len(names)} names for {sum(counts)} images")
     for name in names:
-        if not name or "\0" in name or "\\" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise _damaged(path, f"it names an image '{name}', which is no name of a file")
+        fault = wrong_name(name)
+        if fault is not None:
+            raise _damaged(path, f"it names an image {shown(name)}, which {fault}")
 
 
 def _damaged(path: Path, reason: str) -> DataError:

@@ -95,8 +95,8 @@ class Recorder:
         if not is_main():
             return
         if self._file.is_file():
-            kept = [line for line in self._file.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-            write_text(self._file, "".join(f"{line}\n" for line in kept))
+            kept = [line for line in self._file.read_bytes().split(b"\n") if _step_of(line) <= step]
+            write_text(self._file, "".join(f"{line.decode('utf-8')}\n" for line in kept))
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
@@ -149,9 +149,9 @@ class Recorder:
             self._board.close()
 
 
-def _step_of(line: str) -> float:
-    """The step of a row; a line cut short by a crash counts as later than everything."""
+def _step_of(line: bytes) -> float:
+    """The step of a row; a line that is cut short by a crash, or damaged, counts as later than everything."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line.decode("utf-8"))["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

@@ -6,7 +6,6 @@ and resumed from its checkpoint ends with the same bits as an uninterrupted one.
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from vqkit.config import DEFAULT_EPOCHS, AnyRunConfig, NamedOptions
 from vqkit.core import distributed
-from vqkit.core.atomic import directory_atomically, write_text
+from vqkit.core.atomic import directory_atomically
 from vqkit.core.precision import autocast, choose_device
 from vqkit.core.randomness import generator_for
 from vqkit.data.loading import TrainingLoader, evaluation_batches
@@ -29,7 +28,7 @@ from vqkit.errors import CheckpointError, Interrupted, TrainingError
 from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage import runs
-from vqkit.storage.checkpoints import FORMAT, read_tensors, write_tensors
+from vqkit.storage.checkpoints import read_tensors, write_tensors
 from vqkit.training.kinds import build
 from vqkit.training.optimization import (
     GuardedOptimizerStep,
@@ -42,6 +41,7 @@ from vqkit.training.optimization import (
 )
 from vqkit.training.pictures import training_pictures
 from vqkit.training.progress import TrainingProgress
+from vqkit.training.run_progress import Progress, read_progress, write_progress
 from vqkit.training.tracking import MetricAverages, Recorder
 
 _REPORT_STEPS = 50
@@ -302,9 +302,9 @@ class Trainer:
             with directory_atomically(target) as directory:
                 averaged = dict(self.model_ema.average)
                 self.task.write(directory / runs.MODEL_FILE, self.config.data, averaged)
-                header = {"format": FORMAT, "kind": "training"}
+                header = {"kind": "training", "step": self.step, "best": self.best}
                 write_tensors(directory / "training.safetensors", self._state_tensors(generators), header)
-                write_text(directory / "training.json", json.dumps({"step": self.step, "best": self.best, "version": 1}))
+                write_progress(directory / "training.json", Progress(step=self.step, best=self.best))
             name = str(target.relative_to(self.run))
             runs.write_pointer(self.run / "latest", name)
             if best:
@@ -324,15 +324,24 @@ class Trainer:
         return {**tensors, "skipped": self.optimizer_step.skipped, "skipped_in_row": self.optimizer_step.skipped_in_row}
 
     def load(self, checkpoint: Path) -> None:
-        """Restore a checkpoint of a run with this configuration. Raises `CheckpointError` when one of its files is broken."""
+        """Restore a checkpoint of a run with this configuration.
+
+        Raises `CheckpointError` when one of its files is broken, was changed, or does not fit the run.
+        """
         model, _ = read_tensors(checkpoint / runs.MODEL_FILE, self.device)
-        tensors, _ = read_tensors(checkpoint / "training.safetensors", self.device)
+        tensors, header = read_tensors(checkpoint / "training.safetensors", self.device)
+        progress = read_progress(checkpoint / "training.json", header)
         try:
-            progress = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            self._restore(model, tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[-1].strip().removesuffix(".")[:200]
             raise CheckpointError(
-                f"{checkpoint / 'training.json'} is missing or broken.", "Remove that checkpoint and resume again."
+                f"The checkpoint {checkpoint} does not fit the run: {reason}.", "Remove that checkpoint and resume again."
             ) from None
+        self.step, self.best = progress.step, progress.best
+
+    def _restore(self, model: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+        """Take over the tensors of a checkpoint. Raises `KeyError`, `ValueError` or `RuntimeError` when they do not fit."""
         trained = {f"model.{name}": value for name, value in {**model, **_under(tensors, "weights")}.items()}
         self.task.load_state_dict({**trained, **_under(tensors, "task")})
         self.model_ema.load({name: model[name] for name in self.model_ema.average})
@@ -344,7 +353,6 @@ class Trainer:
         own = tensors.get(f"rng.{distributed.rank()}")
         if own is not None:
             torch.set_rng_state(own.cpu())
-        self.step, self.best = progress["step"], progress["best"]
 
     def _prune(self) -> None:
         """Keep the newest checkpoints and the best one."""
