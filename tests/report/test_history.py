@@ -27,3 +27,11 @@ def test_a_run_without_records_has_no_history(tmp_path: Path) -> None:
     assert read_history(tmp_path) == []
     assert training_seconds([], 8) is None
     assert training_seconds([{"step": 5, "val/psnr": 7.0}], 8) is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"[]", b"3", b"null", b'{"step": "x"}', b'{"loss": 1}', b'{"step": 2, "loss": [1]}', b"[" * 9999]
+)
+def test_damaged_lines_are_left_out(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "loss": null}\n' + line + b'\n{"step": 3, "loss": 0.5}\n')
+    assert read_history(tmp_path) == [{"step": 1}, {"step": 3, "loss": 0.5}]

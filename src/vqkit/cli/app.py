@@ -97,6 +97,13 @@ def main() -> None:
             raise
         place = f" {error.filename}" if error.filename else " a file"
         _fail(f"Cannot write or read{place}: {os.strerror(error.errno)}.", _FIXABLE[error.errno])
+    except ValueError as error:
+        if "embedded null" not in str(error):  # what Python says of every path that holds NUL
+            raise
+        _fail(
+            "A path holds a NUL character, which no name of a file has.",
+            "Look for it in the settings, the pointers and the tables.",
+        )
     except RuntimeError as error:
         # Named here and not imported, because that would load torch; on the processor it has no type of its own.
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
@@ -113,6 +120,9 @@ _FIXABLE = {
     errno.ENOTDIR: "A part of that path is a file; choose another path.",
     errno.EISDIR: "That path is a directory where a file is expected.",
     errno.ENOENT: "Check the path.",
+    errno.ENAMETOOLONG: "That name is longer than file systems allow; shorten it.",
+    errno.ELOOP: "That path leads through links that lead back to it.",
+    errno.EFBIG: "The file system holds no files of this size; choose another place.",
 }
 
 

@@ -10,18 +10,21 @@ Row = dict[str, float]
 
 
 def read_history(run: Path) -> list[Row]:
-    """The rows of a run's metrics.jsonl, in order; none where there is no such file. A truncated line is left out."""
+    """The rows of a run's metrics.jsonl, in order; none where there is no such file. A truncated or damaged line is left out."""
     try:
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (run / "metrics.jsonl").read_bytes().split(b"\n")
     except OSError:
         return []
     rows = []
     for line in lines:
         try:
             content = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        rows.append({name: value for name, value in content.items() if value is not None})
+        if isinstance(content, dict) and all(
+            isinstance(value, int | float | None) for value in (content.get("step", ""), *content.values())
+        ):
+            rows.append({name: value for name, value in content.items() if value is not None})
     return rows
 
 

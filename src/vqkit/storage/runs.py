@@ -14,10 +14,12 @@ from pathlib import Path
 from vqkit.config import SCHEMAS, read_config_file
 from vqkit.core.atomic import write_text
 from vqkit.errors import CheckpointError, ConfigError
+from vqkit.interfaces.names import LONGEST_PART
 
 RUNS = Path("runs")
 CONFIG_FILE = "run.yaml"
 MODEL_FILE = "model.safetensors"
+_LONGEST_PATH = 4096
 
 
 def fresh_directory(model: str, data: str, root: Path = RUNS) -> Path:
@@ -44,11 +46,15 @@ def write_pointer(file: Path, target: str) -> None:
 
 
 def read_pointer(file: Path) -> str | None:
-    """What the text file names, or None when there is no such file."""
+    """What the text file names, or None when there is no such file, or it holds what can be no path."""
     try:
-        return file.read_text(encoding="utf-8").strip() or None
+        with file.open("rb") as opened:
+            target = opened.read(_LONGEST_PATH + 1).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
+    parts = target.encode().split(b"/")
+    is_path = "\0" not in target and "\n" not in target and len(target) < _LONGEST_PATH and max(map(len, parts)) <= LONGEST_PART
+    return target if target and is_path else None
 
 
 def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Path:
