@@ -17,6 +17,7 @@ from vqkit.errors import DataError
 from vqkit.image_io.arrays import Arrays
 from vqkit.image_io.values import channel_axis
 from vqkit.interfaces import SPLITS, DataSpec
+from vqkit.interfaces.names import shown, wrong_name
 
 MOST_CLASSES = 2**16
 _PATTERNS = {
@@ -96,9 +97,25 @@ def _read_split(
         torch.from_numpy(images),
         torch.full((count,), -1) if labels is None else torch.from_numpy(labels.astype(np.int64).reshape(count)),
         torch.empty(count, 0) if conditions is None else torch.from_numpy(conditions.astype(np.float32).reshape(count, -1)),
-        bytes(arrays[names_key]).decode().split("\n") if names_key and packed else None,
+        _names(arrays[names_key], count, path) if names_key and packed else None,
         _present(arrays, split, images.shape, path, layout, packed),
     )
+
+
+def _names(text: NDArray[Any], count: int, path: Path) -> list[str]:
+    """The names of images. Raises `DataError` unless there is one for each, which can be the name of a file."""
+    hint = "Prepare the file again with `vqkit data prepare`."
+    try:
+        names = text.tobytes().decode().split("\n")
+    except UnicodeDecodeError:
+        raise DataError(f"The names of images in {path} are no text.", hint) from None
+    if len(names) != count:
+        raise DataError(f"{path} has {len(names)} names for {count} images.", hint)
+    for name in names:
+        fault = wrong_name(name)
+        if fault is not None:
+            raise DataError(f"{path} names an image {shown(name)}, which {fault}.", hint)
+    return names
 
 
 def _present(
@@ -106,7 +123,14 @@ def _present(
 ) -> Rows | None:
     """What the file says is present in images of a shape [N, C, H, W], by component or by pixel."""
     if packed is not None and (bits := _find(arrays, "bits", split)) is not None:
-        return BitRows(torch.from_numpy(arrays[bits]), shape[-1])
+        packed_bits = arrays[bits]
+        wanted = [(shape[0], part, shape[2], -(-shape[3] // 8)) for part in (1, shape[1])]
+        if packed_bits.dtype != np.uint8 or packed_bits.shape not in wanted:
+            raise DataError(
+                f"{_source(bits, path)} has the shape {packed_bits.shape} and the type {packed_bits.dtype}.",
+                f"For these images it is uint8 {wanted[0]} or {wanted[1]}; prepare the file again with `vqkit data prepare`.",
+            )
+        return BitRows(torch.from_numpy(packed_bits), shape[-1])
     key = _find(arrays, "present", split)
     if key is None:
         return None

@@ -33,7 +33,7 @@ from vqkit.data.describing import (
     component_specs,
     fitted_settings,
 )
-from vqkit.data.packing import read_spec
+from vqkit.data.packing import check_contents, read_spec
 from vqkit.data.rows import ChosenRows, Rows
 from vqkit.data.sampled import SampledSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
@@ -92,6 +92,8 @@ class ArrayDataset(ImageDataset):
         if self._packed is not None:
             _refuse_options(options, self._packed, self._path)
         contents = read_splits(arrays, self._path, options.layout, self._packed)
+        if self._packed is not None:
+            check_contents(self._packed, contents, self._path)
         self._components = self._packed.components if self._packed else self._component_names(next(iter(contents.values())))
         options.check_names(self._components, options.value_kind)
         self._contents = {name: self._prepared(content, name) for name, content in contents.items()}

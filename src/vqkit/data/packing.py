@@ -8,6 +8,7 @@ something is absent, also `{split}_present` bool [N, C] (which components there 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,15 +18,18 @@ import torch
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
+from vqkit.data.array_contents import StoredSplit
 from vqkit.data.joined import JoinedSplit
 from vqkit.data.rows import pack_bits
 from vqkit.data.tiled import TiledSplit
-from vqkit.errors import DataError
+from vqkit.errors import DataError, VQKitError
 from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
 
 SPEC_KEY = "vqkit_spec"
+DIGEST_KEY = "vqkit_spec_digest"
 FORMAT_KEY = "vqkit_format"
 FORMAT = "dataset-2"
+_AGAIN = "Prepare the file again with `vqkit data prepare`."
 _BATCH = 1024
 _DTYPES = {
     torch.bool: "BOOL",
@@ -78,13 +82,44 @@ def pack(dataset: ImageDataset, path: Path) -> dict[str, int]:
 
 
 def read_spec(metadata: dict[str, str], path: Path) -> DataSpec | None:
-    """The specification in a safetensors file's metadata; None when it is not a packed data set."""
+    """The specification in a safetensors file's metadata; None when it is not a packed data set.
+
+    Raises `DataError` when it is of another format, was changed, or is wrong in any value.
+    """
     if FORMAT_KEY not in metadata:
         return None
     if metadata[FORMAT_KEY] != FORMAT:
         hint = "Update vqkit, or prepare the file again with `vqkit data prepare`."
-        raise DataError(f"{path} has the format {metadata[FORMAT_KEY]}, where {FORMAT} is expected.", hint)
-    return DataSpec.from_json(json.loads(metadata[SPEC_KEY]))
+        raise DataError(f"{path} has the format {metadata[FORMAT_KEY][:20]}, where {FORMAT} is expected.", hint)
+    text = metadata.get(SPEC_KEY, "")
+    if metadata.get(DIGEST_KEY, _digest(text)) != _digest(text):  # files of earlier versions have none
+        raise DataError(f"{path} was changed after it was written: its specification does not match its digest.", _AGAIN)
+    try:
+        return DataSpec.from_json(json.loads(text))
+    except (ValueError, RecursionError):
+        raise DataError(f"{path} holds a specification that is no JSON.", _AGAIN) from None
+    except VQKitError as error:
+        raise DataError(f"{path} holds a wrong specification. {error.message}", _AGAIN) from None
+
+
+def check_contents(spec: DataSpec, contents: Mapping[str, StoredSplit], path: Path) -> None:
+    """Raise `DataError` unless the arrays of a packed file are those that its specification describes."""
+    for name, split in contents.items():
+        count, channels, height, width = split.images.shape
+        fits = (
+            channels == len(spec.components)
+            and spec.height <= height
+            and spec.width <= width
+            and split.images.dtype == spec.stored_dtype
+            and split.conditions.shape == (count, len(spec.conditions))
+            and int(split.labels.max()) < max(1, len(spec.classes))
+        )
+        if not fits:
+            raise DataError(f"The arrays for {name} in {path} are not those that its specification describes.", _AGAIN)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _at_rest(split: Split) -> Split:
@@ -135,7 +170,8 @@ def _layout(parts: list[_Part], spec: DataSpec) -> tuple[bytes, dict[str, int]]:
     """
     # Widest data types first: safetensors aligns every tensor to the size of its data type.
     parts = sorted(parts, key=lambda part: -part.dtype.itemsize)
-    entries: dict[str, object] = {"__metadata__": {FORMAT_KEY: FORMAT, SPEC_KEY: json.dumps(spec.to_json())}}
+    described = json.dumps(spec.to_json())
+    entries: dict[str, object] = {"__metadata__": {FORMAT_KEY: FORMAT, SPEC_KEY: described, DIGEST_KEY: _digest(described)}}
     starts, offset = {}, 0
     for part in parts:
         starts[part.name] = offset

@@ -73,7 +73,7 @@ class ComponentSpec:
             raise DataError(f"The name of the component {shown(self.name)} {fault}.", "Name it with letters and digits.")
         if self.dtype not in DTYPES:
             raise DataError(
-                f"The component {self.name} holds values of type {self.dtype}.", f"Supported types are {', '.join(DTYPES)}."
+                f"The component {self.name} holds values of type {self.dtype[:20]}.", f"Supported types are {', '.join(DTYPES)}."
             )
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise DataError(
