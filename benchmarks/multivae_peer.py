@@ -1,11 +1,11 @@
 """MultiVae beside vqkit: `python benchmarks/multivae_peer.py DATA --run RUN --minutes M [--trial-minutes T] [--out FILE]`.
 
-MultiVae (Senellart et al. 2025, "MultiVae: A Python package for Multimodal Variational Autoencoders") is a public library for missing
-modalities. Each component is a modality with a convolutional encoder and decoder, float unit values and a normal likelihood. Its
-models and settings in `CANDIDATES` are tried for T minutes each; the one with the least mean squared error over all questions on
-validation images goes on for M minutes altogether. Then it and the model of RUN (a run of train-vqvae on DATA) answer the same
-questions on the same test images: each component kept alone, and left out alone. What is compared is the error on what is missing
-(pooled over images); a ratio above 1 says how many times larger that of MultiVae is.
+MultiVae (Senellart et al. 2025, "MultiVae: A Python package for Multimodal Variational Autoencoders") is a public library for
+missing modalities. Each component is a modality with a convolutional encoder and decoder, float unit values and a normal
+likelihood. Its models and settings in `CANDIDATES` are tried for T minutes each; the one with the least mean squared error over all
+questions on validation images goes on for M minutes altogether. Then it and the model of RUN (a run of train-vqvae on DATA) answer
+the same questions on the same test images: each component kept alone, and left out alone. What is compared is the error on what is
+missing (pooled over images); a ratio above 1 says how many times larger that of MultiVae is.
 
 Training minutes are CPU minutes of one thread. Needs `pip install multivae`.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,16 +23,16 @@ from vqkit.core.torchvision_import import import_torchvision
 
 import_torchvision()  # MultiVae imports it too, and cannot do so beside a CPU-only build of torch
 
-import torch
-from multivae.data.datasets.base import MultimodalBaseDataset
-from multivae.models import MVAE, MVTCAE, MoPoE, MoPoEConfig, MVAEConfig, MVTCAEConfig
-from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput
-from torch import Tensor, nn
+import torch  # noqa: E402
+from multivae.data.datasets.base import MultimodalBaseDataset  # noqa: E402
+from multivae.models import MVAE, MVTCAE, MoPoE, MoPoEConfig, MVAEConfig, MVTCAEConfig  # noqa: E402
+from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
-from common.machine import describe_machine, describe_versions, publish
-from vqkit.data.opening import open_dataset
-from vqkit.interfaces import DataSpec, Split
-from vqkit.storage.checkpoints import load_model
+from common.machine import describe_machine, describe_versions, publish  # noqa: E402
+from vqkit.data.opening import open_dataset  # noqa: E402
+from vqkit.interfaces import DataSpec, Split  # noqa: E402
+from vqkit.storage.checkpoints import load_model  # noqa: E402
 
 
 class Candidate(NamedTuple):
@@ -55,7 +56,7 @@ class Encoder(BaseEncoder):
         self.latent_dim = latent
         channels = [1, WIDTH, 2 * WIDTH, 4 * WIDTH]
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * (height // 8) * (width // 8), 2 * latent))
 
@@ -73,7 +74,7 @@ class Decoder(BaseDecoder):
         channels = [4 * WIDTH, 2 * WIDTH, WIDTH, 1]
         rows, columns = height // 8, width // 8
         layers: list[nn.Module] = [nn.Linear(latent, channels[0] * rows * columns), nn.Unflatten(1, (channels[0], rows, columns))]
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [nn.SiLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
         self.layers = nn.Sequential(*layers)
 
@@ -93,7 +94,7 @@ class Trained:
         settings = configuration(
             n_modalities=len(self.names),
             latent_dim=candidate.latent,
-            input_dims={name: (1, spec.height, spec.width) for name in self.names},
+            input_dims=dict.fromkeys(self.names, (1, spec.height, spec.width)),
             decoders_dist=dict.fromkeys(self.names, "normal"),
             decoder_dist_params={name: {"scale": candidate.deviation} for name in self.names},
         )

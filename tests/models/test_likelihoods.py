@@ -176,7 +176,7 @@ def test_only_what_is_present_counts(name: str) -> None:
     each = likelihood.pixel_loss(logits, images)
     wanted = each[present].mean()
     if name == "log-mse":
-        wanted = sum(0.004 * (1 + each[n][present[n]].mean() / 0.004).log() for n in range(3)) / 3
+        wanted = sum(0.02 * (1 + each[n][present[n]].mean() / 0.02).log() for n in range(3)) / 3
     assert float(likelihood.loss(logits, images, present).detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
     whole = likelihood.loss(logits, images, torch.ones(1, 1, 1, 1, dtype=torch.bool))
     assert float(whole.detach()) == pytest.approx(float(likelihood.loss(logits, images).detach()), rel=1e-6)
@@ -192,7 +192,7 @@ def test_the_logarithm_weighs_images_by_their_errors() -> None:
     (gradient,) = torch.autograd.grad(likelihood.loss(logits, target), logits)
     (plain,) = torch.autograd.grad(SquaredError(components(1)).loss(logits, target), logits)
     ratio = (gradient / plain).flatten(1)[:, 0].tolist()
-    assert ratio == pytest.approx([1 / (1 + error**2 / 0.004) for error in (0.01, 0.1, 0.5)], rel=1e-4)
+    assert ratio == pytest.approx([1 / (1 + error**2 / 0.02) for error in (0.01, 0.1, 0.5)], rel=1e-4)
     # An image of which nothing is present counts for nothing.
     present = torch.tensor([True, False, True])[:, None, None, None]
     both = likelihood.loss(logits, target, present)

@@ -2,8 +2,8 @@
 
 The order of a tile is repeated over the whole image, so that in every step each tile draws as many of its codes as it would alone,
 spread over all of it. A code is drawn by the tile in whose middle it lies the most (`code_windows`), given all codes that earlier
-steps have drawn anywhere in this tile's window: neighbours on all sides take part, and no code is drawn twice. What the prior is
-told of a tile is what is observed there and nothing that was filled in, as in training.
+steps have drawn anywhere in this tile's window: neighbours on all sides take part, and no code is drawn twice. The prior
+is conditioned on what is observed in a tile and on nothing that was filled in, as in training.
 
 The likelihood of an answer is that of all draws, each given what was known in its window: a code counts once. It is exact for this
 way of drawing, at temperature 1 and without guidance.

@@ -36,7 +36,7 @@ DistanceChoice = Literal["auto", "bernoulli", "mse", "log-mse", "l1", "huber"]
 
 _FIRST_LOG_SCALE, _SMALLEST_LOG_SCALE = -2.0, -7.0
 """Logarithm of the logistic scale before training, and its lower bound."""
-_LOGARITHMIC_ABOVE = 0.004
+_LOGARITHMIC_ABOVE = 0.02
 """The mean squared error, in unit values, above which `log-mse` becomes logarithmic."""
 _LOG_SCALE_RATE = 10.0
 """How many times faster than a weight the log scale is learned: it has far to go until reconstruction loss and KL balance."""
