@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -156,8 +155,7 @@ def test_damaged_arrays(tmp_path: Path) -> None:
 def test_huge_arrays_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(array_files, "MOST_BYTES", 1000)
     np.save(tmp_path / "x.npy", np.zeros((4, 3, 8, 12), np.float32))
-    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("images.npy", b"\0" * 5000)
+    np.savez_compressed(tmp_path / "x.npz", images=np.zeros((4, 3, 8, 12), np.float32))
     for name in ("x.npy", "x.npz"):
         with pytest.raises(DataError, match="GiB of numbers"):
             read_all(tmp_path / name)

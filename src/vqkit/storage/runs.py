@@ -14,12 +14,11 @@ from pathlib import Path
 from vqkit.config import SCHEMAS, read_config_file
 from vqkit.core.atomic import write_text
 from vqkit.errors import CheckpointError, ConfigError
-from vqkit.interfaces.names import LONGEST_PART
 
 RUNS = Path("runs")
 CONFIG_FILE = "run.yaml"
 MODEL_FILE = "model.safetensors"
-_LONGEST_PATH = 4096
+_LONGEST_PATH, _LONGEST_PART = 4096, 255
 
 
 def fresh_directory(model: str, data: str, root: Path = RUNS) -> Path:
@@ -53,7 +52,7 @@ def read_pointer(file: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     parts = target.encode().split(b"/")
-    is_path = "\0" not in target and "\n" not in target and len(target) < _LONGEST_PATH and max(map(len, parts)) <= LONGEST_PART
+    is_path = "\0" not in target and "\n" not in target and len(target) < _LONGEST_PATH and max(map(len, parts)) <= _LONGEST_PART
     return target if target and is_path else None
 
 
