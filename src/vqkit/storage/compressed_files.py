@@ -24,7 +24,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 from vqkit.core.atomic import write_atomically
 from vqkit.errors import CheckpointError, DataError
-from vqkit.interfaces.names import shown, wrong_name
 
 MAGIC = b"\x89VQKC\r\n\x1a"
 VERSION = 1
@@ -200,6 +199,8 @@ def _check_types(directory: Directory, path: Path) -> None:
 
 def _check_numbers(directory: Directory, available: int, path: Path) -> None:
     """Refuse parts that are not there, batches that are too large, and names that would lead out of the output directory."""
+    from vqkit.interfaces.names import shown, wrong_name  # the package needs torch, which the command line does not load for --help
+
     counts, sizes, names = directory.counts, directory.sizes, directory.names
     fits = (
         len(counts) == len(sizes)
