@@ -27,6 +27,8 @@ _LONGEST_KIND = 20
 """Characters of the name of a kind or of a format; `of another program` has 18."""
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, Field(min_length=1, max_length=128)]
+"""The digest of another file, which is only compared."""
 Size = Annotated[int, Field(ge=1, le=_LARGEST)]
 
 
@@ -60,14 +62,14 @@ class PriorHeader(_ModuleHeader):
     """A header of `write_prior`."""
 
     tokenizer: Annotated[str, Field(min_length=1, max_length=4096, pattern="^[^\x00]*$")]
-    tokenizer_digest: Digest
+    tokenizer_digest: Fingerprint
     learned_levels: list[str] | None = None
 
 
 class CodesHeader(_Header):
     """A header of `write_codes`; the tokenizer says the rest."""
 
-    tokenizer: Digest
+    tokenizer: Fingerprint
     cardinalities: Annotated[list[Size], Field(min_length=1)]
     names: list[str]
     class_names: list[str]
