@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import tokenize
 import zipfile
 from pathlib import Path
@@ -14,6 +15,9 @@ _SMALLEST_DEFLATED = 1100
 """Bytes that a byte of a deflated member can stand for at most (1032 by the format), with a margin."""
 _UNREADABLE = (SyntaxError, tokenize.TokenError, OverflowError, MemoryError, RecursionError, TypeError, KeyError, IndexError)
 """What NumPy raises, besides `ValueError`, for headers that are no Python literals or hold other things than they should."""
+
+PARSING = threading.RLock()
+"""Held while NumPy reads a header: Python 3.11 may fail to parse in two threads at once, with an error as for a damaged file."""
 
 
 class ArrayHeader(NamedTuple):
@@ -38,7 +42,8 @@ def read_array_header(file: IO[bytes], length: int) -> ArrayHeader:
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"version {version}, which only records with names in other scripts need")
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        with PARSING:
+            shape, _, dtype = read(file)
     except _UNREADABLE as error:
         raise ValueError(f"no header of an array: {error}") from None
     if dtype.hasobject or any(type(size) is not int or size < 0 for size in shape):

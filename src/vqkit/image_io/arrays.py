@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vqkit.errors import DataError
-from vqkit.image_io.array_headers import check_archive, check_array_file
+from vqkit.image_io.array_headers import PARSING, check_archive, check_array_file
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -50,7 +50,8 @@ def map_array(path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
     """The array of a `.npy` file, memory-mapped: read-only, or (`c`) copied where it is written to. Raises `DataError`."""
     with array_errors(path):
         check_array_file(path)
-        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+        with PARSING:
+            array = np.load(path, mmap_mode=mode, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("an archive named .npy")
     return array

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqkit.errors import DataError
-from vqkit.image_io.array_headers import check_archive, check_array_file
+from vqkit.image_io.array_headers import PARSING, check_archive, check_array_file
 from vqkit.image_io.rasters.absence import checked_pixels
 from vqkit.image_io.rasters.contract import MAX_READ_BYTES, FileTags, Layout, Raster, RasterInfo, RasterPixels, Window
 from vqkit.image_io.rasters.failures import check_dtype, reading_errors
@@ -53,7 +53,8 @@ class ArrayRaster(Raster):
         if self._array is not None:
             return self._array
         check_array_file(path)
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        with PARSING:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _read(self, window: Window, channels: tuple[int, ...]) -> RasterPixels:
         info = self.info
