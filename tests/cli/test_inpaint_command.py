@@ -254,6 +254,7 @@ def test_answers_for_a_directory_told_how_to_draw() -> None:
         (["--rank", "consensus"], "--rank needs --prior"),
         (["--num-samples", "4"], "--num-samples needs --prior.*train-prior --condition-on observed"),
         (["--top-p", "0.5"], "--top-p needs --prior"),
+        (["--draw-steps", "8"], "--draw-steps needs --prior"),
         (["--prior", "observed", "--temperature", "0"], "temperature is 0; it must be above 0"),
         (["--prior", "observed", "--top-p", "1.5"], r"top-p is 1.5; it must be in \(0, 1\]"),
         (["--prior", "metadata"], "was not trained to complete images.*--condition-on observed"),

@@ -43,7 +43,7 @@ def condition(images: Sequence[int], tiles: Sequence[int]) -> Conditioning:
     )
 
 
-FIVE_STEPS = Sampling(seed=3, steps=5)
+FIVE_STEPS = Sampling(seed=3, draw_steps=5)
 
 
 def draw(active: Sequence[Sequence[int]] = (EVERY,), each: int = 1, sampling: Sampling = FIVE_STEPS, **others: Any) -> DrawnCodes:
@@ -90,7 +90,7 @@ def test_the_last_step_sees_finished_neighbours_on_all_sides(order: Any, monkeyp
         return logits_given(self, level, codes, known, positions, own)
 
     monkeypatch.setattr(MaskedPrior, "logits_given", recorded)
-    drawn = draw(sampling=Sampling(seed=3, steps=5, order=order))
+    drawn = draw(sampling=Sampling(seed=3, draw_steps=5, order=order))
     level, codes, known, positions = asked[-1]
     assert level == 1
     count = drawn_after(16, 5)[-1] - drawn_after(16, 5)[-2]
@@ -132,14 +132,14 @@ def test_a_neighbour_on_any_side_changes_what_is_expected_last(side: str, monkey
     def given(images: Sequence[int], tiles: Sequence[int]) -> Conditioning:
         return random_conditioning(spec, len(tiles))
 
-    SharedCodesSampler(masked(spec), windows, [everywhere], given, 1, Sampling(steps=2)).draw()
+    SharedCodesSampler(masked(spec), windows, [everywhere], given, 1, Sampling(draw_steps=2)).draw()
     assert len(last) == 2
     assert float((last[0] - last[1]).abs().max()) > 1e-3
 
 
 def test_a_single_tile_costs_what_its_steps_cost() -> None:
     windows = CodeWindows(16, 16, (16, 16), SPEC.shapes, 8)
-    sampling = Sampling(seed=3, steps=5)
+    sampling = Sampling(seed=3, draw_steps=5)
     drawn = SharedCodesSampler(masked(), windows, [[0]], condition, 1, sampling).draw()
     with torch.no_grad():
         expected = sum(level.sum() for level in masked().steps_nll(drawn.codes, condition([0], [0]), sampling))
@@ -157,7 +157,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_an_answer_depends_on_its_number_and_on_no_others_nor_on_batches(settings: dict[str, Any]) -> None:
-    sampling = Sampling(seed=3, steps=4, **settings)
+    sampling = Sampling(seed=3, draw_steps=4, **settings)
     active = [EVERY, EVERY[:2], [], EVERY]
     whole = draw(active, 3, sampling)
     assert len(torch.unique(whole.codes[1][:3], dim=0)) == 3
@@ -168,12 +168,12 @@ def test_an_answer_depends_on_its_number_and_on_no_others_nor_on_batches(setting
     assert same_codes(again.codes, tuple(level[:6] for level in whole.codes))
     later = draw(active[:1], 2, sampling, first=1)
     assert same_codes(later.codes, tuple(level[1:3] for level in whole.codes))
-    other = draw(active[:1], 2, Sampling(seed=4, steps=4, **settings), first=1)
+    other = draw(active[:1], 2, Sampling(seed=4, draw_steps=4, **settings), first=1)
     assert not same_codes(later.codes, other.codes)
 
 
 def test_settings_change_answers() -> None:
-    answers = [draw(sampling=Sampling(seed=3, steps=4, **settings)).codes for settings in SETTINGS]  # type: ignore[arg-type]
+    answers = [draw(sampling=Sampling(seed=3, draw_steps=4, **settings)).codes for settings in SETTINGS]  # type: ignore[arg-type]
     assert all(not same_codes(answers[0], answer) for answer in answers[1:])
 
 

@@ -75,7 +75,7 @@ def test_probabilities_of_codes_drawn_together_sum_to_one(steps: list[int]) -> N
 def test_samples_are_as_frequent_as_they_are_probable_in_so_many_steps(steps: int) -> None:
     spec, count = small_spec("class", (2, 2), codes=3), 4000
     prior, grids = masked(spec), every_grid(spec)
-    conditioning, sampling = random_conditioning(spec, 1), Sampling(seed=1, steps=steps)
+    conditioning, sampling = random_conditioning(spec, 1), Sampling(seed=1, draw_steps=steps)
     nll = prior.steps_nll(grids, repeated(conditioning, len(grids[0])), sampling)[0].double().flatten(1).sum(dim=1)
     expected = count * (-nll).exp()
     drawn = prior.sample(count, repeated(conditioning, count), sampling)[0].flatten(1)
@@ -87,7 +87,7 @@ def test_samples_are_as_frequent_as_they_are_probable_in_so_many_steps(steps: in
     other = (
         count
         * (
-            -prior.steps_nll(grids, repeated(conditioning, len(grids[0])), Sampling(steps=5 - steps if steps != 2 else 4))[0]
+            -prior.steps_nll(grids, repeated(conditioning, len(grids[0])), Sampling(draw_steps=5 - steps if steps != 2 else 4))[0]
             .double()
             .flatten(1)
             .sum(dim=1)
@@ -153,10 +153,10 @@ def test_logits_given_any_codes_are_those_of_an_order_in_which_these_come_first(
 
 SETTINGS = [
     Sampling(seed=3),
-    Sampling(seed=3, steps=4, order="random"),
-    Sampling(seed=3, steps=4, order="confidence"),
-    Sampling(seed=3, steps=1000, order="raster"),
-    Sampling(seed=3, steps=4, revisions=3),
+    Sampling(seed=3, draw_steps=4, order="random"),
+    Sampling(seed=3, draw_steps=4, order="confidence"),
+    Sampling(seed=3, draw_steps=1000, order="raster"),
+    Sampling(seed=3, draw_steps=4, revisions=3),
     Sampling(seed=3, guidance_scale=2.0),
 ]
 
@@ -230,8 +230,8 @@ def test_revisions_in_the_end_draw_from_what_all_others_suggest() -> None:
     spec = small_spec("none", (2, 1), codes=3)
     prior, count = masked(spec), 4000
     grids = torch.tensor(list(itertools.product(range(3), repeat=2))).view(-1, 2, 1)
-    sampled = prior.sample(count, sampling=Sampling(steps=2, revisions=1))[0].flatten(1)
-    plain = prior.sample(count, sampling=Sampling(steps=2))[0].flatten(1)
+    sampled = prior.sample(count, sampling=Sampling(draw_steps=2, revisions=1))[0].flatten(1)
+    plain = prior.sample(count, sampling=Sampling(draw_steps=2))[0].flatten(1)
     assert ((sampled != plain).sum(dim=1) <= 1).all()  # one of the two codes at most is drawn again
     with torch.no_grad():
         given = Conditioning.unconditional(9, spec)
@@ -275,7 +275,7 @@ def test_what_only_raster_priors_or_only_this_one_can_do_is_refused() -> None:
     spec = small_spec()
     with pytest.raises(ConfigError, match="draws in any order"):
         masked(spec).sample(1, sampling=Sampling(method="naive"))
-    for name, value in {"steps": 3, "order": "random", "revisions": 1}.items():
+    for name, value in {"draw_steps": 3, "order": "random", "revisions": 1}.items():
         with pytest.raises(ConfigError, match=f"raster order; {name} was given"):
             small_prior("pixelcnn", spec).sample(1, sampling=Sampling(**{name: value}))
 
@@ -288,7 +288,7 @@ def test_a_width_that_heads_do_not_divide_is_refused(options: dict[str, int]) ->
 
 def test_progress_adds_up_to_one_with_kept_codes_and_revisions() -> None:
     spec = small_spec("none", (6, 4), levels=2)
-    for settings in (Sampling(), Sampling(steps=3, revisions=2)):
+    for settings in (Sampling(), Sampling(draw_steps=3, revisions=2)):
         done: list[float] = []
         masked(spec).sample(3, sampling=settings, advance=done.append)
         assert sum(done) == pytest.approx(1)

@@ -10,6 +10,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.parameters import FormOption, JsonOption, PatternOption, RunOption, TokenizerOption, print_notes
+from vqkit.cli.skipping import Skipped
 from vqkit.storage.compressed_files import MOST_IMAGES
 
 if TYPE_CHECKING:
@@ -83,18 +84,12 @@ def compress(
     typer.echo(f"using {sampler.path} and its tokenizer {sampler.pipeline.path}", err=as_json)
     items, notes = find_inputs(source, sampler.pipeline.spec, pattern)
     print_notes(notes)
-    skipped = 0
-
-    def skip(path: str, reason: str) -> None:
-        nonlocal skipped
-        skipped += 1
-        typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
-
+    skipped = Skipped()
     with counting("compressed", len(items)) as advance:
         request = ReadOptions(form=form)
-        rate = compress_items(sampler, items, out, request, skip, advance, draw_steps, lossless, batch_size)
-    if skipped:
-        typer.echo(f"{skipped} skipped", err=True)
+        rate = compress_items(sampler, items, out, request, skipped, advance, draw_steps, lossless, batch_size)
+    if skipped.count:
+        typer.echo(f"{skipped.count} skipped", err=True)
     typer.echo(json.dumps(rate.to_json(str(out))) if as_json else _table(rate, out, lossless))
 
 

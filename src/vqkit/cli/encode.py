@@ -20,6 +20,7 @@ from vqkit.cli.parameters import (
     SplitOption,
     print_notes,
 )
+from vqkit.cli.skipping import Skipped
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,17 +88,11 @@ def _encode_source(
 
     items, notes = find_inputs(source, pipeline.spec, pattern)
     print_notes(notes)
-    skipped = 0
-
-    def skip(path: str, reason: str) -> None:
-        nonlocal skipped
-        skipped += 1
-        typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
-
+    skipped = Skipped()
     with counting("encoded", len(items)) as advance:
-        content = encode_items(pipeline, items, ReadOptions(keep, None, form), skip, advance, batch_size)
-    if skipped:
-        typer.echo(f"{skipped} skipped", err=True)
+        content = encode_items(pipeline, items, ReadOptions(keep, None, form), skipped, advance, batch_size)
+    if skipped.count:
+        typer.echo(f"{skipped.count} skipped", err=True)
     return content
 
 

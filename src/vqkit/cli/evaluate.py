@@ -195,7 +195,7 @@ def evaluate(
     paths = [locate(each) for each in run] if run else [locate(None)]
     priors = [path for path in paths if read_header(path).get("kind") == "prior"]
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
-    drawing |= {"steps": draw_steps, "order": order, "revisions": revisions}
+    drawing |= {"draw_steps": draw_steps, "order": order, "revisions": revisions}
     only_priors = {"num_samples": num_samples, "completions": completions, "tokenizer": tokenizer, **drawing}
     only_priors["calibrate"] = calibrate or None
     only_priors["against"] = ",".join(against) if against else None

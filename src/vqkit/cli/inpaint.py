@@ -33,6 +33,7 @@ from vqkit.cli.sampling import (
     TopPOption,
     parse_sampling,
 )
+from vqkit.cli.skipping import Skipped
 from vqkit.core.cpus import wait_without_spinning
 from vqkit.errors import ConfigError
 
@@ -155,7 +156,7 @@ def inpaint(
     """
     values, names = parse_conditions(conditions), parse_names(keep)
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
-    settings |= {"method": method, "steps": draw_steps, "order": order, "revisions": revisions, "seed": seed}
+    settings |= {"method": method, "draw_steps": draw_steps, "order": order, "revisions": revisions, "seed": seed}
     count = _number_of_completions(prior, num_samples, {**settings, "rank": rank})
     number_of_figures = figure_count(figures)
     sampling = parse_sampling(settings)
@@ -182,21 +183,16 @@ def inpaint(
     items, notes = find_inputs(source, pipeline.spec, pattern, exclude=out)
     print_notes(notes)
     reading = ReadOptions(names, read_mask(mask, pipeline.spec) if mask is not None else None, form)
-    skipped = 0
-
-    def skip(path: str, reason: str) -> None:
-        nonlocal skipped
-        skipped += 1
-        typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
-
+    skipped = Skipped()
     if sampler is None:
-        done, drawn = _fill_in(pipeline, items, out, reading, skip, values, batch_size, number_of_figures)
+        done, drawn = _fill_in(pipeline, items, out, reading, skipped, values, batch_size, number_of_figures)
         summary = f"filled in {count_of(done)}"
     else:
-        done, drawn = _complete(sampler, items, out, reading, CompletionRequest(count, values, sampling, batch_size, ranked), skip)
+        done, drawn = _complete(
+            sampler, items, out, reading, CompletionRequest(count, values, sampling, batch_size, ranked), skipped
+        )
         summary = f"completed {count_of(done)} in {count} ways"
-    note = f"; {skipped} skipped" if skipped else ""
-    typer.echo(f"{summary}{note}, written to {out}/")
+    typer.echo(f"{summary}{skipped}, written to {out}/")
     if drawn:
         typer.echo(f"look at {drawn[0] if len(drawn) == 1 else f'{drawn[0].parent}/'}")
 

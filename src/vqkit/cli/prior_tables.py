@@ -96,7 +96,7 @@ def _described(sampling: Sampling) -> str:
     settings = [f"temperature {', '.join(f'{level:g}' for level in levels)}"] if temperature != 1 else []
     settings += [f"top-k {sampling.top_k}"] if sampling.top_k is not None else []
     settings += [f"top-p {sampling.top_p:g}"] if sampling.top_p is not None else []
-    settings += [f"{sampling.steps} steps"] if sampling.steps is not None else []
+    settings += [f"{sampling.draw_steps} steps"] if sampling.draw_steps is not None else []
     settings += [f"{sampling.order} order"] if sampling.order is not None else []
     settings += [f"{sampling.revisions} revisions"] if sampling.revisions else []
     settings += [f"guidance scale {sampling.guidance_scale:g}"] if sampling.guidance_scale != 1 else []

@@ -114,7 +114,7 @@ def sample(
     if num_samples < 1:
         raise ConfigError(f"{num_samples} images were requested.", "Give --num-samples at least 1.")
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
-    settings |= {"steps": draw_steps, "order": order, "revisions": revisions}
+    settings |= {"draw_steps": draw_steps, "order": order, "revisions": revisions}
     sampling = parse_sampling({**settings, "seed": seed, "method": method})
     from vqkit.cli.counting import count_of, counting
     from vqkit.image_io.pictures import save_picture

@@ -20,6 +20,7 @@ from vqkit.cli.parameters import (
     figure_count,
     print_notes,
 )
+from vqkit.cli.skipping import Skipped
 
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="IMAGE_OR_DIR", help="An image file, an array, or a directory of them.", show_default=False)
@@ -90,19 +91,12 @@ def score(
     items, notes = find_inputs(source, sampler.spec, pattern, exclude=out)
     print_notes(notes)
     reference = usual_images(sampler, counting, batch_size)
-    skipped = 0
-
-    def skip(path: str, reason: str) -> None:
-        nonlocal skipped
-        skipped += 1
-        typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
-
+    skipped = Skipped()
     request = ScoreRequest(number, maps, batch_size)
     with counting("scored", len(items)) as advance:
-        scored = score_items(sampler, reference, items, out, ReadOptions((), None, form), request, skip, advance)
+        scored = score_items(sampler, reference, items, out, ReadOptions((), None, form), request, skipped, advance)
     if as_json:
         typer.echo(json.dumps(record(sampler, reference, scored), indent=2))
         return
     print_scores(scored, reference.images, out / RECORD)
-    note = f"; {skipped} skipped" if skipped else ""
-    typer.echo(f"scored {count_of(len(scored))}{note}, written to {out}/")
+    typer.echo(f"scored {count_of(len(scored))}{skipped}, written to {out}/")

@@ -67,7 +67,7 @@ class PriorCase(NamedTuple):
         """The settings with which every code is drawn from the logits that `logits` gives."""
         if isinstance(self.prior, AutoregressivePrior):
             return sampling
-        return replace(sampling, steps=max(height * width for height, width in self.prior.spec.shapes))
+        return replace(sampling, draw_steps=max(height * width for height, width in self.prior.spec.shapes))
 
     def order(self, level: int) -> Tensor:
         """The positions of a level in the order in which they are drawn, int64 [P]."""

@@ -110,7 +110,7 @@ class RateMeter:
         self._ways: dict[str, Way] = {}
         if isinstance(prior, MaskedPrior):
             self._ways["random orders (bound)"] = lambda codes, given, first: prior.bound(codes, given, 1, first=first)
-            steps = sampling.steps or DEFAULT_STEPS
+            steps = sampling.draw_steps or DEFAULT_STEPS
             self._ways[f"in {steps} steps"] = lambda codes, given, first: prior.steps_nll(codes, given, sampling)
         self._other_nll = {way: torch.zeros_like(self._nll) for way in self._ways}
         self.counts = tuple(torch.zeros(size, dtype=torch.int64, device=device) for size in sampler.prior.spec.cardinalities)

@@ -30,7 +30,6 @@ from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.prior_batches import draw_codes, total_nll
 from vqkit.inference.ranking import DEFAULT_RANK, Rank, expected_errors
 from vqkit.inference.shared_codes import SharedCodesSampler
-from vqkit.inference.tile_grid import TileGrid
 from vqkit.inference.tile_order import TiledAnswers, draw_tile_by_tile, sampling_of_tile
 from vqkit.interfaces import Codes, Conditioning, Context, Prior, check_images, where_present
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
@@ -90,6 +89,22 @@ def check_tokenizer(expected: str, given: str, prior: Path, tokenizer: Path) -> 
             f"The prior {prior} models the codes of the tokenizer {expected[:12]}; {tokenizer} is another one, {given[:12]}.",
             "It was trained further or replaced: name the right one with --tokenizer, or train a new prior on this one.",
         )
+
+
+class _Wanted(NamedTuple):
+    """`each` answers for every image of another size than the tile, numbered from `first`; see `Sampler.complete` for the rest.
+
+    `images` as stored and `observed` bool [B, C, H, W]; `rows` float32 [B, D]: their conditions.
+    """
+
+    images: Tensor
+    observed: Tensor
+    rows: Tensor
+    each: int
+    sampling: Sampling
+    batch_size: int | None
+    advance: Advance | None
+    first: int
 
 
 class Sampler(ImageSampler):
@@ -203,7 +218,11 @@ class Sampler(ImageSampler):
         rows = self._rows(conditions, len(images))
         given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
         if tuple(images.shape[2:]) != (self.spec.height, self.spec.width):
-            answers = self._complete_large(images, observed, rows, num_samples, sampling, batch_size, advance, first * num_samples)
+            wanted = _Wanted(images, observed, rows, num_samples, sampling, batch_size, advance, first * num_samples)
+            if isinstance(self.prior, MaskedPrior):
+                answers = self._complete_shared(self.prior, wanted)
+            else:
+                answers = self._complete_tiles(wanted)
             return self._ranked(self._finish(answers.expected, given, known), answers.nll, (), observed, sampling, rank)
         conditioning = self._conditioning_of(images, observed, rows)
         codes = draw_codes(self.prior, conditioning, num_samples, sampling, batch_size, advance, first * num_samples)
@@ -211,37 +230,9 @@ class Sampler(ImageSampler):
         expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0), Context(self.spec.to_unit(given), known))
         return self._ranked(self._finish(expected, given, known), nll, codes, observed, sampling, rank)
 
-    def _complete_large(
-        self,
-        images: Tensor,
-        observed: Tensor,
-        rows: Tensor,
-        each: int,
-        sampling: Sampling,
-        batch_size: int | None,
-        advance: Advance | None,
-        first: int,
-    ) -> TiledAnswers:
-        """`each` answers for every image [B, C, H, W] of another size than the tile, numbered from `first`; conditions [B, D]."""
-        if isinstance(self.prior, MaskedPrior):
-            return self._complete_shared(self.prior, images, observed, rows, each, sampling, batch_size, advance, first)
-        grid = self.pipeline.tile_grid(images.shape[2], images.shape[3])
-        given, known, conditions = (tensor.repeat_interleave(each, dim=0) for tensor in (images, observed, rows))
-        return self._complete_tiles(given, known, conditions, grid, sampling, batch_size, advance, first)
-
-    def _complete_shared(
-        self,
-        prior: MaskedPrior,
-        images: Tensor,
-        observed: Tensor,
-        rows: Tensor,
-        each: int,
-        sampling: Sampling,
-        batch_size: int | None,
-        advance: Advance | None,
-        first: int,
-    ) -> TiledAnswers:
-        """As `_complete_large`, from one grid of codes for all tiles of an image."""
+    def _complete_shared(self, prior: MaskedPrior, wanted: _Wanted) -> TiledAnswers:
+        """Answers from one grid of codes for all tiles of an image."""
+        images, observed, rows = wanted.images, wanted.observed, wanted.rows
         size = self.spec.height, self.spec.width
         windows = CodeWindows(images.shape[2], images.shape[3], size, prior.spec.shapes, self.pipeline.tile_overlap)
         active = [windows.active(~known) for known in observed]
@@ -256,33 +247,27 @@ class Sampler(ImageSampler):
             pixels, known = cut(numbers, tiles)
             return self._decode(codes, rows[list(numbers)], Context(self.spec.to_unit(pixels), known))
 
-        drawn = SharedCodesSampler(prior, windows, active, condition, each, sampling, first, batch_size).draw(advance)
-        expected = torch.zeros(len(images) * each, *images.shape[1:])
+        settings = wanted.each, wanted.sampling, wanted.first, wanted.batch_size
+        drawn = SharedCodesSampler(prior, windows, active, condition, *settings).draw(wanted.advance)
+        expected = torch.zeros(len(images) * wanted.each, *images.shape[1:])
         blend(expected, drawn.codes, windows, active, decode)
         return TiledAnswers(expected, drawn.nll)
 
-    def _complete_tiles(
-        self,
-        images: Tensor,
-        observed: Tensor,
-        rows: Tensor,
-        grid: TileGrid,
-        sampling: Sampling,
-        batch_size: int | None,
-        advance: Advance | None,
-        first: int,
-    ) -> TiledAnswers:
-        """One answer for each of N images [N, C, H, W], numbered from `first`, with conditions [N, D]."""
+    def _complete_tiles(self, wanted: _Wanted) -> TiledAnswers:
+        """Answers tile by tile, each tile given what those before it have filled in."""
+        repeated = (tensor.repeat_interleave(wanted.each, dim=0) for tensor in (wanted.images, wanted.observed, wanted.rows))
+        images, observed, rows = repeated
+        grid, advance = self.pipeline.tile_grid(images.shape[2], images.shape[3]), wanted.advance
         drawn_tiles = 0
 
         def draw(tiles: Tensor, known: Tensor, number: int) -> TiledAnswers:
             nonlocal drawn_tiles
             drawn_tiles += 1
             report = None if advance is None else lambda done: advance(done / grid.count)
-            settings = sampling_of_tile(sampling, number)
+            settings = sampling_of_tile(wanted.sampling, number)
             conditioning = self._conditioning_of(tiles, known, rows)
-            codes = draw_codes(self.prior, conditioning, 1, settings, batch_size, report, first)
-            nll = total_nll(self.prior, codes, conditioning, 1, settings, batch_size)
+            codes = draw_codes(self.prior, conditioning, 1, settings, wanted.batch_size, report, wanted.first)
+            nll = total_nll(self.prior, codes, conditioning, 1, settings, wanted.batch_size)
             return TiledAnswers(self._decode(codes, rows, Context(self.spec.to_unit(tiles), known)), nll)
 
         answers = draw_tile_by_tile(images, observed, ~observed, draw, self._finish, grid)

@@ -136,7 +136,7 @@ class SharedCodesSampler:
     def _steps_of(self, level: int, sampling: Sampling) -> int:
         """In how many steps the codes of a level are drawn."""
         height, width = self._windows.shapes[level]
-        return min(sampling.steps or DEFAULT_STEPS, height * width)
+        return min(sampling.draw_steps or DEFAULT_STEPS, height * width)
 
     def _rounds(self, level: int, needed: Tensor, sampling: Sampling) -> Iterator[Round]:
         """The steps, then the revisions."""

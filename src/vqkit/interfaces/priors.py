@@ -34,9 +34,9 @@ class Sampling:
     `top_k`: sample from the k most probable codes only. `top_p`: from the most probable codes with this total probability only
     (nucleus sampling, Holtzman et al. 2020), applied after `top_k`. `seed`: the same seed gives the same samples. `method`: cached
     (one position per step, with caches), fixed-point (Jacobi iterations over the whole grid) or naive (a full pass per code, the
-    reference for the others); all give the same samples. A prior that draws in any order takes instead: `steps`, in which all codes
-    are drawn (None: its default); their `order` (`vqkit.priors.orders`); and a number of `revisions`, each of which draws a random
-    part of the codes, as many as a step draws on average, once more given all others.
+    reference for the others); all give the same samples. A prior that draws in any order takes instead: `draw_steps`, in which all
+    codes are drawn (None: its default); their `order` (`vqkit.priors.orders`); and a number of `revisions`, each of which draws a
+    random part of the codes, as many as a step draws on average, once more given all others.
     """
 
     temperature: float | tuple[float, ...] = 1.0
@@ -45,7 +45,7 @@ class Sampling:
     guidance_scale: float = 1.0
     seed: int = 0
     method: SamplingMethod = "cached"
-    steps: int | None = None
+    draw_steps: int | None = None
     order: SamplingOrder | None = None
     revisions: int = 0
 
@@ -72,8 +72,10 @@ class Sampling:
             )
         if self.method not in get_args(SamplingMethod):
             raise ConfigError(f"There is no sampling method '{self.method}'.", f"Known: {', '.join(get_args(SamplingMethod))}.")
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"The number of steps is {self.steps}; it must be at least 1.", "12 is usual; more are more exact.")
+        if self.draw_steps is not None and self.draw_steps < 1:
+            raise ConfigError(
+                f"The number of steps is {self.draw_steps}; it must be at least 1.", "12 is usual; more are more exact."
+            )
         if self.order is not None and self.order not in get_args(SamplingOrder):
             raise ConfigError(
                 f"There is no order '{self.order}' to draw codes in.", f"Known: {', '.join(get_args(SamplingOrder))}."
@@ -84,7 +86,7 @@ class Sampling:
     def check_raster(self, prior: str) -> None:
         """Raise `ConfigError` if a setting is only for priors that draw in any order; `prior`: what draws in raster order."""
         for name, given in (
-            ("steps", self.steps is not None),
+            ("draw_steps", self.draw_steps is not None),
             ("order", self.order is not None),
             ("revisions", self.revisions > 0),
         ):
@@ -99,7 +101,7 @@ class Sampling:
         if self.method != "cached":
             raise ConfigError(
                 f"{prior} draws in any order, always with caches; the method {self.method} was given.",
-                "Leave it out; --steps and --order decide how codes are drawn.",
+                "Leave it out; draw_steps and order decide how codes are drawn.",
             )
 
     def by_level(self, levels: Sequence[str]) -> tuple[Sampling, ...]:

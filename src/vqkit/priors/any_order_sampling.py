@@ -60,7 +60,7 @@ class LevelSampler:
         self._count, self._positions = drawn.codes.shape
         self._device = drawn.codes.device
         self._state = CodesSoFar(network, conditions, self._count * (2 if drawn.guided else 1))
-        self._steps = sampling.steps or DEFAULT_STEPS
+        self._steps = sampling.draw_steps or DEFAULT_STEPS
         self._part = 1 / (1 + sampling.revisions / self._steps)
         self._order = sampling.order or "halton"
         self._is_known = torch.zeros_like(drawn.kept)

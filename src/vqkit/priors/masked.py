@@ -120,7 +120,7 @@ class MaskedPrior(Prior):
 
     def steps_nll(self, codes: Codes, conditioning: Conditioning, sampling: Sampling) -> tuple[Tensor, ...]:
         """The exact cost of codes drawn in the steps of `sampling` in the Halton order, at temperature 1 without guidance."""
-        steps = sampling.steps or DEFAULT_STEPS
+        steps = sampling.draw_steps or DEFAULT_STEPS
         return tuple(self.level_nll(level, codes, conditioning, self.order(level, "halton", steps)) for level in range(len(codes)))
 
     def bound(self, codes: Codes, conditioning: Conditioning, orders: int, seed: int = 0, first: int = 0) -> tuple[Tensor, ...]:

@@ -50,7 +50,7 @@ def test_a_masked_prior_codes_in_few_steps_at_the_cost_of_these(steps: int) -> N
     read = read_codes(prior, 3, steps, SymbolDecoder(encoder.stream()))
     assert all(torch.equal(*levels) for levels in zip(read, codes, strict=True))
     with torch.no_grad():
-        nats = prior.steps_nll(codes, Conditioning.unconditional(3, spec), Sampling(steps=steps))
+        nats = prior.steps_nll(codes, Conditioning.unconditional(3, spec), Sampling(draw_steps=steps))
     assert encoder.bits == pytest.approx(sum(float(level.double().sum()) for level in nats) / math.log(2), rel=1e-4)
 
 
