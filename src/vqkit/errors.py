@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_REASON = 200
+
 
 class VQKitError(Exception):
     """Something the user can fix.
@@ -55,6 +57,12 @@ class TrainingError(VQKitError):
 
 class Interrupted(Exception):  # noqa: N818 - not an error
     """The program was stopped by a signal after saving its progress. Exit code 130."""
+
+
+def reason_of(said: str) -> str:
+    """What an error of another library says, as a part of a sentence: its last line, cut where it is long."""
+    last = (said.strip().splitlines() or [""])[-1].strip().removesuffix(".") or "no reason given"
+    return last if len(last) <= _LONGEST_REASON else f"{last[:_LONGEST_REASON]} ..."
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

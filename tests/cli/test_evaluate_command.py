@@ -234,7 +234,8 @@ def test_models_and_priors_are_measured_together(tiny_run: Path, priors: dict[st
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--num-samples", 4), ("--completions", 4), ("--tokenizer", "x"), ("--top-p", 0.9), ("--draw-steps", 8)]
+    ("option", "value"),
+    [("--num-samples", 4), ("--completions", 4), ("--tokenizer", "x"), ("--top-p", 0.9), ("--seed", 1), ("--draw-steps", 8)],
 )
 def test_settings_of_priors_are_refused_for_models(option: str, value: object, tiny_run: Path) -> None:
     with pytest.raises(ConfigError, match=rf"{option} is an option for priors, and .* is a model"):

@@ -17,7 +17,9 @@ _UNREADABLE = (SyntaxError, tokenize.TokenError, OverflowError, MemoryError, Rec
 """What NumPy raises, besides `ValueError`, for headers that are no Python literals or hold other things than they should."""
 
 PARSING = threading.RLock()
-"""Held while NumPy reads a header: Python 3.11 may fail to parse in two threads at once, with an error as for a damaged file."""
+"""Held while NumPy parses a header. Files are read in threads, and a sound one was once called damaged, for a reason that could not
+be found again: this rules out two parsers at once.
+"""
 
 
 class ArrayHeader(NamedTuple):

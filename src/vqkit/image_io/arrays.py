@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vqkit.errors import DataError
+from vqkit.errors import DataError, reason_of
 from vqkit.image_io.array_headers import PARSING, check_archive, check_array_file
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -41,9 +41,9 @@ def array_errors(path: Path) -> Iterator[None]:
         yield
     except PermissionError:
         raise DataError(f"The file {path} may not be read.", "Change its permissions.") from None
-    except _DAMAGED:
+    except _DAMAGED as error:
         hint = "It is damaged, or holds Python objects that would have to be unpickled, which vqkit never does. Save plain numbers."
-        raise DataError(f"{path} cannot be read as {path.suffix[1:] or 'an array'}.", hint) from None
+        raise DataError(f"{path} cannot be read as {path.suffix[1:] or 'an array'}: {reason_of(str(error))}.", hint) from None
 
 
 def map_array(path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import vqkit
 from vqkit.config import NamedOptions
 from vqkit.core.atomic import write_atomically
-from vqkit.errors import CheckpointError, VQKitError
+from vqkit.errors import CheckpointError, VQKitError, reason_of
 from vqkit.interfaces import Autoencoder, CodeSpec, DataSpec, EncoderPart, Prior, Tokenizer
 from vqkit.registry import MODELS, PRIORS
 from vqkit.storage import runs
@@ -30,8 +30,6 @@ from vqkit.storage.bounded_building import bounded
 from vqkit.storage.headers import check_header, check_tensor_digest, parse_header, sealed
 
 Network = TypeVar("Network", bound=nn.Module)
-_LONGEST_REASON = 200
-"""Characters of what torch says about weights that do not fit; it may name every one."""
 
 
 class Loaded(NamedTuple):
@@ -204,12 +202,12 @@ def _rebuilt(build: Callable[[], Network], tensors: Mapping[str, Tensor], path: 
         with bounded(list(tensors.values())):
             module = build()
     except VQKitError as error:
-        reason = _shortened(error.message)
+        reason = reason_of(error.message)
         raise CheckpointError(
             f"{path} describes what cannot be built: {reason}.", error.hint or "Use another checkpoint."
         ) from None
     except Exception as error:  # a header of plausible values that do not go together; parts of third parties raise what they like
-        reason = _shortened(str(error)) or "no reason given"
+        reason = reason_of(str(error))
         raise CheckpointError(
             f"{path} describes what cannot be built: {type(error).__name__}: {reason}.", "Use another checkpoint."
         ) from error
@@ -217,18 +215,12 @@ def _rebuilt(build: Callable[[], Network], tensors: Mapping[str, Tensor], path: 
     return module
 
 
-def _shortened(reason: str) -> str:
-    """The last line of what an error says, cut where it is long."""
-    last = (reason.strip().splitlines() or [""])[-1].strip().removesuffix(".")
-    return last if len(last) <= _LONGEST_REASON else f"{last[:_LONGEST_REASON]} ..."
-
-
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path} does not fit the model it describes: {_shortened(str(error))}.", "Use another checkpoint."
+            f"{path} does not fit the model it describes: {reason_of(str(error))}.", "Use another checkpoint."
         ) from None
 
 

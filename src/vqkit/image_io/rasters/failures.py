@@ -10,7 +10,7 @@ from types import ModuleType
 
 from PIL import Image
 
-from vqkit.errors import DataError, VQKitError
+from vqkit.errors import DataError, VQKitError, reason_of
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def reading_errors(path: Path, kind: str = "picture") -> Iterator[None]:
         if kind == "picture":
             message, hint = f"The picture {path} cannot be read: it is damaged or not a picture.", "Replace or remove it."
         else:
-            message = f"{path} cannot be read as {path.suffix[1:] or 'an array'}."
+            message = f"{path} cannot be read as {path.suffix[1:] or 'an array'}: {reason_of(str(error))}."
             hint = "It is damaged, or holds Python objects that would have to be unpickled, which vqkit never does."
             hint += " Save plain numbers."
         raise DataError(message, hint) from error
