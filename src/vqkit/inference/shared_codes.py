@@ -29,7 +29,7 @@ from vqkit.interfaces.priors import Advance, Sampling
 from vqkit.priors.any_order_sampling import DEFAULT_STEPS
 from vqkit.priors.masked import MaskedPrior
 from vqkit.priors.orders import drawn_after, fixed_order, group, known_first, random_orders, ranks_of
-from vqkit.priors.sampling import choose, evaluating, guide, gumbel_noise
+from vqkit.priors.sampling import advance_part, choose, evaluating, guide, gumbel_noise
 
 _HELD_BYTES = 2**28
 """Features of observed tiles that are held from step to step; those of further tiles are computed in every step."""
@@ -101,7 +101,7 @@ class SharedCodesSampler:
         with torch.inference_mode(), evaluating(self._prior), torch.autocast(self._device.type, enabled=False):
             for level, sampling in enumerate(self._sampling.by_level(self._prior.spec.level_names)):
                 share = self._count * positions[level] / sum(positions)
-                state = self._draw_level(level, codes, sampling, partial(_advance_part, advance, share))
+                state = self._draw_level(level, codes, sampling, partial(advance_part, advance, share))
                 codes = state.codes
                 nll += state.costs.flatten(1).sum(dim=1)
         return DrawnCodes(tuple(level.clone() for level in codes), nll.clone())
@@ -220,8 +220,3 @@ class SharedCodesSampler:
         assert self._prior.conditions is not None, "a prior that completes images is conditioned on them"
         features: Tensor = self._prior.conditions(conditioning, level)
         return features
-
-
-def _advance_part(advance: Advance | None, share: float, done: float) -> None:
-    if advance is not None:
-        advance(share * done)

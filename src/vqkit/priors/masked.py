@@ -37,7 +37,7 @@ from vqkit.priors.any_order_sampling import DEFAULT_STEPS, LevelDraw, LevelSampl
 from vqkit.priors.coarser_codes import CoarserCodes
 from vqkit.priors.codes_so_far import CodesSoFar
 from vqkit.priors.orders import drawn_after, fixed_order, group, known_first, random_orders, ranks_of
-from vqkit.priors.sampling import conditioning_of, evaluating, is_guided, with_unconditional
+from vqkit.priors.sampling import advance_part, conditioning_of, evaluating, is_guided, with_unconditional
 from vqkit.registry import PRIORS
 
 
@@ -194,7 +194,7 @@ class MaskedPrior(Prior):
         with torch.inference_mode(), evaluating(self), torch.autocast(device.type, enabled=False):
             for level, settings in enumerate(sampling.by_level(self.spec.level_names)):
                 share = positions[level] / sum(positions)
-                report = partial(_advance_part, advance, share)
+                report = partial(advance_part, advance, share)
                 drawn = (*drawn, self._draw_level(level, drawn, given, settings, first, report, kept))
         return tuple(level.clone() for level in drawn)
 
@@ -223,8 +223,3 @@ class MaskedPrior(Prior):
         """A random order for each of the samples."""
         ranks = torch.rand(len(codes[level]), codes[level][0].numel()).argsort(dim=1)
         return Order(ranks, ranks)
-
-
-def _advance_part(advance: Advance | None, share: float, done: float) -> None:
-    if advance is not None:
-        advance(share * done)

@@ -15,7 +15,7 @@ from torch import Tensor
 from vqkit.core.randomness import generator_for
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, Conditioning, Prior
-from vqkit.interfaces.priors import Sampling
+from vqkit.interfaces.priors import Advance, Sampling
 
 
 def gumbel_noise(seed: int, level: int, first: int, count: int, positions: int, num_codes: int) -> Tensor:
@@ -95,3 +95,9 @@ def evaluating(prior: Prior) -> Iterator[None]:
         yield
     finally:
         prior.train(training)
+
+
+def advance_part(advance: Advance | None, share: float, done: float) -> None:
+    """Report progress in a part of the work that is a `share` of it, if anybody listens."""
+    if advance is not None:
+        advance(share * done)
