@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +147,43 @@ cli.main()
     assert done.returncode == code, done.stderr
     assert in_stderr in done.stderr
     assert not_in_stderr not in done.stderr
+
+
+def test_sigterm_before_a_training_removes_what_is_not_finished(tmp_path: Path) -> None:
+    program = f"""
+import os, signal, time
+from pathlib import Path
+from vqkit.cli import app as cli
+from vqkit.core.atomic import write_atomically
+@cli.app.command("slow")
+def slow() -> None:
+    with write_atomically(Path({str(tmp_path / "a.txt")!r})) as temporary:
+        temporary.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program, "slow"], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 130
+    assert done.stderr.startswith("Stopped by SIGTERM.") and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_met_by_a_thread_is_left_to_the_main_thread(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back after the test
+    Ending(DataError("x"), monkeypatch, capsys)
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    for error in (OSError(errno.ENOSPC, "No space left on device"), RuntimeError("a bug")):
+        thread = threading.Thread(target=fail, args=(error,))
+        thread.start()
+        thread.join()
+    printed = capsys.readouterr().err
+    assert "RuntimeError: a bug" in printed and "space" not in printed
 
 
 def test_the_version() -> None:

@@ -19,7 +19,7 @@ def output(path: Path) -> Output:
 
 def test_results_come_in_order_when_their_files_are_in_place(tmp_path: Path) -> None:
     done: list[int] = []
-    with BackgroundWriter[int]() as writer:
+    with BackgroundWriter[int](tmp_path) as writer:
         for number in range(6):
             writer.submit([output(tmp_path / f"{number}_{part}.txt") for part in range(5)], number)
             for finished in writer.finished():
@@ -31,7 +31,7 @@ def test_results_come_in_order_when_their_files_are_in_place(tmp_path: Path) -> 
 
 
 def test_a_batch_without_files(tmp_path: Path) -> None:
-    with BackgroundWriter[str]() as writer:
+    with BackgroundWriter[str](tmp_path) as writer:
         writer.submit([], "nothing")
         assert list(writer.finished(wait=True)) == ["nothing"]
     assert not list(tmp_path.iterdir())
@@ -41,7 +41,7 @@ def test_an_error_reaches_the_caller_and_its_batch_leaves_nothing(tmp_path: Path
     (tmp_path / "file").touch()
 
     def write_all() -> None:
-        with BackgroundWriter[int]() as writer:
+        with BackgroundWriter[int](tmp_path) as writer:
             writer.submit([output(tmp_path / "fine.txt")], 0)
             writer.submit([output(tmp_path / "lost.txt"), output(tmp_path / "file" / "x.txt")], 1)
             list(writer.finished(wait=True))
@@ -59,7 +59,7 @@ def test_a_caller_that_fails_leaves_no_parts(tmp_path: Path) -> None:
         write_text(path, "x")
 
     def write_all() -> None:
-        with BackgroundWriter[int]() as writer:
+        with BackgroundWriter[int](tmp_path) as writer:
             writer.submit([Output(tmp_path / f"{number}.txt", partial(slow, tmp_path / f"{number}.txt")) for number in range(9)], 0)
             ready.set()
             raise KeyboardInterrupt

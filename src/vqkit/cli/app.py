@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 import warnings
+from types import FrameType
 from typing import Annotated, TextIO
 
 import typer
@@ -84,6 +87,8 @@ def _root(
 def main() -> None:
     """Run the command line; the entry point of `vqkit` and `python -m vqkit`."""
     warnings.showwarning = _show_warning
+    threading.excepthook = _in_thread
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app(prog_name="vqkit")
     except VQKitError as error:
@@ -111,6 +116,18 @@ def main() -> None:
         _fail("The device has too little memory for this.", "Use a smaller --batch-size or a smaller model.")
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """On SIGTERM, leave through all `finally`, so that unfinished files are removed. A training has a handler of its own."""
+    typer.echo("Stopped by SIGTERM. Files that were not finished are removed; run the same command again.", err=True)
+    sys.exit(130)
+
+
+def _in_thread(failed: threading.ExceptHookArgs) -> None:
+    """What a thread raised: a full disk and the like say nothing there, because the main thread meets them as well."""
+    if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in _FIXABLE):
+        threading.__excepthook__(failed)
+
+
 _FIXABLE = {
     errno.ENOSPC: "Free some space; what was saved before is intact.",
     errno.EDQUOT: "Free some space; what was saved before is intact.",
@@ -122,6 +139,7 @@ _FIXABLE = {
     errno.ENOENT: "Check the path.",
     errno.ENAMETOOLONG: "That name is longer than file systems allow; shorten it.",
     errno.ELOOP: "That path leads through links that lead back to it.",
+    errno.EIO: "The disk or the file system has a fault; choose another place.",
     errno.EFBIG: "The file system holds no files of this size; choose another place.",
 }
 

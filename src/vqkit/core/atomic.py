@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import stat
@@ -20,6 +21,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from vqkit.core.leftovers import final_path, partial_path, remove
+from vqkit.core.links import check_links, no_links_below
+from vqkit.core.write_errors import errors_name
 from vqkit.errors import ConfigError
 
 _BATCH: ContextVar[WriteBatch | None] = ContextVar("write_batch", default=None)
@@ -33,10 +37,11 @@ class WriteBatch:
             write_text(first, "a"), write_text(second, "b")
         batch.commit()
 
-    Several threads may collect at once.
+    Several threads may collect at once. No link below the directory `folder`, if one is given, is followed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._written: list[tuple[Path, Path]] = []
         self._folders: set[str] = set()
 
@@ -45,7 +50,8 @@ class WriteBatch:
         """Within this block, in this thread, `write_atomically` leaves files to the batch."""
         token = _BATCH.set(self)
         try:
-            yield
+            with no_links_below(self._folder):
+                yield
         finally:
             _BATCH.reset(token)
 
@@ -66,7 +72,8 @@ class WriteBatch:
             folders = {path.parent for _, path in self._written}
             while self._written:
                 temporary, path = self._written[-1]
-                temporary.replace(path)
+                with errors_name(path):
+                    temporary.replace(path)
                 self._written.pop()
             for folder in folders:
                 flush(folder)
@@ -84,25 +91,27 @@ class WriteBatch:
 def write_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary path to write the file to; it becomes `path` if the block succeeds and vanishes if it fails.
 
-    The directory is made if it is missing. Raises `OSError` when the file cannot be written, and `ConfigError` where something is
-    that is not a regular file.
+    The directory is made if it is missing. Raises `OSError` naming `path` when the file cannot be written, and `ConfigError` where
+    something is that is not a regular file, or a link leads out of the directory of the results.
     """
     check_replaceable(path)
+    check_links(path)
     batch = _BATCH.get()
     if batch is None:
         path.parent.mkdir(parents=True, exist_ok=True)
     else:
         batch.make_folder(path.parent)
     # The suffix is kept because some writers choose their format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = partial_path(path, path.suffix)
     try:
-        yield temporary
-        if batch is not None:
-            batch.add(temporary, path)
-            return
-        flush(temporary)
-        temporary.replace(path)
-        flush(path.parent)
+        with errors_name(path):
+            yield temporary
+            if batch is not None:
+                batch.add(temporary, path)
+                return
+            flush(temporary)
+            temporary.replace(path)
+            flush(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -142,24 +151,50 @@ def write_text(path: Path, text: str) -> None:
 def directory_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary directory to fill; it becomes `path` if the block succeeds and vanishes if it fails.
 
-    A directory that is already at `path` is replaced. Raises `ConfigError` where something else is than a directory.
+    A directory that is already at `path` is replaced. Raises `OSError` naming `path`, or a file below it, and `ConfigError` where
+    something else is than a directory, or a link leads out of the directory of the results.
     """
     if not path.is_dir():
         check_replaceable(path)
+    check_links(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = partial_path(path)
+    remove(temporary)
     temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.iterdir():
-            flush(file)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                flush(file)
+        except OSError as error:
+            error.filename = str(_below(path, temporary, error.filename))
+            raise
+        with errors_name(path):
+            _put_in_place(temporary, path)
         flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _below(path: Path, temporary: Path, name: object) -> Path:
+    """What an error names, by the name that a temporary directory is to have: `path` where it names nothing."""
+    if not isinstance(name, str):
+        return path
+    return path / Path(name).relative_to(temporary) if Path(name).is_relative_to(temporary) else Path(name)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Give a directory its name. One that has it is first renamed, so that a process that is killed leaves no part of it there."""
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        replaced = partial_path(path.with_name(f"{path.name}.replaced"))
+        remove(replaced)
+        path.replace(replaced)
+        temporary.replace(path)
+        shutil.rmtree(replaced)
 
 
 def _flush_all(paths: list[Path]) -> None:
@@ -183,9 +218,10 @@ def _on_descriptor(call: Callable[[int], int], path: Path) -> int:
 
 
 def flush(path: Path) -> None:
-    """Make sure that a file, or the entries of a directory, have reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make sure that a file, or the entries of a directory, have reached the disk. Raises `OSError` naming what it is to become."""
+    with errors_name(final_path(path)):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

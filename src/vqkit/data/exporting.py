@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
+from vqkit.core.links import no_links_below
 from vqkit.image_io.layouts import safe_name
 from vqkit.image_io.pictures import COMPOSITE, composite, save_picture, to_pil
 from vqkit.image_io.rasters import RasterInfo, write_raster
@@ -41,7 +42,8 @@ def export(split: Split, split_name: str, count: int, out: Path) -> list[Path]:
     Colour pictures, and images of one component, are one file each: `{name}.png`. Several components are written apart,
     `{component}/{name}_{component}.png`, with composites to look at and `performances.csv`. Files are PNG, or TIFF for types and
     gaps that PNG cannot hold; a component that is absent from an image has no file. Names are those of the images, shortened where
-    file systems do not take them, and numbered where they would be the same. Every file is whole or not there. Raises `OSError`.
+    file systems do not take them, and numbered where they would be the same. Every file is whole or not there. Raises `OSError`,
+    and `ConfigError` where a link leads out of `out`.
     """
     indices = first_indices(split, count)
     names = file_names(split.names(indices))
@@ -120,6 +122,11 @@ def _images(batch: Batch, names: Sequence[str]) -> Iterator[_Image]:
 
 def _write_image(image: _Image, spec: DataSpec, layout: _Layout, out: Path) -> list[Path]:
     """Write one image, and return the paths of its files."""
+    with no_links_below(out):
+        return _write_files(image, spec, layout, out)
+
+
+def _write_files(image: _Image, spec: DataSpec, layout: _Layout, out: Path) -> list[Path]:
     written: list[Path] = []
     if not layout.apart:
         path = out / f"{image.name}{layout.suffixes[0]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -24,17 +25,19 @@ _UNFINISHED = 2
 class BackgroundWriter(Generic[Result]):
     """Writes batches of files in threads: those of a batch appear together, and batches in their order.
 
-    A context manager. When its block ends with an error, files that are not yet in place are removed.
+    All are below the directory `folder`, and no link in it is followed. A context manager. When its block ends with an error, files
+    that are not yet in place are removed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._writers = ThreadPoolExecutor(_THREADS)
         self._committer = ThreadPoolExecutor(1)
         self._waiting: deque[tuple[Future[None], Result]] = deque()
 
     def submit(self, outputs: Sequence[Output], result: Result) -> None:
         """Write files; `finished` yields `result` when they are in place."""
-        batch = WriteBatch()
+        batch = WriteBatch(self._folder)
         size = max(1, min(_FILES_A_CALL, len(outputs) // (2 * _THREADS)))
         parts = [outputs[start : start + size] for start in range(0, len(outputs), size)]
         written = [self._writers.submit(_write, batch, part) for part in parts]

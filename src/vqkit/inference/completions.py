@@ -81,7 +81,7 @@ def complete_items(
     guard = OutputGuard(items, out, sampler.spec, reading)
     first, size = 0, max(1, _BLOCK // max(1, request.num_samples))
     images = read_images(items, sampler.spec, reading, skip, check_not_whole)
-    with BackgroundWriter[list[Completed]]() as writer:
+    with BackgroundWriter[list[Completed]](out) as writer:
         for batch in batches_of_one_size(images, size):
             drawn = sampler.complete(
                 torch.stack([entry.image for entry in batch]),

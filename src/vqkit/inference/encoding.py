@@ -90,7 +90,7 @@ def decode_codes(
         replaced = torch.tensor([name in (conditions or {}) for name in spec.condition_names], dtype=torch.bool)
         rows = torch.where(replaced, rows, content.conditions)
     names_of_files = file_names(content.names)
-    with BackgroundWriter[list[str]]() as writer:
+    with BackgroundWriter[list[str]](out) as writer:
         for start in range(0, len(content.names), batch_size):
             part = slice(start, start + batch_size)
             expected = pipeline.decode_batch(tuple(level[part] for level in content.codes), rows[part])

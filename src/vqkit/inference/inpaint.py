@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from vqkit.core.links import check_links, no_links_below
 from vqkit.errors import DataError
 from vqkit.image_io.background import BackgroundWriter
 from vqkit.image_io.inputs import Item
@@ -69,7 +70,7 @@ def inpaint_items(
     guard = OutputGuard(items, out, pipeline.spec, request)
     images = read_images(items, pipeline.spec, request, skip, check_not_whole)
     count = 0
-    with BackgroundWriter[list[Written]]() as writer:
+    with BackgroundWriter[list[Written]](out) as writer:
         for batch in batches_of_one_size(images, batch_size):
             outputs: list[Output] = []
             results: list[Written] = []
@@ -112,7 +113,7 @@ def filled_images(
 
 
 class OutputGuard:
-    """Refuses outputs that are inputs, or are written twice. Raises `DataError` when `out` holds the inputs."""
+    """Refuses outputs that are inputs, are written twice, or are behind a link. Raises `DataError` when `out` holds the inputs."""
 
     def __init__(self, items: Sequence[Item], out: Path, spec: DataSpec, request: ReadOptions) -> None:
         self._out = out
@@ -127,8 +128,10 @@ class OutputGuard:
             raise DataError(f"{out} holds the images that are to be filled in.", "Choose another directory with --out.")
 
     def check(self, outputs: Iterable[Path]) -> None:
-        """Raise `DataError` for an output that is an input, or that was checked before."""
+        """Raise `DataError` for an output that is an input, or that was checked before, and `ConfigError` for one behind a link."""
         for path in outputs:
+            with no_links_below(self._out):
+                check_links(path)
             real = self._real(path)
             if real in self._taken:
                 raise DataError(

@@ -141,7 +141,7 @@ def _write_images(names: Sequence[str], stored: Tensor, spec: DataSpec, out: Pat
     outputs: list[Output] = []
     for name, each, values, picture in zip(names, unit, stored, pictures, strict=True):
         outputs += plain_outputs(name, Filled(each, values, picture, spec), out)
-    with BackgroundWriter[None]() as writer:
+    with BackgroundWriter[None](out) as writer:
         for start in range(0, len(outputs), _FILES):
             writer.submit(outputs[start : start + _FILES], None)
             list(writer.finished())

@@ -4,6 +4,7 @@ runs/<name>/run.yaml              the resolved configuration, with the kind of t
 runs/<name>/metrics.jsonl         one row of numbers a line
 runs/<name>/checkpoints/step-00001000/{model,training}.safetensors, training.json
 runs/<name>/best, latest          text files naming a checkpoint
+runs/<name>/.lock                 names the process that trains (vqkit.storage.claims)
 runs/latest                       a text file naming the newest run
 """
 

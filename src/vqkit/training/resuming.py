@@ -10,6 +10,7 @@ from vqkit.config import SCHEMAS, AnyRunConfig, NamedOptions, load_config, merge
 from vqkit.data.opening import with_fitted
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.storage import runs
+from vqkit.storage.claims import is_unused
 from vqkit.storage.runs import CONFIG_FILE
 from vqkit.training.kinds import resolve
 
@@ -62,7 +63,7 @@ def keep_fitted(run: Path, config: AnyRunConfig) -> AnyRunConfig:
 
 def may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:
     """Whether to resume from a checkpoint. Raises `ConfigError` when the directory holds something that would be overwritten."""
-    if not run.exists() or not any(run.iterdir()):
+    if is_unused(run):
         return False
     if resume == "never" or not (run / CONFIG_FILE).is_file():
         raise ConfigError(f"The run directory {run} exists.", "Choose another --out, or resume it: --resume auto.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ from vqkit.config import AnyRunConfig, RunConfig, dump_yaml, load_config
 from vqkit.core import distributed
 from vqkit.core.atomic import write_text
 from vqkit.core.precision import choose_device
+from vqkit.errors import Interrupted
 from vqkit.storage import runs
+from vqkit.storage.claims import claimed, claimed_fresh
 from vqkit.storage.runs import CONFIG_FILE
 from vqkit.training.kinds import next_steps, resolve
+from vqkit.training.recovery import recover
 from vqkit.training.resuming import continued_config, keep_fitted, may_continue
 from vqkit.training.trainer import Outcome, Trainer
+
+_REFUSED = "\n"
+"""What rank 0 broadcasts in place of the run directory when it has none."""
 
 
 def train(
@@ -44,18 +51,41 @@ def train(
 def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outcome:
     """Train in every process; only rank 0 writes and logs."""
     console = Console(stderr=True, quiet=not distributed.is_main())
-    directory = Path(distributed.broadcast_text(str(run or runs.fresh_directory(config.subject.name, config.data.name))))
-    config = keep_fitted(directory, config)
-    resumed = may_continue(directory, config, resume)
-    trainer = Trainer.from_config(config, directory, resumed)
-    if distributed.is_main():
-        write_text(directory / CONFIG_FILE, dump_yaml(trainer.config))
-        runs.write_pointer(directory.parent / "latest", directory.name)
-    _announce(console, trainer, directory, resumed)
-    outcome = trainer.fit()
+    with _claimed(config, run) as directory:
+        config = keep_fitted(directory, config)
+        resumed = may_continue(directory, config, resume)
+        if resumed and distributed.is_main():
+            recover(directory)
+        distributed.barrier()  # all have read what is there before it changes
+        trainer = Trainer.from_config(config, directory, resumed)
+        if distributed.is_main():
+            write_text(directory / CONFIG_FILE, dump_yaml(trainer.config))
+            runs.write_pointer(directory.parent / "latest", directory.name)
+        _announce(console, trainer, directory, resumed)
+        outcome = trainer.fit()
     if distributed.is_main():
         _report(console, outcome, config)
     return outcome
+
+
+@contextmanager
+def _claimed(config: AnyRunConfig, run: Path | None) -> Iterator[Path]:
+    """The run directory, of which rank 0 keeps other trainings away. Raises `ConfigError` where one is."""
+    if not distributed.is_main():
+        name = distributed.broadcast_text(_REFUSED)
+        if name == _REFUSED:
+            raise Interrupted  # rank 0 says why
+        yield Path(name)
+        return
+    with ExitStack() as stack:
+        try:
+            claim = claimed(run) if run is not None else claimed_fresh(config.subject.name, config.data.name)
+            directory = stack.enter_context(claim)
+        except BaseException:
+            distributed.broadcast_text(_REFUSED)
+            raise
+        distributed.broadcast_text(str(directory))
+        yield directory
 
 
 def _announce(console: Console, trainer: Trainer, run: Path, resumed: bool) -> None:

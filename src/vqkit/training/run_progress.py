@@ -12,6 +12,7 @@ from vqkit.core.atomic import write_text
 from vqkit.errors import CheckpointError
 from vqkit.interfaces.plain_values import first_fault
 
+STATE_FILE = "training.json"
 _HINT = "Remove that checkpoint and resume again."
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vqkit.core.atomic import write_text
 from vqkit.core.distributed import all_reduce, is_main
+from vqkit.core.write_errors import errors_name
 from vqkit.evaluation import metrics
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Recorder:
 
     def __init__(self, run: Path, step: int) -> None:
         self._run = run
-        self._file = run / "metrics.jsonl"
+        self._file, self._events = run / "metrics.jsonl", run / "tensorboard"
         self._board: Any = None
         if not is_main():
             return
@@ -99,7 +100,7 @@ class Recorder:
             write_text(self._file, "".join(f"{line.decode('utf-8')}\n" for line in kept))
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+        self._board = SummaryWriter(str(self._events), purge_step=step + 1 if step else None)
 
     def row(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Append one row; a value that is not a number is written as null."""
@@ -108,10 +109,11 @@ class Recorder:
         content = {"step": step, "epoch": round(epoch, 4)} | {
             name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()
         }
-        with self._file.open("a", encoding="utf-8") as file:
+        with errors_name(self._file), self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(content) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        with errors_name(self._events):
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
 
     def histogram(self, step: int, name: str, counts: Tensor) -> None:
         """How often each code was chosen, counts int64 [K]."""
@@ -120,17 +122,18 @@ class Recorder:
         used = counts.double().cpu().numpy()
         edges = torch.arange(len(used) + 1).double().numpy()
         codes = edges[:-1]
-        self._board.add_histogram_raw(
-            f"codes/{name}",
-            min=0.0,
-            max=float(len(used)),
-            num=float(used.sum()),
-            sum=float((codes * used).sum()),
-            sum_squares=float((codes * codes * used).sum()),
-            bucket_limits=edges[1:].tolist(),
-            bucket_counts=used.tolist(),
-            global_step=step,
-        )
+        with errors_name(self._events):
+            self._board.add_histogram_raw(
+                f"codes/{name}",
+                min=0.0,
+                max=float(len(used)),
+                num=float(used.sum()),
+                sum=float((codes * used).sum()),
+                sum_squares=float((codes * codes * used).sum()),
+                bucket_limits=edges[1:].tolist(),
+                bucket_counts=used.tolist(),
+                global_step=step,
+            )
 
     def pictures(self, step: int, epoch: int, sheets: Mapping[str, Image]) -> None:
         """Save named pictures as images/epoch_NNNN_<name>.png and in TensorBoard."""
@@ -141,12 +144,14 @@ class Recorder:
         for name, sheet in sheets.items():
             save_picture(sheet, self._run / "images" / f"epoch_{epoch:04d}_{name}.png")
             pixels = torch.frombuffer(bytearray(sheet.convert("RGB").tobytes()), dtype=torch.uint8)
-            self._board.add_image(name, pixels.view(sheet.height, sheet.width, 3).numpy(), step, dataformats="HWC")
+            with errors_name(self._events):
+                self._board.add_image(name, pixels.view(sheet.height, sheet.width, 3).numpy(), step, dataformats="HWC")
 
     def close(self) -> None:
-        """Flush TensorBoard."""
+        """Flush TensorBoard. Raises `OSError`, like every method that writes."""
         if self._board is not None:
-            self._board.close()
+            with errors_name(self._events):
+                self._board.close()
 
 
 def _step_of(line: bytes) -> float:

@@ -6,7 +6,6 @@ and resumed from its checkpoint ends with the same bits as an uninterrupted one.
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +40,8 @@ from vqkit.training.optimization import (
 )
 from vqkit.training.pictures import training_pictures
 from vqkit.training.progress import TrainingProgress
-from vqkit.training.run_progress import Progress, read_progress, write_progress
+from vqkit.training.recovery import prune
+from vqkit.training.run_progress import STATE_FILE, Progress, read_progress, write_progress
 from vqkit.training.tracking import MetricAverages, Recorder
 
 _REPORT_STEPS = 50
@@ -80,6 +80,8 @@ class Trainer:
         self.notes: list[str] = []
         """What was understood of the data, a line each."""
         self._stop_requested = False
+        self._saved: int | None = None
+        """The step of the last checkpoint."""
 
     @classmethod
     def from_config(cls, config: AnyRunConfig, run: Path, resume: bool) -> Trainer:
@@ -288,7 +290,8 @@ class Trainer:
         requested = torch.tensor(float(self._stop_requested), device=self.device)
         distributed.all_reduce(requested)
         if requested:
-            self.save()
+            if self._saved != self.step:
+                self.save()
             message = (
                 f"Stopped at step {self.step}; everything is saved.\nResume with: vqkit {self.config.command} --resume {self.run}"
             )
@@ -304,12 +307,13 @@ class Trainer:
                 self.task.write(directory / runs.MODEL_FILE, self.config.data, averaged)
                 header = {"kind": "training", "step": self.step, "best": self.best}
                 write_tensors(directory / "training.safetensors", self._state_tensors(generators), header)
-                write_progress(directory / "training.json", Progress(step=self.step, best=self.best))
+                write_progress(directory / STATE_FILE, Progress(step=self.step, best=self.best))
             name = str(target.relative_to(self.run))
             runs.write_pointer(self.run / "latest", name)
             if best:
                 runs.write_pointer(self.run / "best", name)
-            self._prune()
+            prune(self.run, self.config.training.keep_checkpoints)
+        self._saved = self.step
         distributed.barrier()
 
     def _state_tensors(self, generators: list[Tensor]) -> dict[str, Tensor]:
@@ -330,7 +334,7 @@ class Trainer:
         """
         model, _ = read_tensors(checkpoint / runs.MODEL_FILE, self.device)
         tensors, header = read_tensors(checkpoint / "training.safetensors", self.device)
-        progress = read_progress(checkpoint / "training.json", header)
+        progress = read_progress(checkpoint / STATE_FILE, header)
         try:
             self._restore(model, tensors)
         except (KeyError, ValueError, RuntimeError) as error:
@@ -339,6 +343,7 @@ class Trainer:
                 f"The checkpoint {checkpoint} does not fit the run: {reason}.", "Remove that checkpoint and resume again."
             ) from None
         self.step, self.best = progress.step, progress.best
+        self._saved = self.step
 
     def _restore(self, model: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
         """Take over the tensors of a checkpoint. Raises `KeyError`, `ValueError` or `RuntimeError` when they do not fit."""
@@ -353,13 +358,6 @@ class Trainer:
         own = tensors.get(f"rng.{distributed.rank()}")
         if own is not None:
             torch.set_rng_state(own.cpu())
-
-    def _prune(self) -> None:
-        """Keep the newest checkpoints and the best one."""
-        best = runs.read_pointer(self.run / "best")
-        for old in runs.checkpoints(self.run)[: -self.config.training.keep_checkpoints]:
-            if str(old.relative_to(self.run)) != best:
-                shutil.rmtree(old)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ def decompress_file(sampler: Sampler, file: CompressedFile, out: Path) -> Iterat
     codec = BatchCodec(sampler, directory.draw_steps, directory.lossless)
     names = file_names(directory.names)
     first = 0
-    with BackgroundWriter[list[str]]() as writer:
+    with BackgroundWriter[list[str]](out) as writer:
         for part in file.parts():
             here = names[first : first + len(part.names)]
             first += len(here)
