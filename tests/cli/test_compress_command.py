@@ -88,3 +88,21 @@ def test_a_wrong_run_is_a_message(
 ) -> None:
     assert run(["decompress", str(compressed), "--run", str(tiny_completing_run), "--out", str(tmp_path)]) == 2
     assert "was compressed with the prior" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_shards_are_joined_by_an_index(
+    images: Path, tiny_prior_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compress", str(images), "--run", str(tiny_prior_run), "--out", str(tmp_path / "x.vqk"), "--lossless"]
+    assert run([*command, "--shard", "1/2"]) == 0 and "the index follows when all 2 are" in capsys.readouterr().out
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run([*command, "--shard", "0/2"]) == 2 and "torchrun started 2 processes" in capsys.readouterr().err
+    assert run(command) == 0 and "shard 0/2 (RANK and WORLD_SIZE): images 1 to 6 of 12" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert run([*command, "--shard", "1/2"]) == 0 and "is finished already" in capsys.readouterr().out
+    assert run(["decompress", str(tmp_path / "x.index.json"), "--run", str(tiny_prior_run), "--out", str(tmp_path / "out")]) == 0
+    assert "decompressed 12 images" in capsys.readouterr().out
+    for path in images.rglob("*.png"):
+        with Image.open(path) as one, Image.open(tmp_path / "out" / path.relative_to(images)) as other:
+            assert np.array_equal(np.array(one), np.array(other))

@@ -283,7 +283,7 @@ def test_encode_and_decode() -> None:
     assert encoded.stdout.splitlines()[-1] == "encoded 3 images to all.safetensors (2 x 3 codes of 16 each)"
     content = read_codes(Path("all.safetensors"))
     assert content.names == ("s0", "s1", "s2")
-    assert torch.equal(content.codes[0], pipeline(SHAPES).encode(IMAGES)[0])
+    assert torch.equal(content.part(slice(None))[0], pipeline(SHAPES).encode(IMAGES)[0])
     decoded = run("decode", "all.safetensors", "--out", "again")
     assert decoded.stdout.splitlines()[-1] == "decoded 3 images, written to again/"
     assert len(list(Path("again").rglob("*.png"))) == 12
@@ -293,7 +293,7 @@ def test_encode_and_decode() -> None:
 
 def test_encode_keeps_only_what_is_asked_for() -> None:
     run("encode", "sections", "--keep", "belt")
-    assert torch.equal(read_codes(Path("codes.safetensors")).codes[0], pipeline(SHAPES).encode(IMAGES, keep="belt")[0])
+    assert torch.equal(read_codes(Path("codes.safetensors")).part(slice(None))[0], pipeline(SHAPES).encode(IMAGES, keep="belt")[0])
 
 
 @pytest.mark.parametrize(

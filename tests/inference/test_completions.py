@@ -84,7 +84,8 @@ def test_names_sort() -> None:
 def test_the_record_names_the_prior_and_the_likelihoods(source: Path, tmp_path: Path) -> None:
     completed, _ = complete(source, tmp_path / "out", 2)
     request = CompletionRequest(2, sampling=Sampling(seed=2))
-    completing.write_completions_json(sampler("observed"), completed, request, tmp_path / "out")
+    entries = [completing.described(each, request) for each in completed]
+    completing.write_completions_json(sampler("observed"), entries, request, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "completions.json").read_text())
     assert content["sampling"]["seed"] == 2 and content["tokenizer_digest"] == "d" * 64
     described = [{"name": each.name, "nll": each.nll, "expected_error": each.expected_error} for each in completed]
@@ -93,7 +94,8 @@ def test_the_record_names_the_prior_and_the_likelihoods(source: Path, tmp_path: 
 
 def test_of_a_single_answer_no_expected_error_is_recorded(source: Path, tmp_path: Path) -> None:
     completed, _ = complete(source, tmp_path / "out", 1)
-    completing.write_completions_json(sampler("observed"), completed, CompletionRequest(1), tmp_path / "out")
+    entries = [completing.described(each, CompletionRequest(1)) for each in completed]
+    completing.write_completions_json(sampler("observed"), entries, CompletionRequest(1), tmp_path / "out")
     content = json.loads((tmp_path / "out" / "completions.json").read_text())
     assert all(set(image) == {"name", "nll"} for image in content["images"])
 

@@ -14,7 +14,7 @@ from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.rasters import open_raster
 from vqkit.image_io.reading import ReadOptions
-from vqkit.inference.encoding import decode_codes, encode_items, encode_split
+from vqkit.inference.encoding import decode_codes, encode_items, encode_part, encode_split
 from vqkit.inference.postprocess import to_stored
 from vqkit.interfaces import ComponentSpec, DataSpec
 from vqkit.storage.code_files import CodesFile
@@ -28,7 +28,8 @@ def test_a_split_is_encoded_in_order_with_all_that_is_known() -> None:
     split = ArraySplit(SHAPES, IMAGES, CONDITIONS, torch.arange(5), [f"n{number}" for number in range(5)])
     counted: list[int] = []
     content = encode_split(MODEL, split, counted.append, batch_size=2)
-    assert torch.equal(content.codes[0], MODEL.encode(IMAGES)[0])
+    assert torch.equal(content.part(slice(None))[0], MODEL.encode(IMAGES)[0])
+    assert content.codes[0].dtype == torch.uint8
     assert content.names == ("n0", "n1", "n2", "n3", "n4") and counted == [2, 2, 1]
     assert torch.equal(content.labels, torch.arange(5)) and content.tokenizer == MODEL.digest
     torch.testing.assert_close(content.conditions, CONDITIONS, equal_nan=True)
@@ -49,19 +50,31 @@ def test_a_split_of_other_images_is_refused() -> None:
         encode_split(MODEL, ArraySplit(COLOUR, torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), lambda count: None)
 
 
-def encoded(source: Path) -> CodesFile:
+def encoded(source: Path) -> tuple[tuple[str, ...], torch.Tensor]:
+    """Names and codes of all images at a path."""
     items = find_inputs(source, SHAPES).items
-    return encode_items(MODEL, items, ReadOptions(), lambda path, reason: None, lambda count: None, 2)
+    parts = list(encode_items(MODEL, items, ReadOptions(), lambda path, reason: None, lambda count: None, 2))
+    assert all(len(part.names) <= 2 for part in parts)
+    return sum((part.names for part in parts), ()), torch.cat([part.codes[0] for part in parts])
 
 
 def test_files_are_encoded_by_what_is_in_them(tmp_path: Path) -> None:
     np.save(tmp_path / "all.npy", IMAGES.numpy())
     Image.fromarray(IMAGES[0, 1].numpy()).save(tmp_path / "s0_belt.png")
-    content = encoded(tmp_path / "all.npy")
-    assert content.names == ("all_00000", "all_00001", "all_00002", "all_00003", "all_00004")
-    assert torch.equal(content.codes[0], MODEL.encode(IMAGES)[0])
-    content = encoded(tmp_path / "s0_belt.png")
-    assert content.names == ("s0",) and torch.equal(content.codes[0], MODEL.encode(IMAGES[0, 1], keep="belt")[0])
+    names, codes = encoded(tmp_path / "all.npy")
+    assert names == ("all_00000", "all_00001", "all_00002", "all_00003", "all_00004")
+    assert torch.equal(codes, MODEL.encode(IMAGES)[0])
+    names, codes = encoded(tmp_path / "s0_belt.png")
+    assert names == ("s0",) and torch.equal(codes, MODEL.encode(IMAGES[0, 1], keep="belt")[0])
+
+
+def test_a_part_of_a_split_is_what_the_whole_has_there() -> None:
+    split = ArraySplit(SHAPES, IMAGES, CONDITIONS, torch.arange(5), [f"n{number}" for number in range(5)])
+    parts = list(encode_part(MODEL, split, range(1, 4), lambda count: None, batch_size=2))
+    assert [part.names for part in parts] == [("n1", "n2"), ("n3",)]
+    assert torch.equal(torch.cat([part.codes[0] for part in parts]), MODEL.encode(IMAGES[1:4])[0])
+    assert torch.equal(torch.cat([part.labels for part in parts]), torch.tensor([1, 2, 3]))
+    assert list(encode_part(MODEL, split, range(4, 4), lambda count: None)) == []
 
 
 def test_codes_are_those_of_whole_tiles(tmp_path: Path) -> None:

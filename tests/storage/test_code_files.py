@@ -9,7 +9,8 @@ from safetensors import safe_open
 from painting import SHAPES, pipeline, sections
 from vqkit.errors import CheckpointError
 from vqkit.storage.checkpoints import write_tensors
-from vqkit.storage.code_files import CodesFile, check_tokenizer, read_codes, smallest_integer, write_codes
+from vqkit.storage.code_files import CodesFile, check_tokenizer, read_codes, write_codes
+from vqkit.storage.code_ranges import smallest_integer
 
 MODEL = pipeline(SHAPES)
 CONTENT = CodesFile(
@@ -25,7 +26,8 @@ CONTENT = CodesFile(
 def test_codes_come_back_as_they_were(tmp_path: Path) -> None:
     write_codes(tmp_path / "x.safetensors", CONTENT, MODEL.tokenizer)
     content = read_codes(tmp_path / "x.safetensors")
-    assert torch.equal(content.codes[0], CONTENT.codes[0]) and content.codes[0].dtype == torch.int64
+    assert torch.equal(content.part(slice(None))[0], CONTENT.codes[0]) and content.codes[0].dtype == torch.uint8
+    assert torch.equal(content.part(slice(1, 3))[0], CONTENT.codes[0][1:])
     assert (content.names, content.tokenizer, content.class_names) == (CONTENT.names, CONTENT.tokenizer, CONTENT.class_names)
     assert torch.equal(content.labels, CONTENT.labels)
     torch.testing.assert_close(content.conditions, CONTENT.conditions, equal_nan=True)

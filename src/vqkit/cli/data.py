@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +11,13 @@ import typer
 
 from vqkit.cli.panels import INPUT, OUTPUT
 from vqkit.cli.parameters import JsonOption, OutOption, SetOption
+from vqkit.cli.sharding import ShardOption, join_shards, own_shard, say_finished
+from vqkit.core.shard_records import Job, ShardedOutput
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
+    from vqkit.core.shards import ChosenShard
     from vqkit.data.inspecting import SplitStatistics
     from vqkit.interfaces import DataSpec, ImageDataset, Split
 
@@ -202,16 +206,49 @@ def prepare(
     data: DataArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, ending in .safetensors.", rich_help_panel=OUTPUT)],
     settings: SetOption = None,
+    shard: ShardOption = None,
 ) -> None:
-    """Pack all splits of a data set and its specification into one memory-mapped file, which opens without decoding."""
+    """Pack all splits of a data set and its specification into one memory-mapped file, which opens without decoding.
+
+    With --shard I/N, the I-th of N parts of each split is packed into a file of its own; the index that joins them is opened like
+    one file. Of several processes that torchrun started, each packs a shard.
+    """
     from vqkit.data.packing import pack
 
+    chosen = own_shard(shard)
     dataset = _open(data, settings)
+    if chosen is not None:
+        _prepare_shard(dataset, data, out, chosen)
+        return
     counts = pack(dataset, out)
     typer.echo(_describe(dataset.spec))
+    _say_packed(counts, out)
+    typer.echo(f"next: vqkit train-vqvae --data {out}")
+
+
+def _prepare_shard(dataset: ImageDataset, data: str, out: Path, chosen: ChosenShard) -> None:
+    """Pack a shard of each split, unless it is finished, and join all shards if it is the last."""
+    from vqkit.data.packed_shards import INDEX_KIND
+    from vqkit.data.packing import pack, packed_names
+
+    output = ShardedOutput(out, INDEX_KIND, chosen.shard)
+    names, spec = packed_names(dataset, chosen.shard), dataset.spec
+    typer.echo(f"shard {chosen.shard} ({chosen.origin}): {', '.join(f'{len(own)} {name}' for name, own in names.items())} images")
+    job = Job.of([data, spec.to_json(), {name: len(dataset.split(name)) for name in ("train", "val", "test")}], names)
+    if output.is_finished(job):
+        say_finished(output)
+    else:
+        counts = pack(dataset, output.file, chosen.shard)
+        output.finish(job, counts)
+        _say_packed(counts, output.file)
+    index = join_shards(output)
+    if index is not None:
+        typer.echo(f"{_describe(spec)}\nnext: vqkit train-vqvae --data {index.path}")
+
+
+def _say_packed(counts: Mapping[str, int], out: Path) -> None:
     images = ", ".join(f"{count} {name}" for name, count in counts.items())
     typer.echo(f"{images} images packed in {out} ({out.stat().st_size / 2**20:.1f} MiB)")
-    typer.echo(f"next: vqkit train-vqvae --data {out}")
 
 
 def _open(data: str, settings: list[str] | None) -> ImageDataset:

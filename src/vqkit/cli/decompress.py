@@ -11,7 +11,10 @@ from vqkit.cli.parameters import OutOption, RunOption, TokenizerOption
 
 
 def decompress(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file written by `vqkit compress`.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A file written by `vqkit compress`, or the index of its shards.", show_default=False),
+    ],
     run: RunOption = None,
     tokenizer: TokenizerOption = None,
     out: OutOption = Path("decompressed"),
@@ -22,15 +25,15 @@ def decompress(
     whose arithmetic differs, are refused.
     """
     from vqkit.cli.counting import counting
-    from vqkit.inference.codec.decompressing import decompress_file
+    from vqkit.inference.codec.decompressing import decompress_files
     from vqkit.inference.sampler import load_sampler
-    from vqkit.storage.compressed_files import open_compressed
+    from vqkit.storage.compressed_files import open_compressed_shards
 
-    content = open_compressed(file)
-    sampler = load_sampler(run, tokenizer, content.directory.device)
+    files = open_compressed_shards(file)
+    sampler = load_sampler(run, tokenizer, files[0].directory.device)
     typer.echo(f"using {sampler.path} and its tokenizer {sampler.pipeline.path}")
-    total = len(content.directory.names)
+    total = sum(len(content.directory.names) for content in files)
     with counting("decompressed", total) as advance:
-        for _ in decompress_file(sampler, content, out):
+        for _ in decompress_files(sampler, files, out):
             advance(1)
     typer.echo(f"decompressed {total} image{'' if total == 1 else 's'}, written to {out}/")

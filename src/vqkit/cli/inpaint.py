@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions, parse_names
+from vqkit.cli.inpaint_parts import Completing, Filling, do_parts
 from vqkit.cli.parameters import (
     DeviceOption,
     FormOption,
@@ -33,15 +33,11 @@ from vqkit.cli.sampling import (
     TopPOption,
     parse_sampling,
 )
-from vqkit.cli.skipping import Skipped
+from vqkit.cli.sharding import ShardOption, chosen_shard, processes
 from vqkit.core.cpus import wait_without_spinning
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqkit.image_io.inputs import Item
-    from vqkit.image_io.reading import ReadOptions
-    from vqkit.inference.completions import CompletionRequest
-    from vqkit.inference.pipeline import Pipeline
     from vqkit.inference.sampler import Sampler
     from vqkit.interfaces.priors import Sampling
 
@@ -141,6 +137,7 @@ def inpaint(
     figures: FiguresOption = "16",
     tile_overlap: TileOverlapOption = None,
     batch_size: CompletionBatchOption = None,
+    shard: ShardOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Fill in what is missing from images: whole components, or the white part of a mask.
@@ -153,6 +150,7 @@ def inpaint(
     Without --prior, each image is filled in once, with the model's expected values. With --prior, several completions are drawn and
     ranked (--rank), with a map of their uncertainty; --run then says where the prior's tokenizer is, if it was moved.
     What is kept is returned unchanged, bit for bit, and results have the format, type and tags of the files that they are made of.
+    With --shard I/N, the I-th of N parts of the images is filled in; the parts share the output directory.
     """
     values, names = parse_conditions(conditions), parse_names(keep)
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
@@ -160,41 +158,36 @@ def inpaint(
     count = _number_of_completions(prior, num_samples, {**settings, "rank": rank})
     number_of_figures = figure_count(figures)
     sampling = parse_sampling(settings)
+    chosen = chosen_shard(shard)
     wait_without_spinning()  # files are read and written in threads beside the model
-    from vqkit.cli.counting import count_of
-    from vqkit.image_io.inputs import find_inputs
-    from vqkit.image_io.masks import read_mask
-    from vqkit.image_io.reading import ReadOptions
-    from vqkit.inference.completions import CompletionRequest
-    from vqkit.inference.pipeline import load
-    from vqkit.inference.ranking import DEFAULT_RANK, parse_rank
-    from vqkit.inference.sampler import load_sampler
+    with processes(device):
+        from vqkit.image_io.inputs import find_inputs
+        from vqkit.image_io.masks import read_mask
+        from vqkit.image_io.reading import ReadOptions
+        from vqkit.inference.completions import CompletionRequest
+        from vqkit.inference.pipeline import load
+        from vqkit.inference.ranking import DEFAULT_RANK, parse_rank
+        from vqkit.inference.sampler import load_sampler
 
-    ranked = DEFAULT_RANK if rank is None else parse_rank(rank)
-    sampler = None if prior is None else load_sampler(prior, run, device, tile_overlap)
-    pipeline = load(run, device, tile_overlap=tile_overlap) if sampler is None else sampler.pipeline
-    if sampler is None:
-        typer.echo(f"using {pipeline.path}")
-    else:
-        sampling = _said_sampling(sampler, sampling, temperature is None)
-    # What is loaded stays as long as the command runs: looking for garbage in it would take a tenth of the time.
-    gc.freeze()
-    pipeline.spec.component_indices(names)
-    items, notes = find_inputs(source, pipeline.spec, pattern, exclude=out)
-    print_notes(notes)
-    reading = ReadOptions(names, read_mask(mask, pipeline.spec) if mask is not None else None, form)
-    skipped = Skipped()
-    if sampler is None:
-        done, drawn = _fill_in(pipeline, items, out, reading, skipped, values, batch_size, number_of_figures)
-        summary = f"filled in {count_of(done)}"
-    else:
-        done, drawn = _complete(
-            sampler, items, out, reading, CompletionRequest(count, values, sampling, batch_size, ranked), skipped
-        )
-        summary = f"completed {count_of(done)} in {count} ways"
-    typer.echo(f"{summary}{skipped}, written to {out}/")
-    if drawn:
-        typer.echo(f"look at {drawn[0] if len(drawn) == 1 else f'{drawn[0].parent}/'}")
+        ranked = DEFAULT_RANK if rank is None else parse_rank(rank)
+        sampler = None if prior is None else load_sampler(prior, run, device, tile_overlap)
+        pipeline = load(run, device, tile_overlap=tile_overlap) if sampler is None else sampler.pipeline
+        if sampler is None:
+            typer.echo(f"using {pipeline.path}")
+        else:
+            sampling = _said_sampling(sampler, sampling, temperature is None)
+        # What is loaded stays as long as the command runs: looking for garbage in it would take a tenth of the time.
+        gc.freeze()
+        pipeline.spec.component_indices(names)
+        items, notes = find_inputs(source, pipeline.spec, pattern, exclude=out)
+        print_notes(notes)
+        reading = ReadOptions(names, read_mask(mask, pipeline.spec) if mask is not None else None, form)
+        if sampler is None:
+            filling = Filling(pipeline, items, out, reading, values, batch_size, number_of_figures)
+            do_parts(filling, chosen, out, "filled in {images}")
+        else:
+            request = CompletionRequest(count, values, sampling, batch_size, ranked)
+            do_parts(Completing(sampler, items, out, reading, request), chosen, out, f"completed {{images}} in {count} ways")
 
 
 def _said_sampling(sampler: Sampler, sampling: Sampling, may_be_fitted: bool) -> Sampling:
@@ -220,60 +213,3 @@ def _number_of_completions(prior: str | None, num_samples: int | None, settings:
     if num_samples is not None and num_samples < 1:
         raise ConfigError(f"{num_samples} completions were requested.", "Give --num-samples at least 1.")
     return _COMPLETIONS if num_samples is None else num_samples
-
-
-def _fill_in(
-    pipeline: Pipeline,
-    items: list[Item],
-    out: Path,
-    reading: ReadOptions,
-    skip: Callable[[str, str], None],
-    conditions: dict[str, float],
-    batch_size: int | None,
-    figures: int | None,
-) -> tuple[int, list[Path]]:
-    """Fill in each image once, those that fit into memory first; returns their number and the figures."""
-    from vqkit.cli.counting import counting
-    from vqkit.image_io.large_images import is_large
-    from vqkit.inference.inpaint import inpaint_items
-    from vqkit.inference.large_files import inpaint_large_items
-    from vqkit.inference.pipeline import BATCH_SIZE
-
-    large = [item for item in items if is_large(item)]
-    others = [item for item in items if item not in large] if large else items
-    size = batch_size or BATCH_SIZE
-    done, tiled, drawn = 0, 0, []
-    if others:
-        with counting("filled in", len(others)) as advance:
-            for result in inpaint_items(pipeline, others, out, reading, skip, conditions, size, figures):
-                done += 1
-                tiled += result.tiled
-                drawn += [result.figure] if result.figure is not None else []
-                advance(1)
-    if tiled:
-        tile = f"{pipeline.spec.height} x {pipeline.spec.width} pixels (height x width)"
-        which = "1 image is" if tiled == 1 else f"{tiled} images are"
-        print_notes([f"{which} larger than the model's tile of {tile}, and filled in tile by tile."])
-    if large:
-        for result in inpaint_large_items(pipeline, large, out, reading, skip, conditions, size, counting):
-            done += 1
-            drawn += [result.figure] if result.figure is not None else []
-    return done, drawn
-
-
-def _complete(
-    sampler: Sampler,
-    items: list[Item],
-    out: Path,
-    reading: ReadOptions,
-    request: CompletionRequest,
-    skip: Callable[[str, str], None],
-) -> tuple[int, list[Path]]:
-    """Draw several completions of each image; returns the number of images and the figures."""
-    from vqkit.cli.counting import counting
-    from vqkit.inference.completions import complete_items, write_completions_json
-
-    with counting("drawn", len(items) * request.num_samples) as advance:
-        completed = list(complete_items(sampler, items, out, reading, request, skip, advance))
-    write_completions_json(sampler, completed, request, out)
-    return len(completed), [result.figure for result in completed]

@@ -6,14 +6,19 @@ import typer
 
 
 class Skipped:
-    """Says of each image why it is left out, and counts them."""
+    """Says of each image why it is left out, and keeps path and reason."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.images: list[list[str]] = []
+
+    @property
+    def count(self) -> int:
+        """How many are left out."""
+        return len(self.images)
 
     def __call__(self, path: str, reason: str) -> None:
         """Leave out the image at a path."""
-        self.count += 1
+        self.images.append([path, reason])
         typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
 
     def __str__(self) -> str:

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vqkit.core.shards import Shard
+
 
 def rank() -> int:
     """Rank of this process, 0 for a single process."""
@@ -61,7 +63,8 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(local_device(device))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Tensors on the processor, such as counts and states of random generators, need gloo on GPUs as well.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
         gc.collect()
@@ -77,9 +80,19 @@ def local_device(device: torch.device) -> torch.device:
 
 def share(count: int) -> range:
     """This process's contiguous part of `count` items; the parts differ by at most one item."""
-    whole, rest = divmod(count, world_size())
-    start = rank() * whole + min(rank(), rest)
-    return range(start, start + whole + (rank() < rest))
+    return share_of(range(count))
+
+
+def share_of(whole: range) -> range:
+    """This process's contiguous part of a range."""
+    return Shard(rank(), world_size()).part(whole)
+
+
+def sums(*numbers: int) -> tuple[int, ...]:
+    """Sums of whole numbers over the processes."""
+    total = torch.tensor(numbers, dtype=torch.int64)
+    all_reduce(total)
+    return tuple(total.tolist())
 
 
 def local_chunk(tensor: Tensor) -> Tensor:
@@ -99,6 +112,28 @@ def broadcast_text(text: str) -> str:
         content = torch.zeros(int(length), dtype=torch.int64, device=device)
     broadcast(content)
     return bytes(content.tolist()).decode()
+
+
+def gather_texts(text: str) -> list[str]:
+    """Every process's text, in the order of ranks, on every process."""
+    rows = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
+    lengths = gather(torch.tensor(len(text.encode())))
+    return [bytes(each[:length].tolist()).decode() for each, length in zip(_gather_padded(rows), lengths, strict=True)]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows [n, ...] of every process, which may have different numbers of them, in the order of ranks, on every process."""
+    if not _active():
+        return rows
+    return torch.cat(_gather_padded(rows))
+
+
+def _gather_padded(rows: Tensor) -> list[Tensor]:
+    """Every process's rows, each as many as it has."""
+    counts = [int(count) for count in gather(torch.tensor(len(rows)))]
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    return [each[:count] for each, count in zip(gather(padded), counts, strict=True)]
 
 
 def gather(tensor: Tensor) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -32,14 +32,26 @@ _PATTERNS = {
 Layout = Literal["auto", "NCHW", "NHWC"]
 
 
+class StoredImages(Rows, Protocol):
+    """Rows of images as they are stored: a tensor is one, and so are those of several files."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """[N, C, H, W]."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the values."""
+
+
 class StoredSplit(NamedTuple):
     """One split as stored, memory-mapped where the file allows it.
 
-    `images`: values [N, C, H, W] of the file's type; `labels` int64 [N]; `conditions` float32 [N, D]; `names`: one an image, or
-    None; `present`: rows of bool, broadcastable to the images, or None where everything is.
+    `images`: values [N, C, H, W] of the file's type, or of several files; `labels` int64 [N]; `conditions` float32 [N, D]; `names`:
+    one an image, or None; `present`: rows of bool, broadcastable to the images, or None where everything is.
     """
 
-    images: Tensor
+    images: StoredImages
     labels: Tensor
     conditions: Tensor
     names: Sequence[str] | None
@@ -72,6 +84,7 @@ def with_gaps(content: StoredSplit, nodata: Sequence[float | None], source: str)
         return content
     known = rows if content.present is None else JointRows(content.present, rows)
     gaps, start = False, 0
+    assert isinstance(content.images, Tensor), "shards are packed, and say themselves what is absent"
     for chunk in chunks(content.images.numpy()):
         infinite = np.isinf(chunk) if chunk.dtype.kind == "f" else np.zeros((), np.bool_)
         if infinite.any():

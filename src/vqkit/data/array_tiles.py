@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vqkit.data.array_contents import StoredImages
 from vqkit.data.fitting import LARGEST_WHOLE, tile_side
 from vqkit.data.image_reading import ImagePixels
 from vqkit.data.rows import Rows, cut_row
@@ -24,7 +26,7 @@ class ArrayTile(NamedTuple):
     note: str = ""
 
 
-def choose_array_tile(images: dict[str, Tensor], height: int | None, width: int | None, path: Path) -> ArrayTile:
+def choose_array_tile(images: Mapping[str, StoredImages], height: int | None, width: int | None, path: Path) -> ArrayTile:
     """The tile of images [N, C, H, W] of each split: what is set, where one of height and width is both, or the whole images.
 
     Measurements, which is to say other types than uint8, are cut into tiles unasked if they are large, as those in files are.
@@ -65,7 +67,7 @@ class ArraySource(ImageSource):
 
     in_memory = True
 
-    def __init__(self, images: Tensor, positions: Tensor, present: Rows | None) -> None:
+    def __init__(self, images: StoredImages, positions: Tensor, present: Rows | None) -> None:
         self._images, self._positions, self._present = images, positions.tolist(), present
 
     @property

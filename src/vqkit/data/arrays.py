@@ -3,7 +3,7 @@
 A file holds one array of images, or one for each split: `train`, `val`, `test`, or `{split}_images` with `{split}_labels`
 [N] and `{split}_conditions` [N, D], or `x_train` with `y_train`. Images are [N, H, W], [N, C, H, W] or [N, H, W, C]. NaN, the value
 `nodata`, and what `{split}_present` says are absent. A file that `vqkit data prepare` wrote carries its specification, and is used
-where it lies on the disk.
+where it lies on the disk, and so are those of the shards that an index joins.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vqkit.core.shard_records import is_index
 from vqkit.data.array_contents import Layout, StoredSplit, read_splits, with_gaps
 from vqkit.data.array_tiles import ArraySource, ArrayTile, choose_array_tile
 from vqkit.data.augmentation import Augmentation, Crop, Flip, Turn
@@ -33,6 +34,7 @@ from vqkit.data.describing import (
     component_specs,
     fitted_settings,
 )
+from vqkit.data.packed_shards import read_packed_shards
 from vqkit.data.packing import check_contents, read_spec
 from vqkit.data.rows import ChosenRows, Rows
 from vqkit.data.sampled import SampledSplit
@@ -86,14 +88,9 @@ class ArrayDataset(ImageDataset):
         self._options = options
         self._path = Path(options.path).expanduser()
         if not self._path.is_file():
-            raise DataError(f"{self._path} is not a file.", "Set data.path to a .npy, .npz or .safetensors file.")
-        arrays, metadata = read_arrays(self._path)
-        self._packed = read_spec(metadata, self._path)
-        if self._packed is not None:
-            _refuse_options(options, self._packed, self._path)
-        contents = read_splits(arrays, self._path, options.layout, self._packed)
-        if self._packed is not None:
-            check_contents(self._packed, contents, self._path)
+            hint = "Set data.path to a .npy, .npz or .safetensors file, or to the index of shards."
+            raise DataError(f"{self._path} is not a file.", hint)
+        contents, self._packed = _read(self._path, options)
         self._components = self._packed.components if self._packed else self._component_names(next(iter(contents.values())))
         options.check_names(self._components, options.value_kind)
         self._contents = {name: self._prepared(content, name) for name, content in contents.items()}
@@ -120,6 +117,7 @@ class ArrayDataset(ImageDataset):
             present,
         )
         if self._options.value_kind == "sampled":
+            assert isinstance(images, Tensor), "shards are refused"
             return SampledSplit(self.spec, name, rows[torch.arange(len(rows))], self._grey_ends(images), *described)
         return ArraySplit(self.spec, self._cut(rows), *described)
 
@@ -140,6 +138,7 @@ class ArrayDataset(ImageDataset):
             )
         source, positions = self._plan.describing()
         images, _, conditions, _, present = self._contents[source]
+        assert isinstance(images, Tensor), "shards are packed"
         size = self._tile.height, self._tile.width
         ranges = self._condition_ranges(conditions[positions])
         classes = tuple(str(number) for number in range(1 + max(int(each.labels.max()) for each in self._contents.values())))
@@ -229,6 +228,27 @@ class ArrayDataset(ImageDataset):
         )
 
 
+def _read(path: Path, options: ArrayDataset.Options) -> tuple[dict[str, StoredSplit], DataSpec | None]:
+    """What is in the file, or in the shards of an index, and the specification of a packed one."""
+    if is_index(path):
+        if options.value_kind == "sampled":
+            raise ConfigError(
+                "data.value_kind = sampled needs all images in memory, and shards stay on the disk.",
+                "Prepare the data set as one file, or leave data.value_kind out.",
+            )
+        contents, spec = read_packed_shards(path)
+        _refuse_options(options, spec, path)
+        return contents, spec
+    arrays, metadata = read_arrays(path)
+    packed = read_spec(metadata, path)
+    if packed is not None:
+        _refuse_options(options, packed, path)
+    contents = read_splits(arrays, path, options.layout, packed)
+    if packed is not None:
+        check_contents(packed, contents, path)
+    return contents, packed
+
+
 def _refuse_options(options: ArrayDataset.Options, packed: DataSpec, path: Path) -> None:
     """Raise `ConfigError` for a setting that is fixed by a packed file. Ranges are not: the file holds values as they are."""
     fixed = ["layout", "components", "conditions", "nodata", "height", "width", "pad_to_multiple", "validation_share"]
@@ -260,6 +280,7 @@ def _pad(content: StoredSplit, multiple: int) -> StoredSplit:
     height, width = (-size % multiple for size in content.images.shape[2:])
     if not height and not width:
         return content
+    assert isinstance(content.images, Tensor), "shards are packed, and a setting of padding is refused"
     sides = (width // 2, width - width // 2, height // 2, height - height // 2)
     present = content.present
     if isinstance(present, Tensor) and present.shape[2:] != (1, 1):

@@ -11,7 +11,8 @@ from vqkit.interfaces import Batch, Codes, Split
 class CodedSplit(Split):
     """Codes, conditions and labels of a split, and optionally its images.
 
-    `codes` int64 [N, h, w] of each level; `conditions` float32 [N, D] in the order of the tokenizer's names; `labels` int64 [N].
+    `codes` int [N, h, w] of each level, int64 in batches; `conditions` float32 [N, D] in the order of the tokenizer's names;
+    `labels` int64 [N].
     Without images, batches contain empty ones, uint8 [B, 0, 0, 0]. Nothing is augmented: codes belong to the unchanged images.
     """
 
@@ -31,7 +32,7 @@ class CodedSplit(Split):
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Split.batch`."""
-        codes = tuple(level[indices] for level in self.codes)
+        codes = tuple(level[indices].to(torch.int64) for level in self.codes)
         described = self._conditions[indices], self._labels[indices], codes
         if not self._with_images:
             return Batch(torch.empty(len(indices), 0, 0, 0, dtype=torch.uint8), *described)

@@ -59,7 +59,13 @@ class TrainingLoader:
 
 def all_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Batch]:
     """A whole split in order, in every process."""
-    yield from _read(split, list(torch.split(torch.arange(len(split)), batch_size)), workers)
+    yield from batches_of(split, range(len(split)), batch_size, workers)
+
+
+def batches_of(split: Split, images: range, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """Some images of a split, in order, in batches of at most `batch_size`; the last may be smaller."""
+    if images:
+        yield from _read(split, list(torch.split(torch.arange(images.start, images.stop), batch_size)), workers)
 
 
 def evaluation_batches(split: Split, batch_size: int, workers: int = 0) -> Iterator[Batch]:
@@ -67,8 +73,7 @@ def evaluation_batches(split: Split, batch_size: int, workers: int = 0) -> Itera
 
     The processes' shares differ by at most one image, and together they are the whole split, each image once.
     """
-    share = torch.tensor(distributed.share(len(split)))
-    yield from _read(split, [indices for indices in torch.split(share, batch_size) if len(indices)], workers)
+    yield from batches_of(split, distributed.share(len(split)), batch_size, workers)
 
 
 def _read(split: Split, batches: Sequence[Tensor], workers: int) -> Iterator[Batch]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vqkit.config import NamedOptions
 from vqkit.core.memory import no_garbage_collection
+from vqkit.core.shard_records import is_index
 from vqkit.errors import DataError, did_you_mean
 from vqkit.image_io.formats import DATASET_SUFFIXES, has_suffix
 from vqkit.image_io.layouts import are_components_apart
@@ -107,9 +108,9 @@ def size_hint(data: NamedOptions, spec: DataSpec, multiple: int) -> str:
 def recognise(path: Path) -> str:
     """The layout of an existing path: `components`, `images` or `arrays`. Raises `DataError` for a file that is none of them."""
     if path.is_file():
-        if has_suffix(path, DATASET_SUFFIXES):
+        if has_suffix(path, DATASET_SUFFIXES) or is_index(path):
             return "arrays"
-        hint = "A data set is a directory of images, or a file that ends in .npy, .npz or .safetensors."
+        hint = "A data set is a directory of images, or a file that ends in .npy, .npz, .safetensors or .index.json."
         raise DataError(f"{path} is not a data set.", hint)
     try:
         with no_garbage_collection():

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
+from vqkit.core.shards import WHOLE, Shard
 from vqkit.data.array_contents import StoredSplit
 from vqkit.data.joined import JoinedSplit
 from vqkit.data.rows import pack_bits
+from vqkit.data.subsets import Subset
 from vqkit.data.tiled import TiledSplit
 from vqkit.errors import DataError, VQKitError
 from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
@@ -60,8 +62,8 @@ class _Part(NamedTuple):
         return int(torch.Size(self.shape).numel()) * self.dtype.itemsize
 
 
-def pack(dataset: ImageDataset, path: Path) -> dict[str, int]:
-    """Write the data set's three splits to a safetensors file, atomically; returns the number of images in each.
+def pack(dataset: ImageDataset, path: Path, shard: Shard = WHOLE) -> dict[str, int]:
+    """Write the data set's three splits, or a shard of each, to a safetensors file, atomically; returns the images of each.
 
     Values are those of `Split.batch`, in every bit, and so is what is present of them. Images larger than the tile are packed whole
     if all of a split have one size, else as tiles side by side. Only one batch is in memory at a time,
@@ -71,14 +73,29 @@ def pack(dataset: ImageDataset, path: Path) -> dict[str, int]:
         raise DataError(
             f"{path} does not end in .safetensors.", "Packed data sets are safetensors files: give --out FILE.safetensors."
         )
-    splits: dict[str, Split] = {name: _at_rest(dataset.split(name)) for name in SPLITS}
+    whole: dict[str, Split] = {name: _at_rest(dataset.split(name)) for name in SPLITS}
+    splits = {name: part for name, split in whole.items() if (part := _part(split, shard)) is not None}
     parts = {name: list(_parts(name, split)) for name, split in splits.items()}
     header, starts = _layout([part for each in parts.values() for part in each], dataset.spec)
     with write_atomically(path) as temporary, temporary.open("wb") as file:
         file.write(header)
         for name, split in splits.items():
             _write_split(file, split, parts[name], starts)
-    return {name: len(split) for name, split in splits.items()}
+    return {name: len(splits[name]) if name in splits else 0 for name in SPLITS}
+
+
+def packed_names(dataset: ImageDataset, shard: Shard = WHOLE) -> dict[str, list[str]]:
+    """The names of the images that `pack` writes, by split."""
+    whole = {name: _at_rest(dataset.split(name)) for name in SPLITS}
+    return {name: split.names(torch.tensor(shard.part(range(len(split))), dtype=torch.int64)) for name, split in whole.items()}
+
+
+def _part(split: Split, shard: Shard) -> Split | None:
+    """A shard of a split; None where it has no image."""
+    part = shard.part(range(len(split)))
+    if len(part) == len(split):
+        return split
+    return Subset(split, torch.arange(part.start, part.stop)) if part else None
 
 
 def read_spec(metadata: dict[str, str], path: Path) -> DataSpec | None:

@@ -18,7 +18,7 @@ from vqkit.inference.pipeline import Pipeline
 from vqkit.interfaces import Batch, Quantizer, Tokenizer
 from vqkit.quantizers.lookup import LookupQuantizer
 from vqkit.storage.checkpoints import Loaded, digest, load_model, write_model
-from vqkit.storage.code_files import check_codes
+from vqkit.storage.code_ranges import check_codes
 
 NEAREST_TOLERANCE = 1e-4
 """Largest excess of the distance to the chosen code over that to the nearest, relative to the feature: float32 rounding."""

@@ -6,7 +6,7 @@ missing, or every file a whole image. A single file is one image (an array file 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +98,17 @@ def _items(found: FoundSet) -> list[Item]:
 
 def _whole(name: str, path: Path) -> Item:
     return Item(safe_name(name), {None: Member(path)})
+
+
+def described_items(items: Sequence[Item], part: range) -> tuple[list[str], list[list[object]]]:
+    """What a shard of items is made of, as plain values: the names of all, and the files of the part with their lengths."""
+    own = [[member.path.name, *_length(member.path)] for item in items[part.start : part.stop] for member in item.members.values()]
+    return [item.name for item in items], own
+
+
+def _length(path: Path) -> list[int]:
+    """The length of a file in bytes; nothing for a directory, as OME-Zarr is."""
+    return [path.stat().st_size] if path.is_file() else []
 
 
 def component_layout(pattern: str, name: str, label: str | None = None) -> str:

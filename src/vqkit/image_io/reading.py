@@ -44,7 +44,8 @@ class InputImage(NamedTuple):
     """One image to be filled in or encoded.
 
     `name`: of its outputs; `image` [C, H, W]: stored values of the model, in its `stored_dtype`; `present` and `observed` bool
-    [C, H, W]: where there are values, and where the model may look; `original`: what it was read from.
+    [C, H, W]: where there are values, and where the model may look; `original`: what it was read from; `number`: how many images
+    come before it, where an item that was skipped counts as one.
     """
 
     name: str
@@ -52,6 +53,7 @@ class InputImage(NamedTuple):
     present: Tensor
     observed: Tensor
     original: Original
+    number: int = 0
 
     @property
     def size(self) -> torch.Size:
@@ -60,11 +62,15 @@ class InputImage(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """How to read images: the components to keep, the mask of what to fill in, and the form."""
+    """How to read images: the components to keep, the mask of what to fill in, and the form.
+
+    `may_be_none`: whether it is no error that none of them can be used, because they are a part of those that were asked for.
+    """
 
     keep: tuple[str, ...] = ()
     mask: Mask | None = None
     form: str | None = None
+    may_be_none: bool = False
 
 
 class _Image(NamedTuple):
@@ -86,23 +92,25 @@ def read_images(
     """The images of all items, one after the other.
 
     `check` is called with each and raises `DataError` for one that cannot be used. An item that cannot be used is skipped, and
-    `skip` is called with its path and the reason. Raises `DataError` for the only item, or when none can be used, and
-    `ConfigError` for an unknown component or form.
+    `skip` is called with its path and the reason. Raises `DataError` for the only item, or when none can be used, unless that may
+    be, and `ConfigError` for an unknown component or form.
     """
     spec.component_indices(request.keep)
     if request.form is not None:
         check_form(request.form)
-    usable, reason = 0, ""
+    usable, skipped, reason = 0, 0, ""
     for item, found in _read_ahead(items, spec, request, check):
         if isinstance(found, DataError):
-            if len(items) == 1:
+            if len(items) == 1 and not request.may_be_none:
                 raise found
             reason = reason or str(found)
+            skipped += 1
             skip(str(item.path), str(found))
             continue
-        usable += len(found)
-        yield from found
-    if not usable:
+        for image in found:
+            yield image._replace(number=usable + skipped)
+            usable += 1
+    if not usable and not request.may_be_none:
         raise DataError(f"None of the {len(items)} images can be used.", f"The first: {reason}")
 
 

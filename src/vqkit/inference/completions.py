@@ -14,7 +14,7 @@ Where the image was kept, the values of every completion are those of the source
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -72,17 +72,19 @@ def complete_items(
     request: CompletionRequest,
     skip: Callable[[str, str], None],
     advance: Advance | None = None,
+    first: int = 0,
 ) -> Iterator[Completed]:
     """Complete the images of all items and write them below `out`, yielding each image when it is done.
 
-    `skip` is called with the path of an image that cannot be used and the reason; `advance` with numbers of completions. Raises as
+    `skip` is called with the path of an image that cannot be used and the reason; `advance` with numbers of completions; `first`:
+    number of the first item, which decides the noise: an image has the same whether images before it can be used or not. Raises as
     `Sampler.complete` does, `DataError` when no image can be used or an output would replace an input, and `OSError`.
     """
     guard = OutputGuard(items, out, sampler.spec, reading)
-    first, size = 0, max(1, _BLOCK // max(1, request.num_samples))
+    size = max(1, _BLOCK // max(1, request.num_samples))
     images = read_images(items, sampler.spec, reading, skip, check_not_whole)
     with BackgroundWriter[list[Completed]](out) as writer:
-        for batch in batches_of_one_size(images, size):
+        for batch in (part for run in batches_of_one_size(images, size) for part in _consecutive(run)):
             drawn = sampler.complete(
                 torch.stack([entry.image for entry in batch]),
                 torch.stack([entry.observed for entry in batch]),
@@ -91,10 +93,9 @@ def complete_items(
                 request.sampling,
                 request.batch_size,
                 advance,
-                first,
+                first + batch[0].number,
                 request.rank,
             )
-            first += len(batch)
             outputs: list[Output] = []
             results: list[Completed] = []
             of_each = zip(batch, drawn.images, drawn.nll, drawn.expected_error, drawn.uncertainty, strict=True)
@@ -109,6 +110,13 @@ def complete_items(
                 yield from finished
         for finished in writer.finished(wait=True):
             yield from finished
+
+
+def _consecutive(batch: Sequence[InputImage]) -> Iterator[list[InputImage]]:
+    """The batch in parts whose images have successive numbers."""
+    starts = [place for place, image in enumerate(batch) if place == 0 or image.number != batch[place - 1].number + 1]
+    for start, stop in zip(starts, [*starts[1:], len(batch)], strict=True):
+        yield list(batch[start:stop])
 
 
 def completion_names(name: str, count: int) -> list[str]:
@@ -141,11 +149,15 @@ def _write_picture(draw: Callable[[], Image.Image], path: Path) -> None:
     save_picture(draw(), path)
 
 
-def write_completions_json(sampler: Sampler, completed: Sequence[Completed], request: CompletionRequest, out: Path) -> None:
-    """Write `completions.json`."""
-    images: list[dict[str, Any]] = [{"name": each.name, "nll": each.nll} for each in completed]
+def described(completed: Completed, request: CompletionRequest) -> dict[str, Any]:
+    """The entry of an image in `completions.json`."""
+    entry: dict[str, Any] = {"name": completed.name, "nll": completed.nll}
     if request.num_samples > 1:
-        for image, each in zip(images, completed, strict=True):
-            image["expected_error"] = each.expected_error
-    content = {**sampler.origin(request.sampling), "rank": request.rank, "images": images}
+        entry["expected_error"] = completed.expected_error
+    return entry
+
+
+def write_completions_json(sampler: Sampler, images: Sequence[Mapping[str, Any]], request: CompletionRequest, out: Path) -> None:
+    """Write `completions.json`, of the entries of images."""
+    content = {**sampler.origin(request.sampling), "rank": request.rank, "images": list(images)}
     write_text(out / RECORD, json.dumps(content, indent=1) + "\n")

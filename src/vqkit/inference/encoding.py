@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from vqkit.data.exporting import file_names
-from vqkit.data.loading import all_batches
+from vqkit.data.loading import batches_of
 from vqkit.data.subsets import align_conditions
 from vqkit.errors import CheckpointError
 from vqkit.image_io.background import BackgroundWriter
@@ -19,39 +19,45 @@ from vqkit.image_io.reading import InputImage, ReadOptions, read_images
 from vqkit.inference.inpaint import batched
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, check_tile, condition_rows
 from vqkit.inference.postprocess import discretize
-from vqkit.interfaces import Codes, Split
-from vqkit.storage.code_files import CodesFile, check_codes
+from vqkit.interfaces import Split
+from vqkit.storage.code_files import CodesFile
+from vqkit.storage.code_ranges import check_codes, smallest_integer
+from vqkit.storage.code_writing import EncodedPart
 
 
 def encode_items(
     pipeline: Pipeline,
-    items: list[Item],
+    items: Sequence[Item],
     request: ReadOptions,
     skip: Callable[[str, str], None],
     advance: Callable[[int], None],
     batch_size: int = BATCH_SIZE,
-) -> CodesFile:
-    """Codes of the images of all items; only what is present and kept is encoded.
+) -> Iterator[EncodedPart]:
+    """Codes of the images of all items, batch by batch; only what is present and kept is encoded.
 
     `skip` is called with the path of an image that cannot be used and the reason, `advance` with numbers of images. Raises as
     `read_images` does.
     """
-    parts, names = [], []
 
     def check(image: InputImage) -> None:
         check_tile(image.size, pipeline.spec)
 
     for batch in batched(read_images(items, pipeline.spec, request, skip, check), batch_size):
         images = torch.stack([entry.image for entry in batch])
-        parts.append(pipeline.encode_batch(images, torch.stack([entry.observed for entry in batch])))
-        names += [entry.name for entry in batch]
+        codes = pipeline.encode_batch(images, torch.stack([entry.observed for entry in batch]))
+        labels, conditions = torch.full((len(batch),), -1), pipeline.spec.unknown_conditions(len(batch))
+        yield EncodedPart(codes, tuple(entry.name for entry in batch), labels, conditions)
         advance(len(batch))
-    conditions = pipeline.spec.unknown_conditions(len(names))
-    return CodesFile(_join(parts), tuple(names), torch.full((len(names),), -1), conditions, pipeline.digest)
 
 
-def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None], batch_size: int = BATCH_SIZE) -> CodesFile:
-    """Codes of the images of a split, with their names, labels and the model's conditions.
+def encode_part(
+    pipeline: Pipeline,
+    split: Split,
+    images: range,
+    advance: Callable[[int], None],
+    batch_size: int = BATCH_SIZE,
+) -> Iterator[EncodedPart]:
+    """Codes of some images of a split, batch by batch, with their names, labels and the model's conditions.
 
     Raises `CheckpointError` if the components or the size of the images are not those of the model.
     """
@@ -63,14 +69,25 @@ def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None
             f"the model was trained on {', '.join(spec.components)} at {spec.height} x {spec.width} (height x width).",
             "Name a model that was trained on such images with --run.",
         )
-    parts, labels, conditions = [], [], []
-    for batch in all_batches(split, batch_size):
-        parts.append(pipeline.encode_batch(batch.images, batch.observed))
-        labels.append(batch.labels)
-        conditions.append(align_conditions(batch, given, spec).conditions)
+    positions = torch.split(torch.arange(images.start, images.stop), batch_size) if images else ()
+    for chosen, batch in zip(positions, batches_of(split, images, batch_size), strict=True):
+        codes = pipeline.encode_batch(batch.images, batch.observed)
+        conditions = align_conditions(batch, given, spec).conditions
+        yield EncodedPart(codes, tuple(split.names(chosen)), batch.labels, conditions)
         advance(len(batch.labels))
-    names = tuple(split.names(torch.arange(len(split))))
-    return CodesFile(_join(parts), names, torch.cat(labels), torch.cat(conditions), pipeline.digest, given.classes)
+
+
+def encode_split(pipeline: Pipeline, split: Split, advance: Callable[[int], None], batch_size: int = BATCH_SIZE) -> CodesFile:
+    """Codes of all images of a split, in memory, in the smallest types that hold them; see `encode_part`."""
+    types = [smallest_integer(size) for size in pipeline.tokenizer.cardinalities]
+    parts = [
+        part._replace(codes=tuple(level.to(dtype) for level, dtype in zip(part.codes, types, strict=True)))
+        for part in encode_part(pipeline, split, range(len(split)), advance, batch_size)
+    ]
+    codes = tuple(torch.cat(level) for level in zip(*(part.codes for part in parts), strict=True))
+    names = tuple(name for part in parts for name in part.names)
+    labels, conditions = torch.cat([part.labels for part in parts]), torch.cat([part.conditions for part in parts])
+    return CodesFile(codes, names, labels, conditions, pipeline.digest, split.spec.classes)
 
 
 def decode_codes(
@@ -93,7 +110,7 @@ def decode_codes(
     with BackgroundWriter[list[str]](out) as writer:
         for start in range(0, len(content.names), batch_size):
             part = slice(start, start + batch_size)
-            expected = pipeline.decode_batch(tuple(level[part] for level in content.codes), rows[part])
+            expected = pipeline.decode_batch(content.part(part), rows[part])
             outputs: list[Output] = []
             unit = discretize(expected, spec)
             rest = spec.from_unit(unit), composite(unit, spec)
@@ -104,7 +121,3 @@ def decode_codes(
                 yield from names
         for names in writer.finished(wait=True):
             yield from names
-
-
-def _join(parts: list[Codes]) -> Codes:
-    return tuple(torch.cat(level) for level in zip(*parts, strict=True))

@@ -63,23 +63,21 @@ def inpaint_items(
 ) -> Iterator[Written]:
     """Fill in the images of all items in batches and write them below `out`, yielding each as it is written.
 
-    `figures`: of how many images, None for all. `skip` is called with the path of an image that cannot be used and the reason.
-    Raises `DataError` when none can be used or an output would replace an input or another output, `ConfigError` for an unknown
-    component, form or condition, `OSError` when it cannot write.
+    `figures`: of how many of the first images, None for all. `skip` is called with the path of an image that cannot be used and the
+    reason. Raises `DataError` when none can be used or an output would replace an input or another output, `ConfigError` for an
+    unknown component, form or condition, `OSError` when it cannot write.
     """
     guard = OutputGuard(items, out, pipeline.spec, request)
     images = read_images(items, pipeline.spec, request, skip, check_not_whole)
-    count = 0
     with BackgroundWriter[list[Written]](out) as writer:
         for batch in batches_of_one_size(images, batch_size):
             outputs: list[Output] = []
             results: list[Written] = []
             for entry, filled in zip(batch, fill_batch(pipeline, batch, conditions, batch_size), strict=True):
                 written = entry.original.outputs(entry.name, filled, entry.observed, out)
-                figure = out / FIGURE / f"{entry.name}.png" if figures is None or count < figures else None
+                figure = out / FIGURE / f"{entry.name}.png" if figures is None or entry.number < figures else None
                 if figure is not None:
                     written.append(Output(figure, partial(_write_figure, entry, filled, figure)))
-                count += 1
                 guard.check(output.path for output in written)
                 outputs += written
                 tiled = entry.size[0] > pipeline.spec.height or entry.size[1] > pipeline.spec.width

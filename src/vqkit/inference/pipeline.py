@@ -40,7 +40,7 @@ from vqkit.inference.tile_grid import TileGrid, default_overlap
 from vqkit.inference.tiling import fill_images
 from vqkit.interfaces import Autoencoder, Codes, Context, DataSpec, Tokenizer, where_present
 from vqkit.storage.checkpoints import Loaded, load_model
-from vqkit.storage.code_files import check_codes
+from vqkit.storage.code_ranges import check_codes
 
 Conditions = Mapping[str, float | Sequence[float]]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -235,7 +235,9 @@ class Pipeline:
         """
         with torch.inference_mode():
             seen = None if context is None else Context(*self._on_device(*context))
-            images = self.tokenizer.decode(tuple(level.to(self.device) for level in codes), conditions.to(self.device), seen)
+            images = self.tokenizer.decode(
+                tuple(level.to(self.device, torch.int64) for level in codes), conditions.to(self.device), seen
+            )
         return images.cpu().clone()
 
     def _on_device(self, images: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

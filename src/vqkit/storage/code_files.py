@@ -2,7 +2,8 @@
 
 A codes file is a safetensors file. For each level, coarse first, it holds `level_0`, `level_1`, ... [N, h, w] in the smallest
 integer type that fits, and, where they are known, `labels` int32 [N] (-1: no class) and `conditions` float32 [N, D] (NaN: unknown).
-Its header names the images, the grids, the numbers of codes, and the digest of the tokenizer, which alone can decode it.
+Its header names the images, the grids, the numbers of codes, and the digest of the tokenizer, which alone can decode it. A large
+set of images may be encoded in shards, each a codes file, with an index that joins them (`vqkit.core.shard_records`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vqkit.core.shard_records import check_digest, is_index, read_index
 from vqkit.errors import CheckpointError
 from vqkit.interfaces import Codes, Tokenizer
 from vqkit.interfaces.names import shown, wrong_name
-from vqkit.storage.checkpoints import read_tensors, write_tensors
+from vqkit.storage.checkpoints import read_tensors
+from vqkit.storage.code_writing import EncodedPart, codes_writer
 from vqkit.storage.headers import check_header
+
+INDEX_KIND = "codes"
+"""The kind of an index of codes files."""
 
 _HINT = "It was edited; encode the images again."
 _CODE_TYPES = (torch.uint8, torch.int16, torch.int32)
@@ -27,8 +33,9 @@ _CODE_TYPES = (torch.uint8, torch.int16, torch.int32)
 class CodesFile(NamedTuple):
     """The content of a codes file.
 
-    `codes`: each level int64 [N, h, w]; `names`: one for each image; `labels` int64 [N], -1 where there is no class;
-    `conditions` float32 [N, D], NaN where unknown; `tokenizer`: digest of the model that made them; `class_names`: may be empty.
+    `codes`: each level int [N, h, w], as read from a file in the smallest type that holds them; `names`: one for each image;
+    `labels` int64 [N], -1 where there is no class; `conditions` float32 [N, D], NaN where unknown; `tokenizer`: digest of the model
+    that made them; `class_names`: may be empty.
     """
 
     codes: Codes
@@ -38,33 +45,46 @@ class CodesFile(NamedTuple):
     tokenizer: str
     class_names: tuple[str, ...] = ()
 
+    def part(self, images: slice) -> Codes:
+        """The codes of some images, int64 [B, h, w] of each level, as models take them."""
+        return tuple(level[images].to(torch.int64) for level in self.codes)
+
 
 def write_codes(path: Path, content: CodesFile, tokenizer: Tokenizer) -> None:
     """Write a codes file, atomically.
 
     Raises `CheckpointError` unless the codes are this tokenizer's, and `OSError` when the file cannot be written.
     """
-    check_codes(content.codes, tokenizer)
-    tensors = {
-        f"level_{number}": level.to(smallest_integer(size))
-        for number, (level, size) in enumerate(zip(content.codes, tokenizer.cardinalities, strict=True))
-    }
-    tensors |= {"labels": content.labels.to(torch.int32), "conditions": content.conditions.to(torch.float32)}
-    header = {
-        "kind": "codes",
-        "tokenizer": content.tokenizer,
-        "levels": tokenizer.level_names,
-        "grids": tokenizer.code_shapes,
-        "cardinalities": tokenizer.cardinalities,
-        "condition_names": tokenizer.spec.condition_names,
-        "class_names": content.class_names,
-        "names": content.names,
-    }
-    write_tensors(path, tensors, header)
+    with codes_writer(path, tokenizer, content.tokenizer, content.class_names) as writer:
+        writer.add(EncodedPart(content.codes, content.names, content.labels, content.conditions))
 
 
 def read_codes(path: Path) -> CodesFile:
-    """Read a codes file. Raises `CheckpointError` when it is missing, broken, or something else."""
+    """Read a codes file, or all that the index of shards names, one after the other.
+
+    Raises `CheckpointError` when it is missing, broken, or something else, and `DataError` for an index whose shards are not there
+    as they were made.
+    """
+    if not is_index(path):
+        content = _read_file(path)
+        if not content.names:
+            raise CheckpointError(f"{path} holds no codes.", "It is a shard without images; name the index that joins the shards.")
+        return content
+    index = read_index(path, INDEX_KIND)
+    parts = [_read_file(check_digest(index, number)) for number in range(len(index.shards))]
+    for file, part in zip(index.files(), parts, strict=True):
+        alike = part.tokenizer == parts[0].tokenizer and part.class_names == parts[0].class_names
+        if not alike or [level.shape[1:] for level in part.codes] != [level.shape[1:] for level in parts[0].codes]:
+            raise CheckpointError(f"{file} was not made by the tokenizer of the other shards of {path}.", "Make the shards again.")
+    codes, names, labels, conditions, *_ = zip(*parts, strict=True)
+    if not any(names):
+        raise CheckpointError(f"The shards of {path} hold no images.", "Encode some.")
+    joined = tuple(torch.cat(level) for level in zip(*codes, strict=True))
+    together = tuple(name for part in names for name in part)
+    return CodesFile(joined, together, torch.cat(labels), torch.cat(conditions), parts[0].tokenizer, parts[0].class_names)
+
+
+def _read_file(path: Path) -> CodesFile:
     if not path.is_file():
         raise CheckpointError(f"There is no file of codes at {path}.", "Write one with: vqkit encode INPUT --out codes.safetensors")
     tensors, header = read_tensors(path, torch.device("cpu"))
@@ -77,7 +97,7 @@ def read_codes(path: Path) -> CodesFile:
         _check_tensors(tensors, header["cardinalities"], path)
         _check_names(header["names"], tensors["level_0"], path)
         return CodesFile(
-            tuple(tensors[f"level_{number}"].to(torch.int64) for number in range(len(header["cardinalities"]))),
+            tuple(tensors[f"level_{number}"] for number in range(len(header["cardinalities"]))),
             tuple(header["names"]),
             tensors["labels"].to(torch.int64),
             tensors["conditions"],
@@ -103,14 +123,15 @@ def _check_tensors(tensors: Mapping[str, Tensor], cardinalities: Sequence[int], 
     levels = [tensors[f"level_{number}"] for number in range(len(cardinalities))]
     labels, conditions = tensors["labels"], tensors["conditions"]
     fits = (
-        all(level.ndim == 3 and level.dtype in _CODE_TYPES and level.numel() for level in levels)
+        all(level.ndim == 3 and level.dtype in _CODE_TYPES and level.shape[1:].numel() for level in levels)
         and labels.ndim == 1
         and labels.dtype == torch.int32
         and conditions.ndim == 2
         and conditions.dtype == torch.float32
         and len({len(each) for each in (*levels, labels, conditions)}) == 1
     )
-    if not fits or any(int(level.min()) < 0 or int(level.max()) >= size for level, size in zip(levels, cardinalities, strict=True)):
+    ranges = ((level, size) for level, size in zip(levels, cardinalities, strict=True) if level.numel())
+    if not fits or any(int(level.min()) < 0 or int(level.max()) >= size for level, size in ranges):
         raise CheckpointError(f"{path} holds codes that its header does not allow.", _HINT)
 
 
@@ -121,31 +142,3 @@ def check_tokenizer(content: CodesFile, digest: str, path: Path, model: Path) ->
             f"The codes in {path} were made by the tokenizer {content.tokenizer[:12]}, not by {digest[:12]} in {model}.",
             "Name the run that encoded them with --run.",
         )
-
-
-def check_codes(codes: Codes, tokenizer: Tokenizer) -> None:
-    """Raise `CheckpointError` unless the codes have the tokenizer's levels, grids and range."""
-    expected = tokenizer.code_shapes
-    given = [tuple(level.shape) for level in codes]
-    fits = len(codes) == len(expected) and all(
-        len(shape) == 3 and shape[1:] == grid and shape[0] == given[0][0] for shape, grid in zip(given, expected, strict=False)
-    )
-    if not fits:
-        wanted = ", ".join(f"[B, {height}, {width}]" for height, width in expected)
-        raise CheckpointError(
-            f"The codes have the shapes {', '.join(str(list(shape)) for shape in given)}; the model's are {wanted}.",
-            "Use codes that this model made.",
-        )
-    for name, level, size in zip(tokenizer.level_names, codes, tokenizer.cardinalities, strict=True):
-        if level.numel() and (int(level.min()) < 0 or int(level.max()) >= size):
-            raise CheckpointError(
-                f"The level {name} has codes from {int(level.min())} to {int(level.max())}; the model's are 0 to {size - 1}.",
-                "Use codes that this model made.",
-            )
-
-
-def smallest_integer(cardinality: int) -> torch.dtype:
-    """The smallest integer type that holds the codes 0 ... `cardinality` - 1."""
-    if cardinality <= 2**8:
-        return torch.uint8
-    return torch.int16 if cardinality <= 2**15 else torch.int32

@@ -23,8 +23,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from vqkit.core.atomic import write_atomically
+from vqkit.core.shard_records import check_digest, is_index, read_index
 from vqkit.errors import CheckpointError, DataError
 
+INDEX_KIND = "compressed images"
+"""The kind of an index of compressed files."""
 MAGIC = b"\x89VQKC\r\n\x1a"
 VERSION = 1
 MOST_IMAGES = 1024
@@ -137,6 +140,14 @@ def open_compressed(path: Path) -> CompressedFile:
             raise _damaged(path, f"its directory of {size} bytes is longer than the file")
         file.seek(body)
         return CompressedFile(path, _directory(file.read(size), body - _BEGIN, path))
+
+
+def open_compressed_shards(path: Path) -> list[CompressedFile]:
+    """The file at a path, or all that an index of shards names, in order. Raises `DataError` as `open_compressed` does."""
+    if not is_index(path):
+        return [open_compressed(path)]
+    index = read_index(path, INDEX_KIND)
+    return [open_compressed(check_digest(index, number)) for number in range(len(index.shards))]
 
 
 def check_models(directory: Directory, prior: str, tokenizer: str, path: Path, run: Path) -> None:

@@ -61,7 +61,7 @@ def _kept(path: Path, pipeline: Pipeline, images: Split) -> CodesFile | None:
     probes = torch.linspace(0, len(images) - 1, min(_PROBES, len(images))).long()
     seen = images.batch(probes)
     again = pipeline.encode_batch(seen.images, seen.observed)
-    same = all(torch.equal(level[probes], fresh) for level, fresh in zip(content.codes, again, strict=True))
+    same = all(torch.equal(level[probes].to(torch.int64), fresh) for level, fresh in zip(content.codes, again, strict=True))
     return content if same else None
 
 

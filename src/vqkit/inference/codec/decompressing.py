@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vqkit.data.exporting import file_names
@@ -21,10 +21,23 @@ def decompress_file(sampler: Sampler, file: CompressedFile, out: Path) -> Iterat
     The sampler is on the device of the file's directory. Raises `CheckpointError` for another model than that which compressed it,
     `DataError` for a file that is damaged or was written by a machine with another arithmetic, `OSError` when it cannot write.
     """
+    yield from decompress_files(sampler, [file], out)
+
+
+def decompress_files(sampler: Sampler, files: Sequence[CompressedFile], out: Path) -> Iterator[str]:
+    """As `decompress_file`, of several files whose images are one set: no two are written to the same files."""
+    names = file_names([name for file in files for name in file.directory.names])
+    first = 0
+    for file in files:
+        count = len(file.directory.names)
+        yield from _decompress(sampler, file, names[first : first + count], out)
+        first += count
+
+
+def _decompress(sampler: Sampler, file: CompressedFile, names: list[str], out: Path) -> Iterator[str]:
     directory, spec = file.directory, sampler.pipeline.spec
     check_models(directory, sampler.digest, sampler.pipeline.digest, file.path, sampler.path)
     codec = BatchCodec(sampler, directory.draw_steps, directory.lossless)
-    names = file_names(directory.names)
     first = 0
     with BackgroundWriter[list[str]](out) as writer:
         for part in file.parts():

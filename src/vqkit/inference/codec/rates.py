@@ -34,5 +34,5 @@ class Rate(NamedTuple):
             "pixels": self.pixels,
             "bits": {name: round(value, 1) for name, value in bits.items()},
             "bytes": self.bytes,
-            "bits_per_pixel": 8 * self.bytes / self.pixels,
+            "bits_per_pixel": 8 * self.bytes / self.pixels if self.pixels else None,
         }
