@@ -12,7 +12,10 @@ from vqkit.cli.parameters import BatchSizeOption, DeviceOption, OutOption, RunOp
 
 
 def decode(
-    codes: Annotated[Path, typer.Argument(metavar="CODES", help="A file written by `vqkit encode`, or the index of its shards.", show_default=False)],
+    codes: Annotated[
+        Path,
+        typer.Argument(metavar="CODES", help="A file written by `vqkit encode`, or the index of its shards.", show_default=False),
+    ],
     run: RunOption = None,
     out: OutOption = Path("decoded"),
     conditions: ConditionOption = None,

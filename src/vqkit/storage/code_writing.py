@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
+from vqkit.core.write_errors import errors_name
 from vqkit.errors import DataError
 from vqkit.interfaces import Codes, Tokenizer
 from vqkit.storage.code_ranges import check_codes, smallest_integer
@@ -42,7 +43,10 @@ class EncodedPart(NamedTuple):
 class CodesWriter:
     """Takes parts one after the other; `codes_writer` makes one and writes the file when its block ends. `count`: images so far."""
 
-    def __init__(self, tokenizer: Tokenizer, digest: str, class_names: tuple[str, ...], spools: Mapping[str, IO[bytes]]) -> None:
+    def __init__(
+        self, path: Path, tokenizer: Tokenizer, digest: str, class_names: tuple[str, ...], spools: Mapping[str, IO[bytes]]
+    ) -> None:
+        self._path = path
         self._tokenizer, self._digest, self._class_names = tokenizer, digest, class_names
         self._spools = dict(spools)
         self._shapes: dict[str, tuple[int, ...]] = {
@@ -60,15 +64,16 @@ class CodesWriter:
         check_codes(part.codes, self._tokenizer)
         tensors = {"labels": part.labels, "conditions": part.conditions}
         tensors |= {f"level_{number}": level for number, level in enumerate(part.codes)}
-        for name, tensor in tensors.items():
-            self._spools[name].write(tensor.to(self._types[name]).contiguous().numpy().tobytes())
+        with errors_name(self._path):
+            for name, tensor in tensors.items():
+                self._spools[name].write(tensor.to(self._types[name]).contiguous().numpy().tobytes())
         self._names += part.names
         self.count += len(part.labels)
 
-    def write_to(self, path: Path) -> None:
+    def finish(self) -> None:
         """Write the file. Raises `DataError` when its header would be too long to be read."""
-        header = self._header(path)
-        with write_atomically(path) as temporary, temporary.open("wb") as file:
+        header = self._header()
+        with write_atomically(self._path) as temporary, temporary.open("wb") as file:
             file.write(header)
             for name in self._order():
                 for block in _blocks(self._spools[name]):
@@ -78,7 +83,7 @@ class CodesWriter:
         widest = list(_TYPES)
         return sorted(self._types, key=lambda name: (widest.index(self._types[name]), name))
 
-    def _header(self, path: Path) -> bytes:
+    def _header(self) -> bytes:
         """The header of the safetensors format: JSON after its length, padded with spaces to a multiple of 8 bytes."""
         entries: dict[str, Any] = {"__metadata__": {"vqkit": sealed(self._described(), self._tensor_digest())}}
         offset = 0
@@ -91,7 +96,7 @@ class CodesWriter:
         text += b" " * (-len(text) % 8)
         if len(text) > _LONGEST_HEADER:
             raise DataError(
-                f"The names of {self.count} images are too long for the header of one file, {path}.",
+                f"The names of {self.count} images are too long for the header of one file, {self._path}.",
                 "Encode them in shards: --shard 0/64, 1/64 and so on.",
             )
         return len(text).to_bytes(8, "little") + text
@@ -130,9 +135,9 @@ def codes_writer(path: Path, tokenizer: Tokenizer, digest: str, class_names: tup
     with ExitStack() as stack:
         # Unnamed: nothing is left of them when the process is killed.
         spools = {name: stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for name in names}
-        writer = CodesWriter(tokenizer, digest, class_names, spools)
+        writer = CodesWriter(path, tokenizer, digest, class_names, spools)
         yield writer
-        writer.write_to(path)
+        writer.finish()
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
