@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
-from vqkit.data.packing import pack
+from vqkit.data.packing import CONTENTS_KEY, pack
 from vqkit.errors import DataError
 
 WRONG: list[Any] = [None, True, -1, 0, 10**9, 10**30, 1.5, float("nan"), "", "x" * 5000, [], [[]], {}, {"a": [{}]}, [1, "a", None]]
@@ -33,9 +33,10 @@ def opened(path: Path) -> Any:
     return open_dataset(NamedOptions(name="arrays", path=str(path))).split("test").batch(torch.arange(1))
 
 
-def metadata(path: Path) -> dict[str, str]:
+def metadata(path: Path, digests: bool = True) -> dict[str, str]:
+    """What the header says, with or without the digests of the tensors, which files of earlier versions have not."""
     with safe_open(path, "pt") as file:
-        return dict(file.metadata())
+        return {name: value for name, value in file.metadata().items() if digests or name != CONTENTS_KEY}
 
 
 def with_spec(packed: Path, change: Callable[[Any], Any], target: Path) -> Path:
@@ -87,7 +88,7 @@ def test_names_that_lead_elsewhere_are_refused(packed: Path, tmp_path: Path, nam
     assert refused(with_spec(packed, change, tmp_path / "x.safetensors"))
     tensors = load_file(packed)
     tensors["test_names"] = torch.tensor(list(f"{name}\nb".encode()), dtype=torch.uint8)
-    save_file(tensors, tmp_path / "x.safetensors", metadata(packed))
+    save_file(tensors, tmp_path / "x.safetensors", metadata(packed, digests=False))
     assert refused(tmp_path / "x.safetensors")
 
 
@@ -122,5 +123,29 @@ def test_an_edited_specification_is_refused(packed: Path, tmp_path: Path) -> Non
 def test_arrays_that_do_not_fit_are_refused(packed: Path, tmp_path: Path, name: str, change: Callable[[Tensor], Tensor]) -> None:
     tensors = load_file(packed)
     tensors[name] = change(tensors[name]).contiguous()
-    save_file(tensors, tmp_path / "x.safetensors", metadata(packed))
+    save_file(tensors, tmp_path / "x.safetensors", metadata(packed, digests=False))
     assert refused(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", ["train_images", "val_names", "test_conditions"])
+def test_a_flipped_bit_is_noticed(packed: Path, tmp_path: Path, name: str) -> None:
+    tensors = load_file(packed)
+    tensors[name].view(torch.uint8).flatten()[3] ^= 1
+    save_file(tensors, tmp_path / "x.safetensors", metadata(packed))
+    with pytest.raises(DataError, match=f"its {name} do not match their digest"):
+        opened(tmp_path / "x.safetensors")
+    save_file(tensors, tmp_path / "x.safetensors", metadata(packed, digests=False))
+    opened(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("digests", ["", "[]", "{}", "[" * 100_000, '{"train_images": 1}'])
+def test_digests_of_other_tensors_are_refused(packed: Path, tmp_path: Path, digests: str) -> None:
+    save_file(load_file(packed), tmp_path / "x.safetensors", {**metadata(packed), CONTENTS_KEY: digests})
+    with pytest.raises(DataError, match="not those that its digests name"):
+        opened(tmp_path / "x.safetensors")
+
+
+def test_the_digest_is_that_of_the_bytes(packed: Path) -> None:
+    digests = json.loads(metadata(packed)[CONTENTS_KEY])
+    tensors = load_file(packed)
+    assert digests == {name: hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() for name, tensor in tensors.items()}

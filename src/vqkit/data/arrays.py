@@ -35,7 +35,7 @@ from vqkit.data.describing import (
     fitted_settings,
 )
 from vqkit.data.packed_shards import read_packed_shards
-from vqkit.data.packing import check_contents, read_spec
+from vqkit.data.packing import check_contents, check_digests, read_spec
 from vqkit.data.rows import ChosenRows, Rows
 from vqkit.data.sampled import SampledSplit
 from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_specs
@@ -242,6 +242,7 @@ def _read(path: Path, options: ArrayDataset.Options) -> tuple[dict[str, StoredSp
     arrays, metadata = read_arrays(path)
     packed = read_spec(metadata, path)
     if packed is not None:
+        check_digests(arrays, metadata, path)
         _refuse_options(options, packed, path)
     contents = read_splits(arrays, path, options.layout, packed)
     if packed is not None:

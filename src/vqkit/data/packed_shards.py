@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqkit.core.shard_records import read_index
 from vqkit.data.array_contents import StoredSplit, read_splits
-from vqkit.data.packing import SPEC_KEY, check_contents, read_spec
+from vqkit.data.packing import MOST_VERIFIED, SPEC_KEY, check_contents, check_digests, read_spec
 from vqkit.data.rows import ComputedRows, Rows, cut_row
 from vqkit.errors import DataError
 from vqkit.image_io.arrays import read_arrays
@@ -78,6 +78,7 @@ def read_packed_shards(path: Path) -> tuple[dict[str, StoredSplit], DataSpec]:
         text, spec = text or metadata[SPEC_KEY], spec or packed
         if metadata[SPEC_KEY] != text:
             raise DataError(f"{file} was packed from other data than {files[0]}.", "Prepare all shards from the same data set.")
+        check_digests(arrays, metadata, file, MOST_VERIFIED // len(files))
         contents = read_splits(arrays, file, "auto", packed)
         check_contents(packed, contents, file)
         for name, content in contents.items():

@@ -3,7 +3,7 @@
 For each split: `{split}_images` [N, C, H, W] in the stored dtype of the specification; where there are any,
 `{split}_conditions` float32 [N, D] and `{split}_labels` int64 [N]; `{split}_names`, UTF-8 text as uint8, one line a name. Where
 something is absent, also `{split}_present` bool [N, C] (which components there are), or `{split}_present_bits` uint8
-[N, C or 1, H, ceil(W / 8)] (which pixels, see `rows.BitRows`).
+[N, C or 1, H, ceil(W / 8)] (which pixels, see `rows.BitRows`). The metadata hold digests of the specification and of every tensor.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
@@ -29,10 +31,15 @@ from vqkit.interfaces import SPLITS, Batch, DataSpec, ImageDataset, Split
 
 SPEC_KEY = "vqkit_spec"
 DIGEST_KEY = "vqkit_spec_digest"
+CONTENTS_KEY = "vqkit_digests"
+"""Names, in the metadata, the digest of every tensor."""
 FORMAT_KEY = "vqkit_format"
 FORMAT = "dataset-2"
 _AGAIN = "Prepare the file again with `vqkit data prepare`."
 _BATCH = 1024
+MOST_VERIFIED = 2**28
+"""Bytes of the largest tensor that is verified when a file is opened; what is larger is meant to be read as it is needed."""
+_PLACEHOLDER = "0" * 64
 _DTYPES = {
     torch.bool: "BOOL",
     torch.uint8: "U8",
@@ -76,11 +83,15 @@ def pack(dataset: ImageDataset, path: Path, shard: Shard = WHOLE) -> dict[str, i
     whole: dict[str, Split] = {name: _at_rest(dataset.split(name)) for name in SPLITS}
     splits = {name: part for name, split in whole.items() if (part := _part(split, shard)) is not None}
     parts = {name: list(_parts(name, split)) for name, split in splits.items()}
-    header, starts = _layout([part for each in parts.values() for part in each], dataset.spec)
+    every = [part for each in parts.values() for part in each]
+    header, starts = _layout(every, dataset.spec, {part.name: _PLACEHOLDER for part in every})
+    digests: dict[str, str] = {}
     with write_atomically(path) as temporary, temporary.open("wb") as file:
         file.write(header)
         for name, split in splits.items():
-            _write_split(file, split, parts[name], starts)
+            digests |= _write_split(file, split, parts[name], starts)
+        file.seek(0)
+        file.write(_layout(every, dataset.spec, {part.name: digests[part.name] for part in every})[0])
     return {name: len(splits[name]) if name in splits else 0 for name in SPLITS}
 
 
@@ -117,6 +128,26 @@ def read_spec(metadata: dict[str, str], path: Path) -> DataSpec | None:
         raise DataError(f"{path} holds a specification that is no JSON.", _AGAIN) from None
     except VQKitError as error:
         raise DataError(f"{path} holds a wrong specification. {error.message}", _AGAIN) from None
+
+
+def check_digests(
+    arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str], path: Path, most_bytes: int = MOST_VERIFIED
+) -> None:
+    """Raise `DataError` for an array of a packed file that is not as it was written, unless it has more than `most_bytes`.
+
+    Files of earlier versions hold no digests.
+    """
+    if CONTENTS_KEY not in metadata:
+        return
+    try:
+        digests = json.loads(metadata[CONTENTS_KEY])
+    except (ValueError, RecursionError):
+        digests = None
+    if not isinstance(digests, dict) or digests.keys() != arrays.keys():
+        raise DataError(f"{path} was changed after it was written: its arrays are not those that its digests name.", _AGAIN)
+    for name, array in arrays.items():
+        if array.nbytes <= most_bytes and hashlib.sha256(np.ascontiguousarray(array)).hexdigest() != digests[name]:
+            raise DataError(f"{path} was changed after it was written: its {name} do not match their digest.", _AGAIN)
 
 
 def check_contents(spec: DataSpec, contents: Mapping[str, StoredSplit], path: Path) -> None:
@@ -180,15 +211,16 @@ def _expanded(batch: Batch, shape: tuple[int, ...]) -> Tensor:
     return batch.present.expand(-1, *shape)
 
 
-def _layout(parts: list[_Part], spec: DataSpec) -> tuple[bytes, dict[str, int]]:
-    """The header of the safetensors format, and where each part begins in the file.
+def _layout(parts: list[_Part], spec: DataSpec, digests: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
+    """The header of the safetensors format with the `digests` of all parts, and where each part begins in the file.
 
     The header is JSON after its length, padded with spaces to a multiple of 8 bytes.
     """
     # Widest data types first: safetensors aligns every tensor to the size of its data type.
     parts = sorted(parts, key=lambda part: -part.dtype.itemsize)
     described = json.dumps(spec.to_json())
-    entries: dict[str, object] = {"__metadata__": {FORMAT_KEY: FORMAT, SPEC_KEY: described, DIGEST_KEY: _digest(described)}}
+    said = {FORMAT_KEY: FORMAT, SPEC_KEY: described, DIGEST_KEY: _digest(described), CONTENTS_KEY: json.dumps(dict(digests))}
+    entries: dict[str, object] = {"__metadata__": said}
     starts, offset = {}, 0
     for part in parts:
         starts[part.name] = offset
@@ -200,13 +232,16 @@ def _layout(parts: list[_Part], spec: DataSpec) -> tuple[bytes, dict[str, int]]:
     return header, {name: len(header) + start for name, start in starts.items()}
 
 
-def _write_split(file: IO[bytes], split: Split, parts: list[_Part], starts: Mapping[str, int]) -> None:
-    """Write all tensors of a split side by side, so that its images are read only once."""
+def _write_split(file: IO[bytes], split: Split, parts: list[_Part], starts: Mapping[str, int]) -> dict[str, str]:
+    """Write all tensors of a split side by side, so that its images are read only once; returns their digests by name."""
     ends = {part.name: starts[part.name] for part in parts}
+    states = {part.name: hashlib.sha256() for part in parts}
 
     def write(part: _Part, rows: Tensor) -> None:
+        content = rows.to(part.dtype).contiguous().numpy().tobytes()
+        states[part.name].update(content)
         file.seek(ends[part.name])
-        ends[part.name] += file.write(rows.to(part.dtype).contiguous().numpy().tobytes())
+        ends[part.name] += file.write(content)
 
     for part in parts:
         if isinstance(part.content, Tensor):
@@ -216,6 +251,7 @@ def _write_split(file: IO[bytes], split: Split, parts: list[_Part], starts: Mapp
         for part in parts:
             if not isinstance(part.content, Tensor):
                 write(part, part.content(batch))
+    return {name: state.hexdigest() for name, state in states.items()}
 
 
 def _text(names: list[str]) -> Tensor:
