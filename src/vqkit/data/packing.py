@@ -146,7 +146,7 @@ def check_digests(
     if not isinstance(digests, dict) or digests.keys() != arrays.keys():
         raise DataError(f"{path} was changed after it was written: its arrays are not those that its digests name.", _AGAIN)
     for name, array in arrays.items():
-        if array.nbytes <= most_bytes and hashlib.sha256(np.ascontiguousarray(array)).hexdigest() != digests[name]:
+        if array.nbytes <= most_bytes and hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != digests[name]:
             raise DataError(f"{path} was changed after it was written: its {name} do not match their digest.", _AGAIN)
 
 
