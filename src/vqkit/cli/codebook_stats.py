@@ -9,6 +9,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, JsonOption, LimitOption, RunOption, SplitOption
+from vqkit.cli.sharding import processes
 
 if TYPE_CHECKING:
     import torch
@@ -51,22 +52,26 @@ def codebook_stats(
     import json
 
     from vqkit.core.atomic import write_text
-    from vqkit.core.precision import choose_device
-    from vqkit.evaluation.held_out import open_split
-    from vqkit.storage.checkpoints import load_model
-    from vqkit.storage.runs import run_directory
 
-    chosen = choose_device(device)
-    loaded = load_model(run, chosen)
-    images = open_split(loaded, data, split, limit)
-    directory = out or run_directory(loaded.path) / "codebook"
-    stats = _measure(loaded, images, directory, batch_size, chosen, reset_unused)
-    content = _content(loaded, data, split, len(images), stats)
-    write_text(directory / "statistics.json", json.dumps(content) + "\n")
-    if as_json:
-        typer.echo(json.dumps(content, indent=2))
-    else:
-        _print(content, stats, directory)
+    with processes(device):
+        from vqkit.core.precision import choose_device
+        from vqkit.evaluation.held_out import open_split
+        from vqkit.storage.checkpoints import load_model
+        from vqkit.storage.runs import run_directory
+
+        chosen = choose_device(device)
+        loaded = load_model(run, chosen)
+        images = open_split(loaded, data, split, limit)
+        directory = out or run_directory(loaded.path) / "codebook"
+        stats = _measure(loaded, images, directory, batch_size, chosen, reset_unused)
+        if stats is None:
+            return
+        content = _content(loaded, data, split, len(images), stats)
+        write_text(directory / "statistics.json", json.dumps(content) + "\n")
+        if as_json:
+            typer.echo(json.dumps(content, indent=2))
+        else:
+            _print(content, stats, directory)
 
 
 class _Stats(NamedTuple):
@@ -78,13 +83,18 @@ class _Stats(NamedTuple):
     reset: tuple[int, Path | None] | None
 
 
-def _measure(loaded: Loaded, images: Split, directory: Path, batch_size: int, device: torch.device, reset_unused: bool) -> _Stats:
-    """Measure codebook usage on the images, and write figures to the directory."""
+def _measure(
+    loaded: Loaded, images: Split, directory: Path, batch_size: int, device: torch.device, reset_unused: bool
+) -> _Stats | None:
+    """Measure codebook usage on the images, which all processes encode; rank 0 has the results and writes figures of them."""
     from vqkit.cli.counting import counting
+    from vqkit.core import distributed
     from vqkit.evaluation import codebook_usage
 
     model = codebook_usage.tokenizer_of(loaded)
     encoded = codebook_usage.encode_images(model, images, batch_size, device, counting)
+    if not distributed.is_main():
+        return None
     levels = zip(model.level_names, encoded.levels, model.cardinalities, strict=True)
     statistics = [codebook_usage.level_statistics(*level) for level in levels]
     figures = codebook_usage.write_pictures(model, encoded, statistics, directory, device)

@@ -22,6 +22,7 @@ from vqkit.cli.sampling import (
     TopPOption,
     parse_sampling,
 )
+from vqkit.cli.sharding import processes
 from vqkit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -223,8 +224,9 @@ def evaluate(
         against=tuple(against or ()),
     )
     models = [path for path in paths if path not in priors]
-    results = _evaluate_models(models, of_models, device), _evaluate_priors(priors, of_priors, tokenizer, device)
-    _report(*results, shown, as_json, out)
+    with processes(device):
+        results = _evaluate_models(models, of_models, device), _evaluate_priors(priors, of_priors, tokenizer, device)
+        _report(*results, shown, as_json, out)
 
 
 def _floor_choice(name: str | None) -> FloorChoice:
@@ -276,11 +278,14 @@ def _evaluate_priors(
 
 
 def _report(models: list[Evaluation], priors: list[PriorEvaluation], floors: FloorChoice, as_json: bool, out: Path | None) -> None:
-    """Write the results to `out`, if any, and print them."""
+    """Write the results to `out`, if any, and print them; they are equal in all processes, and rank 0 does it."""
     import json
 
+    from vqkit.core import distributed
     from vqkit.core.atomic import write_text
 
+    if not distributed.is_main():
+        return
     results = {"evaluations": [each.to_json() for each in models], "priors": [each.to_json() for each in priors]}
     content = json.dumps(results, indent=2)
     if out is not None:

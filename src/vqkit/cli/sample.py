@@ -23,11 +23,13 @@ from vqkit.cli.sampling import (
     TopPOption,
     parse_sampling,
 )
+from vqkit.cli.sharding import processes
 from vqkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from vqkit.inference.image_sampler import ImageSampler
-    from vqkit.inference.samples import Block
+    from vqkit.inference.samples import Block, Sweep
+    from vqkit.interfaces.priors import Sampling
 
 _MODES = ("unconditional", "conditional")
 _COUNT, _SWEEP_COUNT = 16, 4
@@ -116,22 +118,40 @@ def sample(
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale}
     settings |= {"draw_steps": draw_steps, "order": order, "revisions": revisions}
     sampling = parse_sampling({**settings, "seed": seed, "method": method})
+    with processes(device):
+        from vqkit.inference import samples as drawing
+
+        sampler = _load(run, tokenizer, codes, device)
+        if swept is not None:
+            blocks = drawing.sweep_blocks(num_samples, drawing.Sweep(*swept), values, label)
+        else:
+            blocks = _blocks(sampler, mode, values, label, num_samples)
+        _draw(sampler, blocks, out, sampling, batch_size, None if swept is None else drawing.Sweep(*swept), columns, codes)
+
+
+def _draw(
+    sampler: ImageSampler,
+    blocks: list[Block],
+    out: Path,
+    sampling: Sampling,
+    batch_size: int | None,
+    sweep: Sweep | None,
+    columns: int,
+    codes: bool,
+) -> None:
+    """Draw in all processes; rank 0 writes what is made of all images, and says where they are."""
     from vqkit.cli.counting import count_of, counting
+    from vqkit.core import distributed
     from vqkit.image_io.pictures import save_picture
     from vqkit.inference import samples as drawing
     from vqkit.inference.sampler import Sampler
 
-    sampler = _load(run, tokenizer, codes, device)
-    if swept is not None:
-        blocks = drawing.sweep_blocks(num_samples, drawing.Sweep(*swept), values, label)
-    else:
-        blocks = _blocks(sampler, mode, values, label, num_samples)
     count = sum(len(block.names) for block in blocks)
-    with counting("drawn", count) as advance:
+    with counting("drawn", sum(len(distributed.share(len(block.names))) for block in blocks)) as advance:
         drawn = drawing.draw_blocks(sampler, blocks, out, sampling, batch_size, advance)
-    grid = (
-        drawing.plain_grid(sampler, drawn, columns) if swept is None else drawing.sweep_grid(sampler, drawn, drawing.Sweep(*swept))
-    )
+    if not distributed.is_main():
+        return
+    grid = drawing.plain_grid(sampler, drawn, columns) if sweep is None else drawing.sweep_grid(sampler, drawn, sweep)
     save_picture(grid, out / drawing.GRID)
     drawing.write_samples_json(sampler, drawn, sampling, out)
     if codes and isinstance(sampler, Sampler):

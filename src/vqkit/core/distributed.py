@@ -6,6 +6,7 @@ Every function is the identity for a single process, so that callers need no sec
 from __future__ import annotations
 
 import gc
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,10 +123,20 @@ def gather_texts(text: str) -> list[str]:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows [n, ...] of every process, which may have different numbers of them, in the order of ranks, on every process."""
+    """The rows [n, ...] of every process, which may have different numbers of them, in the order of ranks, on every process.
+
+    Those of a process that has none may have any shape and type.
+    """
     if not _active():
         return rows
-    return torch.cat(_gather_padded(rows))
+    described = [json.loads(text) for text in gather_texts(json.dumps([list(rows.shape), str(rows.dtype)]))]
+    content = _gather_padded(rows.detach().cpu().contiguous().reshape(-1).view(torch.uint8))
+    found = [
+        part.view(getattr(torch, dtype.removeprefix("torch."))).view(shape)
+        for part, (shape, dtype) in zip(content, described, strict=True)
+        if len(part)
+    ]
+    return torch.cat(found).to(rows.device) if found else rows
 
 
 def _gather_padded(rows: Tensor) -> list[Tensor]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vqkit.core import distributed
 from vqkit.evaluation.error_meter import ErrorMeter
 from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
 from vqkit.evaluation.metrics import code_histogram
@@ -145,6 +146,12 @@ class RateMeter:
         shown = where_present(expected, batch.present)
         final = None if spec.value_kind == "intensity" else discretize(shown, spec)
         self._errors.add(shown, batch.images, None if batch.present is None else batch.observed, final, stored)
+
+    def join(self) -> None:
+        """Add up what all processes have measured. Every process must call it, once, after the last batch."""
+        images = torch.tensor(self._images, dtype=torch.int64, device=self._nll.device)
+        distributed.all_reduce(self._nll, images, *self._other_nll.values(), *self.counts)
+        self._images = images.tolist()
 
     def rates(self) -> list[Rate]:
         """The mean cost in each conditioning case that there were images for."""

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from vqkit.core import distributed
 from vqkit.core.atomic import write_atomically
 from vqkit.core.randomness import generator_for
 from vqkit.errors import CheckpointError
@@ -93,7 +94,10 @@ def encode_images(
     progress: Progress = no_progress,
     what: str = "encoded",
 ) -> Encoded:
-    """The codes of all images of a split, from full input. `what` is done with them, for `progress`."""
+    """The codes of all images of a split, from full input. `what` is done with them, for `progress`.
+
+    The processes encode a part each, and all of them get the whole. Every process must call it.
+    """
     levels: list[list[Tensor]] = [[] for _ in model.level_names]
     spec = model.spec
     total = torch.zeros(len(spec.components), spec.height, spec.width, dtype=torch.float64, device=device)
@@ -108,8 +112,11 @@ def encode_images(
         own_units += torch.where(binary, (shown.images >= THRESHOLD).sum((0, 2, 3)), stored.sum((0, 2, 3)))
         for store, codes in zip(levels, model.encode(shown.images, shown.observed), strict=True):
             store.append(codes.to("cpu", torch.int32))
+    distributed.all_reduce(total, count, own_units)
     mean_image = (total / count.clamp_min(1)).float().cpu()
-    return Encoded(tuple(torch.cat(store) for store in levels), mean_image, (own_units / count.sum((1, 2))).cpu())
+    # A process without an image has no codes, of whatever shape.
+    joined = tuple(distributed.gather_rows(torch.cat(store) if store else torch.empty(0)) for store in levels)
+    return Encoded(joined, mean_image, (own_units / count.sum((1, 2))).cpu())
 
 
 def level_statistics(name: str, codes: Tensor, num_codes: int) -> LevelStatistics:

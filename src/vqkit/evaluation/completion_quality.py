@@ -7,13 +7,14 @@ missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vqkit.core import distributed
 from vqkit.core.randomness import generator_for
 from vqkit.evaluation.error_meter import pooled_psnr
 from vqkit.evaluation.mask_scenarios import MaskKind, MaskScenario
@@ -116,22 +117,34 @@ def measure_completions(
 ) -> CompletionMetrics | None:
     """Draw `count` completions of each image, conditioned on what a scenario leaves and on the batch's conditions; measure them.
 
-    Images in which a scenario judges nothing are left out; None where these are all.
+    Images in which a scenario judges nothing are left out; None where these are all. The processes complete a part each; every
+    process must call it.
     """
     shape, present = sources.batch.images.shape, sources.batch.observed
     judged = scenario.judged(present, scenario.observed(sources.positions, shape) & present).flatten(1).any(dim=1)
     if not bool(judged.any()):
         return None
     sources = sources.rows(judged)
-    parts, spreads = [], []
-    with progress(f"completed ({scenario.name})", len(sources.positions) * count) as advance:
-        for start in range(0, len(sources.positions), IMAGES_AT_ONCE):
+    parts: list[Comparisons] = []
+    spreads: list[UncertaintyTerms] = []
+    # Whole groups of images: a group is drawn together, and its first number decides the noise.
+    starts = range(0, len(sources.positions), IMAGES_AT_ONCE)
+    own = distributed.share_of(range(len(starts)))
+    images = sum(min(IMAGES_AT_ONCE, len(sources.positions) - starts[group]) for group in own)
+    with progress(f"completed ({scenario.name})", images * count) as advance:
+        for start in (starts[group] for group in own):
             some = sources.rows(torch.arange(start, min(start + IMAGES_AT_ONCE, len(sources.positions))))
             compared, terms = _complete(sampler, scenario, some, count, sampling, start, advance)
             parts.append(compared)
             spreads += [] if terms is None else [terms]
-    spread = UncertaintyTerms(*map(torch.cat, zip(*spreads, strict=True))) if spreads else None
-    return completion_metrics(scenario, Comparisons(*map(torch.cat, zip(*parts, strict=True))), spread, sampler.spec)
+    spread = UncertaintyTerms(*_joined(spreads, len(UncertaintyTerms._fields))) if count > 1 else None
+    return completion_metrics(scenario, Comparisons(*_joined(parts, len(Comparisons._fields))), spread, sampler.spec)
+
+
+def _joined(parts: Sequence[Sequence[Tensor]], fields: int) -> Iterator[Tensor]:
+    """The rows of groups of images, of all processes in order, field by field; a process may have none."""
+    for field in range(fields):
+        yield distributed.gather_rows(torch.cat([part[field] for part in parts]) if parts else torch.empty(0))
 
 
 def _complete(

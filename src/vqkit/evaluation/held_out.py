@@ -67,7 +67,7 @@ def batches_with_positions(
     `what` is done with them, for `progress`.
     """
     first = distributed.share(len(images)).start
-    with progress(what, len(images)) as advance:
+    with progress(what, len(distributed.share(len(images)))) as advance:
         for batch in evaluation_batches(images, batch_size, WORKERS):
             count = len(batch.images)
             yield images.positions(torch.arange(first, first + count)), batch

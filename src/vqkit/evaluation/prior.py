@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vqkit.config import NamedOptions
+from vqkit.core import distributed
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import Subset, align_conditions, check_data, choose_split, limit_split, shuffled_indices
@@ -157,11 +158,13 @@ def evaluate_prior(
     others = [open_other(sampler, other, request.split, request.limit) for other in request.against]
     if request.calibrate:
         sampler.calibration = _calibrate(sampler, data, cases, request, progress)
-        write_calibration(sampler.path, sampler.calibration)
+        if distributed.is_main():
+            write_calibration(sampler.path, sampler.calibration)
     meter = RateMeter(sampler, cases, request.with_conditions, request.sampling)
     for positions, batch in batches_with_positions(data.images, request.batch_size, "evaluated", progress):
         stored = batch.images.to(sampler.device)
         meter.add(positions, _aligned(batch, data, sampler).to(sampler.device, sampler.spec), stored)
+    meter.join()
     rates = meter.rates()
     training, reference = _describe_training(sampler, data.training, request.batch_size, progress)
     samples = _measure_samples(sampler, data, reference, request, progress) if request.num_samples else None
@@ -245,7 +248,8 @@ def _usual_parts(training: Split, spec: DataSpec, batch_size: int) -> Tensor | N
         shown = batch.to(torch.device("cpu"), spec)
         counted.append(connected_parts(shapes_of(shown.images, spec)))
         held.append(held_shapes(shown, spec))
-    return part_shares(torch.cat(counted), torch.cat(held))
+    parts = (torch.cat(each) if each else torch.empty(0) for each in (counted, held))
+    return part_shares(*map(distributed.gather_rows, parts))
 
 
 def _measure_samples(
@@ -281,10 +285,19 @@ def _draw(
     sampling: Sampling,
     progress: Progress,
 ) -> GeneratedImages:
-    values = {key: column.tolist() for key, column in conditions.items()}
-    with progress(f"drawn ({name})", count) as advance:
-        samples = sampler.sample(count, values, labels, sampling, advance=advance)
-    return GeneratedImages(name, samples.expected, discretize(samples.expected, sampler.spec))
+    """Draw images, a part in each process; all of them get the whole. A sample depends on its number alone."""
+    own = distributed.share(count)
+    chosen = slice(own.start, own.stop)
+    values = {key: column[chosen].tolist() for key, column in conditions.items()}
+    expected = torch.empty(0)
+    with progress(f"drawn ({name})", len(own)) as advance:
+        if own:
+            drawn = sampler.sample(
+                len(own), values, None if labels is None else labels[chosen], sampling, advance=advance, first=own.start
+            )
+            expected = drawn.expected
+    expected = distributed.gather_rows(expected)
+    return GeneratedImages(name, expected, discretize(expected, sampler.spec))
 
 
 def _measure_completions(

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vqkit.core import distributed
 from vqkit.core.atomic import write_atomically, write_text
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import align_conditions, shuffled_indices
@@ -53,6 +54,13 @@ class Block(NamedTuple):
     first: int
     conditions: Conditions
     labels: Labels | None
+
+    def part(self, images: range) -> Block:
+        """Some images of the block."""
+        chosen = slice(images.start, images.stop)
+        conditions = {name: value if isinstance(value, float | int) else value[chosen] for name, value in self.conditions.items()}
+        labels = self.labels if self.labels is None or isinstance(self.labels, str | int) else self.labels[chosen]
+        return Block(self.names[chosen], self.first + images.start, conditions, labels)
 
 
 class Sweep(NamedTuple):
@@ -120,18 +128,30 @@ def draw_blocks(
     batch_size: int | None = None,
     advance: Advance | None = None,
 ) -> list[DrawnBlock]:
-    """Draw the blocks and write their images below `out`.
+    """Draw the blocks, each shared by the processes that there are, and write their images below `out`.
 
     Raises as `ImageSampler.sample` does, and `OSError` when it cannot write.
     """
-    drawn = []
-    for block in blocks:
-        count = len(block.names)
-        samples = sampler.sample(count, block.conditions, block.labels, sampling, batch_size, advance, block.first)
-        shown = _write_images(block.names, samples.images, sampler.spec, out / IMAGES)[:MOST_SHOWN]
-        first = samples.images[:_SHOWN_WHOLE].clone()
-        drawn.append(DrawnBlock(block, samples.codes, samples.conditions, samples.labels, shown, first))
-    return drawn
+    return [_draw_together(sampler, block, out, sampling, batch_size, advance) for block in blocks]
+
+
+def _draw_together(
+    sampler: ImageSampler, block: Block, out: Path, sampling: Sampling, batch_size: int | None, advance: Advance | None
+) -> DrawnBlock:
+    """Draw a block in all processes, each of which writes its part; the result is whole on each of them.
+
+    A process without a part of a small block draws its first image and keeps nothing of it, so that it has as many levels.
+    """
+    own = distributed.share(len(block.names))
+    part = block.part(own or range(1))
+    samples = sampler.sample(len(part.names), part.conditions, part.labels, sampling, batch_size, advance, part.first)
+    images, names = samples.images[: len(own)], part.names[: len(own)]
+    shown = _write_images(names, images, sampler.spec, out / IMAGES) if own else torch.empty(0)
+    tensors = (samples.conditions, samples.labels, *samples.codes)
+    conditions, labels, *codes = (distributed.gather_rows(each[: len(own)]) for each in tensors)
+    pictures = distributed.gather_rows(shown[:MOST_SHOWN])[:MOST_SHOWN]
+    first = distributed.gather_rows(images[:_SHOWN_WHOLE].clone())[:_SHOWN_WHOLE]
+    return DrawnBlock(block, tuple(codes), conditions, labels, pictures, first)
 
 
 def _write_images(names: Sequence[str], stored: Tensor, spec: DataSpec, out: Path) -> Tensor:
