@@ -260,3 +260,16 @@ def test_the_settings_of_a_part(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_models_as_a_table_has_a_line_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert called(monkeypatch, "models") == 0
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines() if " vqvae " in line] == [["model", "vqvae"]]
+
+
+@pytest.mark.parametrize("command", [["decode", "x.safetensors"], ["score", "x"]])
+def test_several_processes_do_not_do_one_thing_over_each_other(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(sys, "argv", ["vqkit", *command])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert f"process 1: Error: vqkit {command[0]} works in one process, and torchrun started 2" in capsys.readouterr().err

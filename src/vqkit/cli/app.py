@@ -153,13 +153,18 @@ def _show_warning(
         typer.secho(f"Note: {message}", fg="yellow", err=True)
 
 
+def _process() -> str:
+    """Which of several processes speaks; nothing for the first one, and for a single one."""
+    return f"process {os.environ['RANK']}: " if os.environ.get("RANK", "0") != "0" else ""
+
+
 def _fail(message: str, hint: str) -> None:
     """Print one sentence and one hint, and leave with 2 (with the traceback as well if VQKIT_DEBUG is set)."""
     if os.environ.get("VQKIT_DEBUG"):
         import traceback
 
         traceback.print_exc()
-    typer.secho(f"Error: {message}", fg="red", err=True)
+    typer.secho(f"{_process()}Error: {message}", fg="red", err=True)
     if hint:
         typer.secho(f"Hint: {hint}", err=True)
     sys.exit(2)

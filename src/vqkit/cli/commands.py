@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from typer.core import TyperCommand
 from vqkit.errors import ConfigError
 from vqkit.renamed import OPTIONS
 
+_ONE_PROCESS = ("choose", "decode", "decompress", "report", "reproduce", "score")
+"""Commands that write files, and that torchrun must not start several times."""
 _LIST_ITEM = re.compile(r"\s*([-*]|\d+\.)\s")
 
 
@@ -27,6 +30,15 @@ class Command(TyperCommand):
             if new is not None and all(option not in parameter.opts for parameter in self.params):
                 raise ConfigError(f"The option {option} of vqkit {self.name} has another name now.", f"Use {new}.")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises `ConfigError` for one that several processes would do over each other."""
+        if self.name in _ONE_PROCESS and os.environ.get("WORLD_SIZE", "1") != "1":
+            raise ConfigError(
+                f"vqkit {self.name} works in one process, and torchrun started {os.environ['WORLD_SIZE']}.",
+                f"Start it without torchrun: vqkit {self.name}",
+            )
+        return super().invoke(ctx)
 
 
 def add_command(app: typer.Typer, name: str, function: Callable[..., Any], text: str | None = None) -> None:
