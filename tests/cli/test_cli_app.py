@@ -273,3 +273,22 @@ def test_several_processes_do_not_do_one_thing_over_each_other(
         cli.main()
     assert caught.value.code == 2
     assert f"process 1: Error: vqkit {command[0]} works in one process, and torchrun started 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["0", "-5", "wide", "9" * 20, "", "\u0665"])
+def test_an_impossible_size_of_the_terminal_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.setenv(name, size)
+    monkeypatch.setattr(sys, "argv", ["vqkit", "models"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert "vqvae" in capsys.readouterr().out
+
+
+def test_a_size_of_the_terminal_that_can_be_is_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "61")
+    Ending(DataError("x"), monkeypatch, capsys)
+    assert os.environ["COLUMNS"] == "61"

@@ -13,6 +13,7 @@ from vqkit.config import RunConfig, read_config_file
 from vqkit.errors import ConfigError, DataError
 from vqkit.evaluation.held_out import open_split
 from vqkit.storage.checkpoints import load_model
+from vqkit.training.data_identity import DATA_FILE
 from vqkit.training.run import train
 
 
@@ -57,6 +58,7 @@ def test_ranges_are_recorded_and_said_before_training(run: Path, capsys: pytest.
 def test_a_resumed_run_keeps_its_ranges_when_the_data_change(run: Path, tmp_path: Path, how: str) -> None:
     before = read_config_file(run / "run.yaml")["data"]
     save(tmp_path / "cells", 3)
+    (run / DATA_FILE).unlink()  # on purpose
     if how == "--resume":
         train(None, {"training": {"steps": 4}}, [], None, str(run))
     else:

@@ -89,6 +89,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     threading.excepthook = _in_thread
     signal.signal(signal.SIGTERM, _terminate)
+    _drop_impossible_size()
     try:
         app(prog_name="vqkit")
     except VQKitError as error:
@@ -114,6 +115,14 @@ def main() -> None:
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         _fail("The device has too little memory for this.", "Use a smaller --batch-size or a smaller model.")
+
+
+def _drop_impossible_size() -> None:
+    """Some terminals and job systems set COLUMNS or LINES to 0 or to nonsense, which would leave nothing of what is printed."""
+    for name in ("COLUMNS", "LINES"):
+        value = os.environ.get(name, "80")
+        if not (value.isascii() and value.isdigit() and len(value) < 6 and int(value) > 0):
+            del os.environ[name]
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

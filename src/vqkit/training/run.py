@@ -17,6 +17,7 @@ from vqkit.errors import Interrupted
 from vqkit.storage import runs
 from vqkit.storage.claims import claimed, claimed_fresh
 from vqkit.storage.runs import CONFIG_FILE
+from vqkit.training.data_identity import write_identity
 from vqkit.training.kinds import next_steps, resolve
 from vqkit.training.recovery import recover
 from vqkit.training.resuming import continued_config, keep_fitted, may_continue
@@ -60,6 +61,7 @@ def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outc
         trainer = Trainer.from_config(config, directory, resumed)
         if distributed.is_main():
             write_text(directory / CONFIG_FILE, dump_yaml(trainer.config))
+            write_identity(directory, trainer.data)
             runs.write_pointer(directory.parent / "latest", directory.name)
         _announce(console, trainer, directory, resumed)
         outcome = trainer.fit()

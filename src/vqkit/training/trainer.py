@@ -21,6 +21,7 @@ from vqkit.core import distributed
 from vqkit.core.atomic import directory_atomically
 from vqkit.core.precision import autocast, choose_device
 from vqkit.core.randomness import generator_for
+from vqkit.data.fingerprints import Fingerprint, fingerprint
 from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.data.summary import describe_dataset
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
@@ -28,6 +29,7 @@ from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import read_tensors, write_tensors
+from vqkit.training.data_identity import check_identity
 from vqkit.training.kinds import build
 from vqkit.training.optimization import (
     GuardedOptimizerStep,
@@ -79,6 +81,8 @@ class Trainer:
         self.last_validation: dict[str, float] = {}
         self.notes: list[str] = []
         """What was understood of the data, a line each."""
+        self.data: dict[str, Fingerprint] = {}
+        """What identifies the images of each split."""
         self._stop_requested = False
         self._saved: int | None = None
         """The step of the last checkpoint."""
@@ -87,13 +91,17 @@ class Trainer:
     def from_config(cls, config: AnyRunConfig, run: Path, resume: bool) -> Trainer:
         """Build data, model and task, and resume from the run's newest checkpoint if `resume`.
 
-        What is found out about the data, such as their ranges, becomes part of the configuration.
+        What is found out about the data, such as their ranges, becomes part of the configuration. Raises `ConfigError` when the data
+        of a run that resumes are not those that it was trained on.
         """
         device = distributed.local_device(choose_device(config.training.device))
         task, train, validation, dataset = build(config, device)
+        data = {"train": fingerprint(train), "val": fingerprint(validation)}
+        if resume:
+            check_identity(run, data)
         fitted = NamedOptions(**{**config.data.model_dump(), **dataset.fitted_settings})
         trainer = cls(config.model_copy(update={"data": fitted}), run, task, train, validation, device)
-        trainer.notes = describe_dataset(dataset)
+        trainer.notes, trainer.data = describe_dataset(dataset), data
         if resume:
             trainer.load(runs.checkpoints(run)[-1])
         return trainer
