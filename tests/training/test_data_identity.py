@@ -24,13 +24,11 @@ SMALL = {"name": "vqvae", "hidden": 8, "inner": 8, "blocks": 1, "quantizer": {"n
 
 
 def save(path: Path, change: Callable[[dict[str, Any]], None] = lambda arrays: None) -> None:
-    drawn = np.random.default_rng(0)
-    arrays: dict[str, Any] = {
-        "train_images": drawn.integers(0, 255, (24, 3, 8, 8), dtype=np.uint8),
-        "train_conditions": drawn.normal(size=(24, 2)).astype(np.float32),
-        "val_images": drawn.integers(0, 255, (8, 3, 8, 8), dtype=np.uint8),
-        "val_conditions": drawn.normal(size=(8, 2)).astype(np.float32),
-    }
+    drawn = torch.Generator().manual_seed(0)
+    arrays: dict[str, Any] = {}
+    for name, count in (("train", 24), ("val", 8)):
+        arrays[f"{name}_images"] = torch.randint(0, 255, (count, 3, 8, 8), dtype=torch.uint8, generator=drawn).numpy()
+        arrays[f"{name}_conditions"] = torch.randn(count, 2, generator=drawn).numpy()
     change(arrays)
     np.savez(path, **arrays)
 

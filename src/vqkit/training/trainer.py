@@ -91,8 +91,8 @@ class Trainer:
     def from_config(cls, config: AnyRunConfig, run: Path, resume: bool) -> Trainer:
         """Build data, model and task, and resume from the run's newest checkpoint if `resume`.
 
-        What is found out about the data, such as their ranges, becomes part of the configuration. Raises `ConfigError` when the data
-        of a run that resumes are not those that it was trained on.
+        What is found out about the data, such as their ranges, becomes part of the configuration. Raises `ConfigError` when the
+        data of a run that resumes are not those that it was trained on.
         """
         device = distributed.local_device(choose_device(config.training.device))
         task, train, validation, dataset = build(config, device)
