@@ -42,6 +42,18 @@ def start_group(function: Callable[[int, str], None], folder: Path, count: int =
     start(_member, function, str(folder), count, count=count)
 
 
+def start_group_to_end(function: Callable[[int, str], None], folder: Path, count: int = 2) -> list[int | None]:
+    """As `start_group`, but no process is ended because another one is; returns their exit codes, -9 of one that was killed."""
+    context = multiprocessing.get_context(_METHOD)
+    arguments = function, str(folder), count
+    members = [context.Process(target=_alone, args=(rank, _member, arguments)) for rank in range(count)]  # type: ignore[attr-defined]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join()
+    return [member.exitcode for member in members]
+
+
 def run_script(script: Path, *arguments: str, directory: Path) -> None:
     """Run a script as `python script arguments` does in a directory; errors are those of `start`."""
     start(_script, str(script), arguments, str(directory))

@@ -12,7 +12,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.core.shards import ChosenShard, array_shard, parse_shard, process_shard
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, VQKitError
 
 if TYPE_CHECKING:
     from vqkit.core.shard_records import ShardedOutput, ShardIndex
@@ -79,11 +79,16 @@ def processes(device: str) -> Iterator[None]:
     from vqkit.core.precision import choose_device
 
     with distributed.process_group(choose_device(device)):
-        if distributed.is_main():
-            yield
-            return
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            yield
+        try:
+            if distributed.is_main():
+                yield
+                return
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+                yield
+        except RuntimeError as error:
+            if not distributed.is_lost_process(error):
+                raise
+            raise VQKitError("Another process has ended, so this one cannot go on.", "See what it says, and start again.") from None
 
 
 def part_of(chosen: ChosenShard | None, total: int) -> range:

@@ -156,5 +156,11 @@ def gather(tensor: Tensor) -> list[Tensor]:
     return gathered
 
 
+def is_lost_process(error: RuntimeError) -> bool:
+    """Whether a collective operation failed because another process has ended; gloo has no type of its own for that."""
+    words = ("gloo/transport", "Connection closed by peer", "Connection reset by peer")
+    return _active() and (isinstance(error, dist.DistError) or any(word in str(error) for word in words))
+
+
 def _active() -> bool:
     return dist.is_available() and dist.is_initialized()

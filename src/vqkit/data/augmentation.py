@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vqkit.core.distributed import local_chunk, world_size
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Batch, DataSpec, SplitName
 
@@ -51,16 +52,21 @@ class Augmentation(NamedTuple):
             )
 
     def apply(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """A random variant of each image of a batch, and of what is present of it."""
+        """A random variant of each image of a batch, and of what is present of it.
+
+        Variants are drawn for the batch of all processes, so that they do not depend on their number.
+        """
+        count = len(batch.images) * world_size()
         if self.flip:
-            flipped = torch.rand(len(batch.images), generator=generator) < 0.5
+            flipped = local_chunk(torch.rand(count, generator=generator) < 0.5)
             batch = _changed(batch, lambda images: flip(images, flipped))
         if self.turn:
             square = batch.images.shape[-2] == batch.images.shape[-1]
-            turns = torch.randint(4, (len(batch.images),), generator=generator)
+            turns = local_chunk(torch.randint(4, (count,), generator=generator))
             batch = _changed(batch, lambda images: turn(images, turns if square else turns // 2 * 2))
         if self.crop:
-            shifts = torch.randint(-self.crop, self.crop + 1, (2, len(batch.images), 1), generator=generator)
+            drawn = torch.randint(-self.crop, self.crop + 1, (2, count, 1), generator=generator)
+            shifts = local_chunk(drawn.movedim(0, 1)).movedim(1, 0)
             batch = _changed(batch, lambda images: shift(images, shifts))
         return batch
 

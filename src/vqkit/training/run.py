@@ -13,7 +13,7 @@ from vqkit.config import AnyRunConfig, RunConfig, dump_yaml, load_config
 from vqkit.core import distributed
 from vqkit.core.atomic import write_text
 from vqkit.core.precision import choose_device
-from vqkit.errors import Interrupted
+from vqkit.errors import Interrupted, TrainingError
 from vqkit.storage import runs
 from vqkit.storage.claims import claimed, claimed_fresh
 from vqkit.storage.runs import CONFIG_FILE
@@ -52,7 +52,7 @@ def train(
 def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outcome:
     """Train in every process; only rank 0 writes and logs."""
     console = Console(stderr=True, quiet=not distributed.is_main())
-    with _claimed(config, run) as directory:
+    with _claimed(config, run) as directory, _noticing_lost_processes(config, directory):
         config = keep_fitted(directory, config)
         resumed = may_continue(directory, config, resume)
         if resumed and distributed.is_main():
@@ -68,6 +68,24 @@ def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outc
     if distributed.is_main():
         _report(console, outcome, config)
     return outcome
+
+
+@contextmanager
+def _noticing_lost_processes(config: AnyRunConfig, run: Path) -> Iterator[None]:
+    """Raise `TrainingError` where another process has ended, with how to go on; the last checkpoint is whole."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not distributed.is_lost_process(error):
+            raise
+        if distributed.rank() > 1:  # one of the first two says it, whichever process has ended
+            raise Interrupted from None
+        saved = runs.checkpoints(run)
+        last = f"its last checkpoint is {saved[-1].name}" if saved else "it has no checkpoint yet"
+        raise TrainingError(
+            f"Another process of the run {run} has ended, so the run cannot go on; {last}.",
+            f"Resume it, with as many processes as you like: vqkit {config.command} --resume {run}",
+        ) from None
 
 
 @contextmanager

@@ -154,7 +154,8 @@ class Trainer:
         """One optimizer step on one batch, which is on the device."""
         settings = self.config.training
         self.task.train()
-        augmented = self.augment(batch, self._generator("augmentation"))
+        # The 0 keeps the draws that a single process has always had.
+        augmented = self.augment(batch, generator_for(settings.seed, "augmentation", self.step, 0))
         set_learning_rate(self.optimizer, learning_rate(settings, self.step, self.total_steps))
         with autocast(settings.precision, self.device):
             output = forward(augmented, self._training_state())
@@ -176,9 +177,6 @@ class Trainer:
     def _epochs_at_once(self) -> int:
         """Epochs after which there is something to report: more than one where a small set is passed over very often."""
         return -(-_REPORT_STEPS // self.loader.steps_per_epoch) if self.total_steps > self.planned_steps else 1
-
-    def _generator(self, purpose: str) -> torch.Generator:
-        return generator_for(self.config.training.seed, purpose, self.step, distributed.rank())
 
     def _log(self, recorder: Recorder, progress: TrainingProgress) -> None:
         """Record the means since the last row."""
