@@ -165,6 +165,12 @@ class TrainingConfig(Settings):
         f"Default: {LEAST_STEPS} where neither `epochs` nor `steps` are given, else 0.",
     )
     batch_size: int = Field(64, ge=1, description="Images per step, over all processes.")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Gradient accumulation: in how many passes each process does its share of a batch, one after the other, to "
+        "save memory. Gradients and codebooks are those of the whole batch.",
+    )
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
     warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate grows linearly from 0.")
     final_lr_scale: float = Field(

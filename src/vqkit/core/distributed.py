@@ -10,12 +10,15 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from vqkit.core.shards import Shard
+
+_PASS: ContextVar[tuple[int, int]] = ContextVar("pass_over_a_batch", default=(0, 1))
 
 
 def rank() -> int:
@@ -96,9 +99,30 @@ def sums(*numbers: int) -> tuple[int, ...]:
     return tuple(total.tolist())
 
 
+def parts() -> int:
+    """Equal parts in which a training batch is done: one for each process, or one for each of its passes (see `one_pass`)."""
+    return world_size() * _PASS.get()[1]
+
+
+def part_number() -> int:
+    """Which of these parts this process does now."""
+    number, passes = _PASS.get()
+    return rank() * passes + number
+
+
+@contextmanager
+def one_pass(number: int, passes: int) -> Iterator[None]:
+    """Within this block, this process does pass `number` of several over its share of a batch, each over an equal part of it."""
+    token = _PASS.set((number, passes))
+    try:
+        yield
+    finally:
+        _PASS.reset(token)
+
+
 def local_chunk(tensor: Tensor) -> Tensor:
-    """This process's contiguous part of a tensor [N, ...] that was drawn for the batch of all processes."""
-    return tensor.chunk(world_size())[rank()]
+    """The contiguous part that this process does now of a tensor [N, ...] that was drawn for the batch of all processes."""
+    return tensor.chunk(parts())[part_number()]
 
 
 def broadcast_text(text: str) -> str:

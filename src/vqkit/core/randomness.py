@@ -38,11 +38,12 @@ def generator_for(*key: int | str) -> torch.Generator:
 def step_noise(count: int, shape: tuple[int, ...], generator: torch.Generator | None) -> torch.Tensor:
     """Standard normal noise float32 [count, *shape] for a training step, on the CPU; zeros without a generator.
 
-    It is drawn for the `count` samples of every process and then cut, so that it does not depend on the number of processes.
+    It is drawn for the `count` samples of every part of the batch and then cut, so that it does not depend on how the batch is
+    shared by processes and passes.
     """
     if generator is None:
         return torch.zeros(count, *shape)
-    drawn = torch.randn(count * distributed.world_size(), *shape, generator=generator)
+    drawn = torch.randn(count * distributed.parts(), *shape, generator=generator)
     return distributed.local_chunk(drawn)
 
 

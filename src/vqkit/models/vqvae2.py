@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from vqkit.core.distributed import local_chunk, parts
 from vqkit.interfaces import Context, DataSpec, Quantizer, check_images, fully_observed
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Upsample
@@ -153,13 +154,16 @@ class VQVAE2(CodingModel):
         return logits
 
     def apply_level_dropout(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
-        """In training, zeros in place of the fine levels of some samples; the number of levels kept is uniform over 1 ... L - 1."""
+        """In training, zeros in place of the fine levels of some samples; the number of levels kept is uniform over 1 ... L - 1.
+
+        Drawn for the batch of all processes and cut.
+        """
         if not self.training or generator is None or not self.options.level_dropout:
             return quantized
-        count = len(quantized[0])
+        count = len(quantized[0]) * parts()
         dropped = torch.rand(count, generator=generator) < self.options.level_dropout
         kept = torch.where(dropped, torch.randint(1, self.options.levels, (count,), generator=generator), self.options.levels)
-        kept = kept.to(quantized[0].device)[:, None, None, None]
+        kept = local_chunk(kept).to(quantized[0].device)[:, None, None, None]
         return [codes * (level < kept) for level, codes in enumerate(quantized)]
 
     def ablation_baseline(self, means: Sequence[Tensor]) -> tuple[Tensor, ...]:

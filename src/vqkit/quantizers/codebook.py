@@ -92,6 +92,11 @@ class LearnedCodebook(LookupQuantizer):
         del counts
         self.codes.detach().copy_(torch.where(mask[:, None], self._normalized(codes), self.codes))
 
+    @property
+    def is_initialised(self) -> bool:
+        """See `LookupQuantizer.is_initialised`."""
+        return self._initialised.read()
+
     @torch.no_grad()
     def _initialise(self, rows: Tensor) -> None:
         """K-means on the first training batch whose features are all finite."""

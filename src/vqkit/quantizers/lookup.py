@@ -40,6 +40,14 @@ class LookupOptions(Settings):
     gradient_estimator: GradientEstimator = "straight-through"
 
 
+class RowsSeen(Exception):  # noqa: N818 - not an error
+    """Breaks off a pass in which a codebook without codes sees `rows` float32 [N, D]."""
+
+    def __init__(self, owner: LookupQuantizer, rows: Tensor) -> None:
+        super().__init__()
+        self.owner, self.rows = owner, rows
+
+
 class LookupQuantizer(Quantizer):
     """Replaces each feature by the nearest of the K codes of `codebook()`.
 
@@ -54,6 +62,9 @@ class LookupQuantizer(Quantizer):
         self.commitment_weight = options.commitment_weight
         self.l2_normalized = options.distance == "cosine"
         self.uses_rotation = options.gradient_estimator == "rotation"
+        # See `vqkit.quantizers.passes`.
+        self.stops_at_rows = False
+        self.kept: list[tuple[Tensor, Tensor]] | None = None
 
     @abstractmethod
     def codebook(self) -> Tensor:
@@ -65,15 +76,19 @@ class LookupQuantizer(Quantizer):
         with torch.autocast(features.device.type, enabled=False):
             features = self._normalized(features)
             rows = to_rows(features)
-            if self.training:
+            if self.training and not self.is_initialised:
+                if self.stops_at_rows:
+                    raise RowsSeen(self, rows.detach())
                 self._initialise(rows)
             codes = self.codebook()
             indices = nearest_codes(rows, codes)
             quantized, codebook_loss, commitment_loss = straight_through(features, codes, rows, indices)
             if self.uses_rotation:
                 quantized = rotate(features, quantized)
-            if self.training:
+            if self.training and self.kept is None:
                 self._update(rows, indices)
+            elif self.kept is not None:
+                self.kept.append((rows.detach(), indices))
         if not any(parameter.requires_grad for parameter in self.parameters()):
             codebook_loss = torch.zeros_like(codebook_loss)
         return Quantized(quantized, indices.view(features.shape[0], *features.shape[2:]), codebook_loss, commitment_loss)
@@ -95,6 +110,23 @@ class LookupQuantizer(Quantizer):
     def _normalized(self, vectors: Tensor) -> Tensor:
         """Features [B, D, h, w] or codes [K, D], l2-normalised over D, as float32, if the distance is cosine."""
         return l2_normalize(vectors.float(), 1) if self.l2_normalized else vectors
+
+    @property
+    def is_initialised(self) -> bool:
+        """Whether there is nothing to initialise from the first batch, or that is done."""
+        return True
+
+    def initialise(self, rows: Tensor) -> None:
+        """Initialise the codes from the rows float32 [N, D] of a whole training batch."""
+        with torch.autocast(rows.device.type, enabled=False):
+            self._initialise(rows)
+
+    def update_with_kept(self) -> None:
+        """Update the codes with what was kept of the passes over a batch."""
+        if self.kept:
+            rows, indices = (torch.cat(each) for each in zip(*self.kept, strict=True))
+            with torch.autocast(rows.device.type, enabled=False):
+                self._update(rows, indices)
 
     def _initialise(self, rows: Tensor) -> None:
         """Called before the rows float32 [N, D] of a training batch are quantised, to initialise the codes from the first batch."""

@@ -39,6 +39,11 @@ class SimVQ(LookupQuantizer):
         """See `LookupQuantizer.codebook`."""
         return self._normalized(self.map(self.basis))
 
+    @property
+    def is_initialised(self) -> bool:
+        """See `LookupQuantizer.is_initialised`."""
+        return self._initialised.read()
+
     @torch.no_grad()
     def _initialise(self, rows: Tensor) -> None:
         """On the first training batch whose features are all finite: W = sqrt(D E[z z^T]), since the basis has E[c c^T] = I / D."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from vqkit.data.loading import TrainingLoader, evaluation_batches
 from vqkit.data.summary import describe_dataset
 from vqkit.errors import CheckpointError, Interrupted, TrainingError
 from vqkit.interfaces import Batch, DataSpec, Split
-from vqkit.interfaces.tasks import Task, TrainingState
+from vqkit.interfaces.tasks import StepOutput, Task, TrainingState
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import read_tensors, write_tensors
 from vqkit.training.data_identity import check_identity
@@ -40,6 +41,7 @@ from vqkit.training.optimization import (
     optimizer_tensors,
     set_learning_rate,
 )
+from vqkit.training.passes import backward_in_passes, check_task
 from vqkit.training.pictures import training_pictures
 from vqkit.training.progress import TrainingProgress
 from vqkit.training.recovery import prune
@@ -66,6 +68,7 @@ class Trainer:
         settings = config.training
         self.config, self.run, self.task, self.device = config, run, task, device
         self.validation = validation
+        check_task(task, settings.accumulate, settings.batch_size)
         self.loader = TrainingLoader(train, settings.batch_size, settings.seed, settings.workers)
         self.augment = train.augment
         self.planned_steps = settings.steps or (settings.epochs or DEFAULT_EPOCHS) * self.loader.steps_per_epoch
@@ -157,10 +160,8 @@ class Trainer:
         # The 0 keeps the draws that a single process has always had.
         augmented = self.augment(batch, generator_for(settings.seed, "augmentation", self.step, 0))
         set_learning_rate(self.optimizer, learning_rate(settings, self.step, self.total_steps))
-        with autocast(settings.precision, self.device):
-            output = forward(augmented, self._training_state())
         self.optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()
+        output = self._backward(forward, augmented)
         norm = self.optimizer_step()
         self.step += 1
         self.model_ema.update(self.step)
@@ -168,6 +169,17 @@ class Trainer:
         self.whole_epoch.add(output.scalars, output.counts)
         if self.device.type == "cpu":  # elsewhere this would synchronise with the device at every step: see `_log`
             self._stop_if_diverged()
+
+    def _backward(self, forward: Any, batch: Batch) -> StepOutput:
+        """The gradient of a batch, in as many passes as are configured."""
+        settings, state = self.config.training, self._training_state()
+        if settings.accumulate > 1:
+            precision = partial(autocast, settings.precision, self.device)
+            return backward_in_passes(self.task, forward, batch, state, settings.accumulate, precision)
+        with autocast(settings.precision, self.device):
+            output: StepOutput = forward(batch, state)
+        torch.autograd.backward(output.loss)
+        return output
 
     def _training_state(self) -> TrainingState:
         progress = self.step / self.total_steps

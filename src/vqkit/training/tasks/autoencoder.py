@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqkit.config import MaskingConfig, NamedOptions
-from vqkit.core.distributed import local_chunk, world_size
+from vqkit.core.distributed import local_chunk, parts
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import mask_probability
 from vqkit.evaluation import metrics
@@ -85,7 +85,7 @@ class AutoencoderTask(Task):
 
     def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """See `Task.forward`."""
-        count = len(batch.images) * world_size()
+        count = len(batch.images) * parts()
         generator = generator_for(self.seed, "masks", state.step)
         probability = mask_probability(self.masking, state.epoch)
         observed, shown = random_masks(batch, probability, self.masking, generator)

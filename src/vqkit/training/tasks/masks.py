@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqkit.config import HolesConfig, MaskingConfig
-from vqkit.core.distributed import gather, local_chunk, world_size
+from vqkit.core.distributed import gather, local_chunk, parts
 from vqkit.core.randomness import generator_for
 from vqkit.data.masking import held_components, sample_observed, sample_parts
 from vqkit.interfaces import Batch, DataSpec
@@ -54,7 +54,7 @@ def random_masks(batch: Batch, probability: float, masking: MaskingConfig, gener
     observed = random_observed(batch, probability, masking, generator)
     whole = batch.observed
     masked = (observed != whole).flatten(1).any(dim=1)[:, None, None, None]
-    count = len(batch.images) * world_size()
+    count = len(batch.images) * parts()
     alone = local_chunk(torch.rand(count, generator=generator) < masking.decoder_only).to(observed.device)[:, None, None, None]
     return Masks(torch.where(alone, whole, observed), observed & masked)
 
@@ -66,7 +66,7 @@ def random_observed(batch: Batch, probability: float, holes: HolesConfig, genera
     """
     images, present = batch.images, batch.present
     count, components, height, width = images.shape
-    shape = (count * world_size(), components, height, width)
+    shape = (count * parts(), components, height, width)
     observed = local_chunk(sample_observed(shape, probability, holes, generator, all_held(batch))).to(images.device)
     return observed if present is None else observed & present
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqkit.config import ConditioningConfig, NamedOptions
-from vqkit.core.distributed import local_chunk, rank, world_size
+from vqkit.core.distributed import local_chunk, part_number, parts
 from vqkit.core.randomness import generator_for, seed_global_generators
 from vqkit.errors import CheckpointError
 from vqkit.inference.conditioning import conditioning_for, observed_maps
@@ -66,7 +66,7 @@ class PriorTask(Task):
     def forward(self, batch: Batch, state: TrainingState) -> StepOutput:
         """See `Task.forward`."""
         images = batch.images
-        count = len(images) * world_size()
+        count = len(images) * parts()
         generator = generator_for(self.seed, "conditions", state.step)
         hidden = local_chunk(torch.rand(count, batch.conditions.shape[1], generator=generator) < self.conditioning.hide_values)
         dropped = local_chunk(torch.rand(count, generator=generator) < self.conditioning.drop)
@@ -77,7 +77,7 @@ class PriorTask(Task):
         # Dropout draws from the global generator, which is seeded for this step and restored, so that a resumed run draws the same.
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            seed_global_generators(self.seed, "dropout", state.step, rank())
+            seed_global_generators(self.seed, "dropout", state.step, part_number())
             losses = self.model.loss_function(*batch.codes, conditioning=conditioning)
         scalars = {"loss" if name == "total_loss" else f"nll_{name}": value.detach() for name, value in losses.items()}
         return StepOutput(losses["total_loss"], scalars, {})
