@@ -26,6 +26,7 @@ from vqkit.cli.decompress import decompress
 from vqkit.cli.doctor import doctor
 from vqkit.cli.encode import encode
 from vqkit.cli.evaluate import evaluate
+from vqkit.cli.export import export
 from vqkit.cli.inpaint import inpaint
 from vqkit.cli.models import models
 from vqkit.cli.pretrain import pretrain
@@ -62,6 +63,7 @@ for command in (
     decode,
     compress,
     decompress,
+    export,
     models,
     doctor,
 ):

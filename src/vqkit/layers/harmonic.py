@@ -9,6 +9,8 @@ Shapes: B images, C components, H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,8 +34,23 @@ def fill_smoothly(images: Tensor, known: Tensor, steps: int = STEPS) -> Tensor:
     channel = torch.arange(images.shape[1], device=rows.device)[None, :, None, None]
     window = image, channel, rows[:, None, :, None], columns[:, None, None, :]
     degree = _neighbours(torch.ones_like(filled[:1])).expand_as(filled)
-    filled[window] = _conjugate_gradients(filled[window], missing[window], degree[window], steps)
+    filled[window] = _conjugate_gradients(filled[window], missing[window], degree[window], steps, _neighbours)
     return filled
+
+
+def fill_whole(images: Tensor, known: Tensor, steps: int = STEPS) -> Tensor:
+    """As `fill_smoothly`, of whole images, whatever is known: no shape depends on values, and there are few operations, so that a
+    graph can hold it.
+    """
+    given = torch.where(known, images.float(), 0)
+    missing = ~known & known.flatten(2).any(dim=2)[:, :, None, None]
+    filled = torch.where(missing, _coarse_to_fine(given, known), given)
+    cross = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]], device=given.device).expand(given.shape[1], 1, 3, 3)
+
+    def neighbours(values: Tensor) -> Tensor:
+        return F.conv2d(values, cross, padding=1, groups=given.shape[1])
+
+    return _conjugate_gradients(filled, missing, neighbours(torch.ones_like(filled[:1])), steps, neighbours)
 
 
 def _window(missing: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,26 +76,29 @@ def _coarse_to_fine(values: Tensor, known: Tensor) -> Tensor:
     mean = torch.where(there, total / count.clamp_min(1e-6), 0)
     coarse = torch.where(there, mean, _coarse_to_fine(mean, there))
     size = values.shape[-2:]
-    finer = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
+    twice = [2 * each for each in coarse.shape[-2:]]  # not a factor: traced, its sizes would be unknown
+    finer = F.interpolate(coarse, size=twice, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
     return torch.where(known, values, finer)
 
 
-def _conjugate_gradients(start: Tensor, missing: Tensor, degree: Tensor, steps: int) -> Tensor:
+def _conjugate_gradients(
+    start: Tensor, missing: Tensor, degree: Tensor, steps: int, neighbours: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Solve Laplace's equation where pixels are `missing`, everything else being fixed.
 
-    `degree`: how many neighbours each pixel has in the whole image.
+    `degree`: how many neighbours each pixel has in the whole image; `neighbours` sums them.
     """
     inside = missing.to(start.dtype)
 
     def residual_of(values: Tensor) -> Tensor:
-        return (_neighbours(values) - degree * values) * inside
+        return (neighbours(values) - degree * values) * inside
 
     values = start
     residual = residual_of(values)
     direction = residual
     squares = _products(residual, residual)
     for _ in range(steps):
-        image = (degree * direction - _neighbours(direction)) * inside
+        image = (degree * direction - neighbours(direction)) * inside
         length = squares / _products(direction, image).clamp_min(1e-30)
         values = values + length * direction
         residual = residual - length * image

@@ -15,7 +15,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from vqkit.layers.harmonic import fill_smoothly
+from vqkit.layers.harmonic import STEPS, fill_smoothly
 from vqkit.layers.linear_guess import LinearGuess, PatchStatistics, guess, linear_guess
 
 _REMEMBERED = 1024
@@ -28,7 +28,7 @@ class LinearStart(nn.Module):
     `bounds` [C, 2]: the least and the largest value of each component in the training data, which no guess leaves.
 
     `patch_mean` float64 [C * N] and `patch_covariance` float64 [C * N, C * N]: see `PatchStatistics`. Before they are measured the
-    guess is one half.
+    guess is one half. `steps`: of the solver that interpolates holes.
     """
 
     patch_mean: Tensor
@@ -40,6 +40,7 @@ class LinearStart(nn.Module):
     def __init__(self, bounds: Tensor) -> None:
         super().__init__()
         components = self.components = len(bounds)
+        self.steps = STEPS
         self.register_buffer("lowest", bounds[:, 0, None, None], persistent=False)
         self.register_buffer("highest", bounds[:, 1, None, None], persistent=False)
         nothing = PatchStatistics.unknown(components)
@@ -62,7 +63,7 @@ class LinearStart(nn.Module):
             some = observed.flatten(2).any(dim=2)
             partly = some & ~observed.flatten(2).all(dim=2)
             holes = bool(partly.any())
-            values = fill_smoothly(images, observed) if holes else torch.where(observed, images.float(), 0)
+            values = fill_smoothly(images, observed, self.steps) if holes else torch.where(observed, images.float(), 0)
             result = guess(values, self._guess_from(some))
             result = self._guess_holes(result, values, observed, partly) if holes else result
             return torch.where(observed, images.float(), result.clamp(self.lowest, self.highest))
@@ -78,7 +79,7 @@ class LinearStart(nn.Module):
                 continue
             seen = observed[rows][:, component : component + 1]
             expected = guess(values[rows], self._guess_from(covering[rows]))[:, component : component + 1]
-            error = fill_smoothly(values[rows][:, component : component + 1] - expected, seen)
+            error = fill_smoothly(values[rows][:, component : component + 1] - expected, seen, self.steps)
             result[rows, component] = (expected + error)[:, 0]
         return result
 

@@ -1,0 +1,1 @@
+"""Trained models as graphs that run without vqkit: ONNX and torch.export."""
