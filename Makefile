@@ -21,7 +21,7 @@ endif
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce test test-reduced coverage check bench docs golden clean
+.PHONY: help setup demo pretrained reproduce test test-reduced coverage check bench docs golden clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET"
@@ -37,12 +37,17 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY) ## Train on the tyre sections and fill one in, under demo/ (DEMO=quick: a minute)
+demo: $(READY) ## Fill in tyre sections with the model in the box, then train one, under demo/ (DEMO=quick: a minute)
 	@mkdir -p $(DEMO_DIR)
-	cd $(DEMO_DIR) && $(VQKIT) train-vqvae --mask-max 0.7 $(TRAINING)
 	cd $(DEMO_DIR) && $(VQKIT) data export tyre --split test --num 4 --out sections
+	cd $(DEMO_DIR) && $(VQKIT) inpaint sections --keep group_nc --run builtin:tyre --out filled_builtin
+	@echo; echo "With the small model in the box: $(DEMO_DIR)/filled_builtin/before_after/test_00000.png. Now one of your own is trained."; echo
+	cd $(DEMO_DIR) && $(VQKIT) train-vqvae --mask-max 0.7 $(TRAINING)
 	cd $(DEMO_DIR) && $(VQKIT) inpaint sections/group_nc/test_00000_group_nc.png --keep group_nc --out filled
 	@echo; echo "The carcass it was given, and the tyre section it made of it: $(DEMO_DIR)/filled/before_after/test_00000.png"
+
+pretrained: $(READY) ## Train the model that comes with vqkit anew, in runs/pretrained, and write it into src/vqkit/pretrained
+	$(BIN)/python scripts/pretrained.py
 
 reproduce: $(READY) ## Compare all models: reports/ (PRESET=smoke|laptop|full DATA=tyre|cifar10|PATH MODELS=a,b OUT=directory)
 	$(VQKIT) reproduce --preset '$(PRESET)' --data '$(DATA)' $(if $(MODELS),--models '$(MODELS)') $(if $(OUT),--out '$(OUT)')

@@ -32,6 +32,7 @@ from vqkit.inference import sampler as sampler_module
 from vqkit.inference.calibration import Calibration
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces.priors import Sampling
+from vqkit.storage import runs
 from vqkit.storage.checkpoints import Loaded
 from vqkit.storage.code_files import read_codes
 
@@ -61,6 +62,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     asked.clear()
     monkeypatch.setattr(generate, "load_model", load_model)
     monkeypatch.setattr(sampler_module, "load_sampler", load_sampler)
+    monkeypatch.setattr(runs, "has_run", lambda kind: True)
     monkeypatch.chdir(tmp_path)
     write_components(IMAGES, Path("sections"))
     return tmp_path

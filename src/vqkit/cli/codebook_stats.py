@@ -56,13 +56,14 @@ def codebook_stats(
     with processes(device):
         from vqkit.core.precision import choose_device
         from vqkit.evaluation.held_out import open_split
+        from vqkit.storage.builtin import is_builtin
         from vqkit.storage.checkpoints import load_model
         from vqkit.storage.runs import run_directory
 
         chosen = choose_device(device)
         loaded = load_model(run, chosen)
         images = open_split(loaded, data, split, limit)
-        directory = out or run_directory(loaded.path) / "codebook"
+        directory = out or (Path() if is_builtin(loaded.path) else run_directory(loaded.path)) / "codebook"
         stats = _measure(loaded, images, directory, batch_size, chosen, reset_unused)
         if stats is None:
             return

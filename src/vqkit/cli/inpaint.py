@@ -20,6 +20,7 @@ from vqkit.cli.parameters import (
     RunOption,
     figure_count,
     print_notes,
+    run_or_builtin,
 )
 from vqkit.cli.sampling import (
     GuidanceOption,
@@ -147,6 +148,8 @@ def inpaint(
     component in greyscale, a label map in the palette's colours, all components side by side, a colour picture, .npy or .npz.
     Pixels without data (NaN, nodata, fully transparent) are missing.
 
+    Before anything was trained, the model of tyre sections that comes with vqkit is used (builtin:tyre).
+
     Without --prior, each image is filled in once, with the model's expected values. With --prior, several completions are drawn and
     ranked (--rank), with a map of their uncertainty; --run then says where the prior's tokenizer is, if it was moved.
     What is kept is returned unchanged, bit for bit, and results have the format, type and tags of the files that they are made of.
@@ -171,7 +174,7 @@ def inpaint(
 
         ranked = DEFAULT_RANK if rank is None else parse_rank(rank)
         sampler = None if prior is None else load_sampler(prior, run, device, tile_overlap)
-        pipeline = load(run, device, tile_overlap=tile_overlap) if sampler is None else sampler.pipeline
+        pipeline = load(run_or_builtin(run, "model"), device, tile_overlap=tile_overlap) if sampler is None else sampler.pipeline
         if sampler is None:
             typer.echo(f"using {pipeline.path}")
         else:

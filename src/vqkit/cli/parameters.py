@@ -16,7 +16,8 @@ RunOption = Annotated[
     typer.Option(
         "--run",
         "-r",
-        help="Run directory, checkpoint directory or model.safetensors. Default: the newest suitable run in runs/.",
+        help="Run directory, checkpoint directory, model.safetensors, or builtin:tyre, which comes with vqkit. Default: the newest "
+        "suitable run in runs/.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -95,6 +96,18 @@ def print_notes(notes: Sequence[str]) -> None:
     """Print what was left out of a directory, or may be mistaken, to stderr."""
     for note in notes:
         typer.secho(f"Note: {note}", fg="yellow", err=True)
+
+
+def run_or_builtin(run: str | None, kind: str) -> str | None:
+    """`run`, or where none is named and none was trained, the built-in model of this kind (model or prior), after saying so."""
+    from vqkit.storage.builtin import builtin_of
+    from vqkit.storage.runs import has_run
+
+    if run is not None or has_run(kind):
+        return run
+    chosen = builtin_of(kind)
+    print_notes([f"There is no trained {kind} in runs/ yet: using {chosen}, a small one of tyre sections that comes with vqkit."])
+    return chosen
 
 
 def figure_count(figures: str) -> int | None:

@@ -19,6 +19,7 @@ from vqkit.inference.oddity_reference import OddityReference, read_reference, wr
 from vqkit.inference.pipeline import BATCH_SIZE
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces import Split
+from vqkit.storage.builtin import is_builtin
 
 REFERENCE_IMAGES = 1000
 """Validation images that are measured, at most."""
@@ -50,7 +51,8 @@ def usual_images(sampler: Sampler, progress: Progress = no_progress, batch_size:
             "Train on data with more validation images: see data.validation_share.",
         )
     with contextlib.suppress(OSError):  # beside a prior that cannot be written to, it is measured again the next time
-        write_reference(sampler.path, found)
+        if not is_builtin(sampler.path):
+            write_reference(sampler.path, found)
     return found
 
 

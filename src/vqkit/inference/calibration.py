@@ -23,6 +23,7 @@ from vqkit.core.atomic import write_text
 from vqkit.errors import CheckpointError, ConfigError
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Sampling
+from vqkit.storage.builtin import check_not_builtin
 
 CALIBRATION_FILE = "calibration.json"
 _HALF = 0.5
@@ -94,7 +95,8 @@ def with_noise(answers: Tensor, deviation: float, generator: torch.Generator) ->
 
 
 def write_calibration(checkpoint: Path, calibration: Calibration) -> Path:
-    """Write it beside a prior's `model.safetensors`, atomically; returns the file."""
+    """Write it beside a prior's `model.safetensors`, atomically; returns the file. Raises `ConfigError` for a built-in prior."""
+    check_not_builtin(checkpoint)
     path = checkpoint.parent / CALIBRATION_FILE
     write_text(path, json.dumps(asdict(calibration), indent=1) + "\n")
     return path

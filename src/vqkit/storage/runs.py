@@ -15,6 +15,7 @@ from pathlib import Path
 from vqkit.config import SCHEMAS, read_config_file
 from vqkit.core.atomic import write_text
 from vqkit.errors import CheckpointError, ConfigError
+from vqkit.storage.builtin import PREFIX, builtin_file
 
 RUNS = Path("runs")
 CONFIG_FILE = "run.yaml"
@@ -61,11 +62,14 @@ def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Pa
     """The `model.safetensors` that `run` names.
 
     `run` is a run directory (its best checkpoint), a checkpoint directory, a `model.safetensors`, a file such as `runs/latest`
-    that names one of those, or None for the newest run of this `kind` (model, prior or encoder) below `root`.
+    that names one of those, the name of a model that comes with vqkit (`builtin:tyre`), or None for the newest run of this `kind`
+    (model, prior or encoder) below `root`.
     Raises `CheckpointError` naming what was looked for when there is none.
     """
     if run is None:
         return _newest(kind, root)
+    if isinstance(run, str) and run.startswith(PREFIX):
+        return builtin_file(run)
     path = Path(run)
     if path.is_file() and path.suffix != ".safetensors":
         target = read_pointer(path)
@@ -85,6 +89,15 @@ def locate(run: str | Path | None, kind: str = "model", root: Path = RUNS) -> Pa
         )
     names = ", ".join(str(each) for each in _all_runs(root)[:8])
     raise CheckpointError(f"There is no run at {path}.", f"Runs found: {names}." if names else "Train one with: vqkit train-vqvae")
+
+
+def has_run(kind: str, root: Path = RUNS) -> bool:
+    """Whether there is a trained run of this kind."""
+    try:
+        _newest(kind, root)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _checkpoint_of(run: Path) -> Path | None:

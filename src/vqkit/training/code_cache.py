@@ -20,6 +20,7 @@ from vqkit.errors import CheckpointError
 from vqkit.inference.encoding import encode_split
 from vqkit.inference.pipeline import Pipeline
 from vqkit.interfaces import Split
+from vqkit.storage.builtin import is_builtin
 from vqkit.storage.code_files import CodesFile, read_codes, write_codes
 from vqkit.storage.runs import run_directory
 
@@ -69,6 +70,8 @@ def _compute(path: Path, pipeline: Pipeline, images: Split, name: str) -> CodesF
     console = Console(stderr=True)
     console.print(f"Encoding the {len(images)} images of the {name} split, once.", highlight=False, soft_wrap=True)
     content = encode_split(pipeline, images, lambda count: None)
+    if is_builtin(pipeline.path):
+        return content
     try:
         write_codes(path, content, pipeline.tokenizer)
     except OSError as error:
