@@ -35,6 +35,7 @@ from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.image_io.given import AnyImage, Given, read_given
 from vqkit.image_io.observing import as_observed, observe
 from vqkit.image_io.scales import describe_numbers, gives_final_images
+from vqkit.inference.hub import fetch, is_hub_name, publishing
 from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.tile_grid import TileGrid, default_overlap
 from vqkit.inference.tiling import fill_images
@@ -52,7 +53,8 @@ def load(
 ) -> Pipeline:
     """A trained model, ready to use.
 
-    `run`: a run directory, a checkpoint directory, a `model.safetensors`, or None for the newest run in `runs/`;
+    `run`: a run directory, a checkpoint directory, a `model.safetensors`, a name on the Hugging Face Hub (owner/name, or
+    owner/name@revision), `builtin:tyre`, or None for the newest run in `runs/`;
     `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16, for inpainting and reconstructing (auto: bf16 where the
     hardware supports it, more than twice as fast in batches). Encoding and decoding always use float32, so that codes are the same
     on every machine. `tile_overlap`: pixels that the tiles of a larger image share, 0 to half of a tile; by default half of
@@ -60,6 +62,8 @@ def load(
     tiles do not allow.
     """
     chosen = choose_device(device)
+    if is_hub_name(run):
+        run = fetch(str(run))
     return Pipeline(load_model(run, chosen), chosen, precision, tile_overlap)
 
 
@@ -77,6 +81,7 @@ class Pipeline:
         self.spec: DataSpec = loaded.model.spec
         self.path = loaded.path
         self.digest = loaded.digest
+        self._loaded = loaded
         self.device = device
         self.precision = precision
         tile = self.spec.height, self.spec.width
@@ -89,6 +94,23 @@ class Pipeline:
         if not isinstance(self.model, Tokenizer):
             raise CheckpointError(f"The model in {self.path} has no codes.", "Use a run of a VQ model, such as vqvae.")
         return self.model
+
+    def save_pretrained(self, folder: str | Path, licence: str | None = None) -> Path:
+        """Write the model to a folder as it is published: model.safetensors, config.json and a README; returns the folder.
+
+        `licence`: a name that the Hugging Face Hub knows, such as cc-by-4.0; by default none is stated. Raises `DataError` without
+        the extra `hub`.
+        """
+        publishing(self._loaded, licence).save_pretrained(folder)
+        return Path(folder)
+
+    def push_to_hub(self, name: str, licence: str | None = None, **settings: Any) -> str:
+        """Upload the model to the Hugging Face Hub as owner/name, made if it is not there; returns the address of the commit.
+
+        `settings`: those of `huggingface_hub.ModelHubMixin.push_to_hub`, such as `private=True` or `token`. Raises `DataError`
+        without the extra `hub`, and what huggingface_hub raises.
+        """
+        return str(publishing(self._loaded, licence).push_to_hub(name, model_card_kwargs={"repo_id": name}, **settings))
 
     def inpaint(
         self,
