@@ -46,7 +46,7 @@ demo: $(READY) ## Fill in tyre sections with the model in the box, then train on
 	cd $(DEMO_DIR) && $(VQKIT) inpaint sections/group_nc/test_00000_group_nc.png --keep group_nc --out filled
 	@echo; echo "The carcass it was given, and the tyre section it made of it: $(DEMO_DIR)/filled/before_after/test_00000.png"
 
-pretrained: $(READY) ## Train the model that comes with vqkit anew, in runs/pretrained, and write it into src/vqkit/pretrained
+pretrained: $(READY) ## Train the models that come with vqkit anew, in runs/pretrained, and write them into src/vqkit/pretrained
 	$(BIN)/python scripts/pretrained.py
 
 reproduce: $(READY) ## Compare all models: reports/ (PRESET=smoke|laptop|full DATA=tyre|cifar10|PATH MODELS=a,b OUT=directory)

@@ -1,4 +1,4 @@
-"""Before anything was trained: the model in the box fills in."""
+"""Before anything was trained: the models in the box fill in, draw several answers, and draw new sections."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ def test_sections_are_filled_in() -> None:
     tread = np.array(Image.open("inpainted/tpc/test_00000_tpc.png")) > 0
     true = np.array(Image.open("sections/tpc/test_00000_tpc.png")) > 0
     assert (tread & true).sum() > 0.4 * (tread | true).sum()  # of the farthest component, from the innermost one
+
+
+def test_several_answers() -> None:
+    result = run("inpaint", "sections", "--keep", "group_nc", "--prior", "builtin:tyre-prior", "-n", "2", "--figures", "none")
+    assert "completed 2 images in 2 ways" in result.stdout
+    assert "Note" not in result.stderr
+
+
+def test_new_sections() -> None:
+    result = run("sample", "-n", "2")
+    assert "There is no trained prior in runs/ yet: using builtin:tyre-prior" in result.stderr
+    assert len(list(Path("samples/images").rglob("*tpc.png"))) == 2
 
 
 def test_other_commands_need_a_run_or_its_name() -> None:

@@ -71,7 +71,7 @@ PriorOption = Annotated[
     typer.Option(
         "--prior",
         metavar="RUN",
-        help="Draw several completions from this prior, which was trained with --condition-on observed.",
+        help="Draw several completions from this prior, trained with --condition-on observed, or builtin:tyre-prior.",
         rich_help_panel=panels.MODEL,
     ),
 ]

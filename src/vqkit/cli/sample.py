@@ -10,7 +10,7 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions
-from vqkit.cli.parameters import DeviceOption, OutOption, RunOption, TokenizerOption
+from vqkit.cli.parameters import DeviceOption, OutOption, RunOption, TokenizerOption, run_or_builtin
 from vqkit.cli.sampling import (
     GuidanceOption,
     MethodOption,
@@ -166,7 +166,7 @@ def _load(run: str | None, tokenizer: str | None, codes: bool, device: str) -> I
     from vqkit.inference.sampler import load_sampler
 
     if not draws_by_itself(run):
-        sampler = load_sampler(run, tokenizer, device)
+        sampler = load_sampler(run_or_builtin(run, "prior"), tokenizer, device)
         typer.echo(f"using {sampler.path} and its tokenizer {sampler.pipeline.path}")
         return sampler
     for option, given in (("--tokenizer", tokenizer is not None), ("--codes", codes)):

@@ -1,6 +1,7 @@
 """Small trained models that come with vqkit, so that something can be tried before anything was trained.
 
-    builtin:tyre   a VQ-VAE of the tyre sections
+    builtin:tyre         a VQ-VAE of the tyre sections
+    builtin:tyre-prior   a prior over its codes, for several completions and for new sections
 
 They are files of the package, written by scripts/pretrained.py (`make pretrained`), and are only read.
 """
@@ -13,7 +14,7 @@ from vqkit.errors import CheckpointError, ConfigError, did_you_mean
 
 PREFIX = "builtin:"
 FOLDER = Path(__file__).parent.parent / "pretrained"
-BUILTIN = {"tyre": "model"}
+BUILTIN = {"tyre": "model", "tyre-prior": "prior"}
 """Name and kind of each."""
 
 
