@@ -18,6 +18,7 @@ from vqkit.cli.training_options import (
     ResumeOption,
     SeedOption,
     StepsOption,
+    TrackOption,
     TrainingDataOption,
     TrainingDeviceOption,
     data_settings,
@@ -52,6 +53,7 @@ def pretrain(
         typer.Option("--out", "-o", help="Run directory. Default: runs/<method>-<data>-<number>.", rich_help_panel=OUTPUT),
     ] = None,
     resume: ResumeOption = "auto",
+    track: TrackOption = None,
     device: TrainingDeviceOption = None,
     precision: PrecisionOption = None,
     compile_: CompileOption = None,
@@ -62,7 +64,15 @@ def pretrain(
     an encoder from the result with `train-vqvae --init-encoder`.
     """
     training = training_settings(
-        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        device=device,
+        precision=precision,
+        compile_=compile_,
+        track=track,
     )
     flags: dict[str, Any] = {
         "method": {"name": method},

@@ -19,6 +19,7 @@ from vqkit.cli.training_options import (
     ResumeOption,
     SeedOption,
     StepsOption,
+    TrackOption,
     TrainingDataOption,
     TrainingDeviceOption,
     data_settings,
@@ -72,6 +73,7 @@ def train_vqvae(
         typer.Option("--out", "-o", help="Run directory. Default: runs/<model>-<data>-<number>.", rich_help_panel=OUTPUT),
     ] = None,
     resume: ResumeOption = "auto",
+    track: TrackOption = None,
     device: TrainingDeviceOption = None,
     precision: PrecisionOption = None,
     compile_: CompileOption = None,
@@ -82,7 +84,15 @@ def train_vqvae(
     command under a name that fits every model.
     """
     training = training_settings(
-        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        device=device,
+        precision=precision,
+        compile_=compile_,
+        track=track,
     )
     flags: dict[str, Any] = {
         "model": {"name": model},

@@ -19,6 +19,7 @@ from vqkit.cli.training_options import (
     ResumeOption,
     SeedOption,
     StepsOption,
+    TrackOption,
     TrainingDeviceOption,
     data_settings,
     training_settings,
@@ -81,6 +82,7 @@ def train_prior(
         typer.Option("--out", "-o", help="Run directory. Default: runs/<prior>-<data>-<number>.", rich_help_panel=OUTPUT),
     ] = None,
     resume: ResumeOption = "auto",
+    track: TrackOption = None,
     device: TrainingDeviceOption = None,
     precision: PrecisionOption = None,
     compile_: CompileOption = None,
@@ -90,7 +92,15 @@ def train_prior(
     The tokenizer is frozen. Its codes are computed once and cached in its run directory.
     """
     training = training_settings(
-        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, device=device, precision=precision, compile_=compile_
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        device=device,
+        precision=precision,
+        compile_=compile_,
+        track=track,
     )
     kinds = None if condition_on is None else [name for name in _names(condition_on) if name != "none"]
     flags: dict[str, Any] = {

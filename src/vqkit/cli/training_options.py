@@ -38,6 +38,14 @@ ResumeOption = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Where numbers and pictures are shown: tensorboard, wandb, both separated by a comma, or none. Default: tensorboard.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 TrainingDeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=RUNTIME)]
 PrecisionOption = Annotated[
     str | None, typer.Option(help="auto, fp32 or bf16; auto: bf16 where the hardware supports it.", rich_help_panel=RUNTIME)
@@ -57,6 +65,7 @@ def training_settings(
     device: str | None,
     precision: str | None,
     compile_: bool | None,
+    track: str | None,
 ) -> dict[str, Any]:
     """The values of these options under the names of their settings."""
     return {
@@ -68,6 +77,7 @@ def training_settings(
         "device": device,
         "precision": precision,
         "compile": compile_,
+        "track": None if track is None else [] if track == "none" else track.replace(" ", "").split(","),
     }
 
 

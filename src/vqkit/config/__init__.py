@@ -19,6 +19,7 @@ from vqkit.config.groups import (
     PretrainingLoopConfig,
     PriorTrainingConfig,
     TokenizerConfig,
+    TrackerName,
     TrainingConfig,
     ViewsConfig,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "RunConfig",
     "Settings",
     "TokenizerConfig",
+    "TrackerName",
     "TrainingConfig",
     "ViewsConfig",
     "apply_override",

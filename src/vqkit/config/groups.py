@@ -153,6 +153,10 @@ class TokenizerConfig(Settings):
     digest: str | None = Field(None, description="Digest that its tensors must have; written to run.yaml.")
 
 
+TrackerName = Literal["tensorboard", "wandb"]
+"""Programs that show the numbers and pictures of a run: see `vqkit.training.trackers`."""
+
+
 class TrainingConfig(Settings):
     """The training loop: length, batch size, optimizer, device and logging."""
 
@@ -196,6 +200,10 @@ class TrainingConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     workers: int = Field(2, ge=0, description="Data loader processes, for data that does not fit in memory.")
     log_every: int = Field(50, ge=1, description="Steps between two rows in metrics.jsonl.")
+    track: tuple[TrackerName, ...] = Field(
+        ("tensorboard",),
+        description="Where numbers and pictures are shown besides metrics.jsonl: tensorboard, wandb, both, or none.",
+    )
     validate_every: int = Field(1, ge=1, description="Epochs between two passes over the validation set.")
     picture_every: int = Field(
         5, ge=1, description="Epochs between two sets of logged images; the first and the last epoch always have one."

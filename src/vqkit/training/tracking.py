@@ -1,4 +1,4 @@
-"""What a run records: averaged metrics, metrics.jsonl, TensorBoard and images.
+"""What a run records: averaged metrics, metrics.jsonl, images, and what trackers show.
 
 Metrics are summed on the device and fetched only when a row is written, so that recording does not synchronise with the device.
 """
@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from vqkit.config import TrackerName
 from vqkit.core.atomic import write_text
 from vqkit.core.distributed import all_reduce, is_main
 from vqkit.core.write_errors import errors_name
 from vqkit.evaluation import metrics
+from vqkit.training.trackers.contract import Tracker
+from vqkit.training.trackers.opening import open_trackers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,74 +87,55 @@ class MetricAverages:
 
 
 class Recorder:
-    """Writes rows to metrics.jsonl and TensorBoard, and images to files and TensorBoard, on rank 0 only.
+    """Writes rows to metrics.jsonl, pictures to files, and both to the trackers, on rank 0 only.
 
     A resumed run drops what was recorded after the step from which it resumes.
     """
 
-    def __init__(self, run: Path, step: int) -> None:
+    def __init__(self, run: Path, step: int, trackers: Sequence[TrackerName] = ("tensorboard",)) -> None:
         self._run = run
-        self._file, self._events = run / "metrics.jsonl", run / "tensorboard"
-        self._board: Any = None
-        if not is_main():
+        self._file = run / "metrics.jsonl"
+        self._trackers: list[Tracker] = []
+        self._records = is_main()
+        if not self._records:
             return
         if self._file.is_file():
             kept = [line for line in self._file.read_bytes().split(b"\n") if _step_of(line) <= step]
             write_text(self._file, "".join(f"{line.decode('utf-8')}\n" for line in kept))
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._board = SummaryWriter(str(self._events), purge_step=step + 1 if step else None)
+        self._trackers = open_trackers(trackers, run, step)
 
     def row(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Append one row; a value that is not a number is written as null."""
-        if self._board is None:
+        if not self._records:
             return
         content = {"step": step, "epoch": round(epoch, 4)} | {
             name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()
         }
         with errors_name(self._file), self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(content) + "\n")
-        with errors_name(self._events):
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.row(step, values)
 
     def histogram(self, step: int, name: str, counts: Tensor) -> None:
         """How often each code was chosen, counts int64 [K]."""
-        if self._board is None:
-            return
-        used = counts.double().cpu().numpy()
-        edges = torch.arange(len(used) + 1).double().numpy()
-        codes = edges[:-1]
-        with errors_name(self._events):
-            self._board.add_histogram_raw(
-                f"codes/{name}",
-                min=0.0,
-                max=float(len(used)),
-                num=float(used.sum()),
-                sum=float((codes * used).sum()),
-                sum_squares=float((codes * codes * used).sum()),
-                bucket_limits=edges[1:].tolist(),
-                bucket_counts=used.tolist(),
-                global_step=step,
-            )
+        for tracker in self._trackers:
+            tracker.histogram(step, name, counts)
 
     def pictures(self, step: int, epoch: int, sheets: Mapping[str, Image]) -> None:
-        """Save named pictures as images/epoch_NNNN_<name>.png and in TensorBoard."""
-        if self._board is None:
+        """Save named pictures as images/epoch_NNNN_<name>.png and show them in the trackers."""
+        if not self._records:
             return
         from vqkit.image_io.pictures import save_picture
 
         for name, sheet in sheets.items():
             save_picture(sheet, self._run / "images" / f"epoch_{epoch:04d}_{name}.png")
-            pixels = torch.frombuffer(bytearray(sheet.convert("RGB").tobytes()), dtype=torch.uint8)
-            with errors_name(self._events):
-                self._board.add_image(name, pixels.view(sheet.height, sheet.width, 3).numpy(), step, dataformats="HWC")
+            for tracker in self._trackers:
+                tracker.picture(step, name, sheet)
 
     def close(self) -> None:
-        """Flush TensorBoard. Raises `OSError`, like every method that writes."""
-        if self._board is not None:
-            with errors_name(self._events):
-                self._board.close()
+        """Close the trackers. Raises `OSError`, like every method that writes."""
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def _step_of(line: bytes) -> float:

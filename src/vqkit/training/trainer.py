@@ -115,8 +115,8 @@ class Trainer:
         Raises `Interrupted` after a signal, with a checkpoint saved, and `TrainingError` when gradients stay non-finite.
         """
         forward = self._prepare_forward()
-        recorder = Recorder(self.run, self.step)
         settings = self.config.training
+        recorder = Recorder(self.run, self.step, settings.track)
         try:
             with self._stop_on_signals(), TrainingProgress(self.total_steps, self.step, settings.batch_size) as progress:
                 while self.step < self.total_steps:

@@ -1,0 +1,78 @@
+"""Weights & Biases (`vqkit[wandb]`): the project `vqkit`, or the one that WANDB_PROJECT names.
+
+WANDB_MODE=offline writes to <run>/wandb alone, for `wandb sync`. A resumed run goes on in its own curves: its name there is kept in
+<run>/wandb_id. Steps that are trained again after a resume are not drawn twice, because wandb takes no step below the last one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vqkit.config import read_config_file
+from vqkit.core.atomic import write_text
+from vqkit.errors import DataError
+from vqkit.storage.runs import CONFIG_FILE, read_pointer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ID_FILE = "wandb_id"
+
+
+class WandbTracker:
+    """See `Tracker`. Raises `DataError` where wandb is not installed."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        self._wandb = self._package()
+        name = read_pointer(run / ID_FILE) if step else None
+        if name is None:
+            name = uuid.uuid4().hex[:8]
+            write_text(run / ID_FILE, name + "\n")
+        config = run / CONFIG_FILE
+        self._run = self._wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "vqkit"),
+            name=run.name,
+            id=name,
+            resume="allow",
+            dir=str(run),
+            config=read_config_file(config) if config.is_file() else None,
+            settings=self._wandb.Settings(silent=True, console="off"),
+        )
+
+    @staticmethod
+    def _package() -> Any:
+        try:
+            return importlib.import_module("wandb")
+        except ImportError:
+            raise DataError(
+                "Runs are tracked by Weights & Biases with the package wandb, which is not installed.", "pip install 'vqkit[wandb]'"
+            ) from None
+
+    def row(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker.row`."""
+        self._run.log(dict(values), step=step)
+
+    def histogram(self, step: int, name: str, counts: Tensor) -> None:
+        """See `Tracker.histogram`; wandb takes at most 512 bins, so that larger codebooks are summed by neighbours."""
+        most = 512
+        used = counts.double().cpu()
+        width = -(-len(used) // most)
+        bins = [float(part.sum()) for part in torch.split(used, width)]
+        edges = [float(min(number * width, len(used))) for number in range(len(bins) + 1)]
+        self._run.log({f"codes/{name}": self._wandb.Histogram(np_histogram=(bins, edges))}, step=step)
+
+    def picture(self, step: int, name: str, sheet: Image) -> None:
+        """See `Tracker.picture`."""
+        self._run.log({name: self._wandb.Image(sheet)}, step=step)
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        self._run.finish()
