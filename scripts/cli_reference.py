@@ -78,10 +78,12 @@ def commands(application: typer.Typer, words: tuple[str, ...] = ("vqkit",)) -> I
 
 
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
-    """The parameters of a command in order. Each must be `Annotated` with its help."""
+    """The parameters of a command in order, without its context. Each must be `Annotated` with its help."""
     hints = get_type_hints(function, include_extras=True)
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
+        if hints[name] is typer.Context:
+            continue
         annotation, *extras = get_args(hints[name])
         info = next(extra for extra in extras if isinstance(extra, (OptionInfo, ArgumentInfo)))
         assert info.help, f"{function.__name__} has no help for {name}"

@@ -28,6 +28,7 @@ from vqkit.cli.encode import encode
 from vqkit.cli.evaluate import evaluate
 from vqkit.cli.export import export
 from vqkit.cli.inpaint import inpaint
+from vqkit.cli.launch import launch_app
 from vqkit.cli.models import models
 from vqkit.cli.pretrain import pretrain
 from vqkit.cli.report import report
@@ -69,6 +70,7 @@ for command in (
 ):
     add_command(app, command.__name__.replace("_", "-"), command)
 add_group(app, "data", data_app)
+add_group(app, "launch", launch_app)
 
 
 def _version(requested: bool) -> None:

@@ -100,8 +100,13 @@ class RateMeter:
         cases: Sequence[ConditioningCase],
         with_conditions: bool,
         sampling: Sampling = DEFAULT_SAMPLING,
+        first: int = 0,
     ) -> None:
-        """`sampling`: how a prior in any order draws its samples, whose likelihood is measured beside the others."""
+        """`sampling`: how a prior in any order draws its samples, whose likelihood is measured beside the others.
+
+        `first`: the number of this process's first image, which decides the random orders.
+        """
+        self._next = first
         self._sampler, self._cases, self._with_conditions = sampler, cases, with_conditions
         spec, device = sampler.spec, sampler.device
         self._errors = ErrorMeter(spec, device)
@@ -138,8 +143,9 @@ class RateMeter:
 
             self._nll[number] += total(self._sampler.prior.nll(codes, given))
             for name, way in self._ways.items():
-                self._other_nll[name][number] += total(way(codes, given, int(positions[0])))
+                self._other_nll[name][number] += total(way(codes, given, self._next))
             self._images[number] += int(counted.sum())
+        self._next += len(images)
 
     def _add_errors(self, expected: Tensor, batch: Batch, stored: Tensor | None) -> None:
         spec = self._sampler.spec

@@ -160,7 +160,8 @@ def evaluate_prior(
         sampler.calibration = _calibrate(sampler, data, cases, request, progress)
         if distributed.is_main():
             write_calibration(sampler.path, sampler.calibration)
-    meter = RateMeter(sampler, cases, request.with_conditions, request.sampling)
+    first = distributed.share(len(data.images)).start
+    meter = RateMeter(sampler, cases, request.with_conditions, request.sampling, first)
     for positions, batch in batches_with_positions(data.images, request.batch_size, "evaluated", progress):
         stored = batch.images.to(sampler.device)
         meter.add(positions, _aligned(batch, data, sampler).to(sampler.device, sampler.spec), stored)
