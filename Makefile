@@ -7,6 +7,9 @@ PRESET ?= smoke
 DATA ?= tyre
 MODELS ?=
 OUT ?=
+KILLS ?= 4
+INPUTS ?= 300
+SEED ?= 0
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -21,7 +24,7 @@ endif
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrained reproduce test test-reduced coverage check bench docs golden clean
+.PHONY: help setup demo pretrained reproduce test test-reduced test-faults test-fuzz coverage check bench docs golden clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET"
@@ -65,6 +68,15 @@ coverage: $(READY) ## Run the tests and measure what they cover; fails below the
 test-reduced: $(READY) ## Run the numeric tests with AVX2 instructions only, each process on one core
 	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(TESTS) --one-core \
 	  tests/models tests/quantizers tests/priors tests/training tests/evaluation
+
+# Scripts, not tests: they count, for docs/reliability.md, and fork one process that has everything loaded.
+SCRIPT := OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -B
+
+test-faults: $(READY) ## Kill and disturb commands, run them again, compare every file (KILLS=100 SEED=0)
+	@$(SCRIPT) tests/faults/run.py --kills $(KILLS) --seed $(SEED)
+
+test-fuzz: $(READY) ## Read mutated files of every kind: no traceback, hang or write elsewhere (INPUTS=100000 SEED=0)
+	@$(SCRIPT) tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED)
 
 check: $(READY) ## Check style, types, the direction of imports and the documentation
 	@$(BIN)/ruff check .

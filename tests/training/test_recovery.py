@@ -43,13 +43,13 @@ def pointers(run: Path) -> tuple[str | None, str | None]:
 
 
 def test_pointers_that_are_behind_are_brought_up_to_date(run: Path) -> None:
-    recover(run)
+    recover(run, keep=9)
     assert pointers(run) == ("checkpoints/step-00000040", "checkpoints/step-00000040")
 
 
 def test_pointers_that_are_right_stay(run: Path) -> None:
     shutil.rmtree(run / "checkpoints" / "step-00000040")
-    recover(run)
+    recover(run, keep=9)
     assert pointers(run) == ("checkpoints/step-00000030", "checkpoints/step-00000020")
 
 
@@ -57,13 +57,13 @@ def test_missing_pointers_name_the_newest_and_the_first_of_the_best(run: Path) -
     shutil.rmtree(run / "checkpoints" / "step-00000040")
     for name in ("latest", "best"):
         (run / name).unlink()
-    recover(run)
+    recover(run, keep=9)
     assert pointers(run) == ("checkpoints/step-00000030", "checkpoints/step-00000020")
 
 
 def test_a_run_that_has_no_best_gets_none(tmp_path: Path) -> None:
     checkpoint(tmp_path, 10, float("inf"))
-    recover(tmp_path)
+    recover(tmp_path, keep=9)
     assert pointers(tmp_path) == ("checkpoints/step-00000010", None)
 
 
@@ -72,7 +72,7 @@ def test_a_best_checkpoint_that_someone_chose_stays(run: Path) -> None:
     chosen.mkdir()
     (chosen / runs.MODEL_FILE).touch()
     runs.write_pointer(run / "best", "checkpoints/reset-step-00000020")
-    recover(run)
+    recover(run, keep=9)
     assert pointers(run)[1] == "checkpoints/reset-step-00000020"
 
 
@@ -83,7 +83,7 @@ def test_what_was_not_finished_is_removed(run: Path) -> None:
         (folder / name / STATE_FILE).touch()
     (run / f".metrics.{_NO_PROCESS}.partial.jsonl").touch()
     (run / f".errors.{os.getppid()}.partial.json").touch()
-    recover(run)
+    recover(run, keep=9)
     assert [path.name for path in sorted(folder.iterdir())] == [f"step-000000{step}0" for step in (1, 2, 3, 4)]
     assert [path.name for path in run.glob(".*")] == [f".errors.{os.getppid()}.partial.json"], "its process may be writing it"
 
@@ -93,6 +93,13 @@ def test_pruning_leaves_the_newest_the_best_and_nothing_unfinished(run: Path) ->
     (run / "checkpoints" / "step-00000001").mkdir()
     prune(run, keep=1)
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000020", "step-00000040"]
+
+
+def test_a_kill_before_old_checkpoints_are_removed(run: Path) -> None:
+    recover(run, keep=1)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000040"]
+    recover(run, keep=1)
+    assert pointers(run) == ("checkpoints/step-00000040", "checkpoints/step-00000040")
 
 
 def test_a_finished_run_is_brought_in_order_by_resuming_it(tiny_run: Path, tmp_path: Path) -> None:

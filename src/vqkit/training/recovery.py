@@ -10,21 +10,22 @@ from vqkit.storage import runs
 from vqkit.training.run_progress import STATE_FILE, read_progress
 
 
-def recover(run: Path) -> None:
-    """Bring a run directory that is to be resumed in order. The process must have claimed it.
+def recover(run: Path, keep: int) -> None:
+    """Bring a run directory that is to be resumed, with the `keep` newest checkpoints, in order. The process must have claimed it.
 
     `latest` names the newest checkpoint, and `best` the first one of its best loss: a kill after a checkpoint is in place may have
-    come before the pointers. What is unfinished is removed. Raises `OSError`.
+    come before the pointers. What is unfinished, or would have been removed, is removed. Raises `OSError`.
     """
     remove_leftovers([path for path in run.rglob(".*.partial*") if path.parent.name != "checkpoints"])
-    remove_unfinished(run)
     every = runs.checkpoints(run)
     if not every:
+        remove_unfinished(run)
         return
     _point(run, "latest", every[-1])
     better = _better(run, every)
     if better is not None:
         _point(run, "best", better)
+    prune(run, keep)
 
 
 def remove_unfinished(run: Path) -> None:

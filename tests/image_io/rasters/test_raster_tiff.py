@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 from raster_samples import DTYPES, check_windows, read, values
 
 from vqkit.errors import DataError
-from vqkit.image_io.rasters import PixelSize, open_raster
+from vqkit.image_io.rasters import PixelSize, open_raster, write_raster
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, "int64", "uint64"])
@@ -383,3 +384,15 @@ def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), np.complex64))
     with pytest.raises(DataError, match=r"a.tif holds values of type complex64"):
         open_raster(tmp_path / "a.tif")
+
+
+def test_texts_that_are_not_ascii_are_kept(tmp_path: Path) -> None:
+    array = values((2, 8, 8), "uint8")
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", description="5 µm, Zürich".encode(), metadata=None)
+    with open_raster(tmp_path / "a.tif") as raster:
+        info = raster.info
+    named = replace(info, names=("größe", "β"), tags=replace(info.tags, units=("µm", "°C")))
+    write_raster(tmp_path / "b.tif", array, None, named)
+    with open_raster(tmp_path / "b.tif") as raster:
+        assert (raster.info.tags.description, raster.info.names) == ("5 µm, Zürich", ("größe", "β"))
+        assert raster.info.tags.units == ("µm", "°C")

@@ -164,7 +164,7 @@ def _settings(info: RasterInfo) -> dict[str, Any]:
         if extra:
             settings["extrasamples"] = ["unspecified"] * (extra - tags.opacity) + ["unassalpha"] * tags.opacity
     if info.format == "TIFF":
-        settings["description"] = tags.description or None
+        settings["description"] = _text(tags.description) or None
     if tags.compressed:
         settings |= {"compression": "zlib", "predictor": True if info.dtype.kind in "iu" else None}
     resolution = tags.resolution or _NO_RESOLUTION
@@ -200,7 +200,7 @@ def _extra_tags(info: RasterInfo) -> list[tuple[int, str, int | None, str | byte
     if info.format == "TIFF":
         texts[GDAL_METADATA] = gdal_metadata_text(info.names, info.tags.units)
     tags: list[tuple[int, str, int | None, str | bytes, bool]] = [
-        (code, "s", 0, text, True) for code, text in texts.items() if text
+        (code, "s", 0, _text(text), True) for code, text in texts.items() if text
     ]
     if info.tags.profile is not None:
         tags.append((_PROFILE, "B", None, info.tags.profile, True))
@@ -210,3 +210,8 @@ def _extra_tags(info: RasterInfo) -> list[tuple[int, str, int | None, str | byte
 def nodata_text(value: Any) -> str:
     """A nodata value as GDAL writes it."""
     return f"{float(value):.17g}" if np.asarray(value).dtype.kind == "f" else str(int(value))
+
+
+def _text(text: str) -> str | bytes:
+    """A text as tifffile takes it: ASCII as it is, and whatever else there is, such as a unit with a Greek letter, as UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "replace")
