@@ -16,6 +16,7 @@ from vqkit.cli.app import app
 MODEL, PRIOR = "given/model", "given/prior"
 _DATA = {"name": "tyre", "num_train": 48, "num_val": 16, "num_test": 16}
 _TRAINING = {**TINY["training"], "steps": 12, "log_every": 3, "checkpoint_every": 4, "keep_checkpoints": 2}
+_SMALL = ("tyre", *(part for name in ("train", "val", "test") for part in ("--set", f"data.num_{name}={_DATA[f'num_{name}']}")))
 
 
 class Scenario(NamedTuple):
@@ -34,7 +35,7 @@ SCENARIOS = (
     Scenario(
         "encode", ("encode", "--data", "given/set.safetensors", "--split", "train", "--run", MODEL, "--out", "codes.safetensors")
     ),
-    Scenario("data prepare", ("data", "prepare", "given/sections", "--out", "packed.safetensors")),
+    Scenario("data prepare", ("data", "prepare", *_SMALL, "--out", "packed.safetensors")),
     Scenario("inpaint", ("inpaint", "given/sections/group_nc", "--run", MODEL, "--keep", "group_nc", "--out", "filled")),
     Scenario("compress", ("compress", "given/sections", "--run", PRIOR, "--out", "images.vqk")),
     Scenario("reproduce", ("reproduce", "--preset", "given/preset.yaml", "--out", "report", "--jobs", "1"), processes=True),
@@ -45,7 +46,6 @@ def make_given_files(box: Path) -> None:
     """Write what the commands start from, below `given` in the directory."""
     given = box / "given"
     given.mkdir(parents=True)
-    small = ["tyre", *(part for name in ("train", "val", "test") for part in ("--set", f"data.num_{name}={_DATA[f'num_{name}']}"))]
     model = {**TINY, "data": _DATA, "training": _TRAINING}
     _write(given / "model.yaml", {"kind": "model", **model})
     _write(given / "prior.yaml", {"kind": "prior", **TINY_PRIOR, "training": {**_TRAINING, "learning_rate": 1e-2}})
@@ -60,8 +60,8 @@ def make_given_files(box: Path) -> None:
     run = _runner(box)
     run("train", "--config", "given/model.yaml", "--out", MODEL)
     run("train-prior", "--config", "given/prior.yaml", "--tokenizer", MODEL, "--out", PRIOR)
-    run("data", "export", *small, "--split", "test", "--num", "16", "--out", "given/sections")
-    run("data", "prepare", *small, "--out", "given/set.safetensors")
+    run("data", "export", *_SMALL, "--split", "test", "--num", "16", "--out", "given/sections")
+    run("data", "prepare", *_SMALL, "--out", "given/set.safetensors")
 
 
 def _preset() -> dict[str, Any]:

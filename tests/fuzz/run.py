@@ -1,7 +1,7 @@
 """Reads mutated files of every kind, and counts what comes of them: `make test-fuzz` (INPUTS=100000 for the long form).
 
-Every input is a function of the seed and its number: `--only NUMBER` reads it again. One process reads many of them, and is replaced
-if it hangs or crashes.
+Every input is a function of the seed and its number: `--only NUMBER` reads it again. One process reads many of them, and is
+replaced if it hangs or crashes.
 """
 
 from __future__ import annotations

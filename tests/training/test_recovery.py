@@ -61,8 +61,9 @@ def test_missing_pointers_name_the_newest_and_the_first_of_the_best(run: Path) -
     assert pointers(run) == ("checkpoints/step-00000030", "checkpoints/step-00000020")
 
 
-def test_a_run_that_has_no_best_gets_none(tmp_path: Path) -> None:
-    checkpoint(tmp_path, 10, float("inf"))
+@pytest.mark.parametrize("best", [float("inf"), float("nan")])
+def test_a_run_that_has_no_best_gets_none(tmp_path: Path, best: float) -> None:
+    checkpoint(tmp_path, 10, best)
     recover(tmp_path, keep=9)
     assert pointers(tmp_path) == ("checkpoints/step-00000010", None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from vqkit.core.leftovers import remove, remove_directory, remove_leftovers
@@ -49,7 +50,7 @@ def prune(run: Path, keep: int) -> None:
 def _better(run: Path, every: list[Path]) -> Path | None:
     """The checkpoint that `best` should name instead: the first with the best loss of the newest one. None if it is right."""
     best = _loss(every[-1])
-    if best is None or best == float("inf"):
+    if best is None or not math.isfinite(best):
         return None
     target = runs.read_pointer(run / "best")
     named = run / target if target else None
