@@ -47,6 +47,13 @@ def subjects(valid: Path) -> list[Subject]:
         Subject("packed", "set.safetensors", any_safetensors, ["data", "export", "set.safetensors", "--num", "2", "--out", OUT]),
         Subject("packed", "set.safetensors", any_safetensors, ["data", "preview", "set.safetensors", "--out", f"{OUT}/a.png"]),
         Subject(
+            "index",
+            "parts.index.json",
+            any_json,
+            ["data", "export", "parts.index.json", "--num", "4", "--out", OUT],
+            tuple(f"parts-0000{number}-of-00002.safetensors" for number in range(2)),
+        ),
+        Subject(
             "compressed", "images.vqk", any_bytes, ["decompress", "images.vqk", "--run", _PRIOR, "--out", OUT], (_MODEL, _PRIOR)
         ),
         Subject("configuration", "run.yaml", any_text, ["train", "--config", "run.yaml", "--out", f"{OUT}/a"]),
@@ -82,6 +89,8 @@ def make_valid_files(folder: Path) -> None:
     run = _runner(folder)
     run("data", "export", *small, "--split", "test", "--num", "4", "--out", "sections")
     run("data", "prepare", *small, "--out", "set.safetensors")
+    for shard in ("0/2", "1/2"):
+        run("data", "prepare", *small, "--shard", shard, "--out", "parts.safetensors")
     run("encode", "--data", "set.safetensors", "--split", "test", "--run", _MODEL, "--out", "codes.safetensors")
     run("compress", "sections", "--run", _PRIOR, "--out", "images.vqk")
     (folder / "run.yaml").write_text(dump_yaml(load_config(None, TINY, [])), encoding="utf-8")

@@ -15,6 +15,7 @@ from vqkit.storage.claims import claimed
 from vqkit.training.recovery import prune, recover
 from vqkit.training.run import train
 from vqkit.training.run_progress import STATE_FILE, Progress, write_progress
+from vqkit.training.trainer import Trainer
 
 _NO_PROCESS = 2**22 + 1
 """More than the numbers of processes that Linux gives."""
@@ -112,6 +113,19 @@ def test_a_finished_run_is_brought_in_order_by_resuming_it(tiny_run: Path, tmp_p
         runs.write_pointer(run / name, "checkpoints/step-00000010")
     train(None, {}, [], None, str(run))
     assert pointers(run) == right
+
+
+def test_a_kill_before_the_first_checkpoint_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object) -> None:
+        (tmp_path / "run" / "images").mkdir()
+        (tmp_path / "run" / "images" / f".a.{_NO_PROCESS}.partial.png").touch()
+        raise InterruptedError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(Trainer, "_train_step", stop)
+        train(None, tiny(steps=2), [], tmp_path / "run", "auto")
+    train(None, tiny(steps=2), [], tmp_path / "run", "auto")
+    assert not list((tmp_path / "run").rglob(".*.partial*"))
 
 
 def test_a_run_in_use_is_refused_before_anything_changes(tiny_run: Path, tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ Numbers = NDArray[np.float64]
 RowBits = NDArray[np.int64]
 """Rows of pixels: bit j is the column j pixels from the symmetry axis."""
 
+_MOST = 10**6
+"""Sections of a split, which are held in memory: 2 GB."""
+
 # Each parameter: lowest value, step, number of values; in pixels where nothing else is said.
 _PARAMETERS: dict[str, tuple[float, float, int]] = {
     "top": (6, 0.5, 13),
@@ -84,9 +87,9 @@ class TyreDataset(ImageDataset):
     class Options(Settings):
         """Settings of `tyre`."""
 
-        num_train: int = Field(5_000, ge=1, description="Training images.")
-        num_val: int = Field(500, ge=1, description="Validation images.")
-        num_test: int = Field(1_000, ge=1, description="Test images.")
+        num_train: int = Field(5_000, ge=1, le=_MOST, description="Training images.")
+        num_val: int = Field(500, ge=1, le=_MOST, description="Validation images.")
+        num_test: int = Field(1_000, ge=1, le=_MOST, description="Test images.")
         seed: int = Field(0, ge=0, lt=2**32, description="Seed of the sections.")
 
     def __init__(self, options: Options) -> None:

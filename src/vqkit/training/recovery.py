@@ -12,7 +12,7 @@ from vqkit.training.run_progress import STATE_FILE, read_progress
 
 
 def recover(run: Path, keep: int) -> None:
-    """Bring a run directory that is to be resumed, with the `keep` newest checkpoints, in order. The process must have claimed it.
+    """Bring a run directory that training goes on in, with the `keep` newest checkpoints, in order. The process has claimed it.
 
     `latest` names the newest checkpoint, and `best` the first one of its best loss: a kill after a checkpoint is in place may have
     come before the pointers. What is unfinished, or would have been removed, is removed. Raises `OSError`.

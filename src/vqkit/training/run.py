@@ -55,7 +55,7 @@ def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outc
     with _claimed(config, run) as directory, _noticing_lost_processes(config, directory):
         config = keep_fitted(directory, config)
         resumed = may_continue(directory, config, resume)
-        if resumed and distributed.is_main():
+        if distributed.is_main():
             recover(directory, config.training.keep_checkpoints)
         distributed.barrier()  # all have read what is there before it changes
         trainer = Trainer.from_config(config, directory, resumed)
