@@ -70,7 +70,7 @@ def _preset() -> dict[str, Any]:
     return {
         "summary": "Two tiny models.",
         "seeds": [0],
-        "run": {"training": {**_TRAINING, "workers": 0}, "data": {**_DATA}, "masking": {"warmup_epochs": 0}},
+        "run": {"training": {**_TRAINING, "workers": 0}, "data": {**_DATA, "num_train": 96}, "masking": {"warmup_epochs": 0}},
         "network": network,
         "models": {"vqvae": {"quantizer": {"name": "ema", "num_codes": 32}}, "autoencoder": {}},
         "test_images": 8,
