@@ -15,6 +15,7 @@ from torch import Tensor
 from poisoned import SPECS, Poisoned, PoisonedOptions, garbage_in_gaps
 from vqkit.data.splits import ArraySplit
 from vqkit.evaluation.floors import HeldOutImages, kept, kept_floors, measure_floors
+from vqkit.evaluation.floors.kriging import Kriging
 from vqkit.evaluation.floors.linear import Linear, Linear5, neighbourhoods
 from vqkit.evaluation.floors.nearest import Nearest, Nearest10, TrainingDistances
 from vqkit.evaluation.floors.predictors import Copy, Known, Surrounding
@@ -24,6 +25,8 @@ from vqkit.evaluation.mask_scenarios import fixed_masks, mask_scenarios
 from vqkit.evaluation.scenario_metrics import FloorMetrics
 from vqkit.evaluation.variance import Variances
 from vqkit.interfaces import ComponentSpec, DataSpec
+from vqkit.layers.kriging import fill_by_kriging
+from vqkit.layers.spatial_covariance import CovarianceMeter
 
 CPU = torch.device("cpu")
 BANDS = DataSpec("bands", tuple(ComponentSpec(name, dtype="uint16", high=4000, maximum=5000) for name in ("a", "b", "c")), 12, 10)
@@ -242,6 +245,22 @@ def test_a_biharmonic_hole_has_no_bending() -> None:
     assert float(laplacian(laplacian(expected))[untouched].abs().max()) < 1e-5
 
 
+def test_kriging_fills_in_each_hole_and_takes_the_mean_where_nothing_is_visible() -> None:
+    training, (images, present) = bands(30), whole(bands(4, seed=6))
+    seen = present & fixed_masks("boxes", torch.arange(4), 12, 10)
+    seen[2, 0] = False
+    sample = TrainingSample(training, BANDS, CPU)
+    means, _ = pixel_means(sample)
+    expected = Kriging(sample, means).predict(Known(torch.where(seen, images, 0), seen, (0, 1, 2)))
+    assert torch.equal(expected[seen], images[seen])
+    assert torch.allclose(expected[2, 0], means[0].expand(12, 10))
+    meter = CovarianceMeter(3)
+    meter.add(*whole(training))
+    holes = seen.flatten(2).any(dim=2)
+    filled, _ = fill_by_kriging(images, seen, holes, meter.result(), means.double())
+    assert torch.allclose(expected[holes], filled[holes], atol=1e-5)
+
+
 def test_floors_are_measured_on_what_a_model_is_measured_on() -> None:
     training, held_out = bands(30, gaps=True), bands(11, seed=1, gaps=True)
     scenarios = mask_scenarios(BANDS, [["a"], ["a", "c"]], "boxes")
@@ -253,7 +272,15 @@ def test_floors_are_measured_on_what_a_model_is_measured_on() -> None:
     means, pixels = pixel_means(sample)
     assert full == ()
     assert [floor.name for floor in alone] == ["mean", "mean-image", "copy", "linear", "linear5", "nearest", "nearest10"]
-    assert [floor.name for floor in boxes] == ["surrounding", "harmonic", "biharmonic", "mean-image", "nearest", "nearest10"]
+    assert [floor.name for floor in boxes] == [
+        "surrounding",
+        "harmonic",
+        "biharmonic",
+        "kriging",
+        "mean-image",
+        "nearest",
+        "nearest10",
+    ]
     for floors, keep in ((alone, [0]), (pair, [0, 2])):
         counted = held[:, keep].all(1)
         missing = [component for component in range(3) if component not in keep]

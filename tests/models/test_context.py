@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vqkit.interfaces import Autoencoder, Context, DataSpec, Tokenizer
 from vqkit.layers.linear_guess import measure_patches
+from vqkit.layers.spatial_covariance import SpatialCovariance
 from vqkit.models.context import ContextBranch
 from vqkit.registry import MODELS
 
@@ -135,7 +136,7 @@ def test_a_guess_can_be_left_for_the_mean_of_its_component() -> None:
     shown = parts(observed)
     branch = branch_of(model)
     assert branch.start is not None
-    branch.start.set_statistics(measure_patches([(images, None)], 3))
+    branch.start.set_statistics(measure_patches([(images, None)], 3), SpatialCovariance.unknown(3))
     for parameter in branch.leave.parameters():
         parameter.zero_()
     guess = branch.start(images, shown)

@@ -108,9 +108,9 @@ def test_the_page_of_intensities_has_errors_in_their_own_units(intensity_run: Pa
         rows = list(csv.DictReader(file))
     own, floors = ([row for row in rows if row["kind"] == kind] for kind in ("model", "floor"))
     assert len(own) == 2 + 1 + 1 + 2, "full input, each of two components kept alone, and boxes in both"
-    assert len(floors) == 7 * (1 + 1) + 6 * 2
+    assert len(floors) == 7 * (1 + 1) + 7 * 2
     assert {row["model"] for row in floors if row["mask_kind"] == "boxes"} == {
-        f"floor: {name}" for name in ("surrounding", "harmonic", "biharmonic", "mean-image", "nearest", "nearest10")
+        f"floor: {name}" for name in ("surrounding", "harmonic", "biharmonic", "kriging", "mean-image", "nearest", "nearest10")
     }
     table = text[text.index("<caption>RMSE, components missing") :]
     rmse = next(row["rmse"] for row in floors if (row["model"], row["component"]) == ("floor: linear", rows[0]["component"]))

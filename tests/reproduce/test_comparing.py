@@ -197,7 +197,7 @@ def test_a_model_that_fails_is_shown_as_failed_beside_the_others(compared: Compa
         again(compared, out, refuse, (*MODELS, "autoencoder"))
     page = page_of(out)
     assert page.tables["Runs that failed"][1:] == [["autoencoder", seed, "No <sky> for autoencoder. Look up."] for seed in "01"]
-    floors = ("surrounding", "harmonic", "biharmonic", "mean-image", "nearest", "nearest10")
+    floors = ("surrounding", "harmonic", "biharmonic", "kriging", "mean-image", "nearest", "nearest10")
     names = [line[0].partition(" (below ")[0] for line in page.tables["Boxes missing"]]
     assert names == ["model", *MODELS, *(f"floor: {name}" for name in floors)]
     assert [row["failure"] for row in rows(out) if row["model"] == "autoencoder"] == ["No <sky> for autoencoder. Look up."] * 2

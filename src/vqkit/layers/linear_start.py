@@ -3,7 +3,8 @@
 - A component that is missing as a whole is guessed from the neighbourhood in those of which something is observed
   (`vqkit.layers.linear_guess`).
 - A hole in a component is guessed from the components that are observed everywhere in the hole, corrected so that the guess
-  continues what is known around it; where no component is, it is that continuation alone (`vqkit.layers.harmonic`).
+  continues what is known around it (`vqkit.layers.harmonic`).
+- Where no component is, a hole is the best linear guess from the pixels around it (`vqkit.layers.kriging`).
 
 Shapes: B images, C components, H x W pixels, N pixels of a neighbourhood; unit values.
 """
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.layers.harmonic import STEPS, fill_smoothly
+from vqkit.layers.kriging import fill_by_kriging
 from vqkit.layers.linear_guess import LinearGuess, PatchStatistics, guess, linear_guess
+from vqkit.layers.spatial_covariance import SpatialCovariance
 
 _REMEMBERED = 1024
 """Sets of kept components whose guesses are remembered."""
@@ -27,33 +30,36 @@ class LinearStart(nn.Module):
 
     `bounds` [C, 2]: the least and the largest value of each component in the training data, which no guess leaves.
 
-    `patch_mean` float64 [C * N] and `patch_covariance` float64 [C * N, C * N]: see `PatchStatistics`. Before they are measured the
-    guess is one half. `steps`: of the solver that interpolates holes.
+    `patch_mean` float64 [C * N] and `patch_covariance` float64 [C * N, C * N]: see `PatchStatistics`; `covariance_amplitudes`: see
+    `SpatialCovariance`. Before they are measured the guess is one half. `steps`: of the solver that continues holes smoothly; `kriging`
+    False: all holes are, as in graphs (`vqkit.layers.tabulated_start`).
     """
 
     patch_mean: Tensor
     patch_covariance: Tensor
-
+    covariance_amplitudes: Tensor
     lowest: Tensor
     highest: Tensor
 
     def __init__(self, bounds: Tensor) -> None:
         super().__init__()
         components = self.components = len(bounds)
-        self.steps = STEPS
+        self.steps, self.kriging = STEPS, True
         self.register_buffer("lowest", bounds[:, 0, None, None], persistent=False)
         self.register_buffer("highest", bounds[:, 1, None, None], persistent=False)
         nothing = PatchStatistics.unknown(components)
         self.register_buffer("patch_mean", nothing.mean)
         self.register_buffer("patch_covariance", nothing.covariance)
+        self.register_buffer("covariance_amplitudes", SpatialCovariance.unknown(components).amplitudes)
         self._guesses: OrderedDict[tuple[bool, ...], LinearGuess] = OrderedDict()
         self._version = -1
 
     @torch.no_grad()
-    def set_statistics(self, statistics: PatchStatistics) -> None:
+    def set_statistics(self, statistics: PatchStatistics, covariance: SpatialCovariance) -> None:
         """Take over the statistics of the training images."""
         self.patch_mean.copy_(statistics.mean)
         self.patch_covariance.copy_(statistics.covariance)
+        self.covariance_amplitudes.copy_(covariance.amplitudes)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
@@ -62,23 +68,34 @@ class LinearStart(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             some = observed.flatten(2).any(dim=2)
             partly = some & ~observed.flatten(2).all(dim=2)
-            holes = bool(partly.any())
-            values = fill_smoothly(images, observed, self.steps) if holes else torch.where(observed, images.float(), 0)
-            result = guess(values, self._guess_from(some))
-            result = self._guess_holes(result, values, observed, partly) if holes else result
+            if bool(partly.any()):
+                covering = _covering(observed)
+                values = self._continued(images, observed, partly & ~covering.any(dim=2))
+                result = self._guess_holes(guess(values, self._guess_from(some)), values, observed, covering & partly[..., None])
+            else:
+                result = guess(torch.where(observed, images.float(), 0), self._guess_from(some))
             return torch.where(observed, images.float(), result.clamp(self.lowest, self.highest))
 
-    def _guess_holes(self, result: Tensor, values: Tensor, observed: Tensor, partly: Tensor) -> Tensor:
-        """`result` with the guess of every hole in a component that is `partly` (bool [B, C]) observed."""
+    def _continued(self, images: Tensor, observed: Tensor, alone: Tensor) -> Tensor:
+        """Images with the holes in components of which something is observed filled in from that component alone.
+
+        `alone` bool [B, C]: those of which nothing better will be known.
+        """
+        if not self.kriging:
+            return fill_smoothly(images, observed, self.steps)
+        covariance = SpatialCovariance(self.covariance_amplitudes)
+        values, done = fill_by_kriging(images, observed, alone, covariance, self.statistics.means(self.components))
+        filled = done[:, :, None, None]
+        return torch.where(filled, values, fill_smoothly(values, observed | filled, self.steps))
+
+    def _guess_holes(self, result: Tensor, values: Tensor, observed: Tensor, covering: Tensor) -> Tensor:
+        """`result` with the guess of every hole in a component from those `covering` it, bool [B, C, C]."""
         for component in range(self.components):
-            missing = ~observed[:, component : component + 1]
-            covering = ~(missing & ~observed).flatten(2).any(dim=2)  # observed everywhere in this component's hole
-            covering[:, component] = False
-            rows = (partly[:, component] & covering.any(dim=1)).nonzero()[:, 0]
+            rows = covering[:, component].any(dim=1).nonzero()[:, 0]
             if not len(rows):
                 continue
             seen = observed[rows][:, component : component + 1]
-            expected = guess(values[rows], self._guess_from(covering[rows]))[:, component : component + 1]
+            expected = guess(values[rows], self._guess_from(covering[rows, component]))[:, component : component + 1]
             error = fill_smoothly(values[rows][:, component : component + 1] - expected, seen, self.steps)
             result[rows, component] = (expected + error)[:, 0]
         return result
@@ -121,3 +138,10 @@ class LinearStart(nn.Module):
             if len(self._guesses) > _REMEMBERED:
                 self._guesses.popitem(last=False)
         return self._guesses[kept]
+
+
+def _covering(observed: Tensor) -> Tensor:
+    """Which components (last) are observed wherever a component is not, bool [B, C, C]; no component covers itself."""
+    missing = (~observed).flatten(2).float()
+    covering: Tensor = missing @ missing.transpose(1, 2) == 0
+    return covering & ~torch.eye(observed.shape[1], dtype=torch.bool, device=observed.device)

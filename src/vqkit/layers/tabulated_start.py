@@ -2,8 +2,9 @@
 
 - The guesses from all 2^C sets of kept components are in a table, instead of being solved for when a set is first met.
 - Holes are interpolated in whole images instead of windows around them, and every component is treated as if it had one.
+- No system of equations is solved, for which ONNX has no operation: holes in which nothing is known are continued smoothly.
 
-Results are equal up to rounding.
+Results are equal, up to rounding, to those of a `LinearStart` without kriging.
 
 Shapes: B images, C components, H x W pixels, N pixels of a neighbourhood; unit values.
 """
@@ -18,13 +19,14 @@ from vqkit.errors import DataError
 from vqkit.layers.harmonic import fill_whole
 from vqkit.layers.linear_guess import PatchStatistics, linear_guess
 from vqkit.layers.linear_start import LinearStart
+from vqkit.layers.spatial_covariance import SpatialCovariance
 
 MOST_COMPONENTS = 13
 """The table of 13 components has 138 MB; each one more doubles their number and the size of each."""
 
 
 class TabulatedStart(LinearStart):
-    """The guess of a trained `LinearStart`.
+    """The guess of a trained `LinearStart`, without kriging.
 
     `rows` float32 [2^C * C, C * N]: in row `s * C + c` the weights of the guess of component c from the set s of kept components,
     whose bit k says whether component k is kept; `constants` float32 [2^C * C]: what is added to it.
@@ -44,8 +46,8 @@ class TabulatedStart(LinearStart):
                 f"The guess of {self.components} components from every set of others is a table of more than 300 MB.",
                 f"A model of intensities with up to {MOST_COMPONENTS} components can be exported, or one with model.context=false.",
             )
-        self.steps = start.steps
-        self.set_statistics(start.statistics)
+        self.steps, self.kriging = start.steps, False
+        self.set_statistics(start.statistics, SpatialCovariance(start.covariance_amplitudes))
         on_cpu = PatchStatistics(*(each.cpu() for each in start.statistics))
         rows, constants = [], []
         for number in range(2**self.components):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor
 
 from vqkit.data.loading import all_batches
 from vqkit.data.subsets import Subset, evenly_spaced
 from vqkit.interfaces import Autoencoder, Split
-from vqkit.layers.linear_guess import PatchStatistics, measure_patches, patch_stride
+from vqkit.layers.linear_guess import PatchMeter, PatchStatistics, patch_stride
 from vqkit.layers.linear_start import LinearStart
+from vqkit.layers.spatial_covariance import CovarianceMeter, SpatialCovariance
 from vqkit.models.likelihoods import PixelDistance
 
 MEASURED_IMAGES = 4096
@@ -24,9 +22,9 @@ def measure_training_images(model: Autoencoder, train: Split) -> None:
     distances = [module for module in model.modules() if isinstance(module, PixelDistance)]
     if not starts and not distances:
         return
-    statistics = patch_statistics(model, train)
+    statistics, covariance = image_statistics(model, train)
     for start in starts:
-        start.set_statistics(statistics)
+        start.set_statistics(statistics, covariance)
     names = list(model.spec.components)
     variances = statistics.variances(len(names))
     for distance in distances:
@@ -34,14 +32,15 @@ def measure_training_images(model: Autoencoder, train: Split) -> None:
         distance.set_variances(variances[own])
 
 
-def patch_statistics(model: Autoencoder, train: Split) -> PatchStatistics:
-    """The statistics of neighbourhoods in training images, in the unit values of a model."""
+def image_statistics(model: Autoencoder, train: Split) -> tuple[PatchStatistics, SpatialCovariance]:
+    """The statistics of neighbourhoods and of pairs of pixels in training images, in the unit values of a model."""
     spec = model.spec
     chosen = Subset(train, evenly_spaced(len(train), MEASURED_IMAGES))
-
-    def batches() -> Iterator[tuple[Tensor, Tensor | None]]:
-        for batch in all_batches(chosen, 64):
-            unit = batch.to(torch.device("cpu"), spec)
-            yield unit.images, unit.present
-
-    return measure_patches(batches(), len(spec.components), patch_stride(len(chosen), spec.height, spec.width))
+    stride = patch_stride(len(chosen), spec.height, spec.width)
+    neighbourhoods = PatchMeter(len(spec.components), stride=stride)
+    pairs = CovarianceMeter(len(spec.components), stride)
+    for batch in all_batches(chosen, 64):
+        unit = batch.to(torch.device("cpu"), spec)
+        neighbourhoods.add(unit.images, unit.present)
+        pairs.add(unit.images, unit.present)
+    return neighbourhoods.result(), pairs.result()

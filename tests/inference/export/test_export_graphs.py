@@ -17,11 +17,12 @@ from vqkit.errors import ConfigError, DataError
 from vqkit.inference.export.checking import Parity, drawn_images, drawn_masks
 from vqkit.inference.export.exporting import export_model, parse_format
 from vqkit.inference.export.graphs import Graph, Port, graphs_of
-from vqkit.inference.export.parts import FixedCodes, exportable
+from vqkit.inference.export.parts import FixedCodes, exportable, without_kriging
 from vqkit.inference.export.writing import LEAST_TORCH, open_graph, write_graph
 from vqkit.interfaces import Autoencoder, ComponentSpec, ConditionSpec, DataSpec
 from vqkit.layers.linear_guess import measure_patches
 from vqkit.layers.linear_start import LinearStart
+from vqkit.layers.spatial_covariance import SpatialCovariance
 from vqkit.quantizers.lookup import LookupQuantizer
 from vqkit.registry import MODELS, QUANTIZERS
 from vqkit.storage.checkpoints import Loaded
@@ -48,7 +49,9 @@ def built(name: str, spec: DataSpec, **options: Any) -> Autoencoder:
     images = drawn_images(spec, 40)
     for part in model.modules():
         if isinstance(part, LinearStart):
-            part.set_statistics(measure_patches([(images, None)], len(spec.components)))
+            part.set_statistics(
+                measure_patches([(images, None)], len(spec.components)), SpatialCovariance.unknown(len(spec.components))
+            )
             part.steps = 2  # in a graph each takes a second to write
     model.train()
     for seed in range(2):  # the codes of a codebook are initialised from features
@@ -97,7 +100,7 @@ def test_onnx_gives_what_the_model_gives(case: str, tmp_path: Path) -> None:
         inputs = {each["name"]: given[each["name"]].numpy() for each in graph["inputs"]}
         (filled,) = session.run(None, inputs)
         with torch.inference_mode():
-            expected = model.complete(torch.where(observed, images, 0), observed, rows)
+            expected = without_kriging(model).complete(torch.where(observed, images, 0), observed, rows)
         assert torch.allclose(torch.from_numpy(filled), torch.where(observed, images, expected), rtol=0, atol=1e-4)
 
 
@@ -116,6 +119,20 @@ class Double(nn.Module):
 class DataDependent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if bool((x > 0).any()) else 2 * x
+
+
+def test_holes_start_without_kriging_in_graphs() -> None:
+    model = built("vqvae", MIXED, quantizer=EMA)
+    for part in model.modules():
+        if isinstance(part, LinearStart):
+            part.covariance_amplitudes[:, 3] = 1
+    images = drawn_images(MIXED, 4)
+    observed = torch.ones_like(images, dtype=torch.bool)
+    observed[..., 4:10, 3:9] = False
+    rows = MIXED.unknown_conditions(4)
+    answers = [each.complete(images, observed, rows) for each in (model, without_kriging(model), exportable(model))]
+    assert torch.allclose(answers[1], answers[2], atol=1e-4)
+    assert not torch.allclose(answers[0], answers[1], atol=1e-2)
 
 
 def test_torch_export_of_a_model_without_codes(tmp_path: Path) -> None:

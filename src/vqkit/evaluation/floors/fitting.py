@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor
 
+from vqkit.evaluation.floors.kriging import Kriging
 from vqkit.evaluation.floors.linear import Linear, Linear5, neighbourhoods
 from vqkit.evaluation.floors.nearest import Nearest, Nearest10, TrainingDistances
 from vqkit.evaluation.floors.predictors import Copy, Known, Mean, MeanImage, Predictor, Surrounding
@@ -20,7 +21,8 @@ from vqkit.interfaces import DataSpec, Split
 def floor_names(scenario: MaskScenario, spec: DataSpec) -> tuple[str, ...]:
     """The floors of a scenario, in the order of tables; none where nothing is missing."""
     if scenario.mask_kind is not None:
-        return Surrounding.name, Harmonic.name, Biharmonic.name, MeanImage.name, Nearest.name, Nearest10.name
+        smooth = Harmonic.name, Biharmonic.name, Kriging.name
+        return Surrounding.name, *smooth, MeanImage.name, Nearest.name, Nearest10.name
     if len(scenario.keep) == len(spec.components):
         return ()
     linear = () if spec.value_kind == "binary" else (Linear.name, Linear5.name)
@@ -65,6 +67,7 @@ def _fit(sample: TrainingSample, names: Collection[str]) -> dict[str, Predictor]
         (Copy.name,): lambda: (Copy(copying_errors(sample), means),),
         (Linear.name, Linear5.name): lambda: _regressions(sample, len(spec.components), device),
         (Nearest.name, Nearest10.name): lambda: _neighbours(TrainingDistances(sample, means)),
+        (Kriging.name,): lambda: (Kriging(sample, means),),
         (Harmonic.name, Biharmonic.name): lambda: [each(means, spec.height, spec.width) for each in (Harmonic, Biharmonic)],
     }
     fitted = [predictor for group, fit in fits.items() if any(name in names for name in group) for predictor in fit()]

@@ -18,7 +18,7 @@ from vqkit.core.atomic import write_text
 from vqkit.errors import ConfigError
 from vqkit.inference.export.checking import Parity, compare, drawn_images, drawn_masks
 from vqkit.inference.export.graphs import Graph, graphs_of
-from vqkit.inference.export.parts import exportable
+from vqkit.inference.export.parts import exportable, without_kriging
 from vqkit.inference.export.writing import SUFFIXES, Format, open_graph, write_graph
 from vqkit.interfaces import DataSpec
 from vqkit.registry import MODELS
@@ -75,7 +75,7 @@ def export_model(loaded: Loaded, out: Path, form: Format, examples: Examples | N
     if examples is None:
         examples = Examples(drawn_images(spec, CHECKED_IMAGES), spec.unknown_conditions(CHECKED_IMAGES))
     masks = drawn_masks(examples.images.shape) & examples.images.isfinite()
-    parity = compare(loaded.model, running, examples.images, masks, examples.conditions)
+    parity = compare(without_kriging(loaded.model), running, examples.images, masks, examples.conditions)
     content = describe(loaded, graphs, form, parity)
     write_text(out / DESCRIPTION, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     parity.check()
@@ -105,6 +105,7 @@ def describe(loaded: Loaded, graphs: list[Graph], form: Format, parity: Parity) 
         "unit_values": _UNIT_VALUES,
         "components": described["component_specs"],
         "exclusive": spec.exclusive,
+        "holes": "Where no component is known, intensities start from smooth interpolation here, and from kriging in vqkit.",
         "conditions": described["conditions"],
         "checked": {
             "images": parity.images,

@@ -59,9 +59,19 @@ class FixedCodes(Quantizer):
         return torch.embedding(self.codes, indices).permute(0, 3, 1, 2)
 
 
+def without_kriging(model: Autoencoder) -> Autoencoder:
+    """A copy of a model that fills in holes as its graphs do: see `vqkit.layers.tabulated_start`."""
+    copied = copy.deepcopy(model)
+    for part in copied.modules():
+        if isinstance(part, LinearStart):
+            part.kriging = False
+    return copied
+
+
 @torch.no_grad()
 def exportable(model: Autoencoder) -> Autoencoder:
-    """A copy of a model, on the CPU and for evaluation, that gives the same codes and, up to rounding, the same pictures.
+    """A copy of a model, on the CPU and for evaluation, that gives the same codes and, up to rounding, the same pictures as it does
+    without kriging.
 
     Raises `DataError` where a part has no such form (see `TabulatedStart`).
     """

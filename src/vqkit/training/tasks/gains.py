@@ -46,7 +46,7 @@ def fit_gains(model: Autoencoder, validation: Split, holes: HolesConfig, seed: i
     """Fit the gains of a model in evaluation mode. Nothing happens to a model without a linear guess.
 
     `holes`: what is hidden in training. A model that learned to fill in components is judged on boxes as well: asked to fill in
-    those, it starts from a smooth continuation, which it has not learned to correct.
+    those, it starts from an interpolation that it has not learned to correct.
     """
     branches = branches_with_gains(model)
     if not branches:
