@@ -14,6 +14,9 @@
 A part of the correction draws the guess towards the mean of its component, by a share that the network chooses for each pixel:
 where a linear guess is poor, it is easier to leave than to cancel.
 
+Features of what is observed, and those that corrections come from, are normalised (`vqkit.layers.channel_norm`): bright pixels of
+a few images would otherwise drive them, and the decoder's with them, to sizes at which nothing more is learned.
+
 So a model completes an image at least about as well as linear regression does (`vqkit.layers.linear_start`), and its codes still
 hold whole images. The gain in [0, 2] of each component and number of kept ones is fitted on validation images after training: where
 the correction does harm on images that the model was not trained on it is reduced, where it is too timid increased.
@@ -35,6 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.interfaces import Context, DataSpec
+from vqkit.layers.channel_norm import ChannelNorm
 from vqkit.layers.encoder_input import observed_pixels
 from vqkit.layers.linear_start import LinearStart
 from vqkit.layers.module_list import TypedModuleList
@@ -82,6 +86,8 @@ class ContextBranch(nn.Module):
         before = [full, *channels]
         self.downs = TypedModuleList([Downsample(before[level], each) for level, each in enumerate(channels)])
         self.blocks = TypedModuleList([ResidualBlock(each, min(inner, each)) for each in channels[:-1]])
+        self.norms = TypedModuleList([ChannelNorm(each) for each in (full, *channels)])
+        self.up_norm, self.leave_norm = ChannelNorm(channels[0]), ChannelNorm(full)
         self.up = Upsample(channels[0], full)
         self.block = ResidualBlock(full, full)
         self.leave = nn.Conv2d(full, count if self.start is None else 2 * count, 3, padding=1)
@@ -96,10 +102,9 @@ class ContextBranch(nn.Module):
             guess = self.start(context.images, observed)
             seen = torch.where(observed, self.start.standardised(context.images), 0)
             given = torch.cat([seen, observed.float(), self.start.standardised(guess)], dim=1)
-        hidden = self.enter(given.contiguous(memory_format=torch.channels_last))
-        features = [hidden]
-        for down in self.downs:
-            features.append(down(F.silu(features[-1])))
+        features = [self.norms[0](self.enter(given.contiguous(memory_format=torch.channels_last)))]
+        for level, down in enumerate(self.downs, start=1):
+            features.append(self.norms[level](down(F.silu(features[-1]))))
         some = observed.flatten(2).any(dim=2)
         return ContextFeatures(features, guess, observed, some.any(dim=1)[:, None, None, None], some.sum(dim=1))
 
@@ -112,8 +117,8 @@ class ContextBranch(nn.Module):
 
     def correct(self, logits: Tensor, hidden: Tensor, context: ContextFeatures) -> Tensor:
         """Logits float32 [B, C, H, W] of images, from those of their codes alone and the features on the decoder's finest grid."""
-        seen = self.up(F.silu(hidden)) + context.features[0]
-        correction = self.leave(F.silu(self.block(seen, None))).float()
+        seen = self.up(F.silu(self.up_norm(hidden))) + context.features[0]
+        correction = self.leave(F.silu(self.leave_norm(self.block(seen, None)))).float()
         start = logits.float()
         if self.start is not None and context.guess is not None:
             correction, trust = correction.chunk(2, dim=1)
