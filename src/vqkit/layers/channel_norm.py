@@ -15,8 +15,8 @@ _LEAST = 1e-6
 class ChannelNorm(nn.Module):
     """The features of each pixel divided by their root mean square, times a learned factor for each channel.
 
-    Zhang and Sennrich 2019, "Root Mean Square Layer Normalization" (arXiv 1910.07467), over the channels. No pixel depends on another
-    one, so that tiles of an image are computed as in the whole.
+    Zhang and Sennrich 2019, "Root Mean Square Layer Normalization" (arXiv 1910.07467), over the channels. No pixel depends on
+    another one, so that tiles of an image are computed as in the whole.
     """
 
     def __init__(self, channels: int) -> None:
