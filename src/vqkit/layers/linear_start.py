@@ -31,8 +31,8 @@ class LinearStart(nn.Module):
     `bounds` [C, 2]: the least and the largest value of each component in the training data, which no guess leaves.
 
     `patch_mean` float64 [C * N] and `patch_covariance` float64 [C * N, C * N]: see `PatchStatistics`; `covariance_amplitudes`: see
-    `SpatialCovariance`. Before they are measured the guess is one half. `steps`: of the solver that continues holes smoothly; `kriging`
-    False: all holes are, as in graphs (`vqkit.layers.tabulated_start`).
+    `SpatialCovariance`. Before they are measured the guess is one half. `steps`: of the solver that continues holes smoothly.
+    `kriging` False: all holes are continued smoothly, as in graphs (`vqkit.layers.tabulated_start`).
     """
 
     patch_mean: Tensor
