@@ -14,8 +14,9 @@
 A part of the correction draws the guess towards the mean of its component, by a share that the network chooses for each pixel:
 where a linear guess is poor, it is easier to leave than to cancel.
 
-Features of what is observed, and those that corrections come from, are normalised (`vqkit.layers.channel_norm`): bright pixels of
-a few images would otherwise drive them, and the decoder's with them, to sizes at which nothing more is learned.
+Where there are intensities, features of what is observed, and those that corrections come from, are normalised
+(`vqkit.layers.channel_norm`): bright pixels of a few images would otherwise drive them, and the decoder's with them, to sizes at
+which nothing more is learned. Shapes are 0 or 1 and need none of it.
 
 So a model completes an image at least about as well as linear regression does (`vqkit.layers.linear_start`), and its codes still
 hold whole images. The gain in [0, 2] of each component and number of kept ones is fitted on validation images after training: where
@@ -86,8 +87,9 @@ class ContextBranch(nn.Module):
         before = [full, *channels]
         self.downs = TypedModuleList([Downsample(before[level], each) for level, each in enumerate(channels)])
         self.blocks = TypedModuleList([ResidualBlock(each, min(inner, each)) for each in channels[:-1]])
-        self.norms = TypedModuleList([ChannelNorm(each) for each in (full, *channels)])
-        self.up_norm, self.leave_norm = ChannelNorm(channels[0]), ChannelNorm(full)
+        norm = nn.Identity if self.start is None else ChannelNorm
+        self.norms = TypedModuleList([norm(each) for each in (full, *channels)])
+        self.up_norm, self.leave_norm = norm(channels[0]), norm(full)
         self.up = Upsample(channels[0], full)
         self.block = ResidualBlock(full, full)
         self.leave = nn.Conv2d(full, count if self.start is None else 2 * count, 3, padding=1)
