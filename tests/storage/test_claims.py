@@ -74,6 +74,18 @@ def test_the_owner_is_named_until_it_is_dead(tmp_path: Path) -> None:
     assert (run / LOCK_FILE).read_text() == "", "no name of a machine stays in a run"
 
 
+def test_without_locks_of_the_system_the_owner_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vqkit.storage.claims._CAN_LOCK", False)
+    run = tmp_path / "run"
+    with owner_of(run) as owner:
+        with pytest.raises(ConfigError, match=f"process {owner.pid} on"), claimed(run):
+            pass
+        owner.kill()
+        owner.wait()
+        with claimed(run):
+            assert str(os.getpid()) in (run / LOCK_FILE).read_text()
+
+
 def test_a_second_claim_of_this_process_is_refused_and_harmless(tmp_path: Path) -> None:
     refused: list[ConfigError] = []
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -20,6 +19,13 @@ from vqkit.core.leftovers import is_alive
 from vqkit.core.write_errors import errors_name
 from vqkit.errors import ConfigError
 from vqkit.storage.runs import RUNS, fresh_directory
+
+try:
+    import fcntl
+except ImportError:  # Windows: there the owner that the file names is looked for
+    _CAN_LOCK = False
+else:
+    _CAN_LOCK = True
 
 LOCK_FILE = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
@@ -91,7 +97,7 @@ def _open_locked(directory: Path) -> tuple[int, tuple[int, int]]:
         with contextlib.suppress(FileNotFoundError):
             if _identity(path.stat()) in _HELD:  # not opened: closing it would end the lock of this process
                 raise _in_use(directory, (os.getpid(), socket.gethostname()))
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
             identity = _identity(os.fstat(file))
             if not _acquire(file):
@@ -110,6 +116,8 @@ def _acquire(file: int) -> bool:
 
     The lock is of the process and not of the open file: processes that load data inherit the file, and may live a little longer.
     """
+    if not _CAN_LOCK:
+        return not _is_alive_here(_owner(file))
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
