@@ -83,7 +83,7 @@ def test_csv_has_a_row_for_each_run_and_scenario(compared: Compared) -> None:
     every = rows(compared.out)
     assert list(every[0]) == list(Result._fields)
     found = [row for row in every if row["kind"] == "model"]
-    assert len(every) == len(found) + 5 * 10 + 6, "floors of ten sets of kept components and of boxes, once"
+    assert len(every) == len(found) + 5 * 10 + 7, "floors of ten sets of kept components and of boxes, once"
     assert len(found) == 2 * 2 * 11
     assert {(row["model"], row["seed"], row["run"]) for row in found} == {
         (model, seed, f"runs/{model}-seed{seed}") for model in MODELS for seed in "01"

@@ -27,13 +27,15 @@ class Fingerprint(NamedTuple):
 def fingerprint(split: Split) -> Fingerprint:
     """The fingerprint of a split, of evenly spaced images where it is large: all of a few thousand small ones.
 
-    Content is images, what is present of them, conditions, labels and codes. Raises `DataError` for an image that cannot be read.
+    Content is images and where they are present, conditions, labels and codes; what is stored where nothing is present does not
+    count. Raises `DataError` for an image that cannot be read.
     """
     names = hashlib.sha256("\0".join(split.names(evenly_spaced(len(split), _MOST_NAMES))).encode("utf-8", "surrogatepass"))
     content = hashlib.sha256()
     for positions in torch.split(evenly_spaced(len(split), _most_images(split)), _BATCH):
         batch = split.batch(positions)
-        for tensor in (batch.images, batch.present, batch.conditions, batch.labels, *batch.codes):
+        shown = torch.where(batch.observed, batch.images, torch.zeros((), dtype=batch.images.dtype))
+        for tensor in (shown, batch.present, batch.conditions, batch.labels, *batch.codes):
             if tensor is not None:
                 content.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
                 content.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
