@@ -195,6 +195,13 @@ def pipeline(spec: DataSpec, digest: str = "d" * 64, tile_overlap: int | None = 
     return Pipeline(loaded, torch.device("cpu"), tile_overlap=tile_overlap)
 
 
+def load_blocks(run: str | None, device: torch.device) -> Loaded:
+    """In place of `load_model`: the blocks of `SHAPES` for any run; the digest of a run is its name."""
+    del device
+    name = run or "newest"
+    return Loaded(Blocks(SHAPES), Path("runs", name, "model.safetensors"), name * 8, NamedOptions(name="sections"), {})
+
+
 def sections(count: int, seed: int = 0) -> Tensor:
     """Images uint8 [count, 3, 8, 12] of `SHAPES`: every pixel belongs to one component or to none."""
     numbers = torch.randint(4, (count, 8, 12), generator=torch.Generator().manual_seed(seed))

@@ -10,15 +10,13 @@ import torch
 import typer
 
 from command_runner import command_runner
-from painting import SHAPES, Blocks, sections, write_components
+from painting import load_blocks, sections, write_components
 from vqkit.cli.decode import decode
 from vqkit.cli.encode import encode
-from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.inference import encoding
 from vqkit.inference import pipeline as loading
 from vqkit.inference.pipeline import Pipeline
-from vqkit.storage.checkpoints import Loaded
 from vqkit.storage.code_files import read_codes
 
 IMAGES = sections(5)
@@ -28,14 +26,10 @@ app.command("decode")(decode)
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory with exported sections, and a model with the blocks; its digest is the name of its run."""
 
-    def load_model(run: str | None, device: torch.device) -> Loaded:
-        name = run or "newest"
-        return Loaded(Blocks(SHAPES), Path("runs", name, "model.safetensors"), name * 8, NamedOptions(name="sections"), {})
-
-    monkeypatch.setattr(loading, "load_model", load_model)
+    monkeypatch.setattr(loading, "load_model", load_blocks)
     monkeypatch.chdir(tmp_path)
     write_components(IMAGES, Path("sections"))
 

@@ -14,13 +14,12 @@ import typer
 from PIL import Image
 
 from command_runner import command_runner
-from painting import SHAPES, Blocks, pipeline, sampler, sections, write_components
+from painting import SHAPES, load_blocks, pipeline, sampler, sections, write_components
 from vqkit.cli.conditions import parse_conditions, parse_names
 from vqkit.cli.counting import counting
 from vqkit.cli.decode import decode
 from vqkit.cli.encode import encode
 from vqkit.cli.inpaint import inpaint
-from vqkit.config import NamedOptions
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.image_io import large_images
 from vqkit.image_io.inputs import find_inputs
@@ -33,7 +32,6 @@ from vqkit.inference.calibration import Calibration
 from vqkit.inference.sampler import Sampler
 from vqkit.interfaces.priors import Sampling
 from vqkit.storage import runs
-from vqkit.storage.checkpoints import Loaded
 from vqkit.storage.code_files import read_codes
 
 IMAGES = sections(3)
@@ -45,22 +43,18 @@ app.command("decode")(decode)
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with exported sections and runs that hold the blocks; the digest of a run is its name.
 
     The name of a prior says what it was trained with, such as observed+metadata.
     """
-
-    def load_model(run: str | None, device: torch.device) -> Loaded:
-        name = run or "newest"
-        return Loaded(Blocks(SHAPES), Path("runs", name, "model.safetensors"), name * 8, NamedOptions(name="sections"), {})
 
     def load_sampler(prior: str, tokenizer: str | None, device: str, tile_overlap: int | None) -> Sampler:
         asked.append((prior, tokenizer, device))
         return sampler(*prior.split("+"))
 
     asked.clear()
-    monkeypatch.setattr(generate, "load_model", load_model)
+    monkeypatch.setattr(generate, "load_model", load_blocks)
     monkeypatch.setattr(sampler_module, "load_sampler", load_sampler)
     monkeypatch.setattr(runs, "has_run", lambda kind: True)
     monkeypatch.chdir(tmp_path)

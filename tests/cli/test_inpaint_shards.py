@@ -6,18 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import typer
 
 from command_runner import command_runner
-from painting import SHAPES, Blocks, sampler, sections, write_components
+from painting import load_blocks, sampler, sections, write_components
 from vqkit.cli.inpaint import inpaint
-from vqkit.config import NamedOptions
 from vqkit.errors import DataError
 from vqkit.inference import pipeline as loading
 from vqkit.inference import sampler as sampler_module
 from vqkit.inference.pipeline import Pipeline
-from vqkit.storage.checkpoints import Loaded
 
 IMAGES = sections(6)
 app = typer.Typer()
@@ -26,14 +23,10 @@ app.callback()(lambda: None)
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory with exported sections, of which the second is damaged, and models whose answers are known."""
 
-    def load_model(run: str | None, device: torch.device) -> Loaded:
-        name = run or "newest"
-        return Loaded(Blocks(SHAPES), Path("runs", name, "model.safetensors"), name * 8, NamedOptions(name="sections"), {})
-
-    monkeypatch.setattr(loading, "load_model", load_model)
+    monkeypatch.setattr(loading, "load_model", load_blocks)
     monkeypatch.setattr(sampler_module, "load_sampler", lambda *arguments: sampler("observed"))
     monkeypatch.chdir(tmp_path)
     write_components(IMAGES, Path("sections"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ from command_runner import command_runner
 from vqkit.cli.app import app
 from vqkit.data.exporting import export
 from vqkit.data.opening import open_dataset
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, DataError
 from vqkit.storage.checkpoints import load_model
 from vqkit.storage.code_files import read_codes
 
@@ -115,15 +115,8 @@ def test_without_a_cluster_or_submitit_there_is_a_message(tmp_path: Path, monkey
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"srun was not found.*--here"):
         launch("encode", "x")
-    ordinary = builtins.__import__
-
-    def without(name: str, *arguments: Any) -> Any:
-        if name == "submitit":
-            raise ImportError(name)
-        return ordinary(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"pip install 'vqkit\[slurm\]'"):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(DataError, match=r"submitit, which is not installed\. pip install 'vqkit\[slurm\]'"):
         launch("encode", "x")
 
 

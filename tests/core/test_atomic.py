@@ -97,7 +97,6 @@ with batch.collect():
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal")
 def test_a_killed_process_leaves_no_part_of_a_file(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[2])}
     process = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], env=environment, check=False)

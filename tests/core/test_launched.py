@@ -43,7 +43,7 @@ def test_a_training_goes_on_and_anything_else_begins_again(words: str, expected:
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "child.py").write_text(CHILD)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(launched, "program", lambda: [sys.executable, str(tmp_path / "child.py")])

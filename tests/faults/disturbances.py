@@ -93,17 +93,25 @@ def _run_here(box: Path, command: Sequence[str], disturb: Disturbance, log: Path
 def at_operation(number: int, happen: Callable[[str, str], None], inside: Path, lasting: bool = False) -> Disturbance:
     """Something happens just before the `number`-th change of a file below `inside` (1-based), or also before all later ones."""
 
+    def at(count: int, event: str, path: str) -> None:
+        if count == number or (lasting and count > number):
+            happen(event, path)
+
+    return _at_each_change(inside, at)
+
+
+def _at_each_change(inside: Path, happen: Callable[[int, str, str], None]) -> Disturbance:
+    """Something happens just before each change of a file below `inside`; it gets the number (1-based), the event and the path."""
+
     def disturb() -> None:
         count = 0
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
             nonlocal count
             path = _changed(event, arguments)
-            if path is None or not Path(path).absolute().is_relative_to(inside):
-                return
-            count += 1
-            if count == number or (lasting and count > number):
-                happen(event, path)
+            if path is not None and Path(path).absolute().is_relative_to(inside):
+                count += 1
+                happen(count, event, path)
 
         sys.addaudithook(hook)
 
@@ -122,23 +130,15 @@ def _changed(event: str, arguments: tuple[Any, ...]) -> str | None:
 
 
 def counted(inside: Path, file: Path) -> Disturbance:
-    """Write the number of changes of files below `inside` to a file when the command ends."""
+    """Write the number of changes of files below `inside` to a file, anew with each change."""
 
-    def disturb() -> None:
-        count = 0
+    def write(count: int, event: str, path: str) -> None:
+        del event, path
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.write(descriptor, str(count).encode())
+        os.close(descriptor)
 
-        def hook(event: str, arguments: tuple[Any, ...]) -> None:
-            nonlocal count
-            path = _changed(event, arguments)
-            if path is not None and Path(path).absolute().is_relative_to(inside):
-                count += 1
-                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-                os.write(descriptor, str(count).encode())
-                os.close(descriptor)
-
-        sys.addaudithook(hook)
-
-    return disturb
+    return _at_each_change(inside, write)
 
 
 def die(event: str, path: str) -> None:

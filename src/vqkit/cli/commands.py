@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from vqkit.errors import ConfigError
 from vqkit.renamed import OPTIONS
 
-_ONE_PROCESS = ("choose", "decode", "decompress", "report", "reproduce", "score")
+_ONE_PROCESS = ("choose", "decode", "decompress", "export", "report", "reproduce", "score")
 """Commands that write files, and that torchrun must not start several times."""
 _LIST_ITEM = re.compile(r"\s*([-*]|\d+\.)\s")
 

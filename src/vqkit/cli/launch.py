@@ -9,6 +9,7 @@ import typer
 
 from vqkit.cli.panels import OUTPUT, RUNTIME
 from vqkit.core.launched import GRACE_SECONDS, TRAINING, LaunchedCommand
+from vqkit.core.optional_packages import optional_package
 from vqkit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -125,11 +126,8 @@ def _settings(given: Sequence[str]) -> dict[str, str]:
 
 
 def _executor(folder: Path, here: bool, times: int, parameters: dict[str, Any]) -> Any:
-    """What queues jobs. Raises `ConfigError` without submitit, and where there is no SLURM."""
-    try:
-        import submitit
-    except ImportError:
-        raise ConfigError("vqkit launch needs submitit, which is not installed.", "pip install 'vqkit[slurm]'") from None
+    """What queues jobs. Raises `DataError` without submitit, and `ConfigError` where there is no SLURM."""
+    submitit = optional_package("submitit", "slurm", "Jobs are queued")
     if here and parameters["nodes"] > 1:
         raise ConfigError("--here is this machine, and no other.", "Leave out --nodes or --here.")
     try:

@@ -26,61 +26,70 @@ from vqkit.cli.training_options import (
     typed,
 )
 
+TrainedTokenizerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        "-t",
+        help="Run of the VQ model whose codes the prior learns. Default: the newest in runs/.",
+        rich_help_panel=MODEL,
+    ),
+]
+PriorNameOption = Annotated[
+    str | None, typer.Option(help="Name of a prior; `vqkit models` lists them. Default: pixelcnn.", rich_help_panel=MODEL)
+]
+ConditionOnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KINDS",
+        help="What to condition the prior on, separated by commas: metadata, class, observed (a visible part of the image, so "
+        "that the prior learns to complete it), or none. Default: none.",
+        rich_help_panel=MODEL,
+    ),
+]
+LevelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Levels of codes to train, of a hierarchical prior, separated by commas, such as top. Default: all.",
+        rich_help_panel=MODEL,
+    ),
+]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Initialise the prior from this run of a prior on the same tokenizer, such as one of --level top.",
+        rich_help_panel=MODEL,
+    ),
+]
+OtherDataOption = Annotated[
+    str | None,
+    typer.Option("--data", "-d", help="Other data than the tokenizer was trained on, by name or path.", rich_help_panel=MODEL),
+]
+SampleEveryOption = Annotated[
+    int | None, typer.Option(help="Epochs between two sets of sampled pictures. Default: 5.", rich_help_panel=OUTPUT)
+]
+PriorOutOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Run directory. Default: runs/<prior>-<data>-<number>.", rich_help_panel=OUTPUT),
+]
+
 
 def train_prior(
     config: ConfigOption = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer",
-            "-t",
-            help="Run of the VQ model whose codes the prior learns. Default: the newest in runs/.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    prior: Annotated[
-        str | None, typer.Option(help="Name of a prior; `vqkit models` lists them. Default: pixelcnn.", rich_help_panel=MODEL)
-    ] = None,
-    condition_on: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KINDS",
-            help="What to condition the prior on, separated by commas: metadata, class, observed (a visible part of the image, so "
-            "that the prior learns to complete it), or none. Default: none.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    level: Annotated[
-        str | None,
-        typer.Option(
-            help="Levels of codes to train, of a hierarchical prior, separated by commas, such as top. Default: all.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    start_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Initialise the prior from this run of a prior on the same tokenizer, such as one of --level top.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", "-d", help="Other data than the tokenizer was trained on, by name or path.", rich_help_panel=MODEL),
-    ] = None,
+    tokenizer: TrainedTokenizerOption = None,
+    prior: PriorNameOption = None,
+    condition_on: ConditionOnOption = None,
+    level: LevelOption = None,
+    start_from: StartOption = None,
+    data: OtherDataOption = None,
     settings: SetOption = None,
     epochs: EpochsOption = None,
     steps: StepsOption = None,
     batch_size: BatchOption = None,
     lr: RateOption = None,
     seed: SeedOption = None,
-    sample_every: Annotated[
-        int | None, typer.Option(help="Epochs between two sets of sampled pictures. Default: 5.", rich_help_panel=OUTPUT)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Run directory. Default: runs/<prior>-<data>-<number>.", rich_help_panel=OUTPUT),
-    ] = None,
+    sample_every: SampleEveryOption = None,
+    out: PriorOutOption = None,
     resume: ResumeOption = "auto",
     track: TrackOption = None,
     device: TrainingDeviceOption = None,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.core.atomic import write_text
+from vqkit.core.optional_packages import optional_package
 from vqkit.errors import CheckpointError, DataError, reason_of
 from vqkit.inference.model_card import card_metadata, card_text, public_data
 from vqkit.registry import MODELS
@@ -86,11 +87,4 @@ def _mixin() -> Any:
 
 
 def _package() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise DataError(
-            "Models are published and fetched with the package huggingface_hub, which is not installed.",
-            "pip install 'vqkit[hub]'",
-        ) from None
-    return huggingface_hub
+    return optional_package("huggingface_hub", "hub", "Models are published and fetched")

@@ -10,7 +10,7 @@ from torch import Tensor
 from vqkit.core import distributed
 
 
-def gather_rows(rows: Tensor) -> Tensor:
+def gather_with_gradients(rows: Tensor) -> Tensor:
     """The rows [B, P] of every process, in the order of ranks: [N, P]. Every process must call it, with equal shapes.
 
     Differentiable: if every process computes the same loss of all rows, then the gradients that DistributedDataParallel averages
@@ -23,7 +23,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """See `gather_rows`."""
+    """See `gather_with_gradients`."""
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:

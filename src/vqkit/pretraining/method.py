@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vqkit.config import Settings
 from vqkit.interfaces.methods import View
-from vqkit.pretraining.global_rows import gather_rows
+from vqkit.pretraining.global_rows import gather_with_gradients
 
 
 class ProjectorOptions(Settings):
@@ -57,4 +57,4 @@ def gathered_features(encoder: nn.Module, first: View, second: View) -> tuple[Te
     depend on how the batch is split between processes.
     """
     one, other = encode_views(encoder, first, second).chunk(2)
-    return gather_rows(one), gather_rows(other)
+    return gather_with_gradients(one), gather_with_gradients(other)

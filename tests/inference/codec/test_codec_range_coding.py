@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-from typing import Any
+import sys
 
 import numpy as np
 import pytest
@@ -59,13 +57,6 @@ def test_streams_of_half_words_and_impossible_ones_are_noticed() -> None:
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = importlib.import_module
-
-    def missing(name: str, *rest: Any) -> ModuleType:
-        if name == "constriction":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "constriction", None)
     with pytest.raises(DataError, match=r"package constriction, which is not installed\. pip install 'vqkit\[codec\]'"):
         SymbolEncoder()

@@ -27,7 +27,7 @@ from vqkit.quantizers.lookup import LookupQuantizer
 from vqkit.registry import MODELS, QUANTIZERS
 from vqkit.storage.checkpoints import Loaded
 
-pytestmark = pytest.mark.skipif(tuple(map(int, torch.__version__.split(".")[:2])) < LEAST_TORCH, reason="an older torch")
+pytestmark = pytest.mark.skipif(torch.__version__ < LEAST_TORCH, reason="an older torch")
 
 SHAPES = DataSpec.uniform("shapes", ("one", "two"), 16, 16, "binary", conditions=(ConditionSpec("size", 0, 9, 4, 2),))
 MIXED = DataSpec(

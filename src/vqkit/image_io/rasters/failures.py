@@ -1,4 +1,4 @@
-"""Whatever goes wrong while a file is read is a `DataError` that names it; so is an extra that is not installed."""
+"""Whatever goes wrong while a file is read is a `DataError` that names it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,6 @@ def reading_errors(path: Path, kind: str = "picture") -> Iterator[None]:
             hint = "It is damaged, or holds Python objects that would have to be unpickled, which vqkit never does."
             hint += " Save plain numbers."
         raise DataError(message, hint) from error
-
-
-def optional_package(name: str, extra: str, need: str) -> ModuleType:
-    """An optional package, imported. Raises `DataError` that names the extra if it is not installed; `need` says what needs it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise DataError(f"{need} with the package {name}, which is not installed.", f"pip install 'vqkit[{extra}]'") from None
 
 
 def image_codecs(path: Path) -> ModuleType:

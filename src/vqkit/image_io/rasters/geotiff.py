@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vqkit.core.optional_packages import optional_package
 from vqkit.image_io.rasters.absence import Mask, checked_pixels
 from vqkit.image_io.rasters.contract import FileTags, Georeference, Raster, RasterInfo, RasterPixels, Window
-from vqkit.image_io.rasters.failures import check_dtype, optional_package, reading_errors
+from vqkit.image_io.rasters.failures import check_dtype, reading_errors
 from vqkit.image_io.rasters.samples import SampleScale, through_palette, with_opacity
 
 _BLOCK_ROWS = 256

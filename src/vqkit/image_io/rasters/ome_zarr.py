@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from vqkit.core.optional_packages import optional_package
 from vqkit.errors import DataError
 from vqkit.image_io.rasters.absence import checked_pixels
 from vqkit.image_io.rasters.contract import FileTags, PixelSize, Raster, RasterInfo, RasterPixels, Window
-from vqkit.image_io.rasters.failures import check_dtype, optional_package, reading_errors
+from vqkit.image_io.rasters.failures import check_dtype, reading_errors
 
 Attributes = Mapping[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vqkit.core.optional_packages import optional_package
 from vqkit.image_io.rasters.absence import Mask
 from vqkit.image_io.rasters.contract import RasterInfo, RasterSink, Window
-from vqkit.image_io.rasters.failures import optional_package
 from vqkit.image_io.rasters.gaps import cannot_mark, says_absent_by, with_gaps
 from vqkit.image_io.rasters.ome_zarr import UNITS
 

@@ -9,7 +9,6 @@ Shapes: n symbols that are coded together, K possible ones.
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqkit.errors import DataError
+from vqkit.core.optional_packages import optional_package
 from vqkit.inference.codec.probabilities import Counts, ideal_bits
 
 _WORD = np.dtype("<u4")
@@ -31,13 +30,7 @@ class DamagedStreamError(Exception):
 
 def load_constriction() -> ModuleType:
     """The package constriction. Raises `DataError` that names the extra if it is not installed."""
-    try:
-        return importlib.import_module("constriction")
-    except ImportError:
-        raise DataError(
-            "Compressed files are written and read with the package constriction, which is not installed.",
-            "pip install 'vqkit[codec]'",
-        ) from None
+    return optional_package("constriction", "codec", "Compressed files are written and read")
 
 
 class SymbolCoder(ABC):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.core.atomic import write_atomically
+from vqkit.core.optional_packages import optional_package
 from vqkit.errors import DataError, reason_of
 from vqkit.inference.export.graphs import MOST_IMAGES, Graph
 
 Format = Literal["onnx", "torch-export"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2"}
-LEAST_TORCH = (2, 9)
+LEAST_TORCH = "2.9"
 """Older ones may do, but nobody has tried."""
 Runner = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 """A graph that runs: its inputs to its outputs, each with the batch as first dimension."""
@@ -45,9 +45,9 @@ def write_graph(graph: Graph, path: Path, form: Format) -> None:
     Raises `DataError` where a package is missing or torch is older than `LEAST_TORCH`, and for a model that cannot be traced, with
     the reason.
     """
-    if tuple(map(int, torch.__version__.split(".")[:2])) < LEAST_TORCH:
+    if torch.__version__ < LEAST_TORCH:
         raise DataError(
-            f"Models are exported with torch {'.'.join(map(str, LEAST_TORCH))} or newer; this is {torch.__version__}.",
+            f"Models are exported with torch {LEAST_TORCH} or newer; this is {torch.__version__}.",
             "pip install --upgrade torch torchvision",
         )
     if form == "onnx":
@@ -107,12 +107,7 @@ def open_graph(path: Path, graph: Graph, form: Format) -> Runner:
 
 
 def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise DataError(
-            f"ONNX files are written and checked with the package {name}, which is not installed.", "pip install 'vqkit[export]'"
-        ) from None
+    return optional_package(name, "export", "ONNX files are written and checked")
 
 
 @contextmanager

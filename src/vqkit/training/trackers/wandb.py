@@ -6,19 +6,18 @@ WANDB_MODE=offline writes to <run>/wandb alone, for `wandb sync`. A resumed run 
 
 from __future__ import annotations
 
-import importlib
 import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vqkit.config import read_config_file
 from vqkit.core.atomic import write_text
-from vqkit.errors import DataError
+from vqkit.core.optional_packages import optional_package
 from vqkit.storage.runs import CONFIG_FILE, read_pointer
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class WandbTracker:
     """See `Tracker`. Raises `DataError` where wandb is not installed."""
 
     def __init__(self, run: Path, step: int) -> None:
-        self._wandb = self._package()
+        self._wandb = optional_package("wandb", "wandb", "Runs are tracked by Weights & Biases")
         name = read_pointer(run / ID_FILE) if step else None
         if name is None:
             name = uuid.uuid4().hex[:8]
@@ -46,15 +45,6 @@ class WandbTracker:
             config=read_config_file(config) if config.is_file() else None,
             settings=self._wandb.Settings(silent=True, console="off"),
         )
-
-    @staticmethod
-    def _package() -> Any:
-        try:
-            return importlib.import_module("wandb")
-        except ImportError:
-            raise DataError(
-                "Runs are tracked by Weights & Biases with the package wandb, which is not installed.", "pip install 'vqkit[wandb]'"
-            ) from None
 
     def row(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker.row`."""
