@@ -262,7 +262,7 @@ def test_models_as_a_table_has_a_line_each(monkeypatch: pytest.MonkeyPatch, caps
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines() if " vqvae " in line] == [["model", "vqvae"]]
 
 
-@pytest.mark.parametrize("command", [["decode", "x.safetensors"], ["score", "x"]])
+@pytest.mark.parametrize("command", [["decode", "x.safetensors"], ["score", "x"], ["export"]])
 def test_several_processes_do_not_do_one_thing_over_each_other(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
+from vqkit.core.safetensors_layout import StoredTensor, safetensors_header
 from vqkit.core.shards import WHOLE, Shard
 from vqkit.data.array_contents import StoredSplit
 from vqkit.data.joined import JoinedSplit
@@ -40,19 +41,6 @@ _BATCH = 1024
 MOST_VERIFIED = 2**28
 """Bytes of the largest tensor that is verified when a file is opened; what is larger is meant to be read as it is needed."""
 _PLACEHOLDER = "0" * 64
-_DTYPES = {
-    torch.bool: "BOOL",
-    torch.uint8: "U8",
-    torch.uint16: "U16",
-    torch.uint32: "U32",
-    torch.int8: "I8",
-    torch.int16: "I16",
-    torch.int32: "I32",
-    torch.int64: "I64",
-    torch.float16: "F16",
-    torch.float32: "F32",
-    torch.float64: "F64",
-}
 
 
 class _Part(NamedTuple):
@@ -62,11 +50,6 @@ class _Part(NamedTuple):
     dtype: torch.dtype
     shape: tuple[int, ...]
     content: Tensor | Callable[[Batch], Tensor]
-
-    @property
-    def bytes(self) -> int:
-        """Its size in the file."""
-        return int(torch.Size(self.shape).numel()) * self.dtype.itemsize
 
 
 def pack(dataset: ImageDataset, path: Path, shard: Shard = WHOLE) -> dict[str, int]:
@@ -212,24 +195,11 @@ def _expanded(batch: Batch, shape: tuple[int, ...]) -> Tensor:
 
 
 def _layout(parts: list[_Part], spec: DataSpec, digests: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
-    """The header of the safetensors format with the `digests` of all parts, and where each part begins in the file.
-
-    The header is JSON after its length, padded with spaces to a multiple of 8 bytes.
-    """
-    # Widest data types first: safetensors aligns every tensor to the size of its data type.
-    parts = sorted(parts, key=lambda part: -part.dtype.itemsize)
+    """The header of the file with the `digests` of all parts, and where each part begins in it."""
+    widest_first = sorted(parts, key=lambda part: -part.dtype.itemsize)
     described = json.dumps(spec.to_json())
     said = {FORMAT_KEY: FORMAT, SPEC_KEY: described, DIGEST_KEY: _digest(described), CONTENTS_KEY: json.dumps(dict(digests))}
-    entries: dict[str, object] = {"__metadata__": said}
-    starts, offset = {}, 0
-    for part in parts:
-        starts[part.name] = offset
-        entries[part.name] = {"dtype": _DTYPES[part.dtype], "shape": part.shape, "data_offsets": [offset, offset + part.bytes]}
-        offset += part.bytes
-    text = json.dumps(entries).encode()
-    text += b" " * (-len(text) % 8)
-    header = len(text).to_bytes(8, "little") + text
-    return header, {name: len(header) + start for name, start in starts.items()}
+    return safetensors_header([StoredTensor(part.name, part.dtype, part.shape) for part in widest_first], said)
 
 
 def _write_split(file: IO[bytes], split: Split, parts: list[_Part], starts: Mapping[str, int]) -> dict[str, str]:

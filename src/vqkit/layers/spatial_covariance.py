@@ -79,19 +79,20 @@ class CovarianceMeter:
             self.shift = (torch.where(there, images, 0).sum((0, 2, 3), dtype=torch.float64) / held).float()[:, None, None]
         values, weights = torch.where(there, images - self.shift, 0), there.float()
         for number, offset in enumerate(self.offsets):
-            one, other = (self._shifted(each, offset) for each in ((values, weights)))
-            if one[0].numel():
-                (first, second), (here, beyond) = one, other
+            first, second = self._pairs(values, offset)
+            here, beyond = self._pairs(weights, offset)
+            if first.numel():
                 rows = here * beyond, first * beyond, here * second, first * second
                 self.sums[number] += torch.stack([row.sum((0, 2, 3), dtype=torch.float64) for row in rows], dim=1)
 
-    def _shifted(self, values: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Values [B, C, h, w] of the pixels of which another one lies at an offset inside the image, and of that one."""
+    def _pairs(self, values: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Values [B, C, h, w] of pixels of which the one `offset` rows and columns away is inside the image, and of these."""
         down, right = offset
         height, width = values.shape[-2:]
         left = max(0, -right)
-        first = values[..., : max(0, height - down), left : max(left, width - max(0, right))]
-        second = values[..., down:, left + right : max(left, width - max(0, right)) + right]
+        end = max(left, width - max(0, right))
+        first = values[..., : max(0, height - down), left:end]
+        second = values[..., down:, left + right : end + right]
         return first[..., :: self.stride, :: self.stride], second[..., :: self.stride, :: self.stride]
 
     def result(self) -> SpatialCovariance:

@@ -7,7 +7,6 @@ front of them: the file is the one that `vqkit.storage.checkpoints.write_tensors
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,13 +17,14 @@ import torch
 from torch import Tensor
 
 from vqkit.core.atomic import write_atomically
+from vqkit.core.safetensors_layout import StoredTensor, safetensors_header
 from vqkit.core.write_errors import errors_name
 from vqkit.errors import DataError
 from vqkit.interfaces import Codes, Tokenizer
 from vqkit.storage.code_ranges import check_codes, smallest_integer
 from vqkit.storage.headers import sealed
 
-_TYPES = {torch.float32: "F32", torch.int32: "I32", torch.int16: "I16", torch.uint8: "U8"}
+_WIDEST_FIRST = (torch.float32, torch.int32, torch.int16, torch.uint8)
 """In the order in which safetensors lays tensors out: the widest first, so that all are aligned."""
 _LONGEST_HEADER = 100_000_000
 """Bytes of a header that safetensors reads."""
@@ -80,26 +80,17 @@ class CodesWriter:
                     file.write(block)
 
     def _order(self) -> list[str]:
-        widest = list(_TYPES)
-        return sorted(self._types, key=lambda name: (widest.index(self._types[name]), name))
+        return sorted(self._types, key=lambda name: (_WIDEST_FIRST.index(self._types[name]), name))
 
     def _header(self) -> bytes:
-        """The header of the safetensors format: JSON after its length, padded with spaces to a multiple of 8 bytes."""
-        entries: dict[str, Any] = {"__metadata__": {"vqkit": sealed(self._described(), self._tensor_digest())}}
-        offset = 0
-        for name in self._order():
-            shape = (self.count, *self._shapes[name])
-            end = offset + int(torch.Size(shape).numel()) * self._types[name].itemsize
-            entries[name] = {"dtype": _TYPES[self._types[name]], "shape": shape, "data_offsets": [offset, end]}
-            offset = end
-        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)
-        if len(text) > _LONGEST_HEADER:
+        tensors = [StoredTensor(name, self._types[name], (self.count, *self._shapes[name])) for name in self._order()]
+        header, _ = safetensors_header(tensors, {"vqkit": sealed(self._described(), self._tensor_digest())})
+        if len(header) > _LONGEST_HEADER:
             raise DataError(
                 f"The names of {self.count} images are too long for the header of one file, {self._path}.",
                 "Encode them in shards: --shard 0/64, 1/64 and so on.",
             )
-        return len(text).to_bytes(8, "little") + text
+        return header
 
     def _described(self) -> dict[str, Any]:
         tokenizer = self._tokenizer
