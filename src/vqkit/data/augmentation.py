@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vqkit.core.distributed import local_chunk, parts
+from vqkit.core.distributed import local_chunk, world_size
 from vqkit.errors import ConfigError
 from vqkit.interfaces import Batch, DataSpec, SplitName
 
@@ -56,7 +56,7 @@ class Augmentation(NamedTuple):
 
         Variants are drawn for the batch of all processes, so that they do not depend on their number.
         """
-        count = len(batch.images) * parts()
+        count = len(batch.images) * world_size()
         if self.flip:
             flipped = local_chunk(torch.rand(count, generator=generator) < 0.5)
             batch = _changed(batch, lambda images: flip(images, flipped))
