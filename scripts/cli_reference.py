@@ -138,4 +138,4 @@ if __name__ == "__main__":
         chapters.append(
             section(name, function) if first == name else f"## {name}\n\nThe same command as `{first}`, with its options.\n"
         )
-    write_or_check("cli.md", "\n".join([HEAD, *chapters]), __doc__)
+    write_or_check("docs/cli.md", "\n".join([HEAD, *chapters]), __doc__)

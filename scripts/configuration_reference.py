@@ -1,8 +1,9 @@
-"""Write docs/configuration.md from the settings themselves, so that it cannot say anything else."""
+"""Write docs/configuration.md and configs/vqkit.schema.json from the settings themselves, so that they cannot say anything else."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -14,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from generated_page import table, write_or_check
 from vqkit.config import NamedOptions, PretrainingRunConfig, PriorRunConfig, RunConfig
 from vqkit.registry import DATASETS, METHODS, MODELS, PRIORS, QUANTIZERS, Registry
+from vqkit.training.config_schema import config_schema
 
 HEAD = """# Configuration
 
@@ -34,6 +36,26 @@ are booleans also take `yes` and `no`), and a name such as `01` stays as it is t
 Unknown keys are refused. Naming another model, quantizer or data set drops the settings of the one before; `model: vqvae` is
 short for `model: {name: vqvae}`; `steps` over a file's `epochs` replaces it, and the other way round. The whole configuration,
 defaults filled in, is written to `run.yaml` in the run directory, which is itself a valid `--config`.
+
+### In an editor
+
+`configs/vqkit.schema.json` is a JSON Schema of everything on this page. Editors with a YAML language server (Visual Studio Code
+with its YAML extension, Neovim, Emacs, JetBrains) complete settings with it, explain them, and mark wrong ones, also without a
+network. They find it through a comment in the first line, a path from the configuration to the schema, which the files in
+`configs/` have:
+
+```yaml
+# yaml-language-server: $schema=vqkit.schema.json
+```
+
+For configurations elsewhere, write it beside them. It then also has the parts of other packages that are installed:
+
+```
+vqkit config schema --out vqkit.schema.json
+```
+
+Flags may give what a file leaves out, so nothing is required. The schema is stricter than vqkit in how values are written:
+numbers and booleans as such, not `yes` or `010`.
 """
 
 LIMITS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
@@ -140,4 +162,5 @@ def chapters() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    write_or_check("configuration.md", "\n".join(list(chapters())), __doc__)
+    write_or_check("docs/configuration.md", "\n".join(list(chapters())), __doc__)
+    write_or_check("configs/vqkit.schema.json", json.dumps(config_schema(), indent=1) + "\n", __doc__)

@@ -7,18 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def write_or_check(name: str, text: str, description: str | None) -> None:
-    """Write docs/`name`; with `--check` on the command line, leave with 1 when the page differs from `text` instead."""
+    """Write the file `name`; with `--check` on the command line, leave with 1 when it differs from `text` instead."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
-    page = DOCS / name
+    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    page = ROOT / name
     if not parser.parse_args().check:
         page.write_text(text, encoding="utf-8")
     elif not page.is_file() or page.read_text(encoding="utf-8") != text:
-        print(f"docs/{name} is out of date: run `make docs`.", file=sys.stderr)
+        print(f"{name} is out of date: run `make docs`.", file=sys.stderr)
         sys.exit(1)
 
 

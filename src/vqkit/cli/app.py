@@ -20,6 +20,7 @@ from vqkit.cli.choose import choose
 from vqkit.cli.codebook_stats import codebook_stats
 from vqkit.cli.commands import add_command, add_group
 from vqkit.cli.compress import compress
+from vqkit.cli.config import config_app
 from vqkit.cli.data import data_app
 from vqkit.cli.decode import decode
 from vqkit.cli.decompress import decompress
@@ -70,6 +71,7 @@ for command in (
 ):
     add_command(app, command.__name__.replace("_", "-"), command)
 add_group(app, "data", data_app)
+add_group(app, "config", config_app)
 add_group(app, "launch", launch_app)
 
 

@@ -22,7 +22,8 @@ from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 import torch
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema
 from torch import Tensor
 
 from vqkit.config import Settings, describe_validation_error
@@ -36,10 +37,21 @@ from vqkit.priors.pixelcnn import PixelCNN, PixelCNNOptions, PixelCNNStepper
 from vqkit.registry import PRIORS
 
 Value = TypeVar("Value")
+
+
+class _OneOrList:
+    """Makes the JSON Schema of a list accept one of its items as well."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        several = handler(schema)
+        return {"anyOf": [several["items"], several]}
+
+
 ByLevel = Annotated[
     tuple[Value, ...],
-    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
     Field(min_length=1),
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
+    _OneOrList(),
 ]
 """One value for all levels, or a list with one per level, the coarsest first."""
 
