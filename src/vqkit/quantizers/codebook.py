@@ -30,7 +30,10 @@ class CodebookOptions(LookupOptions):
     """Settings of every learned codebook."""
 
     kmeans_iterations: int = Field(
-        10, ge=0, description="Lloyd iterations on the first batch; with 0, the codes are random features of that batch."
+        10,
+        ge=0,
+        description="Lloyd iterations on the first batch, fewer with very many codes and features; with 0, the codes are random "
+        "features of that batch.",
     )
     reset_every: int = Field(10, ge=0, description="Updates between two resets of dead codes; 0 disables them.")
     reset_threshold: float = Field(
