@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqkit.layers import attention
 from vqkit.layers.attention import CausalSelfAttention, SelfAttention, number_of_heads
 
 
@@ -53,3 +54,25 @@ def test_causal_attention_equals_the_fused_kernel_in_one_pass_and_step_by_step()
 @pytest.mark.parametrize(("channels", "head_width", "heads"), [(128, 64, 2), (32, 64, 1), (96, 40, 2), (90, 20, 3)])
 def test_heads_have_equal_widths_close_to_the_requested_one(channels: int, head_width: int, heads: int) -> None:
     assert number_of_heads(channels, head_width) == heads
+
+
+def test_many_positions_give_the_same_without_scores_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = SelfAttention(32)
+    randomize_output(layer)
+    x = torch.randn(2, 32, 32, 32)
+
+    def run() -> tuple[Tensor, list[Tensor], int]:
+        """Output, gradients, and the size of the largest tensor that is kept for the backward pass."""
+        sizes = [0]
+        layer.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(lambda kept: (sizes.append(kept.numel()), kept)[1], lambda kept: kept):
+            output = layer(x)
+        output.square().sum().backward()
+        return output, [parameter.grad for parameter in layer.parameters() if parameter.grad is not None], max(sizes)
+
+    output, gradients, kept = run()
+    monkeypatch.setattr(attention, "FUSED_POSITIONS", 10_000)
+    expected, expected_gradients, kept_with_scores = run()
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-3, atol=1e-2)
+    assert kept < 2 * 1024 * 1024 <= kept_with_scores
