@@ -65,9 +65,9 @@ def reason_of(said: str) -> str:
     return last if len(last) <= _LONGEST_REASON else f"{last[:_LONGEST_REASON]} ..."
 
 
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """A hint for a wrong name: the closest right one, if any is close, and the whole list."""
+def did_you_mean(name: str, options: Iterable[str], known_as: str = "Known:") -> str:
+    """A hint for a wrong name: the closest right one, if any is close, and the whole list after `known_as`."""
     known = sorted(options)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"Did you mean '{close[0]}'? " if close else ""
-    return f"{guess}Known: {', '.join(known) or 'none'}."
+    return f"{guess}{known_as} {', '.join(known) or 'none'}."

@@ -137,7 +137,8 @@ class Registry(Generic[Part]):
         try:
             return schema.model_validate(dict(settings))
         except ValidationError as error:
-            raise ConfigError(*describe_validation_error(error, schema, f"the {self.kind} '{name}'", self.kind)) from None
+            subject = f"the {self.kind} '{name}'"
+            raise ConfigError(*describe_validation_error(error, schema, subject, self.kind, name)) from None
 
     def build(self, name: str, settings: Mapping[str, Any], *context: Any, **keywords: Any) -> Part:
         """Check `settings` and build the part: `Class(options, *context, **keywords)`."""

@@ -105,10 +105,14 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
     assert note.startswith("Not used: 1 file")
 
 
-def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
+def test_paths_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "image.png").touch()
     with pytest.raises(DataError, match=r"imag.png does not exist. Did you mean 'image.png'"):
         find_inputs(tmp_path / "imag.png", SHAPES)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        find_inputs(Path("photo.jpg"), SHAPES)
+    assert caught.value.hint == "The working directory holds image.png."
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match=r"notes.txt is neither a picture nor an array"):
         find_inputs(tmp_path / "notes.txt", SHAPES)

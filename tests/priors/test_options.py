@@ -32,7 +32,7 @@ def test_a_tokenizer_of_several_levels_is_refused(name: str) -> None:
         ("pixelcnn", {"layers": 0}, r"layers: .*greater than or equal to 1"),
         ("pixelcnn", {"layers": 2, "attention": 2}, r"attention \(2 blocks\) must be less than the number of layers \(2\)"),
         ("hierarchical", {"kernel": [3, 4]}, r"level 2, kernel: the kernel must be odd, not 4"),
-        ("hierarchical", {"layers": 2, "attention": [0, 2]}, r"level 2, .*attention \(2 blocks\) must be less than .*layers \(2\)"),
+        ("hierarchical", {"layers": 2, "attention": [0, 2]}, r"level 2: attention \(2 blocks\) must be less than .*layers \(2\)\."),
         ("hierarchical", {"channels": 4}, r"level 1, channels: .*greater than or equal to 8"),
         ("hierarchical", {"channels": []}, r"channels: .*at least 1 item"),
         ("hierarchical", {"blocks": [1, 0]}, r"blocks.1: .*greater than or equal to 1"),
@@ -41,6 +41,13 @@ def test_a_tokenizer_of_several_levels_is_refused(name: str) -> None:
 def test_settings_that_cannot_work_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PRIORS.options(name, options)
+
+
+def test_what_is_wrong_with_several_settings_is_a_sentence() -> None:
+    with pytest.raises(ConfigError) as caught:
+        PRIORS.options("transformer", {"width": 100})
+    assert caught.value.message == "In the prior 'transformer': the width (100) must be a multiple of head_width (64)."
+    assert caught.value.hint == "vqkit models transformer lists its settings."
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from small_runs import tiny, tiny_prior
 from vqkit.config import SCHEMAS, PriorRunConfig, RunConfig
 from vqkit.errors import CheckpointError
+from vqkit.interfaces import DataSpec
 from vqkit.storage.checkpoints import load_model
 from vqkit.storage.runs import kind_of
 from vqkit.training import train
@@ -37,7 +39,37 @@ def test_the_next_steps_use_the_run(tiny_run: Path) -> None:
     spec = load_model(tiny_run).model.spec
     run = Path("runs/a")
     assert "vqkit inpaint sections --run runs/a" in "\n".join(next_steps(RunConfig(), run, spec))
-    told = {name: PriorRunConfig.model_validate(tiny_prior(tiny_run, name)) for name in ("metadata", "observed")}
+    data = {"data": {"name": "tyre"}}
+    told = {name: PriorRunConfig.model_validate({**tiny_prior(tiny_run, name), **data}) for name in ("metadata", "observed")}
     assert "vqkit sample --run runs/a" in "\n".join(next_steps(told["metadata"], run, spec))
     assert "vqkit inpaint sections --prior runs/a" in "\n".join(next_steps(told["observed"], run, spec))
     assert "--init-encoder runs/a" in "\n".join(next_steps(SCHEMAS["encoder"](), run, spec))
+
+
+def test_the_next_steps_open_the_same_images(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my bands").mkdir()
+    spec = load_model(tiny_run).model.spec
+    config = RunConfig.model_validate(
+        {"data": {"name": "images", "path": "my bands", "pattern": "{class}/{name}.png", "components": ["a", "b"], "flip": False}}
+    )
+    export, fill_in = next_steps(config, Path("runs/a"), spec)[1:]
+    words = shlex.split(export.partition("vqkit ")[2])
+    assert words[:3] == ["data", "export", "my bands"]
+    assert words[words.index("--out") + 1] == "held_out"
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--set"] == [
+        "data.pattern={class}/{name}.png",
+        'data.components=["a", "b"]',
+    ]
+    assert "vqkit inpaint held_out --run runs/a" in fill_in
+    joined = RunConfig.model_validate({"data": {"name": "joined", "paths": ["a", "b"], "settings": {"height": 64}}})
+    assert "vqkit data export a,b --split test --num 4 --out held_out --set data.settings.height=64" in "".join(
+        next_steps(joined, Path("runs/a"), spec)
+    )
+
+
+@pytest.mark.parametrize(("components", "kind", "known"), [(2, "auto", "--keep a"), (2, "mixed", "--mask"), (1, "auto", "--mask")])
+def test_the_next_step_fills_in_what_training_has_hidden(components: int, kind: str, known: str) -> None:
+    spec = DataSpec.uniform("set", ("a", "b")[:components], 8, 8, "intensity")
+    config = RunConfig.model_validate({"data": {"name": "tyre"}, "masking": {"kind": kind}})
+    assert known in next_steps(config, Path("runs/a"), spec)[-1]

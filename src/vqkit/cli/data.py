@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -196,9 +197,14 @@ def export(
     part = _open(data, settings).split(split.value)
     files = write_files(part, split.value, number, out)
     typer.echo(f"{min(number, len(part))} of {len(part)} {split.value} images of {part.spec.name} written to {out}/")
-    first = files[0]
-    keep = first.parent.name if len(part.spec.components) > 1 and not part.spec.is_colour else part.spec.components[0]
-    typer.echo(f"next: vqkit inpaint {first} --keep {keep}")
+    typer.echo(f"next: vqkit inpaint {shlex.quote(str(files[0]))} {_what_is_known(files[0], part.spec)}")
+
+
+def _what_is_known(file: Path, spec: DataSpec) -> str:
+    """Options of `vqkit inpaint` for a file that was exported: its component, red of a colour picture, or a mask."""
+    if len(spec.components) == 1:
+        return "--mask mask.png    (white pixels of the mask are filled in)"
+    return f"--keep {spec.components[0] if spec.is_colour else file.parent.name}"
 
 
 @data_app.command()

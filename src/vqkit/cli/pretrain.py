@@ -44,7 +44,8 @@ def pretrain(
     epochs: EpochsOption = None,
     steps: StepsOption = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images per step, over all processes. Default: 128.", rich_help_panel=TRAINING)
+        int | None,
+        typer.Option(help="Images per step, over all processes. Default: 128, or the whole set.", rich_help_panel=TRAINING),
     ] = None,
     lr: RateOption = None,
     seed: SeedOption = None,

@@ -25,7 +25,7 @@ EpochsOption = Annotated[
 ]
 StepsOption = Annotated[int | None, typer.Option(help="Number of optimizer steps, instead of --epochs.", rich_help_panel=TRAINING)]
 BatchOption = Annotated[
-    int | None, typer.Option(help="Images per step, over all processes. Default: 64.", rich_help_panel=TRAINING)
+    int | None, typer.Option(help="Images per step, over all processes. Default: 64, or the whole set.", rich_help_panel=TRAINING)
 ]
 RateOption = Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=TRAINING)]
 SeedOption = Annotated[

@@ -168,7 +168,9 @@ class TrainingConfig(Settings):
         description="Steps that `epochs` are stretched to if they have fewer, schedules such as the mask warm-up with them. "
         f"Default: {LEAST_STEPS} where neither `epochs` nor `steps` are given, else 0.",
     )
-    batch_size: int = Field(64, ge=1, description="Images per step, over all processes.")
+    batch_size: int = Field(
+        64, ge=1, description="Images per step, over all processes. The default is lowered to a training set that is smaller."
+    )
     accumulate: int = Field(
         1,
         ge=1,
@@ -229,6 +231,9 @@ class PretrainingLoopConfig(TrainingConfig):
     """The training loop, with the defaults of self-supervised pretraining."""
 
     batch_size: int = Field(
-        128, ge=2, description="Images per step, over all processes; contrastive methods compare them with each other."
+        128,
+        ge=2,
+        description="Images per step, over all processes; contrastive methods compare them with each other. The default is lowered "
+        "to a training set that is smaller.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")

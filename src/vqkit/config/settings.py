@@ -30,14 +30,16 @@ class NamedOptions(BaseModel):
         return dict(self.model_extra or {})
 
 
-def describe_validation_error(error: ValidationError, schema: type[BaseModel], subject: str, group: str = "") -> tuple[str, str]:
+def describe_validation_error(
+    error: ValidationError, schema: type[BaseModel], subject: str, group: str = "", part: str = ""
+) -> tuple[str, str]:
     """A sentence and a hint for the first thing that pydantic found wrong.
 
-    `group`: the kind of part whose settings these are; nothing for the configuration of a run.
+    `group`, `part`: the kind and the name of the registered part whose settings these are; nothing for the configuration of a run.
     """
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
-    key = ".".join(place) or "it"
+    key = ".".join(place)
     if first["type"] == "extra_forbidden":
         old, new = _renamed(key, first["input"], f"{group}." if group else "")
         if new is not None:
@@ -46,12 +48,11 @@ def describe_validation_error(error: ValidationError, schema: type[BaseModel], s
         close = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
         guess = f"Did you mean '{'.'.join([*place[:-1], close[0]])}'? " if close else ""
         return f"{subject[0].upper()}{subject[1:]} has no setting '{key}'.", f"{guess}Known here: {', '.join(known) or 'none'}."
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = first["msg"].removeprefix("Value error, ").removesuffix(".")
     given = "" if first["type"] in ("value_error", "missing") else f" (given: {first['input']!r})"
-    return (
-        f"In {subject}, {key}: {reason[0].lower()}{reason[1:]}{given}.",
-        "See the configuration reference in docs/configuration.md.",
-    )
+    where = f"{subject}, {key}" if key else subject  # of what several settings are together, pydantic names none
+    hint = f"vqkit models {part} lists its settings." if part else "See the configuration reference in docs/configuration.md."
+    return f"In {where}: {reason[0].lower()}{reason[1:]}{given}.", hint
 
 
 def _renamed(key: str, value: Any, prefix: str) -> tuple[str, str | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from vqkit.image_io.formats import DATASET_SUFFIXES, has_suffix
 from vqkit.image_io.layouts import are_components_apart
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import DATASETS
+
+_SHAPING = ("pattern", "layout", "components", "nodata", "height", "width", "size", "fit", "pad_to_multiple")
+"""Settings that say what the images of files are."""
 
 FITTED = ("height", "width", "value_kind", "range", "extremes")
 """Settings that `ImageDataset.fitted_settings` may give."""
@@ -94,6 +99,21 @@ def without_measured(data: NamedOptions) -> NamedOptions:
 def typed_as(data: Mapping[str, Any]) -> str:
     """The argument of `--data` for a data set's name and settings: the inverse of `name_data`."""
     return ",".join(data["paths"]) if "paths" in data else str(data.get("path", data["name"]))
+
+
+def typed_settings(data: Mapping[str, Any]) -> list[str]:
+    """The settings without which the same files would be other images, as `data.KEY=VALUE`, quoted for a shell."""
+    options = DATASETS.options(data["name"], {key: value for key, value in data.items() if key != "name"})
+    fields = type(options).model_fields
+    given = {key: data[key] for key in _SHAPING if key in fields and data.get(key) is not None}
+    changed = {key: value for key, value in given.items() if value != fields[key].default}
+    changed |= {f"settings.{key}": value for key, value in (data.get("settings") or {}).items() if key in _SHAPING}
+    return [shlex.quote(f"data.{key}={_as_typed(value)}") for key, value in changed.items()]
+
+
+def _as_typed(value: Any) -> str:
+    """A value in YAML on one line; texts as they are, because a pattern has braces."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def size_hint(data: NamedOptions, spec: DataSpec, multiple: int) -> str:

@@ -65,9 +65,9 @@ def find_inputs(source: Path, spec: DataSpec, pattern: str | None = None, exclud
         raise ConfigError(f"--pattern describes the files of a directory; {source} is none.", "Give the directory, or no pattern.")
     if not source.exists():
         nearby = [item.name for item in source.parent.iterdir()] if source.parent.is_dir() else []
-        raise DataError(
-            f"{source} does not exist.", did_you_mean(source.name, nearby) if 0 < len(nearby) <= 20 else "Check the path."
-        )
+        where = "The working directory" if source.parent == Path() else f"{source.parent}/"
+        hint = did_you_mean(source.name, nearby, f"{where} holds") if 0 < len(nearby) <= 20 else "Check the path."
+        raise DataError(f"{source} does not exist.", hint)
     if not has_suffix(source, INPUT_SUFFIXES) and not source.is_dir():
         known = ", ".join(sorted(INPUT_SUFFIXES))
         raise DataError(f"{source} is neither a picture nor an array.", f"Files that can be read end in {known}.")

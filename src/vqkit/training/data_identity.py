@@ -41,14 +41,10 @@ def check_identity(run: Path, found: Mapping[str, Fingerprint]) -> None:
 
     Raises `CheckpointError` for a record that is damaged.
     """
-    file = run / DATA_FILE
-    if not file.is_file():
+    recorded = _recorded(run)
+    if recorded is None:
         return
-    on_purpose = f"to go on with these on purpose, remove {file}."
-    try:
-        recorded = _Recorded.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise CheckpointError(f"{file} {first_fault(error)}.", f"It was edited or is damaged; {on_purpose}") from None
+    on_purpose = _on_purpose(run)
     for name, before in (("train", recorded.train), ("val", recorded.val)):
         now = found[name]
         if now.images != before.images:
@@ -63,3 +59,23 @@ def check_identity(run: Path, found: Mapping[str, Fingerprint]) -> None:
             f"The data of the run {run} have changed: there are {difference}.",
             f"Restore the data, or train a new run with --out; {on_purpose}",
         )
+
+
+def recorded_images(run: Path) -> int | None:
+    """How many training images the run has, or None where it has no record. Raises `CheckpointError` for a damaged one."""
+    recorded = _recorded(run)
+    return None if recorded is None else recorded.train.images
+
+
+def _recorded(run: Path) -> _Recorded | None:
+    file = run / DATA_FILE
+    if not file.is_file():
+        return None
+    try:
+        return _Recorded.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(f"{file} {first_fault(error)}.", f"It was edited or is damaged; {_on_purpose(run)}") from None
+
+
+def _on_purpose(run: Path) -> str:
+    return f"to go on with these on purpose, remove {run / DATA_FILE}."

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from vqkit.config import DEFAULT_EPOCHS, LEAST_STEPS, AnyRunConfig, PretrainingRunConfig, PriorRunConfig, RunConfig
-from vqkit.data.opening import typed_as
+from vqkit.config import DEFAULT_EPOCHS, LEAST_STEPS, AnyRunConfig, HolesConfig, PretrainingRunConfig, PriorRunConfig, RunConfig
+from vqkit.data.opening import typed_as, typed_settings
 from vqkit.interfaces import DataSpec
 from vqkit.training.building import Built, build_autoencoder, build_pretraining, build_prior
 from vqkit.training.resolving import resolve_model, resolve_pretraining, resolve_prior
@@ -53,13 +54,13 @@ def next_steps(config: AnyRunConfig, run: Path, spec: DataSpec) -> list[str]:
 
 
 def _after_autoencoder(config: RunConfig, run: Path, spec: DataSpec) -> list[str]:
-    return [_measure(run), _export(config), f"                vqkit inpaint sections --run {run} --keep {spec.components[0]}"]
+    return [_measure(run), _export(config), _fill_in(config, f"--run {run}", config.masking, spec)]
 
 
 def _after_prior(config: PriorRunConfig, run: Path, spec: DataSpec) -> list[str]:
     if "observed" not in config.conditioning.condition_on:
         return [_measure(run), f"  use it:       vqkit sample --run {run} --num-samples 64"]
-    complete = f"                vqkit inpaint sections --prior {run} --keep {spec.components[0]} --num-samples 8"
+    complete = _fill_in(config, f"--prior {run} --num-samples 8", config.conditioning, spec)
     return [_measure(run), _export(config), complete]
 
 
@@ -74,7 +75,22 @@ def _measure(run: Path) -> str:
 
 
 def _export(config: RunConfig | PriorRunConfig) -> str:
-    return f"  use it:       vqkit data export {typed_as(config.data.model_dump())} --split test --num 4 --out sections"
+    data = config.data.model_dump()
+    export = f"vqkit data export {shlex.quote(typed_as(data))} --split test --num 4 --out {_examples(config)}"
+    return "  use it:       " + " --set ".join([export, *typed_settings(data)])
+
+
+def _fill_in(config: RunConfig | PriorRunConfig, run: str, holes: HolesConfig, spec: DataSpec) -> str:
+    """Fill in what was hidden in training: components, or else pixels."""
+    command = f"                vqkit inpaint {_examples(config)} {run}"
+    if len(spec.components) > 1 and holes.kind in ("auto", "components", "components-or-boxes"):
+        return f"{command} --keep {spec.components[0]}"
+    return f"{command} --mask mask.png    (white pixels of the mask are filled in)"
+
+
+def _examples(config: RunConfig | PriorRunConfig) -> str:
+    """The directory that the next steps write held-out images to."""
+    return "sections" if config.data.name == "tyre" else "held_out"
 
 
 RUN_KINDS: dict[str, RunKind] = {

@@ -46,6 +46,7 @@ from vqkit.training.pictures import training_pictures
 from vqkit.training.progress import TrainingProgress
 from vqkit.training.recovery import prune
 from vqkit.training.run_progress import STATE_FILE, Progress, read_progress, write_progress
+from vqkit.training.small_sets import with_fitting_batch
 from vqkit.training.tracking import MetricAverages, Recorder
 
 _REPORT_STEPS = 50
@@ -103,8 +104,11 @@ class Trainer:
         if resume:
             check_identity(run, data)
         fitted = NamedOptions(**{**config.data.model_dump(), **dataset.fitted_settings})
-        trainer = cls(config.model_copy(update={"data": fitted}), run, task, train, validation, device)
+        complete = with_fitting_batch(config.model_copy(update={"data": fitted}), len(train))
+        trainer = cls(complete, run, task, train, validation, device)
         trainer.notes, trainer.data = describe_dataset(dataset), data
+        if complete.training.batch_size != config.training.batch_size:
+            trainer.notes.append(f"batches of {complete.training.batch_size}, because there are {len(train)} training images")
         if resume:
             trainer.load(runs.checkpoints(run)[-1])
         return trainer
