@@ -37,3 +37,7 @@ def test_did_you_mean_offers_the_closest_name_and_all_of_them(name: str, hint: s
 
 def test_did_you_mean_with_nothing_to_choose_from() -> None:
     assert did_you_mean("x", []) == "Known: none."
+
+
+def test_did_you_mean_counts_as_people_do() -> None:
+    assert did_you_mean("r", ["channel_10", "channel_2", "channel_1"]) == "Known: channel_1, channel_2, channel_10."

@@ -7,6 +7,7 @@ and one hint that says what to do. The command line prints both and leaves with 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _LONGEST_REASON = 200
@@ -67,7 +68,7 @@ def reason_of(said: str) -> str:
 
 def did_you_mean(name: str, options: Iterable[str], known_as: str = "Known:") -> str:
     """A hint for a wrong name: the closest right one, if any is close, and the whole list after `known_as`."""
-    known = sorted(options)
+    known = sorted(options, key=lambda option: re.sub(r"\d+", lambda digits: digits[0].zfill(9), option))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"Did you mean '{close[0]}'? " if close else ""
     return f"{guess}{known_as} {', '.join(known) or 'none'}."
