@@ -36,6 +36,7 @@ from vqkit.cli.report import report
 from vqkit.cli.reproduce import reproduce
 from vqkit.cli.sample import sample
 from vqkit.cli.score import score
+from vqkit.cli.serve_page import app_page
 from vqkit.cli.train import train_vqvae
 from vqkit.cli.train_prior import train_prior
 from vqkit.errors import Interrupted, VQKitError
@@ -70,6 +71,7 @@ for command in (
     doctor,
 ):
     add_command(app, command.__name__.replace("_", "-"), command)
+add_command(app, "app", app_page)
 add_group(app, "data", data_app)
 add_group(app, "config", config_app)
 add_group(app, "launch", launch_app)

@@ -14,8 +14,8 @@ from typer.core import TyperCommand
 from vqkit.errors import ConfigError
 from vqkit.renamed import OPTIONS
 
-_ONE_PROCESS = ("choose", "decode", "decompress", "export", "report", "reproduce", "score")
-"""Commands that write files, and that torchrun must not start several times."""
+_ONE_PROCESS = ("app", "choose", "decode", "decompress", "export", "report", "reproduce", "score")
+"""Commands that torchrun must not start several times: they would write the same files, or serve at the same address."""
 _LIST_ITEM = re.compile(r"\s*([-*]|\d+\.)\s")
 
 

@@ -11,9 +11,10 @@ import jinja2
 import torch
 
 import vqkit
+from vqkit.image_io.data_uris import data_uri, embedded
 from vqkit.interfaces import DataSpec, ShownImages
 from vqkit.report.compared_runs import ComparedRun
-from vqkit.report.pictures import COUNT, PictureCollector, data_uri, embedded, strips
+from vqkit.report.pictures import COUNT, PictureCollector, strips
 from vqkit.report.published import NOTE, published_for
 from vqkit.report.results import Result, values_by_seed
 from vqkit.report.summary import ComparisonTable, SeedStatistics

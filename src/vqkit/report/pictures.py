@@ -6,8 +6,6 @@ image.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +18,7 @@ from vqkit.evaluation.floors import FittedFloors, Known
 from vqkit.evaluation.held_out import open_split
 from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
 from vqkit.evaluation.verdicts import best_floor
+from vqkit.image_io.data_uris import data_uri
 from vqkit.image_io.panels import overview
 from vqkit.image_io.pictures import composite, composite_shows_all, grid
 from vqkit.inference.model_sampler import ModelSampler
@@ -33,7 +32,6 @@ from vqkit.storage.checkpoints import Loaded
 
 COUNT = 12
 """Images that every model completes, and that it samples."""
-_JPEG_QUALITY = 90
 
 
 @dataclass
@@ -128,23 +126,6 @@ class PictureCollector:
         if self.spec is None or not rows or composite_shows_all(self.spec):
             return None
         return overview(list(rows.items()), self.spec)
-
-
-def data_uri(picture: Image.Image) -> str:
-    """An image as a data URI: the smaller of a PNG and a JPEG, which for photographs is less than half as large.
-
-    Drawings are smaller as lossless PNG; the JPEG has no chroma subsampling, so the borders of completed regions stay sharp.
-    """
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    picture.save(png, format="PNG", optimize=True)
-    picture.save(jpeg, format="JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
-    kind, content = min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda each: len(each[1]))
-    return embedded(kind, content)
-
-
-def embedded(kind: str, content: bytes) -> str:
-    """An image file of a kind (png, jpeg) as a data URI."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def strips(rows: Mapping[str, Tensor]) -> dict[str, str]:

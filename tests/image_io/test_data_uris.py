@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vqkit.report.pictures import data_uri
+from vqkit.image_io.data_uris import data_uri
 
 
 def _opened(address: str) -> tuple[str, Image.Image]:
