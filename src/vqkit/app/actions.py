@@ -68,6 +68,12 @@ class Actions:
         """The hole of a page that was just opened: of pictures whose components are usually known together, one in the middle."""
         return "middle" if self.session.spec.is_colour or not self.has_ticks else "none"
 
+    @property
+    def _first_known(self) -> tuple[str, ...]:
+        """What is known of a whole image to begin with: all of a picture with a hole, else the first third of the components."""
+        names = self.session.spec.components
+        return names if self.first_hole == "middle" else names[: max(1, len(names) // 3)]
+
     def open_test(self, number: int, ticked: Sequence[str] = ()) -> Opened:
         """The test image with this number, from 1. `ticked`: the components that were ticked before."""
         try:
@@ -96,12 +102,9 @@ class Actions:
         spec = self.session.spec
         there = image.present.flatten(1).any(1).tolist()
         held = tuple(name for name, is_there in zip(spec.components, there, strict=True) if is_there)
-        kept = tuple(name for name in held if name in ticked)
-        if not kept:
-            # What an image lacks is filled in from all that it holds; of a whole one, a third is known to begin with.
-            is_whole = len(held) == len(spec.components) and self.first_hole == "none"
-            kept = held[: max(1, len(held) // 3)] if is_whole else held
-        return Opened(image, notice, held, kept, canvas(image, spec))
+        kept = tuple(name for name in held if name in ticked) or self._first_known
+        # What an image lacks is filled in from all that it holds.
+        return Opened(image, notice, held, held if len(held) < len(spec.components) else kept, canvas(image, spec))
 
     def hole(self, image: InputImage, kind: HoleKind, layers: Sequence[Image.Image]) -> Tensor | None:
         """The hole of an image, bool [H, W], or None. Raises `DataError` where nothing was painted."""

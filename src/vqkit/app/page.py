@@ -53,8 +53,8 @@ class _Page:
             with gradio.Tab("Test image", visible=count > 0):
                 self.number = gradio.Slider(1, max(2, count), value=1, step=1, label="Number", elem_id="vq-number")
             with gradio.Tab("Your image"):
-                label = "A file, or one for each component"
-                self.files = gradio.File(file_count="multiple", label=label, height=150, elem_id="vq-files")
+                self.files = gradio.File(file_count="multiple", label="Files", height=150, elem_id="vq-files")
+                gradio.HTML(html.note("One image: a file, or a file for each component, in any format that vqkit inpaint reads."))
 
     def _lay_out_known(self) -> None:
         gradio, actions = self._gradio, self._actions
