@@ -85,16 +85,19 @@ check: $(READY) ## Check style, types, the direction of imports and the document
 	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python scripts/cli_reference.py --check
 	@$(BIN)/python scripts/configuration_reference.py --check
+	@$(BIN)/python scripts/benchmarks_page.py --check
 	@$(SITE)
 
-bench: $(READY) ## Run every benchmark; JSON with machine and versions in benchmarks/results/
-	@mkdir -p benchmarks/results
-	@set -e; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; \
-	  $(BIN)/python $$file --out benchmarks/results/$$name.json; done
+BENCHMARKS := quantizer training prior_sampling folder_encoding
+bench: $(READY) ## Measure speed beside other libraries, in at most eight minutes; writes benchmarks/results/ and docs/benchmarks.md
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; \
+	  timeout 300 $(BIN)/python -W ignore benchmarks/$$name.py --out benchmarks/results/$$name.json >/dev/null; done
+	@$(BIN)/python scripts/benchmarks_page.py
 
 docs: $(READY) ## Write the generated pages anew and build the site in site/
 	@$(BIN)/python scripts/cli_reference.py
 	@$(BIN)/python scripts/configuration_reference.py
+	@$(BIN)/python scripts/benchmarks_page.py
 	@$(SITE)
 	@echo "Open site/index.html"
 

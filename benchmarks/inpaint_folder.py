@@ -44,11 +44,12 @@ def write_sections(count: int, folder: Path) -> None:
     for number, image in enumerate(images):
         filled = Filled(spec.to_unit(image[None])[0], image, None, spec)
         outputs += plain_outputs(f"section_{number:05d}", filled, folder)
-    write_all(outputs)
+    write_all(outputs, folder)
 
 
-def write_all(outputs: list[Output]) -> None:
-    with BackgroundWriter[None]() as writer:
+def write_all(outputs: list[Output], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with BackgroundWriter[None](folder) as writer:
         for start in range(0, len(outputs), 6 * BATCH):
             writer.submit(outputs[start : start + 6 * BATCH], None)
             list(writer.finished())
@@ -73,7 +74,7 @@ def write(images: list[InputImage], pipeline: Pipeline, out: Path) -> None:
         filled = filled_images(pipeline.spec.to_unit(stored), stored, observed, batch, pipeline.spec)
         for image, result in zip(batch, filled, strict=True):
             outputs += image.original.outputs(image.name, result, image.observed, out)
-    write_all(outputs)
+    write_all(outputs, out)
 
 
 def megabytes() -> float:

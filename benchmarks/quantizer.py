@@ -1,22 +1,21 @@
-"""The EMA quantizer against vector-quantize-pytorch: `python benchmarks/quantizer.py [--threads N] [--rounds N] [--out FILE]`.
+"""The EMA quantizer against vector-quantize-pytorch: `python benchmarks/quantizer.py [--seconds N] [--threads N] [--out FILE]`.
 
 Both get the same float32 features [B, D, h, w] and the same codes. Settings are equal: decay 0.99, epsilon 1e-5, commitment
-weight 0.25, straight-through (`rotation_trick=False`), no k-means initialisation and no resets of dead codes (a steady state).
+weight 0.25, straight-through (`rotation_trick=False`), and dead codes are reset, those with less than a tenth of the mean number
+of uses (`threshold_ema_dead_code` is a tenth of the features a code). The codebooks are in use already: no k-means.
 
-- training: forward, backward to the features, and the update of the codebook;
+- training: forward, backward to the features, and the update of the codebook. vqkit looks for dead codes in every tenth step, so
+  its time is nine tenths that of a step without and one tenth that of a step with such a search; the peer looks in every step.
 - inference: indices and quantised features, without updates and gradients;
-- floor (a baseline): one plain matrix product of the same size and its argmax, `(rows @ codes.T).argmax(1)`; product: the product
-  alone.
+- baseline: one plain matrix product of all features with all codes, and its argmax.
 
-All of them are interleaved in one process, so that other load on the machine affects all alike. Times are median wall times. Extra
-memory is the growth of the peak memory over one call, each measured in a separate process.
+With `--memory`, also the growth of the peak memory over one call, each measured in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -29,12 +28,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from torch import Tensor
-from vector_quantize_pytorch import VectorQuantize
 
-from common.machine import describe_machine, describe_versions, publish
+from common.peers import peer
+from common.report import Report, Table, Target, arguments, least
+from common.timing import interleaved, ratio
 from vqkit.quantizers.ema import EMACodebook, EMAOptions
-from vqkit.quantizers.nearest import chunk_rows
 from vqkit.quantizers.straight_through import to_rows
+
+PEER = peer("vector_quantize_pytorch", "vector-quantize-pytorch")
 
 
 class Shape(NamedTuple):
@@ -46,13 +47,19 @@ class Shape(NamedTuple):
     width: int
     codes: int
 
+    @property
+    def words(self) -> str:
+        return f"{self.batch} x {self.dim} x {self.height} x {self.width}"
+
 
 SHAPES = (Shape(128, 64, 8, 8, 512), Shape(32, 64, 32, 32, 512), Shape(64, 64, 16, 16, 1024), Shape(8, 256, 16, 16, 16384))
+GROWTH = tuple(Shape(32, 64, 8, 8, codes) for codes in (256, 1024, 4096, 16384, 65536))
 COMMITMENT_WEIGHT = 0.25
+CALLS = ("vqkit training", "peer training", "vqkit inference", "peer inference")
 
 
 class Comparison:
-    """Features of one shape, and both quantizers with the same codes."""
+    """Features of one shape, and both quantizers with the same codes, in the middle of a training."""
 
     def __init__(self, shape: Shape) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -61,11 +68,10 @@ class Comparison:
         self.gradient = torch.randn(size, generator=generator)
         self.codes = torch.randn(shape.codes, shape.dim, generator=generator)
         self.rows = to_rows(self.features)
-        options = EMAOptions(
-            num_codes=shape.codes, dim=shape.dim, decay=0.99, epsilon=1e-5, commitment_weight=COMMITMENT_WEIGHT, reset_every=0
-        )
+        self.uses = len(self.rows) / shape.codes
+        options = EMAOptions(num_codes=shape.codes, dim=shape.dim, decay=0.99, epsilon=1e-5, commitment_weight=COMMITMENT_WEIGHT)
         self.ours = EMACodebook(options)
-        self.theirs = VectorQuantize(
+        self.theirs = PEER and PEER.VectorQuantize(
             dim=shape.dim,
             codebook_size=shape.codes,
             decay=0.99,
@@ -74,31 +80,35 @@ class Comparison:
             accept_image_fmap=True,
             rotation_trick=False,
             kmeans_init=False,
-            threshold_ema_dead_code=0,
+            threshold_ema_dead_code=options.reset_threshold * self.uses,
         )
         self.reset()
 
     def reset(self) -> None:
-        """Reset both codebooks to the same codes, N = 1 and m = e."""
-        ones, codes = torch.ones(len(self.codes)), self.codes
-        state = {"codes": codes, "sums": codes, "counts": ones, "initialised": torch.tensor(True)}
+        """Reset both codebooks to the same codes, chosen equally often: N features in every batch, m = N e."""
+        counts, sums = torch.full((len(self.codes),), self.uses), self.codes * self.uses
+        state = {"codes": self.codes, "sums": sums, "counts": counts, "initialised": torch.tensor(True)}
         self.ours.load_state_dict({**self.ours.state_dict(), **state})
-        codebook = self.theirs._codebook
-        for buffer, value in ((codebook.embed, codes), (codebook.embed_avg, codes), (codebook.cluster_size, ones)):
-            buffer.data.copy_(value[None])
+        if self.theirs is not None:
+            codebook = self.theirs._codebook
+            for buffer, value in ((codebook.embed, self.codes), (codebook.embed_avg, sums), (codebook.cluster_size, counts)):
+                buffer.data.copy_(value[None])
 
     def calls(self) -> dict[str, Callable[[], object]]:
         """Every measured call by name."""
-        return {
-            "vqkit training": self.train_ours,
-            "reference training": self.train_theirs,
+        calls: dict[str, Callable[[], object]] = {
+            "vqkit training": lambda: self.train_ours(searching=False),
+            "vqkit training, with the search": lambda: self.train_ours(searching=True),
+            "peer training": self.train_theirs,
             "vqkit inference": self.infer_ours,
-            "reference inference": self.infer_theirs,
-            "floor": lambda: (self.rows @ self.codes.T).argmax(1),
-            "product": lambda: self.rows @ self.codes.T,
+            "peer inference": self.infer_theirs,
+            "baseline": lambda: (self.rows @ self.codes.T).argmax(1),
         }
+        return calls if self.theirs is not None else {name: call for name, call in calls.items() if "peer" not in name}
 
-    def train_ours(self) -> Tensor:
+    def train_ours(self, searching: bool) -> Tensor:
+        """A step, after which dead codes are searched for or not."""
+        self.ours._updates.write(self.ours.options.reset_every - 1 if searching else 0)
         output = self.ours.train()(self.features)
         return self._backward(output.features, COMMITMENT_WEIGHT * output.commitment_loss, output.indices)
 
@@ -117,10 +127,9 @@ class Comparison:
         indices: Tensor = self.theirs.eval()(self.features)[1]
         return indices
 
-    def agreement(self) -> float:
+    def agreement(self) -> float | None:
         """Share of equal indices of both with equal codes; the rest are near ties."""
-        self.reset()
-        return float((self.infer_ours() == self.infer_theirs()).double().mean())
+        return float((self.infer_ours() == self.infer_theirs()).double().mean()) if self.theirs is not None else None
 
     def _backward(self, quantized: Tensor, loss: Tensor, indices: Tensor) -> Tensor:
         torch.autograd.backward([quantized, loss], [self.gradient, torch.ones(())])
@@ -128,16 +137,67 @@ class Comparison:
         return indices
 
 
-def median_milliseconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median wall time of each call over `rounds` interleaved rounds, after one warm-up round."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn:
-                times[name].append(1000 * (time.perf_counter() - start))
-    return {name: round(statistics.median(values), 3) for name, values in times.items()}
+def measured(shape: Shape, seconds: float, least_rounds: int = 3) -> tuple[dict[str, float], float | None]:
+    """Milliseconds of every call, and the share of equal indices."""
+    comparison = Comparison(shape)
+    agreement = comparison.agreement()
+    times = interleaved(comparison.calls(), seconds, least_rounds)
+    plain, searching = times["vqkit training"], times.pop("vqkit training, with the search")
+    every = comparison.ours.options.reset_every
+    times["vqkit training"] = ((every - 1) * plain + searching) / every
+    return {name: round(value, 2) for name, value in times.items()}, agreement
+
+
+def shapes_table(seconds: float) -> Table:
+    """All four shapes, and the ratios in the columns 4 and 7."""
+    rows: list[list[Any]] = []
+    for shape in SHAPES:
+        times, agreement = measured(shape, seconds)
+        row: list[Any] = [shape.words, shape.codes]
+        for kind in ("training", "inference"):
+            row += [times[f"vqkit {kind}"], times.get(f"peer {kind}"), ratio(times, f"peer {kind}", f"vqkit {kind}")]
+        rows.append([*row, times["baseline"], None if agreement is None else round(agreement, 5)])
+        print(rows[-1], file=sys.stderr)
+    columns = ("features B x D x h x w", "codes", "training, ms", "peer, ms", "ratio", "inference, ms", "peer, ms", "ratio")
+    note = (
+        "The baseline is one plain matrix product of all features with all codes and its argmax. The last column is the share of "
+    )
+    note += "features that get the same code from both; the others are ties up to rounding."
+    return Table("EMA quantizer, dead codes reset on both sides", (*columns, "baseline, ms", "same codes"), rows, note)
+
+
+def growth_table(seconds: float) -> Table:
+    """vqkit alone with more and more codes."""
+    rows: list[list[Any]] = []
+    for shape in GROWTH:
+        comparison = Comparison(shape)
+        times = interleaved({"training": lambda each=comparison: each.train_ours(searching=False)}, seconds, 1, 20)
+        rows.append(
+            [shape.codes, round(times["training"], 2), round(1e6 * times["training"] / shape.codes / len(comparison.rows), 3)]
+        )
+        print(rows[-1], file=sys.stderr)
+    return Table(
+        "Growth with the number of codes",
+        ("codes", "training, ms", "ns a code and feature"),
+        rows,
+        f"A training step of the quantizer alone on {GROWTH[0].words} features.",
+    )
+
+
+def first_step_table() -> Table:
+    """The first step of a training, with k-means, and the second one."""
+    rows: list[list[Any]] = []
+    for shape in GROWTH[1:]:
+        quantizer = EMACodebook(EMAOptions(num_codes=shape.codes, dim=shape.dim)).train()
+        features = Comparison(shape).features
+        seconds = []
+        for _ in range(2):
+            started = time.perf_counter()
+            quantizer(features)
+            seconds.append(round(time.perf_counter() - started, 2))
+        rows.append([shape.codes, *seconds])
+    note = f"Forward only, one measurement, {GROWTH[0].words} features."
+    return Table("The first step, which initialises the codes by k-means", ("codes", "first step, s", "second step, s"), rows, note)
 
 
 def extra_memory_mib(shape: int, call: str, threads: int) -> float | None:
@@ -145,7 +205,7 @@ def extra_memory_mib(shape: int, call: str, threads: int) -> float | None:
     if not Path("/proc/self/clear_refs").exists():
         return None
     command = [sys.executable, __file__, "--threads", str(threads), "--memory-of", call, "--shape", str(shape)]
-    return round(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout), 1)
+    return round(float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout), 1)
 
 
 def print_memory_of(call: str, shape: Shape) -> None:
@@ -169,50 +229,42 @@ def resident_mib(key: str) -> float:
     return int(status.partition(f"{key}:")[2].split()[0]) / 1024
 
 
-def measure(number: int, rounds: int, threads: int) -> dict[str, Any]:
-    """All measurements of one shape."""
-    shape = SHAPES[number]
-    comparison = Comparison(shape)
-    agreement = comparison.agreement()
-    times = median_milliseconds(comparison.calls(), rounds)
-    rows = shape.batch * shape.height * shape.width
-    chunk = min(rows, chunk_rows(shape.codes, torch.device("cpu"))) * shape.codes
-    return {
-        "shape": shape._asdict(),
-        "equal_indices": agreement,
-        "median_ms": times,
-        "training_ratio": round(times["reference training"] / times["vqkit training"], 2),
-        "inference_ratio": round(times["reference inference"] / times["vqkit inference"], 2),
-        "inference_over_floor": round(times["vqkit inference"] / times["floor"], 2),
-        "inference_over_product": round(times["vqkit inference"] / times["product"], 2),
-        "all_distances_mib": round(rows * shape.codes * 4 / 2**20, 1),
-        "distances_held_mib": round(chunk * 4 / 2**20, 1),
-        "extra_memory_mib": {
-            name: extra_memory_mib(number, name, threads) for name in comparison.calls() if name not in ("floor", "product")
-        },
-    }
+def memory_table(threads: int) -> Table:
+    names = [name for name in CALLS if PEER or "peer" not in name]
+    rows: list[list[Any]] = [
+        [shape.words, shape.codes, *(extra_memory_mib(number, name, threads) for name in names)]
+        for number, shape in enumerate(SHAPES)
+    ]
+    return Table("Memory of one call, MiB", ("features B x D x h x w", "codes", *names), rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, help="JSON file to write; default: print only")
+    parser = arguments(__doc__, 10)
+    parser.add_argument("--memory", action="store_true", help="measure memory as well: sixteen further processes")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, default=0, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    if arguments.memory_of:
-        print_memory_of(arguments.memory_of, SHAPES[arguments.shape])
+    given = parser.parse_args()
+    if given.memory_of:
+        torch.set_num_threads(given.threads)
+        print_memory_of(given.memory_of, SHAPES[given.shape])
         return
-    report = {
-        "benchmark": "quantizer",
-        "machine": describe_machine(),
-        "versions": describe_versions("vector-quantize-pytorch"),
-        "rounds": arguments.rounds,
-        "results": [measure(number, arguments.rounds, arguments.threads) for number in range(len(SHAPES))],
-    }
-    publish(report, arguments.out)
+    about = (
+        "The EMA quantizer beside `vector-quantize-pytorch` with equal settings and codes, float32. Both reset codes with fewer "
+    )
+    about += (
+        "uses than a tenth of the mean: vqkit looks for them in every tenth step (the time is the mean of ten steps), the peer in "
+    )
+    about += "every step."
+    report = Report("quantizer", "Quantizers", about, given, ["vector-quantize-pytorch"])
+    report.tables = [shapes_table(given.seconds), growth_table(given.seconds / 5), first_step_table()]
+    if given.memory:
+        report.tables.append(memory_table(given.threads))
+    rows = report.tables[0].rows
+    report.targets = [
+        Target("quantizer, training: the peer's time over vqkit's, least of four shapes", 4, least([row[4] for row in rows])),
+        Target("quantizer, inference: the peer's time over vqkit's, least of four shapes", 3, least([row[7] for row in rows])),
+    ]
+    report.write()
 
 
 if __name__ == "__main__":
