@@ -46,7 +46,7 @@ def app_page(
     writes it.
 
     Before anything was trained, the models of tyre sections that come with vqkit are used (builtin:tyre). The page needs no
-    network, and is only served to this machine unless --host says otherwise. It needs the extra: pip install 'vqkit[app]'
+    network, and is only served to this machine unless --host says otherwise. It needs vqkit's extra `app` (Gradio).
     """
     wait_without_spinning()
     from vqkit.app.serving import check_address, load_gradio, serve
