@@ -45,6 +45,29 @@ def test_every_command_line_is_understood(line: str, capsys: pytest.CaptureFixtu
     assert caught.value.code == 0, capsys.readouterr().err
 
 
+LAUNCHED = sorted(
+    {line for page in PAGES for line in re.findall(r"^torchrun [^#\n]+", page.read_text(encoding="utf-8"), flags=re.MULTILINE)}
+)
+
+
+@pytest.mark.parametrize("line", LAUNCHED)
+def test_torchrun_leaves_the_options_of_a_command_to_vqkit(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from torch.distributed.run import get_args_parser
+
+    words = shlex.split(line)[1:]
+    try:
+        parsed = get_args_parser().parse_args(words)
+    except SystemExit:
+        pytest.fail(capsys.readouterr().err)  # `--run` may stand for `--run-path`, which is another option
+    assert [parsed.training_script, *parsed.training_script_args] == words[words.index("vqkit") :]
+
+
+def test_the_table_of_the_readme_has_every_command() -> None:
+    rows = re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"[a-z-]+", row)]
+    assert sorted([*named, "train"]) == sorted(COMMAND.commands)  # type: ignore[attr-defined]
+
+
 def test_a_wrong_option_would_be_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         COMMAND(["train-vqvae", "--mask-maximum", "1", "--help"], prog_name="vqkit")
