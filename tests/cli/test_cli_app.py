@@ -225,6 +225,7 @@ def test_a_wrong_setting_is_the_users_to_fix(monkeypatch: pytest.MonkeyPatch, ca
 def test_a_warning_is_a_note_without_our_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def note(**_: object) -> None:
         warnings.warn("The run is short.", stacklevel=1)
+        warnings.warn("The run is short.", stacklevel=2)  # said already
         warnings.warn("not for users", DeprecationWarning, stacklevel=1)
 
     monkeypatch.setattr(cli, "app", note)

@@ -94,6 +94,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; the entry point of `vqkit` and `python -m vqkit`."""
+    _said.clear()
     warnings.showwarning = _show_warning
     threading.excepthook = _in_thread
     signal.signal(signal.SIGTERM, _terminate)
@@ -161,12 +162,17 @@ _FIXABLE = {
 }
 
 
+_said: set[str] = set()
+"""Notes that this command has shown: opening the same data twice is no news."""
+
+
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
 ) -> None:
     """A warning is for the user: its sentence, without a file and a line of ours."""
     del filename, lineno, file, line
-    if issubclass(category, UserWarning):
+    if issubclass(category, UserWarning) and str(message) not in _said:
+        _said.add(str(message))
         typer.secho(f"Note: {message}", fg="yellow", err=True)
 
 
