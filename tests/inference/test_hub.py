@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib
 import json
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -190,6 +191,25 @@ def test_pushed_and_loaded_by_its_name(model: Pipeline, hub: Any) -> None:
 def test_a_name_that_nobody_has(hub: Any) -> None:
     with pytest.raises(CheckpointError, match="There is no run at nobody/nothing, and no such model could be fetched"):
         load("nobody/nothing")
+
+
+def test_a_hub_that_is_out_of_reach(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def unreachable(*_: object, **__: object) -> str:
+        logging.getLogger("huggingface_hub.utils._http").warning("thrown while requesting HEAD")
+        raise LocalEntryNotFoundError("An error happened while trying to locate the file on the Hub.")
+
+    shown: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", shown.append)
+    logging.getLogger("huggingface_hub").addHandler(handler)
+    monkeypatch.setattr(hub, "hf_hub_download", unreachable)
+    with pytest.raises(CheckpointError, match="which may have such a model, cannot be reached") as caught:
+        load("owner/unreachable")
+    logging.getLogger("huggingface_hub").removeHandler(handler)
+    assert "HF_HUB_OFFLINE" in caught.value.hint
+    assert shown == []
 
 
 def test_paths_are_not_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

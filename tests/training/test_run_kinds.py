@@ -43,7 +43,9 @@ def test_the_next_steps_use_the_run(tiny_run: Path) -> None:
     told = {name: PriorRunConfig.model_validate({**tiny_prior(tiny_run, name), **data}) for name in ("metadata", "observed")}
     assert "vqkit sample --run runs/a" in "\n".join(next_steps(told["metadata"], run, spec))
     assert "vqkit inpaint sections --prior runs/a" in "\n".join(next_steps(told["observed"], run, spec))
-    assert "--init-encoder runs/a" in "\n".join(next_steps(SCHEMAS["encoder"](), run, spec))
+    encoder = SCHEMAS["encoder"].model_validate({"data": {"name": "images", "path": "cells", "components": ["a"]}})
+    use = "train-vqvae --model vqvae --data cells --init-encoder runs/a --set 'data.components=[\"a\"]'"
+    assert use in "\n".join(next_steps(encoder, run, spec))
 
 
 def test_the_next_steps_open_the_same_images(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

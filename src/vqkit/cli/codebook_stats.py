@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from vqkit.cli import panels
+from vqkit.cli.counting import count_of
 from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, JsonOption, LimitOption, RunOption, SplitOption
 from vqkit.cli.sharding import processes
 
@@ -130,7 +131,7 @@ def _print(content: dict[str, Any], stats: _Stats, directory: Path) -> None:
 
     from vqkit.data.opening import typed_as
 
-    typer.echo(f"{content['run']}: {content['images']} images of {typed_as(content['data'])}, {content['split']} split")
+    typer.echo(f"{content['run']}: {count_of(content['images'])} of {typed_as(content['data'])}, {content['split']} split")
     Console().print(_table(stats.levels))
     if stats.ablations:
         Console().print(_ablation_table(stats.ablations))
@@ -181,7 +182,7 @@ def _table(statistics: list[LevelStatistics]) -> Table:
 def _ablation_table(ablations: list[LevelAblation]) -> Table:
     from rich.table import Table
 
-    table = Table(f"decoded from ({ablations[0].images} images)", box=None, header_style="bold", pad_edge=False)
+    table = Table(f"decoded from ({count_of(ablations[0].images)})", box=None, header_style="bold", pad_edge=False)
     for name in ("PSNR dB", "pooled dB"):
         table.add_column(name, justify="right")
     for each in ablations:

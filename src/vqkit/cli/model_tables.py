@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from vqkit.cli.counting import count_of
 from vqkit.cli.number_format import decimals
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def print_model(console: Console, evaluation: Evaluation, floors: FloorChoice = 
     data = typed_as(evaluation.data)
     relative = "" if evaluation.relative_error is None else f"MSE / data variance {evaluation.relative_error:.4f}, "
     rate = f"{evaluation.images_per_second:.0f} images/s"
-    what = f"{evaluation.images} images of {data}, {evaluation.split} split{conditions}"
+    what = f"{count_of(evaluation.images)} of {data}, {evaluation.split} split{conditions}"
     console.print(f"{evaluation.run}: {what}", highlight=False, soft_wrap=True)
     console.print(_table(evaluation, floors))
     names = {"fid": "rFID", "lpips": "LPIPS"}

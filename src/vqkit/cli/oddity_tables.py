@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqkit.cli.counting import count_of
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -59,7 +61,7 @@ def against_title(other: OtherData) -> str:
     """Which images were compared."""
     from vqkit.data.opening import typed_as
 
-    what = f"{other.other_images} images of {typed_as(other.data)} ({other.split} split) against {other.images} held-out images"
+    what = f"{count_of(other.other_images)} of {typed_as(other.data)} ({other.split} split) against {other.images} held-out images"
     return f"{what}; scores are standardised by {other.reference_images} validation images"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from vqkit.cli.counting import count_of
 from vqkit.cli.number_format import decimals
 from vqkit.cli.oddity_tables import against_table, against_title
 
@@ -30,7 +31,7 @@ def print_prior(console: Console, evaluation: PriorEvaluation) -> None:
     conditioning = f" conditioned on {', '.join(evaluation.condition_on)}" if evaluation.condition_on else ""
     conditions = ", with conditions" if evaluation.with_conditions else ""
     data = typed_as(evaluation.data)
-    what = f"{evaluation.prior}{conditioning}, {evaluation.images} images of {data}, {evaluation.split} split{conditions}"
+    what = f"{evaluation.prior}{conditioning}, {count_of(evaluation.images)} of {data}, {evaluation.split} split{conditions}"
     _say(console, f"{evaluation.run}: {what}")
     console.print(_rates(evaluation))
     _say(console, f"rate and distortion: {_point(evaluation)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,16 @@ def fetch(name: str) -> Path:
     except DataError as error:
         raise CheckpointError(f"There is no run at {name}. {error.message}", error.hint) from None
     repository, _, revision = name.partition("@")
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each attempt without a network is a warning
     try:
         return Path(hub.hf_hub_download(repository, MODEL_FILE, revision=revision or None, library_name="vqkit"))
+    except LocalEntryNotFoundError:
+        raise CheckpointError(
+            f"There is no run at {name}, and the Hugging Face Hub, which may have such a model, cannot be reached.",
+            "Check the name and the network; HF_HUB_OFFLINE=1 takes only what was fetched before.",
+        ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"There is no run at {name}, and no such model could be fetched from the Hugging Face Hub: {reason_of(str(error))}.",

@@ -66,8 +66,9 @@ def _after_prior(config: PriorRunConfig, run: Path, spec: DataSpec) -> list[str]
 
 def _after_pretraining(config: PretrainingRunConfig, run: Path, spec: DataSpec) -> list[str]:
     del spec
-    use = f"vqkit train-vqvae --model {config.model.name} --init-encoder {run}"
-    return [f"  embedding:    {run / EMBEDDING}", f"  use it:       {use}"]
+    data = config.data.model_dump()
+    use = f"vqkit train-vqvae --model {config.model.name} --data {shlex.quote(typed_as(data))} --init-encoder {run}"
+    return [f"  embedding:    {run / EMBEDDING}", "  use it:       " + " --set ".join([use, *typed_settings(data)])]
 
 
 def _measure(run: Path) -> str:
