@@ -45,6 +45,16 @@ def test_every_command_line_is_understood(line: str, capsys: pytest.CaptureFixtu
     assert caught.value.code == 0, capsys.readouterr().err
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_can_be_typed_from_top_to_bottom(page: Path) -> None:
+    """A training is refused in a directory that holds another run."""
+    trained: dict[str, str] = {}
+    for line in command_lines(page):
+        words = shlex.split(line, comments=True)
+        if words[0] in ("train", "train-vqvae", "train-prior", "pretrain") and "--out" in words:
+            assert trained.setdefault(words[words.index("--out") + 1], " ".join(words)) == " ".join(words)
+
+
 LAUNCHED = sorted(
     {line for page in PAGES for line in re.findall(r"^torchrun [^#\n]+", page.read_text(encoding="utf-8"), flags=re.MULTILINE)}
 )

@@ -41,3 +41,8 @@ def test_did_you_mean_with_nothing_to_choose_from() -> None:
 
 def test_did_you_mean_counts_as_people_do() -> None:
     assert did_you_mean("r", ["channel_10", "channel_2", "channel_1"]) == "Known: channel_1, channel_2, channel_10."
+
+
+def test_the_reason_of_another_library_is_a_part_of_a_sentence() -> None:
+    assert errors.reason_of("Traceback\n  Error downloading images.gz:.\n") == "Error downloading images.gz"
+    assert errors.reason_of(" \n") == "no reason given"

@@ -62,7 +62,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error
 
 def reason_of(said: str) -> str:
     """What an error of another library says, as a part of a sentence: its last line, cut where it is long."""
-    last = (said.strip().splitlines() or [""])[-1].strip().removesuffix(".") or "no reason given"
+    last = (said.strip().splitlines() or [""])[-1].lstrip().rstrip(" .:") or "no reason given"
     return last if len(last) <= _LONGEST_REASON else f"{last[:_LONGEST_REASON]} ..."
 
 
