@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,10 @@ def fetch(name: str) -> Path:
         raise CheckpointError(f"There is no run at {name}. {error.message}", error.hint) from None
     repository, _, revision = name.partition("@")
     from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each attempt without a network is a warning
+    usual = get_verbosity()
+    set_verbosity_error()  # each attempt without a network is a warning
     try:
         return Path(hub.hf_hub_download(repository, MODEL_FILE, revision=revision or None, library_name="vqkit"))
     except LocalEntryNotFoundError:
@@ -58,6 +59,8 @@ def fetch(name: str) -> Path:
             f"There is no run at {name}, and no such model could be fetched from the Hugging Face Hub: {reason_of(str(error))}.",
             "Check the name, the network, and for private models the login (`hf auth login`).",
         ) from None
+    finally:
+        set_verbosity(usual)
 
 
 def publishing(loaded: Loaded, licence: str | None = None) -> Any:
