@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,10 @@ def fetch(name: str) -> Path:
         raise CheckpointError(f"There is no run at {name}. {error.message}", error.hint) from None
     repository, _, revision = name.partition("@")
     from huggingface_hub.errors import LocalEntryNotFoundError
-    from huggingface_hub.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
     usual = get_verbosity()
-    set_verbosity_error()  # each attempt without a network is a warning
+    set_verbosity(logging.ERROR)  # each attempt without a network is a warning
     try:
         return Path(hub.hf_hub_download(repository, MODEL_FILE, revision=revision or None, library_name="vqkit"))
     except LocalEntryNotFoundError:

@@ -61,6 +61,11 @@ def load_preset(preset: str) -> Preset:
         file = _FOLDER / f"{preset}.yaml"
     elif preset.endswith((".yaml", ".yml")):
         file = Path(preset)
+        if not file.exists():
+            raise ConfigError(
+                f"The preset {preset} does not exist.",
+                f"Known: {', '.join(names)}. One of your own is a file like {_FOLDER / 'smoke.yaml'}.",
+            )
     else:
         raise ConfigError(f"There is no preset '{preset}'.", f"{did_you_mean(preset, names)} Or give a YAML file.")
     try:
