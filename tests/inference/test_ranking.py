@@ -40,30 +40,32 @@ def distance(first: Tensor, second: Tensor, missing: Tensor, spec: DataSpec) -> 
 
 @pytest.mark.parametrize("spec", [SHAPES, COLOUR, MIXED], ids=lambda spec: spec.value_kind)
 @pytest.mark.parametrize("count", [2, 7])
-def test_the_expected_error_is_the_mean_over_the_other_answers(spec: DataSpec, count: int) -> None:
+def test_the_expected_error_is_half_of_that_to_the_others_and_half_of_that_to_one_pass(spec: DataSpec, count: int) -> None:
     drawn, missing = answers(spec, count)
-    found = expected_errors(drawn, missing, spec)
+    one_pass = answers(spec, 1)[0][:, 0]
+    found = expected_errors(drawn, one_pass, missing, spec)
     for image in range(3):
         for answer in range(count):
-            errors = [
-                distance(drawn[image, answer], drawn[image, other], missing[image], spec)
-                for other in range(count)
-                if other != answer
-            ]
-            assert float(found[image, answer]) == pytest.approx(sum(errors) / len(errors), rel=1e-5)
+            own = drawn[image, answer]
+            errors = [distance(own, drawn[image, other], missing[image], spec) for other in range(count) if other != answer]
+            from_one_pass = distance(own, one_pass[image], missing[image], spec)
+            expected = sum(errors) / len(errors) / 2 + from_one_pass / 2
+            assert float(found[image, answer]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_is_observed_does_not_count() -> None:
     drawn, missing = answers(COLOUR, 4)
     changed = torch.where(missing[:, None], drawn, torch.rand(drawn.shape, generator=GENERATOR))
-    torch.testing.assert_close(expected_errors(drawn, missing, COLOUR), expected_errors(changed, missing, COLOUR))
+    one_pass = drawn[:, 0]
+    found = expected_errors(drawn, one_pass, missing, COLOUR)
+    torch.testing.assert_close(found, expected_errors(changed, one_pass, missing, COLOUR))
 
 
 def test_a_single_answer_has_no_expected_error_and_nothing_missing_none_either() -> None:
     drawn, missing = answers(SHAPES, 3)
-    assert bool(expected_errors(drawn[:, :1], missing, SHAPES).isnan().all())
+    assert bool(expected_errors(drawn[:, :1], drawn[:, 0], missing, SHAPES).isnan().all())
     for spec, (given, where) in ((SHAPES, (drawn, missing)), (COLOUR, answers(COLOUR, 3))):
-        assert expected_errors(given, torch.zeros_like(where), spec).eq(0).all()
+        assert expected_errors(given, given[:, 0], torch.zeros_like(where), spec).eq(0).all()
 
 
 def test_empty_shapes_agree() -> None:
@@ -74,10 +76,16 @@ def test_empty_shapes_agree() -> None:
     assert shape_distances(shapes, judged).tolist() == [[[[0, 1], [1, 0]]]]
 
 
-def test_the_answer_with_the_least_expected_squared_error_is_the_one_nearest_to_the_mean() -> None:
+def test_the_answer_with_the_least_expected_squared_error_is_near_the_mean_of_the_others_and_one_pass() -> None:
     drawn, missing = answers(COLOUR, 9)
-    from_mean = ((drawn - drawn.mean(dim=1, keepdim=True)) * missing[:, None]).flatten(2).square().sum(dim=2)
-    assert torch.equal(expected_errors(drawn, missing, COLOUR).argmin(dim=1), from_mean.argmin(dim=1))
+    mean, one_pass = drawn.mean(dim=1, keepdim=True), drawn[:, 3:4] + 0.1
+
+    def distances(image: Tensor) -> Tensor:
+        return ((drawn - image) * missing[:, None]).flatten(2).square().sum(dim=2)
+
+    # The mean squared distance to the others is 9 / 8 of that to the mean of all, up to a number that is the same for all.
+    expected = distances(mean) * 9 / 8 + distances(one_pass)
+    assert torch.equal(expected_errors(drawn, one_pass[:, 0], missing, COLOUR).argmin(dim=1), expected.argmin(dim=1))
 
 
 def test_ways_of_ranking_have_names() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from vqkit.inference.tile_grid import TileGrid
-from vqkit.inference.tile_order import TiledAnswers, draw_tile_by_tile, sampling_of_tile
+from vqkit.inference.tile_order import Answers, draw_tile_by_tile, sampling_of_tile
 from vqkit.interfaces.priors import Sampling
 
 GRID = TileGrid(20, 26, 8, 8, 2)
@@ -25,13 +25,13 @@ class Ramp:
         self.first = first
         self.asked: list[tuple[int, Tensor, Tensor]] = []
 
-    def __call__(self, images: Tensor, observed: Tensor, number: int) -> TiledAnswers:
+    def __call__(self, images: Tensor, observed: Tensor, number: int) -> Answers:
         self.asked.append((number, images.clone(), observed.clone()))
         columns = torch.arange(float(images.shape[3])).expand(images.shape[1:])
         starts = []
         for image, known in zip(images, observed, strict=True):
             starts.append((image - columns)[known].mean() if bool(known.any()) else torch.tensor(self.first))
-        return TiledAnswers(torch.stack(starts)[:, None, None, None] + columns, torch.full((len(images),), number + 1.0))
+        return Answers(torch.stack(starts)[:, None, None, None] + columns, torch.full((len(images),), number + 1.0))
 
 
 def test_every_tile_continues_what_the_tiles_before_it_hold() -> None:
@@ -64,8 +64,8 @@ def test_where_a_tile_overlaps_it_takes_over_along_the_rise() -> None:
     images = torch.zeros(1, 1, 8, 14)
     nothing = torch.zeros_like(images, dtype=torch.bool)
 
-    def draw(tiles: Tensor, observed: Tensor, number: int) -> TiledAnswers:
-        return TiledAnswers(torch.full_like(tiles, float(number)), torch.zeros(1))
+    def draw(tiles: Tensor, observed: Tensor, number: int) -> Answers:
+        return Answers(torch.full_like(tiles, float(number)), torch.zeros(1))
 
     answers = draw_tile_by_tile(images, nothing, ~nothing, draw, keep_floats, grid)
     assert answers.expected[0, 0, 3].tolist() == pytest.approx([0] * 6 + [0.1464, 0.8536] + [1] * 6, abs=1e-4)
@@ -79,8 +79,8 @@ def test_the_answer_to_one_image_does_not_depend_on_the_others() -> None:
     wanted[1, ..., 7] = True
     grid = TileGrid(8, 14, 8, 8, 2)
 
-    def draw(tiles: Tensor, observed: Tensor, number: int) -> TiledAnswers:
-        return TiledAnswers(torch.full_like(tiles, number + 1.0), torch.ones(len(tiles)))
+    def draw(tiles: Tensor, observed: Tensor, number: int) -> Answers:
+        return Answers(torch.full_like(tiles, number + 1.0), torch.ones(len(tiles)))
 
     both = draw_tile_by_tile(images, ~wanted, wanted, draw, keep_floats, grid)
     alone = draw_tile_by_tile(images[1:], ~wanted[1:], wanted[1:], draw, keep_floats, grid)

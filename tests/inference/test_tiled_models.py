@@ -136,7 +136,8 @@ def test_images_of_odd_sizes_are_filled_wherever_something_is_missing(prior: str
     ready._finish = finish  # type: ignore[method-assign]
     ready._decode = lambda codes, rows, context=None: torch.full((len(rows), 3, 8, 12), 0.25)  # type: ignore[method-assign]
     ready.complete(images, observed, 2)
-    torch.testing.assert_close(filled[-1][~observed.expand(2, -1, -1, -1)], torch.full((2 * int((~observed).sum()),), 0.25))
+    whole = [each for each in filled if len(each) == 2][-1]  # not of the one pass that the answers are compared with
+    torch.testing.assert_close(whole[~observed.expand(2, -1, -1, -1)], torch.full((2 * int((~observed).sum()),), 0.25))
 
 
 def test_an_image_of_one_tile_is_answered_as_before_and_a_larger_one_with_the_same_first_tile() -> None:

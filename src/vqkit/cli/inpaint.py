@@ -86,8 +86,8 @@ RankOption = Annotated[
     typer.Option(
         "--rank",
         metavar="BY",
-        help="consensus: the completion with the least expected error to the others first; likelihood: the most likely one. "
-        "Default: consensus.",
+        help="consensus: the completion nearest to the others and to the answer of one pass first; likelihood: the most likely "
+        "one. Default: consensus.",
         rich_help_panel=panels.SAMPLING,
     ),
 ]

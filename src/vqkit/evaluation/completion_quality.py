@@ -58,7 +58,7 @@ class CompletionMetrics:
     `metrics` of each component that was missing, between a completion and the true image: iou for a binary one, psnr (decibels)
     for intensities; `metric`: the one that all components of these data have, or mixed. `one_pass`: of the tokenizer's
     reconstruction; `most_likely`: of the completion with the highest likelihood under the prior; `consensus`: of that with
-    the least expected error to the others (see `ranking`); `mean` over all K;
+    the least expected error to the others and to the answer of one pass (see `ranking`); `mean` over all K;
     `best_per_component`: the best of K for each component by itself; `best_of_k`: the completion with the best mean over the
     missing components (of mixed components: with the smallest squared error). `diversity`: mean over all pairs of completions of
     an image of 1 - IoU between them (binary components) or of the mean squared difference (intensities); None for K = 1.
@@ -88,7 +88,7 @@ class Comparisons(NamedTuple):
 
     `one_pass` [B, C] and `completions` [B, K, C] with the true images, `diversity` [B, C] with each other. `one_pass_errors`
     [B, C] and `errors` [B, K, C]: the squared errors summed over the `pixels` [B, C] that were missing. `consensus` int64 [B]: the
-    number of the completion with the least expected error to the others.
+    number of the completion with the least expected error.
     """
 
     one_pass: Tensor

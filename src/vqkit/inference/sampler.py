@@ -30,7 +30,7 @@ from vqkit.inference.postprocess import fill_stored, to_stored
 from vqkit.inference.prior_batches import draw_codes, total_nll
 from vqkit.inference.ranking import DEFAULT_RANK, Rank, expected_errors
 from vqkit.inference.shared_codes import SharedCodesSampler
-from vqkit.inference.tile_order import TiledAnswers, draw_tile_by_tile, sampling_of_tile
+from vqkit.inference.tile_order import Answers, draw_tile_by_tile, sampling_of_tile
 from vqkit.interfaces import Codes, Conditioning, Context, Prior, check_images, where_present
 from vqkit.interfaces.priors import DEFAULT_SAMPLING, Advance, Sampling
 from vqkit.priors.masked import MaskedPrior
@@ -41,7 +41,7 @@ class Completions(NamedTuple):
     """K whole images for each of B partly observed ones, the best first: see `rank` of `Sampler.complete`.
 
     `images` stored values [B, K, C, H, W], equal to the given ones where observed; `nll` float32 [B, K]: negative
-    log-likelihood of their codes; `expected_error` float64 [B, K]: their mean error to the others, see
+    log-likelihood of their codes; `expected_error` float64 [B, K]: their error to the others and to the answer of one pass, see
     `ranking.expected_errors`; `uncertainty` float32 [B, C, H, W]: twice the standard deviation over the K images, so that a shape
     that is present in half of them has 1, calibrated where that was fitted (see `calibration`); 0 where observed. `codes`: each
     level int64 [B, K, h, w]; empty for images that are not of the size of a tile.
@@ -92,7 +92,7 @@ def check_tokenizer(expected: str, given: str, prior: Path, tokenizer: Path) -> 
 
 
 class _Wanted(NamedTuple):
-    """`each` answers for every image of another size than the tile, numbered from `first`; see `Sampler.complete` for the rest.
+    """`each` answers for every image, numbered from `first`; see `Sampler.complete` for the rest.
 
     `images` as stored and `observed` bool [B, C, H, W]; `rows` float32 [B, D]: their conditions.
     """
@@ -105,6 +105,11 @@ class _Wanted(NamedTuple):
     batch_size: int | None
     advance: Advance | None
     first: int
+
+    def repeated(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The images, what is observed and the conditions of every answer, those to one image one after another."""
+        images, observed, rows = (each.repeat_interleave(self.each, dim=0) for each in (self.images, self.observed, self.rows))
+        return images, observed, rows
 
 
 class Sampler(ImageSampler):
@@ -200,8 +205,9 @@ class Sampler(ImageSampler):
         `images` [B, C, H, W], stored; `observed` bool [B, C, H, W] or [H, W], True where a pixel is known; `conditions` as for
         `sample`, one for all images or one each; `sampling`: by default with the temperature that was fitted, if any; `first`:
         number of the first image; `rank`: likelihood (the most likely completion first) or consensus (that with the least
-        expected error to the others). Raises `ConfigError` for no samples, an unknown name, or a prior that was not trained with
-        --condition-on observed, or not with the conditions, and `DataError` for images or a mask that do not fit.
+        expected error to the others and to the answer of one pass). Raises `ConfigError` for no samples, an unknown name, or a
+        prior that was not trained with --condition-on observed, or not with the conditions, and `DataError` for images or a mask
+        that do not fit.
         """
         sampling = self.completion_sampling() if sampling is None else sampling
         if num_samples < 1:
@@ -216,21 +222,25 @@ class Sampler(ImageSampler):
             )
         observed = as_observed(observed, images.shape).expand(images.shape)
         rows = self._rows(conditions, len(images))
-        given, known = (tensor.repeat_interleave(num_samples, dim=0) for tensor in (images, observed))
-        if tuple(images.shape[2:]) != (self.spec.height, self.spec.width):
-            wanted = _Wanted(images, observed, rows, num_samples, sampling, batch_size, advance, first * num_samples)
-            if isinstance(self.prior, MaskedPrior):
-                answers = self._complete_shared(self.prior, wanted)
-            else:
-                answers = self._complete_tiles(wanted)
-            return self._ranked(self._finish(answers.expected, given, known), answers.nll, (), observed, sampling, rank)
-        conditioning = self._conditioning_of(images, observed, rows)
-        codes = draw_codes(self.prior, conditioning, num_samples, sampling, batch_size, advance, first * num_samples)
-        nll = total_nll(self.prior, codes, conditioning, num_samples, sampling, batch_size)
-        expected = self._decode(codes, rows.repeat_interleave(num_samples, dim=0), Context(self.spec.to_unit(given), known))
-        return self._ranked(self._finish(expected, given, known), nll, codes, observed, sampling, rank)
+        wanted = _Wanted(images, observed, rows, num_samples, sampling, batch_size, advance, first * num_samples)
+        if tuple(images.shape[2:]) == (self.spec.height, self.spec.width):
+            answers = self._complete_whole(wanted)
+        elif isinstance(self.prior, MaskedPrior):
+            answers = self._complete_shared(self.prior, wanted)
+        else:
+            answers = self._complete_tiles(wanted)
+        return self._ranked(answers, wanted, rank)
 
-    def _complete_shared(self, prior: MaskedPrior, wanted: _Wanted) -> TiledAnswers:
+    def _complete_whole(self, wanted: _Wanted) -> Answers:
+        """Answers for images of the size of a tile."""
+        conditioning = self._conditioning_of(wanted.images, wanted.observed, wanted.rows)
+        each, sampling, batch_size = wanted.each, wanted.sampling, wanted.batch_size
+        codes = draw_codes(self.prior, conditioning, each, sampling, batch_size, wanted.advance, wanted.first)
+        nll = total_nll(self.prior, codes, conditioning, each, sampling, batch_size)
+        images, observed, rows = wanted.repeated()
+        return Answers(self._decode(codes, rows, Context(self.spec.to_unit(images), observed)), nll, codes)
+
+    def _complete_shared(self, prior: MaskedPrior, wanted: _Wanted) -> Answers:
         """Answers from one grid of codes for all tiles of an image."""
         images, observed, rows = wanted.images, wanted.observed, wanted.rows
         size = self.spec.height, self.spec.width
@@ -251,16 +261,15 @@ class Sampler(ImageSampler):
         drawn = SharedCodesSampler(prior, windows, active, condition, *settings).draw(wanted.advance)
         expected = torch.zeros(len(images) * wanted.each, *images.shape[1:])
         blend(expected, drawn.codes, windows, active, decode)
-        return TiledAnswers(expected, drawn.nll)
+        return Answers(expected, drawn.nll)
 
-    def _complete_tiles(self, wanted: _Wanted) -> TiledAnswers:
+    def _complete_tiles(self, wanted: _Wanted) -> Answers:
         """Answers tile by tile, each tile given what those before it have filled in."""
-        repeated = (tensor.repeat_interleave(wanted.each, dim=0) for tensor in (wanted.images, wanted.observed, wanted.rows))
-        images, observed, rows = repeated
+        images, observed, rows = wanted.repeated()
         grid, advance = self.pipeline.tile_grid(images.shape[2], images.shape[3]), wanted.advance
         drawn_tiles = 0
 
-        def draw(tiles: Tensor, known: Tensor, number: int) -> TiledAnswers:
+        def draw(tiles: Tensor, known: Tensor, number: int) -> Answers:
             nonlocal drawn_tiles
             drawn_tiles += 1
             report = None if advance is None else lambda done: advance(done / grid.count)
@@ -268,33 +277,40 @@ class Sampler(ImageSampler):
             conditioning = self._conditioning_of(tiles, known, rows)
             codes = draw_codes(self.prior, conditioning, 1, settings, wanted.batch_size, report, wanted.first)
             nll = total_nll(self.prior, codes, conditioning, 1, settings, wanted.batch_size)
-            return TiledAnswers(self._decode(codes, rows, Context(self.spec.to_unit(tiles), known)), nll)
+            return Answers(self._decode(codes, rows, Context(self.spec.to_unit(tiles), known)), nll)
 
         answers = draw_tile_by_tile(images, observed, ~observed, draw, self._finish, grid)
         if advance is not None:
             advance(len(images) * (1 - drawn_tiles / grid.count))
         return answers
 
-    def _ranked(self, filled: Tensor, nll: Tensor, codes: Codes, observed: Tensor, sampling: Sampling, rank: Rank) -> Completions:
-        """The completions [B * K, ...] of B images, the best first, with their uncertainty. Equally good ones by likelihood."""
-        count = len(filled) // len(observed)
-        unit = self.spec.to_unit(filled).view(len(observed), count, *filled.shape[1:])
+    def _ranked(self, answers: Answers, wanted: _Wanted, rank: Rank) -> Completions:
+        """The completions of all images, the best first, with their uncertainty. Equally good ones by likelihood."""
+        observed, nll = wanted.observed, answers.nll
+        filled = self._finish(answers.expected, *wanted.repeated()[:2])
+        unit = self.spec.to_unit(filled).view(len(observed), wanted.each, *filled.shape[1:])
         # Image by image, which bounds the memory.
-        pairs = zip(torch.split(unit, 1), torch.split(~observed, 1), strict=True)
-        errors = torch.cat([expected_errors(answers, missing, self.spec) for answers, missing in pairs])
-        order = nll.view(len(observed), count).argsort(dim=1, stable=True)
+        each_image = zip(*(torch.split(each, 1) for each in (unit, self._one_pass(wanted), ~observed)), strict=True)
+        errors = torch.cat([expected_errors(drawn, one_pass, missing, self.spec) for drawn, one_pass, missing in each_image])
+        order = nll.view(len(observed), wanted.each).argsort(dim=1, stable=True)
         if rank == "consensus":
             order = order.gather(1, errors.gather(1, order).argsort(dim=1, stable=True))
 
         def ranked(tensor: Tensor) -> Tensor:
             return tensor.reshape(*order.shape, *tensor.shape[1:])[torch.arange(len(order))[:, None], order]
 
-        if self.calibration is not None and self.calibration.fits(sampling):
+        if self.calibration is not None and self.calibration.fits(wanted.sampling):
             spread = self.calibration.spread(unit, self.spec)
         else:
             spread = unit.std(dim=1, unbiased=False)
         uncertainty = torch.where(observed, 0, spread * 2)
-        return Completions(ranked(filled), ranked(nll), ranked(errors.flatten()), uncertainty, tuple(map(ranked, codes)))
+        return Completions(ranked(filled), ranked(nll), ranked(errors.flatten()), uncertainty, tuple(map(ranked, answers.codes)))
+
+    def _one_pass(self, wanted: _Wanted) -> Tensor:
+        """The final images of one pass of the tokenizer, unit values [B, C, H, W]."""
+        conditions = dict(zip(self.spec.condition_names, wanted.rows.T, strict=True))
+        expected = self.pipeline.fill(wanted.images, wanted.observed, conditions, wanted.batch_size or BATCH_SIZE)
+        return self.spec.to_unit(self._finish(expected, wanted.images, wanted.observed))
 
     def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
         """Final images, as stored, with what is observed kept."""

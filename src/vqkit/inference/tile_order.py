@@ -17,18 +17,20 @@ from torch import Tensor
 from vqkit.core.randomness import key_bytes
 from vqkit.inference.tile_grid import TileGrid
 from vqkit.inference.tiling import cut_tile
+from vqkit.interfaces import Codes
 from vqkit.interfaces.priors import Sampling
 
 
-class TiledAnswers(NamedTuple):
-    """Answers for N images: expected values float32 [N, C, H, W], valid where not observed, and negative log-likelihoods float32
-    [N], summed over all tiles."""
+class Answers(NamedTuple):
+    """Answers for N images: expected values float32 [N, C, H, W], valid where not observed, negative log-likelihoods float32 [N],
+    summed over all tiles, and the codes int64 [N, h, w] of each level, for images of the size of a tile."""
 
     expected: Tensor
     nll: Tensor
+    codes: Codes = ()
 
 
-DrawTiles = Callable[[Tensor, Tensor, int], TiledAnswers]
+DrawTiles = Callable[[Tensor, Tensor, int], Answers]
 """Draws one answer for each of N tiles: from tiles as stored [N, C, h, w], where they are observed (bool, the same shape) and the
 number of the tile, which is the same for all."""
 
@@ -36,9 +38,7 @@ Finish = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Final images, as stored, from expected values, images as stored and where they are observed, all [N, C, h, w]."""
 
 
-def draw_tile_by_tile(
-    images: Tensor, observed: Tensor, wanted: Tensor, draw: DrawTiles, finish: Finish, grid: TileGrid
-) -> TiledAnswers:
+def draw_tile_by_tile(images: Tensor, observed: Tensor, wanted: Tensor, draw: DrawTiles, finish: Finish, grid: TileGrid) -> Answers:
     """One answer for each of N images, tile by tile.
 
     `images` as stored [N, C, H, W]; `observed` and `wanted` bool [N, C, H, W]. A tile is drawn for all images if any of them misses
@@ -60,7 +60,7 @@ def draw_tile_by_tile(
         expected[place] = torch.lerp(expected[place], drawn.expected[:, :, :height, :width], share)
         known[place] |= wanted[place]
         nll += drawn.nll * missing
-    return TiledAnswers(expected, nll)
+    return Answers(expected, nll)
 
 
 def sampling_of_tile(sampling: Sampling, number: int) -> Sampling:
