@@ -1,4 +1,4 @@
-"""What the server of the page refuses, and what browsers are told to refuse: nothing is fetched from elsewhere."""
+"""What the server of the page refuses, and the headers by which browsers refuse what comes from elsewhere."""
 
 from __future__ import annotations
 
