@@ -89,9 +89,9 @@ check: $(READY) ## Check style, types, the direction of imports and the document
 	@$(SITE)
 
 BENCHMARKS := quantizer training prior_sampling folder_encoding
-bench: $(READY) ## Measure speed beside other libraries, in at most eight minutes; writes benchmarks/results/ and docs/benchmarks.md
+bench: $(READY) ## Measure speed beside other libraries, in about four minutes; writes benchmarks/results/ and docs/benchmarks.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; \
-	  timeout 300 $(BIN)/python -W ignore benchmarks/$$name.py --out benchmarks/results/$$name.json >/dev/null; done
+	  timeout 900 $(BIN)/python -W ignore benchmarks/$$name.py --out benchmarks/results/$$name.json >/dev/null; done
 	@$(BIN)/python scripts/benchmarks_page.py
 
 docs: $(READY) ## Write the generated pages anew and build the site in site/

@@ -45,7 +45,7 @@ from vqkit.storage.code_joining import joined_codes_writer
 
 TORCHVISION = peer("torchvision.io", "torchvision")
 SECTIONS, PHOTOGRAPHS = 400, 64
-GROWTH = (100, 400, 800)
+GROWTH = (100, 200, 400)
 
 
 def photograph_model() -> Pipeline:

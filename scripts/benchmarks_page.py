@@ -16,7 +16,7 @@ NAMES = ("quantizer", "training", "prior_sampling", "folder_encoding")
 
 HEAD = """# Benchmarks
 
-Written from `benchmarks/results/*.json` by `scripts/benchmarks_page.py`. `make bench` measures again, in about eight minutes on
+Written from `benchmarks/results/*.json` by `scripts/benchmarks_page.py`. `make bench` measures again, in about four minutes on
 quiet cores: `benchmarks/{quantizer,training,prior_sampling,folder_encoding}.py`.
 
 Whatever is compared is measured in one process, in turns, so that other load on the machine affects all alike. Times are medians of

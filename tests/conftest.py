@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """One thread in all tests: sums, and so the last bits of a model, depend on how many there are."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start; trainings do not measure then, either
     torch.set_num_threads(1)
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and config.getoption("one_core") and hasattr(os, "sched_setaffinity"):  # macOS has none: one thread must do

@@ -200,6 +200,12 @@ class TrainingConfig(Settings):
     )
     compile: bool = Field(False, description="Compile the model with torch.compile.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of PyTorch on the processor. By default OMP_NUM_THREADS decides; where it is not set, what is fastest "
+        "before the first step is used and written to run.yaml, so that a resumed run uses as many.",
+    )
     workers: int = Field(2, ge=0, description="Data loader processes, for data that does not fit in memory.")
     log_every: int = Field(50, ge=1, description="Steps between two rows in metrics.jsonl.")
     track: tuple[TrackerName, ...] = Field(

@@ -15,6 +15,7 @@ from vqkit.reproduce.presets import Adaptation, Preset
 from vqkit.storage import runs
 from vqkit.storage.runs import CONFIG_FILE
 from vqkit.training.kinds import resolve
+from vqkit.training.threads import keep_threads
 
 Config = TypeVar("Config", RunConfig, PretrainingRunConfig)
 
@@ -79,8 +80,8 @@ def is_finished(job: Job) -> bool:
         return False
     present = resolve(load_config(job.run / CONFIG_FILE, {}, [], type(job.config)))
     wanted = resolved_config(job)
-    # What the run found out about its data is no setting that was asked for.
-    wanted = wanted.model_copy(update={"data": with_fitted(wanted.data, present.data)})
+    # What the run found out about its data and the processor is no setting that was asked for.
+    wanted = keep_threads(wanted.model_copy(update={"data": with_fitted(wanted.data, present.data)}), present.training.threads)
     before, now = present.model_dump(mode="json"), wanted.model_dump(mode="json")
     differing = [group for group in now if before.get(group) != now[group]]
     if differing:

@@ -14,6 +14,7 @@ from vqkit.storage.claims import is_unused
 from vqkit.storage.runs import CONFIG_FILE
 from vqkit.training.kinds import resolve
 from vqkit.training.small_sets import keep_fitting_batch
+from vqkit.training.threads import keep_threads
 
 _FIXED_GROUPS = ("model", "prior", "method", "encoder", "levels", "tokenizer", "data", "views", "conditioning", "loss")
 """Groups of settings that must not change when a run is resumed."""
@@ -53,13 +54,15 @@ def _directory_of(run: Path) -> Path:
 
 
 def keep_fitted(run: Path, config: AnyRunConfig) -> AnyRunConfig:
-    """The configuration with what the run in this directory, if any, has found out about the same data, such as their ranges."""
+    """The configuration with what the run in this directory, if any, has found out: ranges of the same data, and threads."""
     if not (run / CONFIG_FILE).is_file():
         return config
     before = read_config_file(run / CONFIG_FILE)
     earlier, training = before.get("data"), before.get("training")
     if isinstance(training, Mapping) and isinstance(training.get("batch_size"), int):
         config = keep_fitting_batch(run, config, training["batch_size"])
+    if isinstance(training, Mapping) and isinstance(training.get("threads"), int):
+        config = keep_threads(config, training["threads"])
     if not isinstance(earlier, Mapping) or "name" not in earlier:
         return config
     return config.model_copy(update={"data": with_fitted(config.data, NamedOptions(**earlier))})

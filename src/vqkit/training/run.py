@@ -21,6 +21,7 @@ from vqkit.training.data_identity import write_identity
 from vqkit.training.kinds import next_steps, resolve
 from vqkit.training.recovery import recover
 from vqkit.training.resuming import continued_config, keep_fitted, may_continue
+from vqkit.training.threads import using_threads, with_threads
 from vqkit.training.trainer import Outcome, Trainer
 
 _REFUSED = "\n"
@@ -52,9 +53,13 @@ def train(
 def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outcome:
     """Train in every process; only rank 0 writes and logs."""
     console = Console(stderr=True, quiet=not distributed.is_main())
-    with _claimed(config, run) as directory, _noticing_lost_processes(config, directory):
+    with ExitStack() as stack:
+        directory = stack.enter_context(_claimed(config, run))
+        stack.enter_context(_noticing_lost_processes(config, directory))
         config = keep_fitted(directory, config)
         resumed = may_continue(directory, config, resume)
+        config = config if resumed else with_threads(config)
+        stack.enter_context(using_threads(config.training.threads))
         if distributed.is_main():
             recover(directory, config.training.keep_checkpoints)
         distributed.barrier()  # all have read what is there before it changes
@@ -117,10 +122,16 @@ def _announce(console: Console, trainer: Trainer, run: Path, resumed: bool) -> N
     verb = f"Resuming at step {trainer.step}:" if resumed else "Training"
     console.print(
         f"{verb} {trainer.config.subject.name} ({parameters / 1e6:.2f} M parameters) on {spec.name}: {trainer.loader.size} images "
-        f"of {len(spec.components)} x {spec.height} x {spec.width}, {_length(trainer)}, on {trainer.device}; into {run}",
+        f"of {len(spec.components)} x {spec.height} x {spec.width}, {_length(trainer)}, on {_processor(trainer)}; into {run}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _processor(trainer: Trainer) -> str:
+    """The device, and how many threads there are where that was chosen for this run."""
+    threads = trainer.config.training.threads
+    return str(trainer.device) if threads is None else f"{trainer.device} ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def _length(trainer: Trainer) -> str:
