@@ -24,7 +24,7 @@ endif
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrained reproduce test test-reduced test-faults test-fuzz coverage check bench docs golden clean
+.PHONY: help setup demo pretrained reproduce test test-reduced test-faults test-fuzz test-wheel dist coverage check bench docs golden clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET"
@@ -77,6 +77,12 @@ test-faults: $(READY) ## Kill and disturb commands, run them again, compare ever
 
 test-fuzz: $(READY) ## Read mutated files of every kind: no traceback, hang or write elsewhere (INPUTS=100000 SEED=0)
 	@$(SCRIPT) tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED)
+
+dist: $(READY) ## Build the source distribution and the wheel in dist/, and check what is in them
+	@$(BIN)/python scripts/test_wheel.py --only-build
+
+test-wheel: $(READY) ## Build both, install the wheel into an empty environment, and use it there (two to five minutes)
+	@$(BIN)/python scripts/test_wheel.py
 
 check: $(READY) ## Check style, types, the direction of imports and the documentation
 	@$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from small_runs import tiny
+from vqkit.config import TrackerName
 from vqkit.errors import ConfigError, DataError
 from vqkit.training.run import train
 from vqkit.training.trackers.opening import open_trackers
@@ -102,11 +103,16 @@ def test_both_have_the_pictures_and_the_codes(tracked: Path) -> None:
     assert sum(history[10]["codes/codes.values"]) == counts.num > 0
 
 
-def test_what_is_not_installed_or_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(DataError, match="wandb, which is not installed") as caught:
-        open_trackers(["wandb"], tmp_path, 0)
-    assert "vqkit[wandb]" in caught.value.hint
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio"])
+def test_what_is_not_installed(name: TrackerName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DataError, match=f"{name}, which is not installed") as caught:
+        open_trackers([name], tmp_path, 0)
+    assert f"vqkit[{name}]" in caught.value.hint
+
+
+def test_what_is_not_known(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="track"):
         train(None, tiny(track=["guestbook"]), [], tmp_path / "run", "auto")
     assert list(tmp_path.iterdir()) == []

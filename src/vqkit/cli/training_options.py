@@ -42,7 +42,8 @@ TrackOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Where numbers and pictures are shown: tensorboard, wandb, both separated by a comma, or none. Default: tensorboard.",
+        help="Where numbers and pictures are shown: tensorboard, wandb, mlflow, trackio, several separated by commas, or none. "
+        "Default: tensorboard.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -153,7 +153,7 @@ class TokenizerConfig(Settings):
     digest: str | None = Field(None, description="Digest that its tensors must have; written to run.yaml.")
 
 
-TrackerName = Literal["tensorboard", "wandb"]
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 """Programs that show the numbers and pictures of a run: see `vqkit.training.trackers`."""
 
 
@@ -210,7 +210,8 @@ class TrainingConfig(Settings):
     log_every: int = Field(50, ge=1, description="Steps between two rows in metrics.jsonl.")
     track: tuple[TrackerName, ...] = Field(
         ("tensorboard",),
-        description="Where numbers and pictures are shown besides metrics.jsonl: tensorboard, wandb, both, or none.",
+        description="Where numbers and pictures are shown besides metrics.jsonl: any of tensorboard, wandb, mlflow and trackio. "
+        "Empty: nowhere.",
     )
     validate_every: int = Field(1, ge=1, description="Epochs between two passes over the validation set.")
     picture_every: int = Field(

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from vqkit.config import read_config_file
-from vqkit.core.atomic import write_text
 from vqkit.core.optional_packages import optional_package
-from vqkit.storage.runs import CONFIG_FILE, read_pointer
+from vqkit.training.trackers.histograms import few_bins
+from vqkit.training.trackers.names import keep_name, kept_name, settings_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,18 +29,17 @@ class WandbTracker:
 
     def __init__(self, run: Path, step: int) -> None:
         self._wandb = optional_package("wandb", "wandb", "Runs are tracked by Weights & Biases")
-        name = read_pointer(run / ID_FILE) if step else None
+        name = kept_name(run, ID_FILE, step)
         if name is None:
             name = uuid.uuid4().hex[:8]
-            write_text(run / ID_FILE, name + "\n")
-        config = run / CONFIG_FILE
+            keep_name(run, ID_FILE, name)
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "vqkit"),
             name=run.name,
             id=name,
             resume="allow",
             dir=str(run),
-            config=read_config_file(config) if config.is_file() else None,
+            config=settings_of(run),
             settings=self._wandb.Settings(silent=True, console="off"),
         )
 
@@ -52,12 +49,7 @@ class WandbTracker:
 
     def histogram(self, step: int, name: str, counts: Tensor) -> None:
         """See `Tracker.histogram`; wandb takes at most 512 bins, so that larger codebooks are summed by neighbours."""
-        most = 512
-        used = counts.double().cpu()
-        width = -(-len(used) // most)
-        bins = [float(part.sum()) for part in torch.split(used, width)]
-        edges = [float(min(number * width, len(used))) for number in range(len(bins) + 1)]
-        self._run.log({f"codes/{name}": self._wandb.Histogram(np_histogram=(bins, edges))}, step=step)
+        self._run.log({f"codes/{name}": self._wandb.Histogram(np_histogram=few_bins(counts))}, step=step)
 
     def picture(self, step: int, name: str, sheet: Image) -> None:
         """See `Tracker.picture`."""
