@@ -21,7 +21,7 @@ _LARGEST_UPLOAD = "2gb"
 
 
 def load_gradio() -> Any:
-    """Gradio, which is told to report nothing to anybody. Raises `DataError` without the extra `app`."""
+    """Gradio, set to report nothing to anybody. Raises `DataError` without the extra `app`."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     return optional_package("gradio", "app", "The page in the browser is made")
