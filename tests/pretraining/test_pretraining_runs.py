@@ -72,7 +72,7 @@ def test_every_method_runs_from_the_command_line(
     assert done.value.code == 0
     run = Path(f"runs/{name}-tyre-001")
     said = capsys.readouterr().err
-    assert f"Training {name} " in said and f"vqkit train-vqvae --model vqvae --init-encoder {run}" in said
+    assert f"Training {name} " in said and f"vqkit train-vqvae --model vqvae --data tyre --init-encoder {run}" in said
     assert yaml.safe_load((run / "run.yaml").read_text())["method"]["name"] == name
     last = rows(run)[-1]
     assert {"train/loss", "val/agreement", "val/feature_std", "val/r2", "val/r2_width_px", "val/r2_height_px"} <= last.keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,16 +60,24 @@ def records(file: Path) -> Iterator[bytes]:
             parts = b""
 
 
-def history_of(run: Path) -> tuple[dict[int, dict[str, Any]], str]:
-    """Values by step, and the project, in what wandb wrote; parts of pictures and histograms as `name.part`."""
+def written(run: Path) -> list[Any]:
+    """The records that wandb's own process has written; it may write the last ones some time after the run."""
     from wandb.proto import wandb_internal_pb2
 
     (file,) = (run / "wandb").glob("offline-run-*/*.wandb")
+    deadline = time.monotonic() + 60
+    while True:
+        found = [wandb_internal_pb2.Record.FromString(each) for each in records(file)]
+        if any(record.HasField("exit") for record in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def history_of(run: Path) -> tuple[dict[int, dict[str, Any]], str]:
+    """Values by step, and the project, in what wandb wrote; parts of pictures and histograms as `name.part`."""
     history: dict[int, dict[str, Any]] = {}
     project = ""
-    for each in records(file):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(each)
+    for record in written(run):
         project = record.run.project or project
         values = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
         if values:
