@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="Directory of the two files.")
     parser.add_argument("--only-build", action="store_true", help="Build and check the two files, and leave the rest out.")
-    parser.add_argument("--index-url", help="Where pip finds torch, such as https://download.pytorch.org/whl/cpu.")
+    parser.add_argument("--index-url", help="Where pip finds torch, such as an index of builds for the CPU; else as all the rest.")
     arguments = parser.parse_args()
     source, wheel = build(arguments.out)
     check_contents(source, wheel)
