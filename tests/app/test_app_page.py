@@ -40,7 +40,9 @@ class Part:
         pass
 
     def _event(self, answer: Any, inputs: Any, outputs: Any, **settings: Any) -> Part:
-        assert settings == {"api_visibility": "private"} and callable(answer)
+        assert (
+            settings["api_visibility"] == "private" and settings.keys() <= {"api_visibility", "trigger_mode"} and callable(answer)
+        )
         return Part("event")
 
     load = change = upload = input = click = success = _event

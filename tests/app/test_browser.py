@@ -86,6 +86,15 @@ def test_ticks_decide_what_is_filled_in(desktop: Visit) -> None:
     assert not desktop.page.locator("#vq-notice .vq-error").is_visible()
 
 
+def test_the_last_of_several_quick_ticks_counts(desktop: Visit) -> None:
+    for name in ("bt", "fpu", "tpc", "group_km"):
+        tick(desktop, name)
+    tick(desktop, "fpu")
+    titles = "[...document.querySelectorAll('#vq-filled .vq-filled figcaption strong')].map(title => title.textContent)"
+    desktop.page.wait_for_function(f"{titles}.join() == 'All components,fpu'", timeout=MINUTE)
+    assert desktop.page.locator("#vq-known input:checked").count() == 4
+
+
 def test_another_test_image(desktop: Visit) -> None:
     number = desktop.page.locator("#vq-number input[type=number]")
     number.fill("7")

@@ -110,13 +110,15 @@ class _Page:
         known = [self.image, self.ticks, self.hole, self.canvas, self.shown]
         filled = [self.shown, self.notice, self.results, self.codes, self.download, self.answers, self.advice]
         hidden = {"api_visibility": "private"}
+        # Gradio drops what is chosen while an earlier choice is still answered; this answers the last one as well.
+        chosen = {**hidden, "trigger_mode": "always_last"}
         for event in (self.blocks.load, self.number.change):
             event(self._open_test, [self.number, self.ticks], opened, **hidden).success(self._fill_at_once, known, filled, **hidden)
         self.files.upload(self._open_files, [self.files, self.ticks], opened, **hidden).success(
             self._fill_at_once, known, filled, **hidden
         )
-        self.ticks.input(self._fill_at_once, known, filled, **hidden)
-        self.hole.input(self._choose_hole, [self.image, self.hole], [self.canvas], **hidden).success(
+        self.ticks.input(self._fill_at_once, known, filled, **chosen)
+        self.hole.input(self._choose_hole, [self.image, self.hole], [self.canvas], **chosen).success(
             self._fill_at_once, known, filled, **hidden
         )
         self.fill.click(self._fill, known, filled, **hidden)
