@@ -22,13 +22,17 @@ from vqkit.training.tracking import Recorder
 
 
 def train_and_resume(run: Path, tracker: TrackerName) -> dict[int, dict[str, float]]:
-    """Train a tiny run, then record a step before its last and one after, resumed from step 10. Returns what must be there."""
+    """Train a tiny run, then resume from step 10, stop before the last step, and resume from there again, to a step after it.
+
+    Returns what must be there.
+    """
     train(None, tiny(track=[tracker], steps=20), [], run, "auto")
     rows = rows_of(run)
-    resumed = Recorder(run, 10, [tracker])
-    resumed.row(15, 2.5, {"train/loss": -1.0})
-    resumed.row(25, 4.2, {"train/loss": -2.0})
-    resumed.close()
+    for steps in ((15,), (15, 18, 25)):
+        resumed = Recorder(run, 10, [tracker])
+        for step in steps:
+            resumed.row(step, step / 6, {"train/loss": -2.0})
+        resumed.close()
     return {**rows, 25: {"train/loss": -2.0}}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from vqkit.config import EncoderConfig, NamedOptions, PretrainingRunConfig, RunConfig, load_config, merge
-from vqkit.data.opening import name_data, open_dataset, resolve_data, with_fitted
+from vqkit.data.opening import name_data, open_dataset, resolve_data
 from vqkit.errors import ConfigError, DataError
 from vqkit.interfaces import DataSpec, ImageDataset
 from vqkit.registry import METHODS, MODELS
@@ -15,7 +15,7 @@ from vqkit.reproduce.presets import Adaptation, Preset
 from vqkit.storage import runs
 from vqkit.storage.runs import CONFIG_FILE
 from vqkit.training.kinds import resolve
-from vqkit.training.threads import keep_threads
+from vqkit.training.resuming import keep_fitted
 
 Config = TypeVar("Config", RunConfig, PretrainingRunConfig)
 
@@ -79,9 +79,8 @@ def is_finished(job: Job) -> bool:
     if not (job.run / CONFIG_FILE).is_file() or (job.after and not is_finished(job.after)):
         return False
     present = resolve(load_config(job.run / CONFIG_FILE, {}, [], type(job.config)))
-    wanted = resolved_config(job)
     # What the run found out about its data and the processor is no setting that was asked for.
-    wanted = keep_threads(wanted.model_copy(update={"data": with_fitted(wanted.data, present.data)}), present.training.threads)
+    wanted = keep_fitted(job.run, resolved_config(job))
     before, now = present.model_dump(mode="json"), wanted.model_dump(mode="json")
     differing = [group for group in now if before.get(group) != now[group]]
     if differing:

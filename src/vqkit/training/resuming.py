@@ -59,10 +59,11 @@ def keep_fitted(run: Path, config: AnyRunConfig) -> AnyRunConfig:
         return config
     before = read_config_file(run / CONFIG_FILE)
     earlier, training = before.get("data"), before.get("training")
-    if isinstance(training, Mapping) and isinstance(training.get("batch_size"), int):
-        config = keep_fitting_batch(run, config, training["batch_size"])
-    if isinstance(training, Mapping) and isinstance(training.get("threads"), int):
-        config = keep_threads(config, training["threads"])
+    if isinstance(training, Mapping):
+        if isinstance(training.get("batch_size"), int):
+            config = keep_fitting_batch(run, config, training["batch_size"])
+        if isinstance(training.get("threads"), int):
+            config = keep_threads(config, training["threads"])
     if not isinstance(earlier, Mapping) or "name" not in earlier:
         return config
     return config.model_copy(update={"data": with_fitted(config.data, NamedOptions(**earlier))})

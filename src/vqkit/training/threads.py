@@ -11,17 +11,14 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 from torch import nn
 
-from vqkit.config import AnyRunConfig, PretrainingRunConfig, RunConfig
+from vqkit.config import AnyRunConfig
 from vqkit.core import distributed
 from vqkit.core.cpus import usable_cpus
 from vqkit.core.precision import choose_device
-
-Config = TypeVar("Config", AnyRunConfig, RunConfig, PretrainingRunConfig, RunConfig | PretrainingRunConfig)
 
 ENOUGH = 1.1
 """Fewer threads are chosen where they take at most this many times as long as the fastest: what they leave others can use."""
@@ -41,9 +38,9 @@ def with_threads(config: AnyRunConfig) -> AnyRunConfig:
     return keep_threads(config, fewest_fast(measured(counts_up_to(usable_cpus()))))
 
 
-def keep_threads(config: Config, threads: int | None) -> Config:
+def keep_threads(config: AnyRunConfig, threads: int) -> AnyRunConfig:
     """The configuration with this number of threads, unless it has one."""
-    if config.training.threads is not None or threads is None:
+    if config.training.threads is not None:
         return config
     training = config.training.model_copy(update={"threads": threads})
     return config.model_copy(update={"training": training})

@@ -99,13 +99,14 @@ class Recorder:
         self._records = is_main()
         if not self._records:
             return
-        recorded = step
-        if self._file.is_file():
-            rows = [(_step_of(line), line) for line in self._file.read_bytes().split(b"\n")]
-            recorded = max([step, *(int(of) for of, _ in rows if math.isfinite(of))])
+        lines = self._file.read_bytes().split(b"\n") if self._file.is_file() else []
+        rows = [(_step_of(line), line) for line in lines]
+        recorded = max([step, *(int(of) for of, _ in rows if math.isfinite(of))])
+        # Before the rows go: from them is known what trackers hold of the steps that are trained again.
+        self._trackers = open_trackers(trackers, run, step, recorded)
+        if rows:
             kept = [line for of, line in rows if of <= step]
             write_text(self._file, "".join(f"{line.decode('utf-8')}\n" for line in kept))
-        self._trackers = open_trackers(trackers, run, step, recorded)
 
     def row(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Append one row; a value that is not a number is written as null."""

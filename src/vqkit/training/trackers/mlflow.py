@@ -1,7 +1,7 @@
 """MLflow (`vqkit[mlflow]`): the store that MLFLOW_TRACKING_URI names, or <run>/mlflow.db with its files in <run>/mlflow.
 
 The experiment is `vqkit`, or the one that MLFLOW_EXPERIMENT_NAME names. A resumed run goes on in its own curves: its name there is
-kept in <run>/mlflow_id. Steps that are trained again after a resume are not recorded twice.
+kept in <run>/mlflow_id. Steps that are trained again after a resume are not recorded twice (<run>/mlflow_steps).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from vqkit.core.optional_packages import optional_package
 from vqkit.errors import DataError
-from vqkit.training.trackers.names import keep_name, kept_name, settings_of
+from vqkit.training.trackers.names import keep_name, kept_name, recorded_until, settings_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ID_FILE = "mlflow_id"
+ID_FILE, STEPS_FILE = "mlflow_id", "mlflow_steps"
 _NOT_IN_NAMES = re.compile(r"[^\w\-. /:]")
 _MOST_AT_ONCE = 100
 """Parameters that MLflow takes in one call."""
@@ -52,7 +52,7 @@ class MLflowTracker:
         with self._refusals():
             self._client = MlflowClient(tracking_uri=self._store)
             kept = kept_name(run, ID_FILE, step)
-            self._recorded = recorded if kept else -1
+            self._recorded = recorded_until(run, STEPS_FILE, recorded) if kept else -1
             self._id = kept or self._start(run, (run / "mlflow").resolve().as_uri() if own else None)
 
     def row(self, step: int, values: Mapping[str, float]) -> None:

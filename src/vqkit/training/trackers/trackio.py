@@ -2,7 +2,7 @@
 
 TRACKIO_DIR names another place, for several runs in one dashboard; TRACKIO_SPACE_ID and TRACKIO_SERVER_URL are its own settings.
 A resumed run goes on in its own curves: its name there is kept in <run>/trackio_id. Steps that are trained again after a resume are
-not recorded twice.
+not recorded twice (<run>/trackio_steps).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor
 
 from vqkit.core.optional_packages import optional_package
 from vqkit.training.trackers.histograms import few_bins
-from vqkit.training.trackers.names import keep_name, kept_name, settings_of
+from vqkit.training.trackers.names import keep_name, kept_name, recorded_until, settings_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ID_FILE = "trackio_id"
+ID_FILE, STEPS_FILE = "trackio_id", "trackio_steps"
 
 
 class TrackioTracker:
@@ -34,7 +34,7 @@ class TrackioTracker:
         os.environ.setdefault("TRACKIO_DIR", str(run.resolve() / "trackio"))  # read once, when trackio is imported
         self._trackio = optional_package("trackio", "trackio", "Runs are tracked by Trackio")
         name = kept_name(run, ID_FILE, step)
-        self._recorded = recorded if name else -1
+        self._recorded = recorded_until(run, STEPS_FILE, recorded) if name else -1
         if name is None:
             name = f"{run.name}-{uuid.uuid4().hex[:8]}"
             keep_name(run, ID_FILE, name)
