@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from common.machine import describe_machine, describe_versions, publish
+from common.memory import resident_mib
 from vqkit.config import RunConfig, load_config
 from vqkit.core.precision import autocast, choose_device
 from vqkit.image_io.values import channel_names
@@ -102,8 +103,7 @@ def peak_mib(device: torch.device) -> float:
     """Peak memory of the device, or of this process, so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return resident_mib("VmHWM")
 
 
 def synchronise(device: torch.device) -> None:

@@ -25,13 +25,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from PIL import Image
 
+from common.memory import can_reset_peak, reset_peak, resident_mib
 from common.peers import peer
 from common.report import Report, Table, Target, arguments
 from common.timing import interleaved, ratio
 from configurations import synthetic_images
 from inpaint import untrained
 from inpaint_folder import write_sections
-from quantizer import resident_mib
 from vqkit.config import NamedOptions
 from vqkit.image_io.inputs import find_inputs
 from vqkit.image_io.reading import ReadOptions
@@ -104,7 +104,7 @@ def growth_rows(pipeline: Pipeline, folder: Path) -> list[list[Any]]:
     for count in GROWTH:
         write_sections(count, folder / f"in_{count}")
         before = resident_mib("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the peak to the current memory
+        reset_peak()
         times = interleaved(
             {"encode": lambda size=count: encode(pipeline, folder / f"in_{size}", folder / "codes.safetensors")}, 0, 1, 1
         )
@@ -138,7 +138,7 @@ def main() -> None:
             print(rows[-1], file=sys.stderr)
         columns = ("folder", "images", "encode, ms an image", "Pillow, ms an image", "torchvision, ms an image", "encode / Pillow")
         report.tables.append(Table("Encoding beside decoding the files alone", columns, rows))
-        if Path("/proc/self/clear_refs").exists():
+        if can_reset_peak():
             grown = growth_rows(sections, folder)
             columns = ("tyre sections", "seconds", "ms a section", "memory added, MiB")
             report.tables.append(Table("Growth with the number of images", columns, grown))

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 # Threads that busy-wait at a barrier lose whole time slices when another process uses their core. Set before importing torch.
@@ -29,6 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from torch import Tensor
 
+from common.memory import can_reset_peak, reset_peak, resident_mib
 from common.peers import peer
 from common.report import Report, Table, Target, arguments, least
 from common.timing import interleaved, ratio
@@ -137,11 +137,11 @@ class Comparison:
         return indices
 
 
-def measured(shape: Shape, seconds: float, least_rounds: int = 3) -> tuple[dict[str, float], float | None]:
+def measured(shape: Shape, seconds: float) -> tuple[dict[str, float], float | None]:
     """Milliseconds of every call, and the share of equal indices."""
     comparison = Comparison(shape)
     agreement = comparison.agreement()
-    times = interleaved(comparison.calls(), seconds, least_rounds)
+    times = interleaved(comparison.calls(), seconds)
     plain, searching = times["vqkit training"], times.pop("vqkit training, with the search")
     every = comparison.ours.options.reset_every
     times["vqkit training"] = ((every - 1) * plain + searching) / every
@@ -202,7 +202,7 @@ def first_step_table() -> Table:
 
 def extra_memory_mib(shape: int, call: str, threads: int) -> float | None:
     """Growth of the peak memory over one call, in MiB, measured in a new process; only on Linux."""
-    if not Path("/proc/self/clear_refs").exists():
+    if not can_reset_peak():
         return None
     command = [sys.executable, __file__, "--threads", str(threads), "--memory-of", call, "--shape", str(shape)]
     return round(float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout), 1)
@@ -214,19 +214,10 @@ def print_memory_of(call: str, shape: Shape) -> None:
     # Libraries allocate memory at first use, which must not count: warm up on a small input.
     small = Comparison(Shape(1, shape.dim, 2, 2, 64))
     small.calls()[call]()
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the peak to the current memory
+    reset_peak()
     before = resident_mib("VmRSS")
     comparison.calls()[call]()
     print(resident_mib("VmHWM") - before)
-
-
-def resident_mib(key: str) -> float:
-    """Memory of this process now (`VmRSS`) or at its peak (`VmHWM`), as Linux counts it.
-
-    Not `getrusage`: its peak outlives `exec`, so that a child starts with its parent's.
-    """
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.partition(f"{key}:")[2].split()[0]) / 1024
 
 
 def memory_table(threads: int) -> Table:

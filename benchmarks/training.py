@@ -179,8 +179,7 @@ def pixels_table(seconds: float, folder: Path) -> Table:
 
 
 def main() -> None:
-    parser = arguments(__doc__, 40)
-    given = parser.parse_args()
+    given = arguments(__doc__, 40).parse_args()
     about = "Training steps: batches drawn, forward, backward, optimizer, means of the losses; random images in memory."
     report = Report("training", "Training", about, given, ["pythae"])
     with tempfile.TemporaryDirectory() as folder:
