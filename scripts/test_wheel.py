@@ -20,13 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-IN_WHEEL = (
-    "vqkit/py.typed",
-    "vqkit/report/page.html.jinja",
-    "vqkit/pretrained/figures.json",
-    "vqkit/pretrained/tyre/model.safetensors",
-    "vqkit/pretrained/tyre-prior/model.safetensors",
-)
 IN_SOURCE = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "configs/vqvae_default.yaml")
 NOT_WANTED = re.compile(r"__pycache__|\.pyc$|(^|/)(tests|runs|data_sets|benchmarks|\.git)/|\.db$|\.DS_Store")
 LARGEST = 8 * 2**20
@@ -63,8 +56,9 @@ def check_contents(source: Path, wheel: Path) -> None:
         in_source = {name.partition("/")[2] for name in archive.getnames()}
     with zipfile.ZipFile(wheel) as packed:
         in_wheel = set(packed.namelist())
-    expected = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
-    lacking = sorted({*IN_WHEEL, *expected} - in_wheel) + sorted(set(IN_SOURCE) - in_source)
+    package = (path for path in (ROOT / "src" / "vqkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    expected = {path.relative_to(ROOT / "src").as_posix() for path in package}
+    lacking = sorted(expected - in_wheel) + sorted(set(IN_SOURCE) - in_source)
     unwanted = [name for name in sorted(in_source | in_wheel) if NOT_WANTED.search(name)]
     large = [path.name for path in (source, wheel) if path.stat().st_size > LARGEST]
     for what, names in (("are missing", lacking), ("do not belong there", unwanted), ("are too large", large)):
