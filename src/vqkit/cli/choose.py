@@ -9,7 +9,16 @@ import typer
 
 from vqkit.cli import panels
 from vqkit.cli.conditions import ConditionOption, parse_conditions, parse_names
-from vqkit.cli.parameters import BatchSizeOption, DataOption, DeviceOption, FormOption, JsonOption, PatternOption, RunOption
+from vqkit.cli.parameters import (
+    BatchSizeOption,
+    DataOption,
+    DeviceOption,
+    FormOption,
+    JsonOption,
+    PatternOption,
+    PriorOption,
+    RunOption,
+)
 from vqkit.cli.sampling import GuidanceOption, SeedOption, TemperatureOption, TopKOption, TopPOption, parse_sampling
 from vqkit.errors import ConfigError
 
@@ -69,15 +78,6 @@ LimitOption = Annotated[
         "--limit",
         min=1,
         help="Number of images, drawn from the whole split and always the same. Default: 256.",
-        rich_help_panel=panels.MODEL,
-    ),
-]
-PriorOption = Annotated[
-    str | None,
-    typer.Option(
-        "--prior",
-        metavar="RUN",
-        help="Draw completions of IMAGE from this prior, which was trained with --condition-on observed.",
         rich_help_panel=panels.MODEL,
     ),
 ]

@@ -17,6 +17,7 @@ from vqkit.cli.parameters import (
     KeepOption,
     OutOption,
     PatternOption,
+    PriorOption,
     RunOption,
     figure_count,
     print_notes,
@@ -64,15 +65,6 @@ FiguresOption = Annotated[
         metavar="N|all|none",
         help="Of how many images a before/after figure is made.",
         rich_help_panel=panels.OUTPUT,
-    ),
-]
-PriorOption = Annotated[
-    str | None,
-    typer.Option(
-        "--prior",
-        metavar="RUN",
-        help="Draw several completions from this prior, trained with --condition-on observed, or builtin:tyre-prior.",
-        rich_help_panel=panels.MODEL,
     ),
 ]
 CompletionsOption = Annotated[

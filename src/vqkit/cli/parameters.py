@@ -80,6 +80,16 @@ PatternOption = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+PriorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        metavar="RUN",
+        help="Draw several answers from this prior of the model's codes, which was trained with --condition-on observed, or from "
+        "builtin:tyre-prior.",
+        rich_help_panel=MODEL,
+    ),
+]
 TokenizerOption = Annotated[
     str | None,
     typer.Option(

@@ -7,18 +7,9 @@ from typing import Annotated
 import typer
 
 from vqkit.cli import panels
-from vqkit.cli.parameters import DataOption, DeviceOption, RunOption, run_or_builtin
+from vqkit.cli.parameters import DataOption, DeviceOption, PriorOption, RunOption, run_or_builtin
 from vqkit.core.cpus import wait_without_spinning
 
-PriorOption = Annotated[
-    str | None,
-    typer.Option(
-        "--prior",
-        metavar="RUN",
-        help="Also draw several answers from this prior of the model's codes, a run of train-prior --condition-on observed.",
-        rich_help_panel=panels.MODEL,
-    ),
-]
 HostOption = Annotated[
     str,
     typer.Option(
