@@ -61,4 +61,4 @@ def session(spec: DataSpec = CELLS, sampler: Sampler | None = None, images: Spli
     if images is None and spec is CELLS:
         stored = torch.stack([torch.from_numpy(Given().numbers(seed)) for seed in range(3)])
         images = Few(spec, stored)
-    return Session(model, model._loaded, sampler, images)
+    return Session(model, sampler, images)

@@ -145,7 +145,7 @@ def test_without_test_images_a_file_is_asked_for(gradio: StandIn, tmp_path: Path
 
 def test_the_head_names_the_run_and_the_prior(tiny_run: Path) -> None:
     work = session(SHAPES, sampler("observed"))
-    said = head(Session(work.pipeline, work.loaded, work.sampler, None, None, ("A note.",)))
+    said = head(Session(work.pipeline, work.sampler, None, None, ("A note.",)))
     assert "runs/blocks" in said and "Prior for several answers: runs/prior" in said and "A note." in said
     assert run_name(tiny_run / "checkpoints" / "step-00000020" / "model.safetensors") == str(tiny_run)
 

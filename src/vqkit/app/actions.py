@@ -170,7 +170,8 @@ class Actions:
             completions = self.session.complete(filling, count, seed)
         except VQKitError as error:
             return html.notice(error)
-        text = f"{count} answers for {filling.image.name}, the one nearest to all others first, and where they differ (white)"
+        name = filling.image.name
+        text = f"{count} answers for {name}, the one nearest to the others and to one pass first, and where they differ (white)"
         return html.answers(answer_cards(filling, completions, self.session.spec), text)
 
     def advise(self, image: InputImage | None, ticked: Sequence[str]) -> str:

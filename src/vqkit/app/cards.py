@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from vqkit.app.session import Filling
-from vqkit.evaluation.error_meter import ComponentErrors
-from vqkit.image_io.panels import columns, difference_row, grey_row, number_text, shown_range, views
+from vqkit.evaluation.error_meter import ComponentErrors, pooled_psnr
+from vqkit.image_io.panels import columns, grey_row, number_text, shown_range, views
 from vqkit.image_io.sheets import Bar, Column, PanelRow
+from vqkit.inference.figures import before_after_rows, is_one_picture
 from vqkit.inference.sampler import Completions
 from vqkit.interfaces import DataSpec, ShownImages
 from vqkit.interfaces.components import ComponentSpec
@@ -54,21 +55,14 @@ def cards_of(filling: Filling, spec: DataSpec) -> Cards:
     Of a colour picture that misses all channels in the same pixels, only the picture is shown.
     """
     image, observed, present = filling.image.image, filling.image.observed, filling.image.present
-    unit, result = spec.to_unit(torch.stack([image, filling.filled.stored]))
-    known = bool((present & ~observed).any())
-    shown = [("given", unit, observed), ("filled in", result, None), *([("truth", unit, present)] if known else [])]
-    ends = shown_range([ShownImages(each[None], where) for _, each, where in shown], spec)
-    rows = [PanelRow(label, views(each, spec, where, ends)) for label, each, where in shown]
-    if known:
-        rows.append(difference_row(result, unit, spec, present))
-    headings = columns(spec, ends)
+    rows, headings = before_after_rows(image, observed, present, filling.filled.stored, spec)
     first = len(headings) - len(spec.components)
     cards = Cards((), ())
     if first:
-        note = f"shown: {headings[0].note}" if headings[0].note else ""
-        together = Card("Picture" if spec.is_colour else "All components", note, _colour_error(filling, spec), _pictures(rows, 0))
+        title = "Picture" if spec.is_colour else "All components"
+        together = Card(title, _shown(headings[0]), _colour_error(filling, spec), _pictures(rows, 0))
         cards = cards._replace(filled=(together,))
-        if spec.is_colour and torch.equal(observed, observed[:1].expand_as(observed)):
+        if is_one_picture(observed, spec):
             return cards
     for position, component in enumerate(spec.component_specs):
         column = first + position
@@ -102,8 +96,8 @@ def answer_cards(filling: Filling, completions: Completions, spec: DataSpec) -> 
     first = len(headings) - len(spec.components)
     cards = []
     if first:
-        cards.append(Card("All components", f"shown: {headings[0].note}" if headings[0].note else "", "", _pictures(rows, 0)))
-    if spec.is_colour and torch.equal(observed, observed[:1].expand_as(observed)):
+        cards.append(Card("All components", _shown(headings[0]), "", _pictures(rows, 0)))
+    if is_one_picture(observed, spec):
         return (cards[0]._replace(title="Picture"),)
     for position, component in enumerate(spec.component_specs):
         if not bool(observed[position].all()):
@@ -130,7 +124,12 @@ def _colour_error(filling: Filling, spec: DataSpec) -> str:
     if not spec.is_colour or not found:
         return ""
     mse = sum(each.mse for each in found) / len(found)
-    return f"PSNR {-10 * math.log10(max(mse, 1e-10)):.1f} dB, SSIM {sum(each.ssim for each in found) / len(found):.2f}"
+    return f"PSNR {pooled_psnr(mse):.1f} dB, SSIM {sum(each.ssim for each in found) / len(found):.2f}"
+
+
+def _shown(heading: Column) -> str:
+    """Which components a picture of all of them shows, if not all."""
+    return f"shown: {heading.note}" if heading.note else ""
 
 
 def _pictures(rows: Sequence[PanelRow], column: int) -> tuple[Picture, ...]:

@@ -59,6 +59,6 @@ class Guard:
         if self._hosts is not None and host.lower() not in self._hosts:
             return "This page is only for this machine. Start it with --host to offer it to others."
         _, asks, file = scope["path"].partition("/file=")
-        if asks and "://" in file.replace(":/", "://"):
+        if asks and ":/" in file:
             return "Files of other servers are not fetched."
         return None

@@ -42,7 +42,7 @@ class _Page:
                 with gradio.Column(scale=2, min_width=300, elem_classes=["vq-side"]):
                     self._lay_out_image()
                     self._lay_out_known()
-                with gradio.Column(scale=5, min_width=340, elem_classes=["vq-main"]):
+                with gradio.Column(scale=5, min_width=340):
                     self._lay_out_results()
             self._connect()
 
@@ -140,16 +140,12 @@ class _Page:
         if opened.image is None:
             return [None, opened.notice, gradio.skip(), gradio.update(value=None)]
         ticks = gradio.update(choices=list(opened.held), value=list(opened.ticked))
-        return [opened.image, opened.notice, ticks, self._empty_canvas(opened.canvas)]
-
-    def _empty_canvas(self, picture: Any) -> Any:
-        return self._gradio.update(value={"background": picture, "layers": [], "composite": None})
+        canvas = gradio.update(value={"background": opened.canvas, "layers": [], "composite": None})
+        return [opened.image, opened.notice, ticks, canvas]
 
     def _choose_hole(self, image: Any, hole: str) -> Any:
         """The canvas, which is shown where the hole is painted."""
-        if image is None or hole != "painted":
-            return self._gradio.update(visible=False)
-        return self._gradio.update(visible=True)
+        return self._gradio.update(visible=image is not None and hole == "painted")
 
     def _fill_at_once(self, image: Any, ticked: Sequence[str], hole: Any, painted: Any, shown: Shown | None) -> list[Any]:
         """After a change: small images are filled in again, unless the hole is still to be painted."""

@@ -46,7 +46,7 @@ def check_address(host: str, port: int) -> None:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the host."""
-    return host.lower() == "localhost" or host.startswith("127.") or host in ("::1", "[::1]")
+    return host.lower() == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def serve(session: Session, host: str, port: int, ready: Callable[[str], None]) -> None:

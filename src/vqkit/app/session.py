@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vqkit.core.precision import choose_device
 from vqkit.errors import DataError, VQKitError
 from vqkit.evaluation.error_meter import ComponentErrors, ErrorMeter
 from vqkit.evaluation.held_out import open_split
@@ -33,7 +32,6 @@ from vqkit.inference.sampler import Completions, Sampler, load_sampler
 from vqkit.interfaces import DataSpec, Split, where_present
 from vqkit.interfaces.priors import DEFAULT_SAMPLING
 from vqkit.storage.builtin import PREFIX, builtin_of
-from vqkit.storage.checkpoints import Loaded, load_model
 
 ADVICE_IMAGES = 64
 """Validation images that advice is measured on."""
@@ -74,7 +72,6 @@ class Session:
     """
 
     pipeline: Pipeline
-    loaded: Loaded
     sampler: Sampler | None
     images: Split | None
     data: str | None = None
@@ -163,7 +160,7 @@ class Session:
         """
         request = ChoiceRequest(known=known, budget=1, exhaustive=False)
         if self.sampler is None or image is None or not known:
-            return choose_components(self.loaded, request, self.data, "val", ADVICE_IMAGES, self.pipeline.device)
+            return choose_components(self.pipeline.loaded, request, self.data, "val", ADVICE_IMAGES, self.pipeline.device)
         observed = self.observed(image, known)
         return choose_for_image(self.sampler, image.image, observed, request, ADVICE_COMPLETIONS, name=image.name)
 
@@ -179,15 +176,14 @@ def open_session(run: str | None, prior: str | None = None, data: str | None = N
     sampler = None if prior is None else load_sampler(prior, run, device)
     if sampler is not None:
         sampler.check_completes()
-    pipeline = load(run if sampler is None else sampler.pipeline.path, device)
-    loaded = load_model(pipeline.path, choose_device(device))
+    pipeline = load(run, device) if sampler is None else Pipeline(sampler.pipeline.loaded, sampler.device)
     try:
-        images, notes = open_split(loaded, data, "test"), ()
+        images, notes = open_split(pipeline.loaded, data, "test"), ()
     except DataError as error:
         if data is not None:
             raise
-        return Session(pipeline, loaded, sampler, None, None, (f"The test images cannot be opened: {error}",))
-    return Session(pipeline, loaded, sampler, images, data, notes)
+        return Session(pipeline, sampler, None, None, (f"The test images cannot be opened: {error}",))
+    return Session(pipeline, sampler, images, data, notes)
 
 
 def _together(files: Sequence[Path], folder: Path) -> Path:

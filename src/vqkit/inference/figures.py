@@ -22,6 +22,16 @@ def before_after(image: Tensor, observed: Tensor, present: Tensor, filled: Tenso
     image. All components are shown as panels, beside their composite; of a colour picture that misses all channels in the same
     pixels only the picture is shown.
     """
+    drawn, headings = before_after_rows(image, observed, present, filled, spec)
+    if is_one_picture(observed, spec):
+        drawn, headings = [row._replace(panels=row.panels[:1]) for row in drawn], [Column("")]
+    return panel_sheet(drawn, headings)
+
+
+def before_after_rows(
+    image: Tensor, observed: Tensor, present: Tensor, filled: Tensor, spec: DataSpec
+) -> tuple[list[PanelRow], list[Column]]:
+    """What `before_after` shows: rows called given, filled in, and where it is known, truth and difference, with their headings."""
     unit, result = spec.to_unit(torch.stack([image, filled]))
     rows = [("given", unit, observed), ("filled in", result, None)]
     known = bool((present & ~observed).any())
@@ -31,10 +41,12 @@ def before_after(image: Tensor, observed: Tensor, present: Tensor, filled: Tenso
     drawn = [PanelRow(label, views(each, spec, where, ends)) for label, each, where in rows]
     if known:
         drawn.append(difference_row(result, unit, spec, present))
-    headings = columns(spec, ends)
-    if spec.is_colour and torch.equal(observed, observed[:1].expand_as(observed)):
-        drawn, headings = [row._replace(panels=row.panels[:1]) for row in drawn], [Column("")]
-    return panel_sheet(drawn, headings)
+    return drawn, columns(spec, ends)
+
+
+def is_one_picture(observed: Tensor, spec: DataSpec) -> bool:
+    """Whether an image is a colour picture of which the same pixels are known in all channels; `observed` bool [C, H, W]."""
+    return spec.is_colour and torch.equal(observed, observed[:1].expand_as(observed))
 
 
 def completions_figure(

@@ -70,7 +70,8 @@ def load(
 class Pipeline:
     """A trained model with the conversions around it.
 
-    `spec` names components, sizes and conditions; `model` is the network, `path` its file and `digest` its fingerprint.
+    `spec` names components, sizes and conditions; `model` is the network, `path` its file, `digest` its fingerprint, and `loaded`
+    all that was read.
     `tile_overlap` and what is raised: see `load`.
     """
 
@@ -81,7 +82,7 @@ class Pipeline:
         self.spec: DataSpec = loaded.model.spec
         self.path = loaded.path
         self.digest = loaded.digest
-        self._loaded = loaded
+        self.loaded = loaded
         self.device = device
         self.precision = precision
         tile = self.spec.height, self.spec.width
@@ -101,7 +102,7 @@ class Pipeline:
         `licence`: a name that the Hugging Face Hub knows, such as cc-by-4.0; by default none is stated. Raises `DataError` without
         the extra `hub`.
         """
-        publishing(self._loaded, licence).save_pretrained(folder)
+        publishing(self.loaded, licence).save_pretrained(folder)
         return Path(folder)
 
     def push_to_hub(self, name: str, licence: str | None = None, **settings: Any) -> str:
@@ -110,7 +111,7 @@ class Pipeline:
         `settings`: those of `huggingface_hub.ModelHubMixin.push_to_hub`, such as `private=True` or `token`. Raises `DataError`
         without the extra `hub`, and what huggingface_hub raises.
         """
-        return str(publishing(self._loaded, licence).push_to_hub(name, model_card_kwargs={"repo_id": name}, **settings))
+        return str(publishing(self.loaded, licence).push_to_hub(name, model_card_kwargs={"repo_id": name}, **settings))
 
     def inpaint(
         self,
