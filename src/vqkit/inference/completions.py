@@ -5,8 +5,8 @@ Below the output directory, K images for each input, the best first (see `rankin
 
 completions/{name}.png        the input, the first completions, their uncertainty, and the original where the source holds it
 uncertainty/{name}.png        greyscale: black where completions agree, white where a shape is present in half of them
-completions.json              the negative log-likelihood of each completion in nats, its expected error to the others, how they are
-                              ranked, and the sampling settings
+completions.json              the negative log-likelihood of each completion in nats, its expected error, how they are ranked, and
+                              the sampling settings
 
 Where the image was kept, the values of every completion are those of the source, bit for bit.
 """
@@ -56,7 +56,7 @@ class CompletionRequest:
 
 class Completed(NamedTuple):
     """The result for one image: its name, the figure, and by name of its completions, the best first, their `nll` in nats and their
-    `expected_error` to the others, NaN for a single one."""
+    `expected_error` (see `ranking`), NaN for a single one."""
 
     name: str
     nll: dict[str, float]

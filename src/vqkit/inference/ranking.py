@@ -1,4 +1,4 @@
-"""Which of several answers to one image comes first: the most likely one, or the one that the others agree with.
+"""Which of several answers to one image comes first: the most likely one, or the one nearest to the others and to one pass.
 
 The codes of the most likely answer have the highest probability under the prior, which says little about its pixels. Consensus
 takes the others as a sample of what the truth may be, and prefers the answer with the least expected error to it under the metric

@@ -290,8 +290,9 @@ class Sampler(ImageSampler):
         filled = self._finish(answers.expected, *wanted.repeated()[:2])
         unit = self.spec.to_unit(filled).view(len(observed), wanted.each, *filled.shape[1:])
         # Image by image, which bounds the memory.
-        each_image = zip(*(torch.split(each, 1) for each in (unit, self._one_pass(wanted), ~observed)), strict=True)
-        errors = torch.cat([expected_errors(drawn, one_pass, missing, self.spec) for drawn, one_pass, missing in each_image])
+        one_pass = self._one_pass(wanted) if wanted.each > 1 else unit[:, 0]  # a single answer is compared with nothing
+        each_image = zip(*(torch.split(each, 1) for each in (unit, one_pass, ~observed)), strict=True)
+        errors = torch.cat([expected_errors(drawn, other, missing, self.spec) for drawn, other, missing in each_image])
         order = nll.view(len(observed), wanted.each).argsort(dim=1, stable=True)
         if rank == "consensus":
             order = order.gather(1, errors.gather(1, order).argsort(dim=1, stable=True))
@@ -309,7 +310,8 @@ class Sampler(ImageSampler):
     def _one_pass(self, wanted: _Wanted) -> Tensor:
         """The final images of one pass of the tokenizer, unit values [B, C, H, W]."""
         conditions = dict(zip(self.spec.condition_names, wanted.rows.T, strict=True))
-        expected = self.pipeline.fill(wanted.images, wanted.observed, conditions, wanted.batch_size or BATCH_SIZE)
+        unit, missing = self.spec.to_unit(wanted.images), ~wanted.observed
+        expected = self.pipeline.fill_unit(unit, wanted.observed, conditions, wanted.batch_size or BATCH_SIZE, missing)
         return self.spec.to_unit(self._finish(expected, wanted.images, wanted.observed))
 
     def _finish(self, expected: Tensor, images: Tensor, observed: Tensor) -> Tensor:
