@@ -38,7 +38,7 @@ def describe_validation_error(
     `group`, `part`: the kind and the name of the registered part whose settings these are; nothing for the configuration of a run.
     """
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
+    place = [str(step) for step in first["loc"]]
     key = ".".join(place)
     if first["type"] == "extra_forbidden":
         old, new = _renamed(key, first["input"], f"{group}." if group else "")

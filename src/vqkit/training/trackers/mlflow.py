@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from vqkit.core.optional_packages import optional_package
-from vqkit.errors import DataError
+from vqkit.errors import DataError, reason_of
 from vqkit.training.trackers.names import keep_name, kept_name, recorded_until, settings_of
 
 if TYPE_CHECKING:
@@ -107,11 +107,16 @@ class MLflowTracker:
                 warnings.simplefilter("ignore")
                 yield
         except MlflowException as error:
-            reason = (str(error).splitlines() or [""])[0]
+            reason = reason_of(str(error).partition("\n")[0])  # what follows are links
             raise DataError(
-                f"MLflow cannot record the run in {self._store}: {reason}",
+                f"MLflow cannot record the run in {_without_password(self._store)}: {reason}.",
                 "Check MLFLOW_TRACKING_URI, or train with --track none.",
             ) from error
+
+
+def _without_password(store: str) -> str:
+    """The address of a store without who uses it: https://user:password@host."""
+    return re.sub(r"//[^/@]*@", "//", store)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
