@@ -18,6 +18,7 @@ from rich.console import Console
 from small_comparison import tiny_preset
 
 from vqkit.config import dump_yaml
+from vqkit.data.fingerprints import Fingerprint
 from vqkit.errors import ConfigError, Interrupted, TrainingError
 from vqkit.reproduce import processes
 from vqkit.reproduce.job_pool import exclusive_directory, max_concurrent_jobs, run_jobs
@@ -25,6 +26,7 @@ from vqkit.reproduce.planning import Job, is_finished, plan
 from vqkit.reproduce.presets import load_preset
 from vqkit.reproduce.processes import ProcessTrainer
 from vqkit.storage import runs
+from vqkit.training.data_identity import write_identity
 
 
 @pytest.fixture
@@ -194,3 +196,15 @@ def test_a_job_is_finished_at_its_last_step_and_with_its_settings(job: Job) -> N
     training = job.config.training.model_copy(update={"batch_size": 3})
     with pytest.raises(ConfigError, match=r"trained with other settings: training differ"):
         is_finished(job._replace(config=job.config.model_copy(update={"training": training})))
+
+
+def test_what_a_run_found_out_by_itself_is_no_other_setting(job: Job) -> None:
+    asked = job.config.training.model_dump(exclude_unset=True, exclude={"batch_size"})
+    wanted = job.config.model_copy(update={"training": type(job.config.training)(**asked)})
+    found = wanted.training.model_copy(update={"batch_size": 20, "threads": 3})  # of a set of 20 images, on another machine
+    folder = runs.checkpoint_directory(job.run, 4)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").touch()
+    (job.run / "run.yaml").write_text(dump_yaml(wanted.model_copy(update={"training": found})))
+    write_identity(job.run, {"train": Fingerprint(20, "", ""), "val": Fingerprint(4, "", "")})
+    assert is_finished(job._replace(config=wanted))
