@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vqkit.layers.candidate_covariances import CandidateCovariances
 from vqkit.layers.harmonic import fill_smoothly
 from vqkit.layers.kriging import fill_by_kriging
 from vqkit.layers.linear_guess import LinearGuess, PatchStatistics, guess, linear_guess, measure_patches
@@ -68,7 +69,7 @@ def test_a_hole_in_all_components_is_filled_in_from_around_it() -> None:
     observed = torch.ones_like(images, dtype=torch.bool)
     observed[:, :, 4:10, 5:11] = False
     holes = torch.ones(2, 3, dtype=torch.bool)
-    expected, _ = fill_by_kriging(images, observed, holes, covariance(), statistics.means(3))
+    expected, _ = fill_by_kriging(images, observed, holes, covariance(), statistics.means(3), CandidateCovariances(covariance()))
     assert torch.allclose(start(images, observed)[~observed], expected[~observed])
 
 
@@ -79,7 +80,7 @@ def test_a_component_that_is_missing_is_guessed_from_filled_in_holes_of_the_othe
     observed[:, :, 4:10, 5:11] = False
     observed[:, 1] = False
     holes = torch.tensor([[True, False, True]]).expand(2, 3)
-    filled, _ = fill_by_kriging(images, observed, holes, covariance(), statistics.means(3))
+    filled, _ = fill_by_kriging(images, observed, holes, covariance(), statistics.means(3), CandidateCovariances(covariance()))
     how = linear_guess(statistics, torch.tensor([True, False, True]))
     expected = guess(filled, LinearGuess(*(part.expand(2, *part.shape) for part in how)))
     assert torch.allclose(start(images, observed)[:, 1], expected[:, 1], atol=1e-6)

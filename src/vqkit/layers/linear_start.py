@@ -4,7 +4,8 @@
   (`vqkit.layers.linear_guess`).
 - A hole in a component is guessed from the components that are observed everywhere in the hole, corrected so that the guess
   continues what is known around it (`vqkit.layers.harmonic`).
-- Where no component is, a hole is the best linear guess from the pixels around it (`vqkit.layers.kriging`).
+- Where no component is, a hole is the best linear guess from the pixels around it (`vqkit.layers.kriging`), along the edges that
+  these suggest (`vqkit.layers.candidate_covariances`).
 
 Shapes: B images, C components, H x W pixels, N pixels of a neighbourhood; unit values.
 """
@@ -16,6 +17,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from vqkit.layers.candidate_covariances import CandidateCovariances
 from vqkit.layers.harmonic import STEPS, fill_smoothly
 from vqkit.layers.kriging import fill_by_kriging
 from vqkit.layers.linear_guess import LinearGuess, PatchStatistics, guess, linear_guess
@@ -53,6 +55,8 @@ class LinearStart(nn.Module):
         self.register_buffer("covariance_amplitudes", SpatialCovariance.unknown(components).amplitudes)
         self._guesses: OrderedDict[tuple[bool, ...], LinearGuess] = OrderedDict()
         self._version = -1
+        self._weighed: CandidateCovariances | None = None
+        self._weighed_version = -1
 
     @torch.no_grad()
     def set_statistics(self, statistics: PatchStatistics, covariance: SpatialCovariance) -> None:
@@ -84,9 +88,16 @@ class LinearStart(nn.Module):
         if not self.kriging:
             return fill_smoothly(images, observed, self.steps)
         covariance = SpatialCovariance(self.covariance_amplitudes)
-        values, done = fill_by_kriging(images, observed, alone, covariance, self.statistics.means(self.components))
+        means = self.statistics.means(self.components)
+        values, done = fill_by_kriging(images, observed, alone, covariance, means, self._candidates(covariance))
         filled = done[:, :, None, None]
         return torch.where(filled, values, fill_smoothly(values, observed | filled, self.steps))
+
+    def _candidates(self, covariance: SpatialCovariance) -> CandidateCovariances:
+        """Those of the model's covariance; remembered."""
+        if self._weighed is None or self._weighed_version != self.covariance_amplitudes._version:
+            self._weighed, self._weighed_version = CandidateCovariances(covariance), self.covariance_amplitudes._version
+        return self._weighed
 
     def _guess_holes(self, result: Tensor, values: Tensor, observed: Tensor, covering: Tensor) -> Tensor:
         """`result` with the guess of every hole in a component from those `covering` it, bool [B, C, C]."""
