@@ -14,8 +14,8 @@ along the other. A hole is filled in with the average of their predictions. At a
     v_i(p) ~ exp(-|p - i| / 2)
 
 with x the n pixels around the hole, i among them, and logarithms averaged over the components. So candidates that predict pixels
-near p from the others weigh more at p. The amplitude of a candidate is the likeliest one for x. Gaussian fields are a rough model of
-images, hence the powers below 1; these, the kernels and the stretch were chosen on boxes in photographs.
+near p from the others weigh more at p. The amplitude of a candidate is the likeliest one for x. Gaussian fields are a rough model
+of images, hence the powers below 1; these, the kernels and the stretch were chosen on boxes in photographs.
 
 Averaging over models: Hoeting et al. 1999, "Bayesian Model Averaging: A Tutorial". Kernels: Rasmussen and Williams 2006, "Gaussian
 Processes for Machine Learning", section 4.2.1; densities of pixels given all others: there, section 5.4.2. The weights that change
@@ -91,7 +91,7 @@ class CandidateCovariances:
 def _scores(factor: Tensor, inverse: Tensor, weighted: Tensor, values: Tensor, distances: Tensor) -> Tensor:
     """The logarithms of weights, less those of the prior, [J, m].
 
-    `factor`, `inverse` [J, n, n]: of the correlations; `values` [c, n]; `weighted` [J, n, c] = inverse @ values; `distances` [m, n].
+    `factor`, `inverse` [J, n, n]: of correlations; `values` [c, n]; `weighted` [J, n, c]: inverse @ values; `distances` [m, n].
     """
     count = values.shape[1]
     amplitude = (weighted * values.T).sum(dim=1) / count + _LEAST_AMPLITUDE
