@@ -146,3 +146,25 @@ def test_a_guess_can_be_left_for_the_mean_of_its_component() -> None:
     mean = branch.start.mean[1].expand(32, 16)
     assert not torch.allclose(guess[1, 1], mean, atol=1e-3)
     assert torch.allclose(model.complete(images, shown, conditions)[1, 1], mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vqvae", "vqvae2"])
+def test_codes_of_samples_that_the_decoder_sees_are_trained_alone_as_well(name: str) -> None:
+    data = spec(32, 16, "intensity")
+    quantizer = {"name": "fsq", "levels": [5, 5, 5]}
+    options = {"reconstruction_weight": 3.0, "quantizer": quantizer}
+    plain, weighted = (MODELS.build(name, {"hidden": 16, "inner": 8, "codes_weight": weight, **options}, data) for weight in (0, 2))
+    weighted.load_state_dict(plain.state_dict())
+    images, observed, conditions = inputs(data)
+    shown = parts(observed)
+    present = torch.ones(len(images), 1, 1, 1, dtype=torch.bool)
+    results = [model.train()(images, observed, conditions, present=present, shown=shown) for model in (plain, weighted)]
+    assert "codes" not in results[0].losses
+    assert torch.equal(results[0].reconstruction_loss, results[1].reconstruction_loss)
+    alone = weighted(images[1:], observed[1:], conditions[1:]).reconstruction_loss  # nothing is shown of the first image
+    assert torch.allclose(results[1].losses["codes"], 2 * alone * (len(images) - 1) / len(images), rtol=1e-5)
+    results[1].losses["codes"].backward()
+    branch = branch_of(weighted)
+    assert all(parameter.grad is None for parameter in branch.parameters())
+    for each in (weighted.eval()(images, observed, conditions, shown=shown), weighted.train()(images, observed, conditions)):
+        assert "codes" not in each.losses
