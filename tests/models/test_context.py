@@ -99,6 +99,30 @@ def test_with_a_gain_of_zero_the_answer_is_the_guess() -> None:
     assert torch.allclose(logits[1, 1].clamp(0, 1), corrected[1, 1], atol=1e-3)
 
 
+@torch.no_grad()
+def test_the_case_of_a_pixel_is_its_distance_into_a_hole_or_the_number_of_kept_components() -> None:
+    data = spec(32, 32, "intensity")
+    branch = branch_of(model_of("vqvae", data))
+    count = len(data.components)
+    observed = torch.ones(3, count, 32, 32, dtype=torch.bool)
+    observed[0, :, 4:15, 10:18] = False  # small
+    observed[1, 0, 1:, :] = False  # large
+    observed[1, 1] = False
+    observed[2] = False
+    cases = branch.cases(observed)
+    distances = torch.zeros(count, 32, 32, dtype=torch.int64)
+    for component, row, column in (~observed[0]).nonzero().tolist():
+        seen = observed[0, component].nonzero()
+        far = (seen - torch.tensor([row, column])).abs().amax(dim=1).min()
+        distances[component, row, column] = int((far > torch.tensor([1, 2, 4, 8, 12])).sum())
+    assert int(distances.max()) == 2
+    assert torch.equal(cases[0], count + distances)
+    rows = torch.arange(32)[:, None].expand(32, 32)
+    assert torch.equal(cases[1, 0], count + 5 + (rows[..., None] > torch.tensor([1, 2, 4, 8, 12])).sum(dim=-1))
+    assert bool((cases[1, 1] == count - 1).all()) and bool((cases[2] == 0).all())
+    assert branch.gain.shape == (count, count + 11)
+
+
 @pytest.mark.parametrize("name", ["vqvae", "vae"])
 @torch.no_grad()
 def test_without_the_option_the_decoder_sees_nothing(name: str) -> None:

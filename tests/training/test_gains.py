@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from vqkit.config import HolesConfig
+from vqkit.data.subsets import evenly_spaced
 from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.models.context import ContextBranch
 from vqkit.registry import MODELS
 from vqkit.storage.checkpoints import load_model
 from vqkit.training import train
 from vqkit.training.tasks.gains import balanced_keep_sets, fit_gains, gains_of
+from vqkit.training.tasks.masks import fixed_observed
 
 SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 8, 8, "intensity")
 
@@ -91,8 +93,8 @@ def test_a_harmful_correction_is_taken_away_and_a_good_one_kept() -> None:
         # The guess is one half, and so is the mean of the images: a constant correction only does harm.
         bias[:3].copy_(torch.tensor([0.3, 0.0, -0.3]))
     fit_gains(model, Images(40), HolesConfig(kind="components"), 0, torch.device("cpu"))
-    assert float(branch.gain[[0, 2]].max()) < 0.1
-    assert branch.gain.shape == (3, 4)
+    assert float(branch.gain[[0, 2], :4].max()) < 0.1  # in the frequent cases
+    assert branch.gain.shape == (3, 14)
 
 
 def test_holes_have_gains_of_their_own_in_a_model_that_learned_components() -> None:
@@ -108,7 +110,36 @@ def test_holes_have_gains_of_their_own_in_a_model_that_learned_components() -> N
         branch.leave.get_parameter("bias")[:3].fill_(-0.25)
     fit_gains(model, smooth, HolesConfig(kind="components"), 0, torch.device("cpu"))
     assert float(branch.gain[:, 1:3].min()) > 0.8
-    assert float(branch.gain[:, 3].max()) < 0.2
+    assert float(branch.gain[:, 3:5].max()) < 0.2
+
+
+@torch.no_grad()
+def test_a_gain_is_the_least_squares_one_of_its_case() -> None:
+    torch.manual_seed(0)
+    model = MODELS.build("vqvae", {"hidden": 16, "inner": 8, "quantizer": {"num_codes": 8, "dim": 4}}, SPEC)
+    images = Images(600)
+    model(images.images / 255.0, torch.ones(600, 3, 8, 8, dtype=torch.bool), torch.zeros(600, 0))
+    model.eval()
+    branch = next(each for each in model.modules() if isinstance(each, ContextBranch))
+    branch.leave.get_parameter("bias")[:3].copy_(torch.tensor([0.3, -0.2, 0.1]))
+    holes = HolesConfig(kind="boxes")
+    fit_gains(model, images, holes, 0, torch.device("cpu"))
+    chosen = evenly_spaced(600, 512)
+    batch = images.batch(chosen).to(torch.device("cpu"), SPEC)
+    observed = fixed_observed(batch, holes, 0, 0)
+    fitted, unknown = branch.gain.clone(), SPEC.unknown_conditions(512, torch.device("cpu"))
+    branch.gain.zero_()
+    guess = model.complete(batch.images, observed, unknown)
+    branch.gain.fill_(1)
+    correction = model.complete(batch.images, observed, unknown) - guess
+    for case in (3, 4):  # next to what is observed, and one pixel farther
+        here = (branch.cases(observed) == case) & ~observed
+        assert int(here.sum()) > 200
+        for component in range(3):
+            where = here[:, component]
+            learned, missed = correction[:, component][where], (batch.images - guess)[:, component][where]
+            expected = float((learned * missed).sum() / learned.square().sum())
+            assert float(fitted[component, case]) == pytest.approx(min(max(expected, 0), 2), abs=0.05)
 
 
 def test_the_gains_of_a_run_are_in_its_checkpoints_and_come_from_validation_images(tmp_path: Path) -> None:

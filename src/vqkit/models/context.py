@@ -19,8 +19,10 @@ Where there are intensities, features of what is observed, and those that correc
 which nothing more is learned. Shapes are 0 or 1 and need none of it.
 
 So a model completes an image at least about as well as linear regression does (`vqkit.layers.linear_start`), and its codes still
-hold whole images. The gain in [0, 2] of each component and number of kept ones is fitted on validation images after training: where
-the correction does harm on images that the model was not trained on it is reduced, where it is too timid increased.
+hold whole images. Corrections are multiplied by gains in [0, 2], fitted on validation images after training: where a correction
+does harm on images that the model was not trained on it is reduced, where it is too timid increased. There is a gain for each
+component that is missing as a whole and each number of kept ones, and one for its pixels in small and in large holes at each of
+several distances from what is observed: near the edge of a hole the guess is good, in the middle of a large one poor.
 
 A decoder that sees unmasked pixels: Zhu et al. 2023, "Designing a Better Asymmetric VQGAN for StableDiffusion" (arXiv 2306.04632);
 features that are not quantised where pixels are known: Liu et al. 2022, "Reduce Information Loss in Transformers for Pluralistic
@@ -47,28 +49,28 @@ from vqkit.layers.residual import Downsample, ResidualBlock, Upsample, init_zero
 
 _LEAST_CHANNELS, _MOST_CHANNELS = 16, 64
 """Features at full resolution, where they cost most: two for each component within these limits."""
+_DISTANCES = (1, 2, 4, 8, 12)
+"""Pixels of a hole within so many rows and columns of an observed one share a gain; a hole with farther ones is large."""
 
 
 class ContextFeatures(NamedTuple):
     """What a decoder takes from a batch's context.
 
     `features`: at full resolution first, then on ever coarser grids; `guess` [B, C, H, W] of the intensities, or None; `observed`
-    bool [B, C, H, W]; `shown` bool [B, 1, 1, 1]: whether anything of an image is observed; `kept` int64 [B]: of how many
-    components something is.
+    bool [B, C, H, W]; `shown` bool [B, 1, 1, 1]: whether anything of an image is observed.
     """
 
     features: list[Tensor]
     guess: Tensor | None
     observed: Tensor
     shown: Tensor
-    kept: Tensor
 
 
 class ContextBranch(nn.Module):
     """The part of a decoder that sees what is observed.
 
-    `channels`: of the decoder's features on its grids, the finest first. `gain` float32 [C, C + 1] multiplies the correction of a
-    component by the number of kept ones, except in training.
+    `channels`: of the decoder's features on its grids, the finest first. `gain` float32 [C, cases] multiplies corrections, except
+    in training; see `cases`.
     """
 
     gain: Tensor
@@ -82,7 +84,8 @@ class ContextBranch(nn.Module):
             None if bool(spec.binary.all()) else LinearStart(torch.tensor([each.unit_bounds for each in spec.component_specs]))
         )
         self.register_buffer("intensities", ~spec.binary[:, None, None], persistent=False)
-        self.register_buffer("gain", torch.ones(count, count + 1))
+        self._distances = () if self.start is None else _DISTANCES
+        self.register_buffer("gain", torch.ones(count, count + 1 + 2 * len(self._distances)))
         self.enter = nn.Conv2d(2 * count + (count if self.start is not None else 0), full, 3, padding=1)
         before = [full, *channels]
         self.downs = TypedModuleList([Downsample(before[level], each) for level, each in enumerate(channels)])
@@ -107,8 +110,25 @@ class ContextBranch(nn.Module):
         features = [self.norms[0](self.enter(given.contiguous(memory_format=torch.channels_last)))]
         for level, down in enumerate(self.downs, start=1):
             features.append(self.norms[level](down(F.silu(features[-1]))))
-        some = observed.flatten(2).any(dim=2)
-        return ContextFeatures(features, guess, observed, some.any(dim=1)[:, None, None, None], some.sum(dim=1))
+        return ContextFeatures(features, guess, observed, observed.flatten(1).any(dim=1)[:, None, None, None])
+
+    def cases(self, observed: Tensor) -> Tensor:
+        """Which gain of its component is that of each pixel, int64 [B, C, H, W].
+
+        Of a component of which nothing is `observed` (bool [B, C, H, W]): the number of kept ones. Of another: C where a pixel is
+        observed or next to one that is, and one more for each larger distance; with holes that are large in their image, as many
+        more as there are distances.
+        """
+        some = observed.flatten(2).any(dim=2)[..., None, None]
+        far = torch.zeros_like(observed, dtype=torch.int64)
+        near, reached = observed.float(), 0
+        for distance in self._distances:
+            step = distance - reached
+            near, reached = F.max_pool2d(near, 2 * step + 1, stride=1, padding=step), distance
+            far = far + (near == 0)
+        most = len(self._distances)
+        large = (far == most).flatten(2).any(dim=2)[..., None, None]
+        return torch.where(some, observed.shape[1] + far + most * large, some.sum(dim=1, keepdim=True))
 
     def add(self, hidden: Tensor, level: int, context: ContextFeatures) -> Tensor:
         """The decoder's features [B, channels, h, w] on a grid (0: the finest) with what is seen there."""
@@ -129,5 +149,6 @@ class ContextBranch(nn.Module):
             start = torch.where(self.intensities, context.guess, start)
             correction = correction.masked_fill(self.intensities & context.observed, 0)
         if not self.training:
-            correction = correction * self.gain.T[context.kept][:, :, None, None]
+            components = torch.arange(len(self.gain), device=correction.device)[:, None, None]
+            correction = correction * self.gain[components, self.cases(context.observed)]
         return torch.where(context.shown, start + correction, logits.float())

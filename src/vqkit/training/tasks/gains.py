@@ -1,8 +1,8 @@
 """How far to trust the corrections of the linear guess: fitted on validation images after training.
 
 A correction that was learned on few images, for all sets of kept components at once, can do harm to some of them, and be too timid
-for others. The gain g of a component and a number of kept ones minimises the squared error of guess + g * correction over the
-missing pixels, d = truth - guess:
+for others. The gain g of a component in a case (`ContextBranch.cases`: how many others are kept, or how far into a hole a pixel
+is) minimises the squared error of guess + g * correction over the missing pixels, d = truth - guess:
 
     g = sum(d * correction) / sum(correction^2), within [0, 2]
 
@@ -52,7 +52,7 @@ def fit_gains(model: Autoencoder, validation: Split, holes: HolesConfig, seed: i
     if not branches:
         return
     components = len(model.spec.components)
-    sums = torch.zeros(3, components, components + 1, dtype=torch.float64, device=device)
+    sums = torch.zeros(3, *branches[0].gain.shape, dtype=torch.float64, device=device)
     with torch.autocast(device.type, enabled=False):  # gains do not depend on the precision of the training
         if holes.kind in ("components", "components-or-boxes") and components > 1:
             masks = balanced_keep_sets(components, generator_for(seed, "gains"))
@@ -95,7 +95,7 @@ def _masked(validation: Split, masks: Tensor) -> Iterator[tuple[Batch, Tensor]]:
 
 
 def gains_of(sums: Tensor) -> Tensor:
-    """Gains float32 [C, C + 1] of the sums [3, C, C + 1] of d * correction, of correction^2, and of images."""
+    """Gains float32 [C, cases] of the sums [3, C, cases] of d * correction, of correction^2, and of images."""
     products, squares, images = sums
     of_component = _ratio(products.sum(dim=1), squares.sum(dim=1))[:, None].expand_as(squares)
     weight = _SHRINKAGE * squares / images.clamp_min(1)
@@ -103,7 +103,7 @@ def gains_of(sums: Tensor) -> Tensor:
 
 
 def _sums(model: Autoencoder, branches: list[ContextBranch], batch: Batch, observed: Tensor) -> Tensor:
-    """The sums of `gains_of` over a batch on the device, by component and number of kept ones."""
+    """The sums of `gains_of` over a batch on the device, by component and case."""
     unknown = model.spec.unknown_conditions(len(observed), observed.device)
     answers = []
     for gain in (0.0, 1.0):
@@ -113,11 +113,14 @@ def _sums(model: Autoencoder, branches: list[ContextBranch], batch: Batch, obser
     guess, corrected = answers
     missing = batch.observed & ~observed & ~model.spec.binary.to(observed.device)[:, None, None]
     correction = torch.where(missing, corrected - guess, 0)
-    products = (correction * torch.where(missing, batch.images - guess, 0)).sum(dim=(2, 3))
-    rows = torch.stack([products, correction.square().sum(dim=(2, 3)), missing.flatten(2).any(dim=2).double()])
-    kept = observed.flatten(2).any(dim=2).sum(dim=1)
-    result = torch.zeros(*rows.shape[::2], len(model.spec.components) + 1, dtype=torch.float64, device=rows.device)
-    return result.index_add(2, kept, rows.movedim(1, 2))
+    summed = correction * torch.where(missing, batch.images - guess, 0), correction.square()
+    cases = branches[0].cases(observed)
+    result = []
+    for case in range(branches[0].gain.shape[1]):
+        here = missing & (cases == case)
+        rows = [torch.where(here, each, 0).sum(dim=(0, 2, 3)) for each in summed]
+        result.append(torch.stack([*rows, here.flatten(2).any(dim=2).sum(dim=0)]))
+    return torch.stack(result, dim=2)
 
 
 def _ratio(products: Tensor, squares: Tensor) -> Tensor:
