@@ -25,7 +25,7 @@ def kernel(candidate: int, offset: Tensor, shares: Tensor) -> Tensor:
     angle = 0.0 if shape == 0 else math.pi * (shape - 1) / module._DIRECTIONS
     rotation = torch.tensor([[math.sin(angle), math.cos(angle)], [math.cos(angle), -math.sin(angle)]], dtype=torch.float64)
     turned = offset.double() @ rotation.T / torch.tensor([stretch**0.5, stretch**-0.5], dtype=torch.float64)
-    total = shares[-1] + module._SHARED
+    total = shares[-1] + module.SHARED
     for scale, share in zip(SCALES, shares[1:-1], strict=True):
         distance = turned.norm(dim=-1) / scale
         scaled = math.sqrt(3) * distance / module._SMOOTHER

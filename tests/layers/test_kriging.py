@@ -16,7 +16,7 @@ ALL = torch.ones(1, 2, dtype=torch.bool)
 
 def test_a_hole_is_the_conditional_expectation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vqkit.layers.kriging._REACH", (20,))  # all pixels of the image
-    monkeypatch.setattr("vqkit.layers.kriging._SHARED", 0.0)
+    monkeypatch.setattr("vqkit.layers.kriging.SHARED", 0.0)
     covariance = known_covariance()
     image = field(covariance, 1, 9, 11)
     known = torch.ones_like(image, dtype=torch.bool)

@@ -129,3 +129,17 @@ def test_guesses_stay_within_what_the_training_data_held() -> None:
     # What is observed is given back, also beyond.
     beyond = 3 * images
     assert torch.equal(start(beyond, observed)[:, [0, 2]], beyond[:, [0, 2]])
+
+
+def test_holes_follow_statistics_that_change() -> None:
+    images = mixtures(2, seed=3)
+    observed = torch.ones_like(images, dtype=torch.bool)
+    observed[:, :, 4:10, 5:11] = False
+    start, statistics = fitted()
+    before = start(images, observed)
+    other = SpatialCovariance(covariance().amplitudes.flip(1))
+    start.set_statistics(statistics, other)
+    fresh, _ = fitted()
+    fresh.set_statistics(statistics, other)
+    assert torch.equal(start(images, observed), fresh(images, observed))
+    assert not torch.equal(start(images, observed), before)

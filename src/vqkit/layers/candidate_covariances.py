@@ -31,7 +31,7 @@ import math
 import torch
 from torch import Tensor
 
-from vqkit.layers.spatial_covariance import SCALES, SpatialCovariance
+from vqkit.layers.spatial_covariance import RIDGE, SCALES, SHARED, SpatialCovariance
 
 _STRETCHES, _DIRECTIONS = (1.0, 2.0), 6
 _SMOOTHER = 0.35
@@ -40,10 +40,6 @@ _POWER, _LOCAL_POWER, _NEAR = 0.3, 0.18, 2.0
 """Of the likelihood of all pixels, of that of single ones, and the distance in pixels over which these matter."""
 _ALIKE = 0.1
 """Components are filled in together where their correlations differ by less."""
-_SHARED = 10.0
-"""Added to the constant, in variances: the brightness of a hole is that of its surroundings, not that of all images."""
-_RIDGE = 1e-4
-"""Added to the nugget, as a share of the variance."""
 _LEAST_AMPLITUDE = 1e-6
 """Of a candidate, as a share of the variance, where everything around a hole is the same."""
 
@@ -51,10 +47,11 @@ _LEAST_AMPLITUDE = 1e-6
 class CandidateCovariances:
     """The candidates for every component of a covariance.
 
-    `groups`: components whose correlations are alike, and which share candidates and weights.
+    `covariance`: a copy of it. `groups`: components whose correlations are alike, and which share candidates and weights.
     """
 
     def __init__(self, covariance: SpatialCovariance) -> None:
+        self.covariance = SpatialCovariance(covariance.amplitudes.clone())
         shares = covariance.amplitudes / covariance.variance[:, None]
         self.groups = _groups(SpatialCovariance(shares))
         self._deviation = covariance.variance.sqrt()
@@ -71,7 +68,7 @@ class CandidateCovariances:
         size = 1 << (reach - 1).bit_length()
         table = self._table(group, size)
         among = table[:, _offsets(around, around, size)]
-        among.diagonal(dim1=1, dim2=2).add_(float(self._shares[group][0]) + _RIDGE)
+        among.diagonal(dim1=1, dim2=2).add_(float(self._shares[group][0]) + RIDGE)
         factor = torch.linalg.cholesky(among)
         inverse = torch.cholesky_inverse(factor)
         deviation = self._deviation[components][:, None]
@@ -129,7 +126,7 @@ def _candidates(shares: Tensor, size: int) -> Tensor:
         rough.append((-distances).exp() @ shares[1:-1])
         scaled = distances * (math.sqrt(3) / _SMOOTHER)
         smooth.append(((1 + scaled) * (-scaled).exp()) @ shares[1:-1])
-    return torch.stack(rough + smooth) + shares[-1] + _SHARED
+    return torch.stack(rough + smooth) + shares[-1] + SHARED
 
 
 def _groups(correlation: SpatialCovariance) -> list[list[int]]:

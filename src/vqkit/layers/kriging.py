@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.layers.candidate_covariances import CandidateCovariances
-from vqkit.layers.spatial_covariance import SpatialCovariance
+from vqkit.layers.spatial_covariance import RIDGE, SHARED, SpatialCovariance
 
 _REACH = (2, 1)
 """How far from a hole pixels are looked at: the first at which there are few enough of them."""
@@ -32,10 +32,6 @@ _MOST_WEIGHED, _WIDEST_WEIGHED, _DEEPEST_WEIGHED = 400, 64, 12.0
 takes J times as long, and what is around a hole says little about pixels far from it."""
 _AT_ONCE = 2**22
 """Covariances that are in memory at once."""
-_RIDGE = 1e-4
-"""Added to the nugget, as a share of the variance."""
-_SHARED = 10.0
-"""Added to the constant, in variances."""
 
 
 def fill_by_kriging(
@@ -52,8 +48,8 @@ def fill_by_kriging(
     filled in. What is not known has no influence. With `candidates` of the covariance these are weighed, where holes are small.
     """
     filled, done = torch.where(known, images.float(), 0), torch.zeros_like(chosen)
-    table = covariance.by_offset(*images.shape[-2:]) + _SHARED * covariance.variance[:, None, None]
-    noise = covariance.nugget + _RIDGE * covariance.variance + 1e-12
+    table = covariance.by_offset(*images.shape[-2:]) + SHARED * covariance.variance[:, None, None]
+    noise = covariance.nugget + RIDGE * covariance.variance + 1e-12
     for image in chosen.any(dim=1).nonzero()[:, 0].tolist():
         for components in _alike(known[image], chosen[image].nonzero()[:, 0].tolist()):
             hole = ~known[image, components[0]]
@@ -61,7 +57,7 @@ def fill_by_kriging(
             if around is None:
                 continue
             near, inside = around.nonzero(), hole.nonzero()
-            for group, some in _grouped(components, candidates if _is_small(near, inside) else None):
+            for group, some in _grouped(components, candidates if candidates and _is_small(near, inside) else None):
                 centred = filled[image, some][:, around].double() - mean[some, None]
                 if candidates is None or group is None:
                     answers = _expected(table[some], noise[some], centred, near, inside)

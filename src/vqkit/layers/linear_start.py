@@ -55,8 +55,7 @@ class LinearStart(nn.Module):
         self.register_buffer("covariance_amplitudes", SpatialCovariance.unknown(components).amplitudes)
         self._guesses: OrderedDict[tuple[bool, ...], LinearGuess] = OrderedDict()
         self._version = -1
-        self._weighed: CandidateCovariances | None = None
-        self._weighed_version = -1
+        self._candidates: CandidateCovariances | None = None
 
     @torch.no_grad()
     def set_statistics(self, statistics: PatchStatistics, covariance: SpatialCovariance) -> None:
@@ -89,15 +88,20 @@ class LinearStart(nn.Module):
             return fill_smoothly(images, observed, self.steps)
         covariance = SpatialCovariance(self.covariance_amplitudes)
         means = self.statistics.means(self.components)
-        values, done = fill_by_kriging(images, observed, alone, covariance, means, self._candidates(covariance))
+        values, done = fill_by_kriging(images, observed, alone, covariance, means, self._candidates_of(covariance))
         filled = done[:, :, None, None]
         return torch.where(filled, values, fill_smoothly(values, observed | filled, self.steps))
 
-    def _candidates(self, covariance: SpatialCovariance) -> CandidateCovariances:
-        """Those of the model's covariance; remembered."""
-        if self._weighed is None or self._weighed_version != self.covariance_amplitudes._version:
-            self._weighed, self._weighed_version = CandidateCovariances(covariance), self.covariance_amplitudes._version
-        return self._weighed
+    def _candidates_of(self, covariance: SpatialCovariance) -> CandidateCovariances:
+        """The candidates of a covariance; the last ones are remembered."""
+        last = self._candidates
+        if (
+            last is None
+            or last.covariance.amplitudes.device != covariance.amplitudes.device
+            or not torch.equal(*last.covariance, *covariance)
+        ):
+            last = self._candidates = CandidateCovariances(covariance)
+        return last
 
     def _guess_holes(self, result: Tensor, values: Tensor, observed: Tensor, covering: Tensor) -> Tensor:
         """`result` with the guess of every hole in a component from those `covering` it, bool [B, C, C]."""

@@ -20,6 +20,10 @@ from torch import Tensor
 
 SCALES = tuple(0.7 * 2**step for step in range(8))
 """Lengths of the exponentials, in pixels: from neighbours to whole images."""
+SHARED = 10.0
+"""Added to the constant in predictions, in variances: a hole is as bright as what is around it, not as images usually are."""
+RIDGE = 1e-4
+"""Added to the nugget in predictions, as a share of the variance."""
 _DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Rows, columns or both between the pixels of the pairs that are measured."""
 _WEIGHT_OF_VARIANCE = 30.0
