@@ -64,7 +64,7 @@ def test_answers_are_the_average_of_conditional_expectations() -> None:
         scores.append(math.log(prior) + 0.3 * whole + 0.18 * count * (near @ single))
     weights = torch.stack(scores).softmax(dim=0)
     expected = (torch.stack(predictions) * weights[:, None]).sum(dim=0) * covariance.variance.sqrt()[:, None]
-    answers = candidates.expected(0, [0, 1], image[:, ~hole] - 0.5, around, inside)
+    answers = candidates.expected([0, 1], image[:, ~hole] - 0.5, around, inside)
     assert torch.allclose(answers, expected, atol=1e-8)
 
 
@@ -126,6 +126,7 @@ def test_components_with_unlike_correlations_have_candidates_of_their_own() -> N
     amplitudes[2] = 0
     amplitudes[2, 1] = 1  # of neighbours alone
     assert CandidateCovariances(SpatialCovariance(amplitudes)).groups == [[0, 1], [2]]
+    assert CandidateCovariances(SpatialCovariance(amplitudes)).shared_by([2, 1]) == [[1], [2]]
 
 
 def test_one_colour_stays_and_nothing_is_known_without_statistics() -> None:
@@ -137,7 +138,7 @@ def test_one_colour_stays_and_nothing_is_known_without_statistics() -> None:
         assert torch.allclose(filled, images, atol=0.02)
 
 
-@pytest.mark.parametrize("limit", [("_MOST_WEIGHED", 30), ("_WIDEST_WEIGHED", 8), ("_DEEPEST_WEIGHED", 2.5)])
+@pytest.mark.parametrize("limit", [("_MOST_WEIGHED", 30), ("_WIDEST_WEIGHED", 8), ("DEEPEST_WEIGHED", 2.5)])
 def test_candidates_are_not_weighed_for_large_holes(limit: tuple[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     covariance = known_covariance()
     images = stripes(0.6)

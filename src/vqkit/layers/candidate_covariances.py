@@ -58,11 +58,17 @@ class CandidateCovariances:
         self._shares = [shares[group].mean(dim=0) for group in self.groups]
         self._tables: dict[tuple[int, int], Tensor] = {}
 
-    def expected(self, group: int, components: list[int], centred: Tensor, around: Tensor, hole: Tensor) -> Tensor:
-        """Values float64 [c, m] at the places `hole` int64 [m, 2], less their mean, of components of a group.
+    def shared_by(self, components: list[int]) -> list[list[int]]:
+        """Those of some components that share candidates and weights, together."""
+        parts = [[each for each in group if each in components] for group in self.groups]
+        return [part for part in parts if part]
+
+    def expected(self, components: list[int], centred: Tensor, around: Tensor, hole: Tensor) -> Tensor:
+        """Values float64 [c, m] at the places `hole` int64 [m, 2], less their mean, of components that share candidates.
 
         `centred` float64 [c, n]: those at the places `around` int64 [n, 2].
         """
+        group = next(number for number, members in enumerate(self.groups) if components[0] in members)
         places = torch.cat([around, hole])
         reach = int((places.amax(dim=0) - places.amin(dim=0)).max()) + 1
         size = 1 << (reach - 1).bit_length()

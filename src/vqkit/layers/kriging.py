@@ -27,9 +27,10 @@ _REACH = (2, 1)
 """How far from a hole pixels are looked at: the first at which there are few enough of them."""
 _MOST_AROUND = 1024
 """Pixels around a hole, at most: the time grows with the third power of their number."""
-_MOST_WEIGHED, _WIDEST_WEIGHED, _DEEPEST_WEIGHED = 400, 64, 12.0
-"""Up to how many pixels around a hole, rows or columns from one to another, and pixels into the hole candidates are weighed: it
-takes J times as long, and what is around a hole says little about pixels far from it."""
+DEEPEST_WEIGHED = 12
+"""Pixels into a hole up to which candidates are weighed: what is around it says little about those farther away."""
+_MOST_WEIGHED, _WIDEST_WEIGHED = 400, 64
+"""Up to how many pixels around a hole, and rows or columns between them, candidates are weighed: it takes J times as long."""
 _AT_ONCE = 2**22
 """Covariances that are in memory at once."""
 
@@ -57,12 +58,13 @@ def fill_by_kriging(
             if around is None:
                 continue
             near, inside = around.nonzero(), hole.nonzero()
-            for group, some in _grouped(components, candidates if candidates and _is_small(near, inside) else None):
+            weighed = candidates if candidates and _is_small(near, inside) else None
+            for some in weighed.shared_by(components) if weighed else [components]:
                 centred = filled[image, some][:, around].double() - mean[some, None]
-                if candidates is None or group is None:
-                    answers = _expected(table[some], noise[some], centred, near, inside)
+                if weighed:
+                    answers = weighed.expected(some, centred, near, inside)
                 else:
-                    answers = candidates.expected(group, some, centred, near, inside)
+                    answers = _expected(table[some], noise[some], centred, near, inside)
                 rows = filled[image, some]
                 rows[:, hole] = (answers + mean[some, None]).float()
                 filled[image, some] = rows
@@ -74,15 +76,7 @@ def _is_small(around: Tensor, hole: Tensor) -> bool:
     """Whether candidates are weighed for a hole at the places int64 [m, 2], with pixels at [n, 2] around it."""
     if len(around) > _MOST_WEIGHED or int((around.amax(dim=0) - around.amin(dim=0)).max()) >= _WIDEST_WEIGHED:
         return False
-    return float(torch.cdist(hole.double(), around.double()).amin(dim=1).max()) <= _DEEPEST_WEIGHED
-
-
-def _grouped(components: list[int], candidates: CandidateCovariances | None) -> list[tuple[int | None, list[int]]]:
-    """Those of `components` that share candidates, with the number of their group; all at once where there are none."""
-    if candidates is None:
-        return [(None, components)]
-    parts = [(group, [each for each in members if each in components]) for group, members in enumerate(candidates.groups)]
-    return [(group, some) for group, some in parts if some]
+    return float(torch.cdist(hole.double(), around.double()).amin(dim=1).max()) <= DEEPEST_WEIGHED
 
 
 def _alike(known: Tensor, components: list[int]) -> list[list[int]]:

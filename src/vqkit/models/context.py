@@ -43,13 +43,14 @@ from torch import Tensor, nn
 from vqkit.interfaces import Context, DataSpec
 from vqkit.layers.channel_norm import ChannelNorm
 from vqkit.layers.encoder_input import observed_pixels
+from vqkit.layers.kriging import DEEPEST_WEIGHED
 from vqkit.layers.linear_start import LinearStart
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import Downsample, ResidualBlock, Upsample, init_zero
 
 _LEAST_CHANNELS, _MOST_CHANNELS = 16, 64
 """Features at full resolution, where they cost most: two for each component within these limits."""
-_DISTANCES = (1, 2, 4, 8, 12)
+_DISTANCES = (1, 2, 4, 8, DEEPEST_WEIGHED)
 """Pixels of a hole within so many rows and columns of an observed one share a gain; a hole with farther ones is large."""
 
 
