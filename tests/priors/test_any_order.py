@@ -14,8 +14,8 @@ from vqkit.errors import ConfigError
 from vqkit.interfaces import Codes, CodeSpec, Conditioning
 from vqkit.interfaces.priors import Sampling
 from vqkit.priors.codes_so_far import CodesSoFar
-from vqkit.priors.masked import KeptCodes, MaskedPrior, Order
-from vqkit.priors.orders import ranks_of
+from vqkit.priors.masked import KeptCodes, MaskedPrior
+from vqkit.priors.orders import Order, ranks_of
 from vqkit.registry import PRIORS
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from small_priors import random_codes, random_conditioning, small_prior, small_spec
 from vqkit.interfaces import CodeSpec
 from vqkit.priors.left_out import lattices, left_out_nll, order_with_last, predicts_left_out
-from vqkit.priors.masked import MaskedPrior, Order
+from vqkit.priors.masked import MaskedPrior
+from vqkit.priors.orders import Order
 from vqkit.priors.orders import halton_order, ranks_of
 
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from vqkit.interfaces import Codes, Conditioning, Prior
-from vqkit.priors.masked import MaskedPrior, Order
+from vqkit.priors.masked import MaskedPrior
+from vqkit.priors.orders import Order
 from vqkit.priors.orders import fixed_order, ranks_of
 
 SPACING = 2

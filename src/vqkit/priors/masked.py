@@ -3,9 +3,10 @@
 
     log p(codes | order) = sum over codes of log p(code | codes that come earlier in the order, coarser levels, conditions)
 
-Every training step takes a new random order for each image, so that the prior learns all of them: the mean over orders of
--log p(codes | order) is never below -log of the mean over orders of p, so it is a bound on the cost of codes whose order was
-drawn at random. `nll` is exact for one order; `bound` estimates the mean over random ones.
+`nll` is exact for one order. The mean over orders of -log p(codes | order) is never below -log of the mean over orders of p, so it
+is a bound on the cost of codes whose order was drawn at random, and `bound` estimates it. Every training step takes a new order for
+each image. Where we depart from the papers: most of them are orders in which codes will be drawn, not all orders alike
+(`vqkit.priors.training_orders`).
 
 In T steps, all codes of a step are drawn from what the earlier steps have drawn. That, too, is a distribution whose likelihood
 one pass gives (`nll` with steps): it differs from that of N steps where codes drawn together depend on each other.
@@ -36,8 +37,9 @@ from vqkit.priors.any_order_network import AnyOrderNetwork
 from vqkit.priors.any_order_sampling import DEFAULT_STEPS, LevelDraw, LevelSampler
 from vqkit.priors.coarser_codes import CoarserCodes
 from vqkit.priors.codes_so_far import CodesSoFar
-from vqkit.priors.orders import drawn_after, fixed_order, group, known_first, random_orders, ranks_of
+from vqkit.priors.orders import Order, drawn_after, fixed_order, group, known_first, random_orders, ranks_of
 from vqkit.priors.sampling import advance_part, conditioning_of, evaluating, is_guided, with_unconditional
+from vqkit.priors.training_orders import training_order
 from vqkit.registry import PRIORS
 
 
@@ -55,13 +57,6 @@ class MaskedOptions(Settings):
         if self.width % self.head_width:
             raise ValueError(f"the width ({self.width}) must be a multiple of head_width ({self.head_width})")
         return self
-
-
-class Order(NamedTuple):
-    """An order of the positions of a level: `ranks` int64 [B or 1, N], the place of each; `steps`, in which of T it is drawn."""
-
-    ranks: Tensor
-    steps: Tensor
 
 
 class KeptCodes(NamedTuple):
@@ -94,11 +89,13 @@ class MaskedPrior(Prior):
     def nll(self, codes: Codes, conditioning: Conditioning) -> tuple[Tensor, ...]:
         """See `Prior.nll`: in evaluation exact under the Halton order, one code a step; in training under random orders.
 
-        Random orders are drawn from the global generator of the CPU.
+        These are drawn from the global generator of the CPU.
         """
         return tuple(
-            self.level_nll(level, codes, conditioning, self._training_order(level, codes) if self.training else self.order(level))
-            for level in range(len(codes))
+            self.level_nll(
+                level, codes, conditioning, training_order(len(own), self.spec.shapes[level]) if self.training else self.order(level)
+            )
+            for level, own in enumerate(codes)
         )
 
     def level_nll(self, level: int, codes: Codes, conditioning: Conditioning, order: Order) -> Tensor:
@@ -218,8 +215,3 @@ class MaskedPrior(Prior):
         drawn = LevelDraw(level, shape, self.spec.cardinalities[level], first, codes.flatten(1), known.flatten(1), guided)
         features = self.condition_features(level, coarser, conditioning)
         return LevelSampler(self.networks[level], features, drawn, sampling, advance).draw().view(nothing.shape)
-
-    def _training_order(self, level: int, codes: Codes) -> Order:
-        """A random order for each of the samples."""
-        ranks = torch.rand(len(codes[level]), codes[level][0].numel()).argsort(dim=1)
-        return Order(ranks, ranks)

@@ -19,6 +19,10 @@ NEVER = 2**62
 """The rank of what is not there."""
 
 
+_START_DEVIATION = 0.1
+"""Standard deviation of embeddings before training. At 1, PyTorch's default, near codes outweigh positions and conditions at first."""
+
+
 class NearCodes(nn.Module):
     """A convolution over the known codes around a position, whichever these are: features of them and of which are known.
 
@@ -33,6 +37,7 @@ class NearCodes(nn.Module):
         self.shape, self.reach = shape, reach
         height, columns = shape
         self.embedding = nn.Embedding(num_codes, features)
+        nn.init.normal_(self.embedding.weight, std=_START_DEVIATION)
         offsets = torch.cartesian_prod(*[torch.arange(-reach, reach + 1)] * 2)
         places = torch.cartesian_prod(torch.arange(height), torch.arange(columns))[:, None] + offsets
         inside = ((places >= 0) & (places < torch.tensor(shape))).all(dim=2)

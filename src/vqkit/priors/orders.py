@@ -12,11 +12,19 @@ Shapes: N = h * w positions, numbered row by row.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vqkit.core.randomness import generator_for
+
+
+class Order(NamedTuple):
+    """An order of the positions of a level: `ranks` int64 [B or 1, N], the place of each; `steps`, in which of T it is drawn."""
+
+    ranks: Tensor
+    steps: Tensor
 
 
 def fixed_order(name: str, height: int, width: int) -> Tensor:
