@@ -18,8 +18,7 @@ from vqkit.inference.shared_codes import DrawnCodes, SharedCodesSampler
 from vqkit.interfaces import CodeSpec, Conditioning
 from vqkit.interfaces.priors import Sampling
 from vqkit.priors.masked import MaskedPrior
-from vqkit.priors.orders import Order
-from vqkit.priors.orders import drawn_after, fixed_order, ranks_of
+from vqkit.priors.orders import Order, drawn_after, fixed_order, ranks_of
 
 SPEC = small_spec("observed", (4, 4), codes=9, levels=2)
 WINDOWS = CodeWindows(26, 37, (16, 16), SPEC.shapes, 8)

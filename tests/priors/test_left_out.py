@@ -10,8 +10,7 @@ from small_priors import random_codes, random_conditioning, small_prior, small_s
 from vqkit.interfaces import CodeSpec
 from vqkit.priors.left_out import lattices, left_out_nll, order_with_last, predicts_left_out
 from vqkit.priors.masked import MaskedPrior
-from vqkit.priors.orders import Order
-from vqkit.priors.orders import halton_order, ranks_of
+from vqkit.priors.orders import Order, halton_order, ranks_of
 
 
 def masked(spec: CodeSpec) -> MaskedPrior:

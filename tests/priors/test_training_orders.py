@@ -41,7 +41,9 @@ def test_half_of_the_samples_start_from_nothing_and_most_follow_the_halton_order
 
 def test_what_is_known_is_nothing_a_share_or_a_side_of_a_rectangle() -> None:
     known = random_known(COUNT, SHAPE)
-    assert float((~known.any(dim=1)).double().mean()) == pytest.approx(0.5 + 0.25 / (POSITIONS + 1) + 0.125 / POSITIONS, abs=TOLERANCE)
+    assert float((~known.any(dim=1)).double().mean()) == pytest.approx(
+        0.5 + 0.25 / (POSITIONS + 1) + 0.125 / POSITIONS, abs=TOLERANCE
+    )
     grids = known.view(-1, *SHAPE)
 
     def is_rectangle(grids: torch.Tensor) -> torch.Tensor:
@@ -57,7 +59,9 @@ def test_what_is_known_is_nothing_a_share_or_a_side_of_a_rectangle() -> None:
     heights = grids[inside].any(dim=2).sum(dim=1).bincount(minlength=7)[1:].double() / inside.sum()
     assert heights.tolist() == pytest.approx([1 / 6] * 6, abs=0.08)
     shares = known[~inside & ~outside & known.any(dim=1)].double().mean(dim=1)
-    assert shares.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist() == pytest.approx([0.25, 0.5, 0.75], abs=0.06)
+    assert shares.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist() == pytest.approx(
+        [0.25, 0.5, 0.75], abs=0.06
+    )
 
 
 def test_codes_known_from_the_start_come_before_all_others_and_one_by_one() -> None:

@@ -138,9 +138,7 @@ class AnyOrderNetwork(nn.Module):
         be one of several codes but follows the order.
         """
         places = self.places(conditions)
-        near_codes, near_asked = self.near(codes, ranks)
-        if steps is not ranks:
-            _, near_asked = self.near(codes, steps)
+        near_codes, near_asked = self.near(codes, ranks, steps)
         tokens = self.dropout(self.embedding(codes) + places + near_codes)
         tokens = torch.cat([self.first_token(places).expand(len(tokens), 1, -1), tokens], dim=1)
         before = F.pad(ranks, (1, 0), value=-1)

@@ -1,4 +1,4 @@
-"""Predictions from the codes that are known so far, each of which is computed once, when it becomes known.
+"""Predictions from the codes that are known so far, each of which is computed once, for the next prediction.
 
 Shapes: as in `vqkit.priors.any_order_network`.
 """
@@ -11,6 +11,34 @@ from torch import Tensor
 
 from vqkit.priors.any_order_network import AnyOrderNetwork, KeysValues
 from vqkit.priors.near_codes import NEVER
+
+
+class Stored:
+    """The keys and values of one layer so far, in memory that is allocated once for `expected` places and doubled if need be."""
+
+    def __init__(self, expected: int) -> None:
+        self._places, self._count = expected, 0
+        self._memory: KeysValues | None = None
+
+    def add(self, new: KeysValues) -> KeysValues:
+        """Keys and values [B, A, n, E / A] after those so far; returns all of them."""
+        count = self._count + new.keys.shape[2]
+        if self._memory is None or count > self._places:
+            self._places = self._places if count <= self._places else 2 * count
+            memory = KeysValues(*(each.new_empty(*each.shape[:2], self._places, each.shape[3]) for each in new))
+            if self._memory is not None:
+                for own, before in zip(memory, self._memory, strict=True):
+                    own[:, :, : self._count] = before[:, :, : self._count]
+            self._memory = memory
+        for own, added in zip(self._memory, new, strict=True):
+            own[:, :, self._count : count] = added
+        self._count = count
+        return self.all()
+
+    def all(self) -> KeysValues:
+        """All so far, [B, A, m, E / A]."""
+        assert self._memory is not None
+        return KeysValues(*(each[:, :, : self._count] for each in self._memory))
 
 
 class CodesSoFar:
@@ -29,9 +57,10 @@ class CodesSoFar:
 
     def clear(self) -> None:
         """Forget all codes."""
-        self._stored: list[KeysValues | None] = [None] * len(self._blocks)
         device = self._places.device
         batch, positions = self._places.shape[:2]
+        self._stored = [Stored(positions + 1) for _ in self._blocks]
+        self._waiting: tuple[Tensor, Tensor, Tensor | None] | None = None
         self._codes = torch.zeros(batch, positions, dtype=torch.int64, device=device)
         self._ranks = torch.full((1, positions), NEVER, device=device)
         self._count = 0
@@ -40,25 +69,34 @@ class CodesSoFar:
         self._add_tokens(self._network.first_token(self._places), torch.zeros(1, 1, dtype=torch.int64, device=device), None)
 
     def add(self, codes: Tensor, positions: Tensor, valid: Tensor | None = None) -> None:
-        """Codes int64 [B, n] at positions, which see those before them in this order; `valid` bool [B, n]: which count."""
+        """Codes int64 [B, n] at positions, which see those before them in this order; `valid` bool [B, n]: which count.
+
+        They are computed when something is predicted from them.
+        """
+        self._compute()
         own = torch.arange(self._count, self._count + positions.shape[1], device=positions.device)[None]
         self._count += positions.shape[1]
         self._codes = _put(self._codes, positions, valid, codes)
         self._ranks = _put(self._ranks, positions, valid, own)
-        near, _ = self._network.near.at(self._codes, self._ranks, positions, own)
-        self._add_tokens(self._network.embedding(codes) + self._at(positions) + near, positions + 1, valid)
+        near = self._network.near.at(self._network.near.tokens, self._codes, self._ranks, positions, own)
+        self._waiting = self._network.embedding(codes) + self._at(positions) + near, positions + 1, valid
 
     def logits(self, positions: Tensor) -> Tensor:
         """Logits float32 [B, n, K] at positions, given all codes so far."""
+        self._compute()
         now = torch.full_like(positions, self._count)
-        _, near = self._network.near.at(self._codes, self._ranks, positions, now)
+        near = self._network.near.at(self._network.near.queries, self._codes, self._ranks, positions, now)
         tokens = self._network.asked + self._at(positions) + near
         for number in range(self._content, len(self._blocks)):
-            stored = self._stored[number]
-            assert stored is not None
-            tokens = self._blocks[number](tokens, stored, self._bias(number, positions + 1))
+            tokens = self._blocks[number](tokens, self._stored[number].all(), self._bias(number, positions + 1))
         logits: Tensor = self._network.head(self._network.norm(tokens))
         return logits.float()
+
+    def _compute(self) -> None:
+        """Compute the codes that were added last."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._add_tokens(*waiting)
 
     def _add_tokens(self, tokens: Tensor, rows: Tensor, valid: Tensor | None) -> None:
         """Tokens [B, n, E] of the start (row 0) or of positions (rows from 1), int64 [B or 1, n]; which count."""
@@ -69,13 +107,10 @@ class CodesSoFar:
         later = torch.ones(count, count, dtype=torch.bool, device=tokens.device).triu(1)
         later = F.pad(later, (before, 0))
         for number, block in enumerate(self._blocks):
-            new, stored = block.keys_values(tokens), self._stored[number]
-            if stored is not None:
-                new = KeysValues(torch.cat([stored.keys, new.keys], dim=2), torch.cat([stored.values, new.values], dim=2))
-            self._stored[number] = new
+            content = self._stored[number].add(block.keys_values(tokens))
             if number < self._content:
                 # What does not count sees the start at least, so that its softmax has a value.
-                tokens = block(tokens, new, self._bias(number, rows).masked_fill(later, -torch.inf))
+                tokens = block(tokens, content, self._bias(number, rows).masked_fill(later, -torch.inf))
 
     def _bias(self, number: int, rows: Tensor) -> Tensor:
         """The bias [B or 1, A, n, m] of a layer for rows int64 [B or 1, n] and all that is stored."""

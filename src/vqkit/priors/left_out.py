@@ -19,8 +19,7 @@ from torch import Tensor
 
 from vqkit.interfaces import Codes, Conditioning, Prior
 from vqkit.priors.masked import MaskedPrior
-from vqkit.priors.orders import Order
-from vqkit.priors.orders import fixed_order, ranks_of
+from vqkit.priors.orders import Order, fixed_order, ranks_of
 
 SPACING = 2
 """Rows and columns between codes that are hidden together."""

@@ -91,12 +91,11 @@ class MaskedPrior(Prior):
 
         These are drawn from the global generator of the CPU.
         """
-        return tuple(
-            self.level_nll(
-                level, codes, conditioning, training_order(len(own), self.spec.shapes[level]) if self.training else self.order(level)
-            )
-            for level, own in enumerate(codes)
-        )
+        orders = [
+            training_order(len(own), shape) if self.training else self.order(level)
+            for level, (own, shape) in enumerate(zip(codes, self.spec.shapes, strict=True))
+        ]
+        return tuple(self.level_nll(level, codes, conditioning, order) for level, order in enumerate(orders))
 
     def level_nll(self, level: int, codes: Codes, conditioning: Conditioning, order: Order) -> Tensor:
         """The exact cost of the codes of one level in an order, nats float32 [B, h, w]; `codes`: this and the coarser levels."""
