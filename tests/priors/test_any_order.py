@@ -71,11 +71,12 @@ def test_probabilities_of_codes_drawn_together_sum_to_one(steps: list[int]) -> N
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("order", [None, "raster"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-def test_samples_are_as_frequent_as_they_are_probable_in_so_many_steps(steps: int) -> None:
+def test_samples_are_as_frequent_as_they_are_probable_in_so_many_steps(steps: int, order: str | None) -> None:
     spec, count = small_spec("class", (2, 2), codes=3), 4000
     prior, grids = masked(spec), every_grid(spec)
-    conditioning, sampling = random_conditioning(spec, 1), Sampling(seed=1, draw_steps=steps)
+    conditioning, sampling = random_conditioning(spec, 1), Sampling(seed=1, draw_steps=steps, order=order)
     nll = prior.steps_nll(grids, repeated(conditioning, len(grids[0])), sampling)[0].double().flatten(1).sum(dim=1)
     expected = count * (-nll).exp()
     drawn = prior.sample(count, repeated(conditioning, count), sampling)[0].flatten(1)

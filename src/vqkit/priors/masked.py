@@ -115,9 +115,12 @@ class MaskedPrior(Prior):
         return logits.transpose(1, 2).unflatten(2, self.spec.shapes[level])
 
     def steps_nll(self, codes: Codes, conditioning: Conditioning, sampling: Sampling) -> tuple[Tensor, ...]:
-        """The exact cost of codes drawn in the steps of `sampling` in the Halton order, at temperature 1 without guidance."""
-        steps = sampling.draw_steps or DEFAULT_STEPS
-        return tuple(self.level_nll(level, codes, conditioning, self.order(level, "halton", steps)) for level in range(len(codes)))
+        """The exact cost of codes drawn in the steps of `sampling`, at temperature 1 without guidance.
+
+        In the raster order if `sampling` has it, otherwise in the Halton order.
+        """
+        steps, name = sampling.draw_steps or DEFAULT_STEPS, "raster" if sampling.order == "raster" else "halton"
+        return tuple(self.level_nll(level, codes, conditioning, self.order(level, name, steps)) for level in range(len(codes)))
 
     def bound(self, codes: Codes, conditioning: Conditioning, orders: int, seed: int = 0, first: int = 0) -> tuple[Tensor, ...]:
         """The mean cost over random orders, float32 [B, h, w] of each level: an unbiased estimate of the bound.
