@@ -228,12 +228,6 @@ class TrainingConfig(Settings):
         return self
 
 
-class PriorTrainingConfig(TrainingConfig):
-    """The training loop, with the defaults of priors."""
-
-    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate of AdamW.")
-
-
 class PretrainingLoopConfig(TrainingConfig):
     """The training loop, with the defaults of self-supervised pretraining."""
 

@@ -13,7 +13,6 @@ from vqkit.config.groups import (
     LossConfig,
     MaskingConfig,
     PretrainingLoopConfig,
-    PriorTrainingConfig,
     TokenizerConfig,
     TrainingConfig,
     ViewsConfig,
@@ -54,7 +53,7 @@ class PriorRunConfig(Settings):
     tokenizer: TokenizerConfig = TokenizerConfig()
     data: NamedOptions = NamedOptions(name="tokenizer")
     conditioning: ConditioningConfig = ConditioningConfig()
-    training: PriorTrainingConfig = PriorTrainingConfig()
+    training: TrainingConfig = TrainingConfig()
 
     @property
     def subject(self) -> NamedOptions:
