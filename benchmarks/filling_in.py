@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from common.commands import vqkit
 from common.machine import describe_machine, describe_versions, publish
 
 VARIANTS: dict[str, list[str]] = {"context": [], "codes": ["--set", "model.context=false"], "unet": ["--model", "unet"]}
@@ -44,12 +43,6 @@ def evaluated(run: Path, questions: list[str]) -> dict[str, Any]:
     keys = ("name", "mse", "psnr", "pooled_psnr", "ssim", "mean_iou")
     parts = [{**_chosen(part, keys), "floors": [_chosen(floor, keys) for floor in part["floors"]]} for part in result["parts"]]
     return {"full": _chosen(result["full"], keys), "parts": parts, "notes": result["notes"]}
-
-
-def vqkit(*typed: str) -> str:
-    """The output of a command, whose messages are shown as it runs."""
-    done = subprocess.run([sys.executable, "-m", "vqkit", *typed], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
 
 
 def _chosen(figures: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +26,7 @@ from typing import Any
 
 import torch
 
+from common.commands import vqkit
 from common.machine import describe_machine, describe_versions, publish
 from vqkit.inference.sampler import load_sampler
 from vqkit.interfaces.priors import Sampling
@@ -42,11 +41,6 @@ def processor_seconds() -> float:
     """Processor time of all commands that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def vqkit(*typed: str) -> str:
-    """The output of a command, whose messages are shown as it runs."""
-    return subprocess.run([sys.executable, "-m", "vqkit", *typed], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def train(config: Path, tokenizer: str, steps: int, out: Path, extra: list[str]) -> float:
@@ -71,16 +65,18 @@ def trained(config: Path, run: Path, minutes: float, tokenizer: str, extra: list
 
 
 def evaluated(run: Path, typed: list[str]) -> dict[str, Any]:
-    """Nats of a code in each case, and figures of completions, of `vqkit evaluate` with further options."""
-    found = json.loads(vqkit("evaluate", "--run", str(run), "--json", "--num-samples", "0", "--floors", "none", *typed))["priors"][
-        0
-    ]
+    """Nats of a code in each case, and figures of samples and completions, of `vqkit evaluate` with further options."""
+    printed = vqkit("evaluate", "--run", str(run), "--json", "--floors", "none", *typed)
+    found = json.loads(printed)["priors"][0]
+    rates = found["rates"] + found["order_rates"]
+    plausible = found["samples"]["plausibility"] if found["samples"] else []
     completions = {
         each["name"]: {name: each[name]["components"] | {"pooled_psnr": each[name]["pooled_psnr"]} for name in FIGURES}
         for each in found["completions"]
     }
     return {
-        "nats": {each["name"]: each["nll_per_code"] for each in found["rates"] + found["order_rates"]},
+        "nats": {each["name"]: each["nll_per_code"] for each in rates},
+        "samples": {each["name"]: each["usual_parts"] for each in plausible},
         "completions": completions,
     }
 
