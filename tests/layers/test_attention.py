@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.layers import attention
-from vqkit.layers.attention import CausalSelfAttention, SelfAttention, number_of_heads
+from vqkit.layers.attention import AttentionCache, CausalSelfAttention, SelfAttention, number_of_heads
 
 
 def randomize_output(layer: SelfAttention | CausalSelfAttention) -> None:
@@ -39,13 +39,14 @@ def test_attention_equals_the_fused_kernel() -> None:
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_causal_attention_equals_the_fused_kernel_in_one_pass_and_step_by_step() -> None:
+@pytest.mark.parametrize("positions", [9, 1, 4])  # memory for all, and memory that has to grow
+def test_causal_attention_equals_the_fused_kernel_in_one_pass_and_step_by_step(positions: int) -> None:
     layer = CausalSelfAttention(128)
     randomize_output(layer)
     tokens = torch.randn(2, 9, 128)
     expected = fused(layer, tokens, causal=True)
     torch.testing.assert_close(layer(tokens), expected, rtol=1e-4, atol=1e-5)
-    cache = layer.new_cache(2, positions=9)
+    cache = AttentionCache(positions)
     with torch.no_grad():
         steps = torch.stack([layer.step(token, cache) for token in tokens.unbind(dim=1)], dim=1)
     torch.testing.assert_close(steps, expected, rtol=1e-4, atol=1e-5)

@@ -5,6 +5,8 @@ Shapes: B samples, P positions in order, C channels, N heads of C / N channels, 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,13 +65,39 @@ class SelfAttention(_Attention):
         return x + attended.transpose(1, 2).reshape(x.shape)
 
 
-class AttentionCache:
-    """Keys and values [B, N, P, C / N], of which the first `filled` positions are valid."""
+class KeysValues(NamedTuple):
+    """Keys and values of one layer, [B, N, P, C / N] each."""
 
-    def __init__(self, batch: int, heads: int, positions: int, head_width: int, device: torch.device) -> None:
-        self.keys = torch.empty(batch, heads, positions, head_width, device=device)
-        self.values = torch.empty_like(self.keys)
-        self.filled = 0
+    keys: Tensor
+    values: Tensor
+
+
+class AttentionCache:
+    """The keys and values of one layer so far, in memory that is allocated once for `expected` positions and doubled if need be."""
+
+    def __init__(self, expected: int) -> None:
+        self._positions, self._filled = expected, 0
+        self._memory: KeysValues | None = None
+
+    def add(self, new: KeysValues) -> KeysValues:
+        """Keys and values [B, N, P', C / N] after those so far; returns all of them."""
+        filled = self._filled + new.keys.shape[2]
+        if self._memory is None or filled > self._positions:
+            self._positions = self._positions if filled <= self._positions else 2 * filled
+            memory = KeysValues(*(each.new_empty(*each.shape[:2], self._positions, each.shape[3]) for each in new))
+            if self._memory is not None:
+                for own, before in zip(memory, self._memory, strict=True):
+                    own[:, :, : self._filled] = before[:, :, : self._filled]
+            self._memory = memory
+        for own, added in zip(self._memory, new, strict=True):
+            own[:, :, self._filled : filled] = added
+        self._filled = filled
+        return self.all()
+
+    def all(self) -> KeysValues:
+        """All so far, [B, N, P, C / N] each."""
+        assert self._memory is not None
+        return KeysValues(*(each[:, :, : self._filled] for each in self._memory))
 
 
 class CausalSelfAttention(_Attention):
@@ -84,15 +112,8 @@ class CausalSelfAttention(_Attention):
     def step(self, token: Tensor, cache: AttentionCache) -> Tensor:
         """The next position alone, [B, C] to [B, C]; adds its key and value to the cache."""
         query, key, value = self._split(token[:, None])
-        last = cache.filled
-        cache.keys[:, :, last], cache.values[:, :, last] = key[:, :, 0], value[:, :, 0]
-        cache.filled = last + 1
-        keys, values = cache.keys[:, :, : last + 1], cache.values[:, :, : last + 1]
+        keys, values = cache.add(KeysValues(key, value))
         return token + self._attend(_scores(query, keys), values)[:, 0]
-
-    def new_cache(self, batch: int, positions: int) -> AttentionCache:
-        """An empty cache for `batch` sequences of up to `positions`."""
-        return AttentionCache(batch, self.heads, positions, self.out.in_features // self.heads, self.out.weight.device)
 
 
 def number_of_heads(channels: int, head_width: int) -> int:

@@ -21,26 +21,17 @@ start.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqkit.layers.attention import number_of_heads
+from vqkit.layers.attention import KeysValues, number_of_heads
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.layers.residual import PositionEmbedding, init_zero
 from vqkit.priors.near_codes import NearCodes
 
 _START_DEVIATION = 0.02
 """Standard deviation of embeddings and the head before training (Radford et al. 2018)."""
-
-
-class KeysValues(NamedTuple):
-    """Keys and values of one layer, [B, A, m, E / A] each."""
-
-    keys: Tensor
-    values: Tensor
 
 
 class RelativeBias(nn.Module):

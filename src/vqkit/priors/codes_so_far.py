@@ -9,36 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqkit.priors.any_order_network import AnyOrderNetwork, KeysValues
+from vqkit.layers.attention import AttentionCache
+from vqkit.priors.any_order_network import AnyOrderNetwork
 from vqkit.priors.near_codes import NEVER
-
-
-class Stored:
-    """The keys and values of one layer so far, in memory that is allocated once for `expected` places and doubled if need be."""
-
-    def __init__(self, expected: int) -> None:
-        self._places, self._count = expected, 0
-        self._memory: KeysValues | None = None
-
-    def add(self, new: KeysValues) -> KeysValues:
-        """Keys and values [B, A, n, E / A] after those so far; returns all of them."""
-        count = self._count + new.keys.shape[2]
-        if self._memory is None or count > self._places:
-            self._places = self._places if count <= self._places else 2 * count
-            memory = KeysValues(*(each.new_empty(*each.shape[:2], self._places, each.shape[3]) for each in new))
-            if self._memory is not None:
-                for own, before in zip(memory, self._memory, strict=True):
-                    own[:, :, : self._count] = before[:, :, : self._count]
-            self._memory = memory
-        for own, added in zip(self._memory, new, strict=True):
-            own[:, :, self._count : count] = added
-        self._count = count
-        return self.all()
-
-    def all(self) -> KeysValues:
-        """All so far, [B, A, m, E / A]."""
-        assert self._memory is not None
-        return KeysValues(*(each[:, :, : self._count] for each in self._memory))
 
 
 class CodesSoFar:
@@ -59,7 +32,7 @@ class CodesSoFar:
         """Forget all codes."""
         device = self._places.device
         batch, positions = self._places.shape[:2]
-        self._stored = [Stored(positions + 1) for _ in self._blocks]
+        self._stored = [AttentionCache(positions + 1) for _ in self._blocks]
         self._waiting: tuple[Tensor, Tensor, Tensor | None] | None = None
         self._codes = torch.zeros(batch, positions, dtype=torch.int64, device=device)
         self._ranks = torch.full((1, positions), NEVER, device=device)

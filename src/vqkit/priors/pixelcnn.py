@@ -184,7 +184,7 @@ class PixelCNNStepper(Stepper):
         self._attention: dict[int, tuple[CausalSelfAttention, AttentionCache]] = {}
         for number, module in prior.attention.items():
             assert isinstance(module, CausalSelfAttention)
-            self._attention[int(number)] = module, module.new_cache(batch, height * self._width)
+            self._attention[int(number)] = module, AttentionCache(height * self._width)
         self._places = (prior.position.rows + prior.position.columns).permute(1, 2, 0)
         self._conditions = None
         if condition_features is not None:

@@ -125,7 +125,7 @@ class TransformerStepper(Stepper):
         self.places = prior.position_features(conditioning)
         batch, positions = len(conditioning.dropped), self.places.shape[1]
         self.blocks = prior.blocks
-        self.caches = [block.attention.new_cache(batch, positions) for block in self.blocks]
+        self.caches = [AttentionCache(positions) for _ in self.blocks]
         self.first = torch.full((batch,), prior.start, device=self.places.device)
         self.position = 0
 
