@@ -106,6 +106,19 @@ def test_label_maps_strips_and_pages_in_files(tmp_path: Path) -> None:
         assert torch.equal(entry.image, image), name
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_written_archives_hold_every_array_whatever_its_name(tmp_path: Path, dtype: str) -> None:
+    content = {
+        name: np.arange(6, dtype=dtype).reshape(2, 3) + number for number, name in enumerate(("file", "allow_pickle", "dna"))
+    }
+    array_files.write_arrays(content, tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as archive:
+        found = dict(archive)
+    assert list(found) == list(content)
+    for name, array in content.items():
+        assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
+
+
 def test_an_archive_may_lack_components_and_hold_batches(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", belt=IMAGES[:, 1].numpy(), carcass=IMAGES[:, 0].numpy())
     entries = read_all(tmp_path / "x.npz")

@@ -6,6 +6,7 @@ Sizes are checked before anything is loaded, so that a huge or foreign file cost
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -99,7 +100,11 @@ def write_arrays(content: Content, path: Path) -> None:
     """Write an array, or several by name, atomically."""
     with write_atomically(path) as temporary:
         if isinstance(content, dict):
-            np.savez_compressed(temporary, **content)  # type: ignore[arg-type]  # names are keyword arguments
+            # Not `np.savez_compressed`, whose names are keyword arguments: it cannot write an array named "file".
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, array in content.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
         else:
             np.save(temporary, content)
 
