@@ -100,12 +100,30 @@ def test_axes_that_do_not_fit_the_array_are_damage(tmp_path: Path) -> None:
             open_raster(tmp_path / "a.zarr")
 
 
-def test_nothing_is_unpickled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["pickle", "\\u0070ickle"])
+def test_nothing_is_unpickled(tmp_path: Path, word: str) -> None:
     write(tmp_path / "a.zarr", values((2, 40, 50), np.uint16))
     file = tmp_path / "a.zarr" / "0" / ".zarray"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"filters": [{"id": "pickle", "protocol": 5}]}))
+    changed = json.dumps(json.loads(file.read_text()) | {"filters": [{"id": "pickle", "protocol": 5}]})
+    file.write_text(changed.replace("pickle", word))
     with pytest.raises(DataError, match="vqkit never does"):
         open_raster(tmp_path / "a.zarr")
+
+
+def test_a_note_that_names_pickles_is_no_harm(tmp_path: Path) -> None:
+    array = values((2, 40, 50), np.uint16)
+    write(tmp_path / "a.zarr", array)
+    (tmp_path / "a.zarr" / "0" / ".zattrs").write_text('{"sample": "pickled cucumber"}')
+    assert np.array_equal(read(tmp_path / "a.zarr").values, array)
+
+
+def test_metadata_that_a_group_keeps_of_its_members_are_not_used(tmp_path: Path) -> None:
+    array = values((2, 40, 50), np.uint16)
+    write(tmp_path / "a.zarr", array)
+    own = json.loads((tmp_path / "a.zarr" / "0" / ".zarray").read_text())
+    copy = {".zgroup": {"zarr_format": 2}, ".zattrs": {}, "0/.zarray": own | {"filters": [{"id": "pickle", "protocol": 5}]}}
+    (tmp_path / "a.zarr" / ".zmetadata").write_text(json.dumps({"zarr_consolidated_format": 1, "metadata": copy}))
+    assert np.array_equal(read(tmp_path / "a.zarr").values, array)
 
 
 def test_without_the_extra_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
