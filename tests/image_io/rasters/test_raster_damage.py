@@ -12,6 +12,7 @@ from raster_samples import read, values
 
 from vqkit.errors import DataError
 from vqkit.image_io.rasters import open_raster, write_raster
+from vqkit.image_io.rasters.failures import reading_errors
 
 DEEP, FLAT = values((3, 40, 50), np.uint16), values((3, 40, 50), np.uint8)
 
@@ -127,3 +128,8 @@ def test_a_compression_without_its_package_names_it(tmp_path: Path, monkeypatch:
         DataError, match=r"a.tif is compressed in a way that needs the package imagecodecs. pip install imagecodecs"
     ):
         read(tmp_path / "a.tif")
+
+
+def test_too_little_memory_is_no_damage() -> None:
+    with pytest.raises(DataError, match=r"too little memory to read x\.tif"), reading_errors(Path("x.tif")):
+        raise MemoryError

@@ -26,6 +26,8 @@ def reading_errors(path: Path, kind: str = "picture") -> Iterator[None]:
         raise DataError(f"The {kind} {path} may not be read.", "Change its permissions.") from None
     except Image.DecompressionBombError:
         raise DataError(f"The picture {path} is huge.", f"At most {Image.MAX_IMAGE_PIXELS} pixels are read.") from None
+    except MemoryError:
+        raise DataError(f"There is too little memory to read {path}.", "Close other programs, or cut it into parts.") from None
     except Exception as error:
         if "imagecodecs" in str(error):  # tifffile names the package that it lacks
             raise DataError(

@@ -74,7 +74,7 @@ def write_graph(graph: Graph, path: Path, form: Format) -> None:
                 node.metadata_props.clear()
             with write_atomically(path) as temporary:
                 onnx.save(temporary)
-    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         reason = reason_of(str(error))
         raise DataError(
             f"The graph {graph.name} of this model cannot be written as {form}: {reason}.", "Try the other --format."
