@@ -80,6 +80,27 @@ def test_observed_intensities_are_given_back(name: str) -> None:
     assert torch.allclose(completed[shown], images[shown], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["vqvae", "vae"])
+def test_greys_under_bernoulli_are_corrected_as_shapes_are(name: str) -> None:
+    """Their logits are not pixels: what is observed cannot be put there."""
+    data = spec(32, 16, "intensity")
+    model = model_of(name, data, likelihood="bernoulli")
+    (branch,) = [each for each in model.modules() if isinstance(each, ContextBranch)]
+    assert branch.start is None and not branch.intensities.any()
+    images, observed, conditions = inputs(data)
+    images = images.clamp(0.02, 0.98)
+    model.train()
+    step = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(150):
+        step.zero_grad()
+        result = model(images, observed, conditions, shown=parts(observed))
+        result.reconstruction_loss.backward()
+        step.step()
+    with torch.no_grad():
+        errors = (model.mean(result.logits) - images)[1:, 0].abs()  # observed
+    assert float(errors.mean()) < 0.1
+
+
 @torch.no_grad()
 def test_with_a_gain_of_zero_the_answer_is_the_guess() -> None:
     data = spec(32, 16, "intensity")

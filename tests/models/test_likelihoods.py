@@ -12,22 +12,20 @@ from torch import Tensor
 from vqkit.errors import ConfigError
 from vqkit.interfaces import ComponentSpec, DataSpec
 from vqkit.models import likelihoods
+from vqkit.models.distances import AbsoluteError, HuberError, LogSquaredError, PixelDistance, SquaredError
 from vqkit.models.likelihoods import (
     LIKELIHOODS,
-    AbsoluteError,
     Bernoulli,
     DiscretizedLogistic,
     DistanceChoice,
-    HuberError,
+    Gaussian,
     LikelihoodChoice,
     LikelihoodName,
-    LogSquaredError,
     Mixed,
-    PixelLikelihood,
-    SquaredError,
     build_likelihood,
     logistic_mean,
 )
+from vqkit.models.pixel_likelihood import PixelLikelihood
 
 VALUES = torch.arange(256) / 255
 HALF_STEP, FIRST, LAST = 0.5 / 255, 0.0, 1.0
@@ -128,7 +126,7 @@ def test_the_learned_scale_has_a_lower_bound() -> None:
     assert likelihood.log_scale.tolist() == [-7.0]
 
 
-@pytest.mark.parametrize("kind", [Bernoulli, DiscretizedLogistic, SquaredError, AbsoluteError, HuberError])
+@pytest.mark.parametrize("kind", [Bernoulli, DiscretizedLogistic, Gaussian, SquaredError, AbsoluteError, HuberError])
 def test_the_expected_pixel_of_the_middle_logit_is_one_half(kind: type[PixelLikelihood]) -> None:
     likelihood = kind(components(1))
     logits = torch.full((1, 1, 1, 1), likelihood.mid_logit)
@@ -153,11 +151,37 @@ def test_greys_have_no_probability_under_bernoulli() -> None:
         Bernoulli(components(1)).log_prob(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5))
 
 
+def test_a_gaussian_is_the_normal_density_whose_best_scale_is_the_deviation() -> None:
+    likelihood = Gaussian(components(2))
+    likelihood.raw_log_scale.data = torch.tensor([0.05, -0.1])
+    logits, pixels = torch.rand(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    scale = torch.tensor([-1.5, -3.0]).exp()[:, None, None]
+    expected = torch.distributions.Normal(logits, scale).log_prob(pixels).double().sum((1, 2, 3))
+    torch.testing.assert_close(likelihood.log_prob(logits, pixels).detach(), expected, rtol=1e-5, atol=0)
+    errors = (pixels - logits).square().mean((0, 2, 3))
+    likelihood.raw_log_scale.data = (errors.log() / 2 + 2) / 10
+    gradient = torch.autograd.grad(likelihood.loss(logits, pixels), likelihood.raw_log_scale)[0]
+    torch.testing.assert_close(gradient, torch.zeros(2), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [(SquaredError, 0.02), (AbsoluteError, 0.02), (HuberError, 0.3)])
+def test_dark_components_count_as_much_as_bright_ones(kind: type[PixelDistance], tolerance: float) -> None:
+    deviations = torch.tensor([0.3, 0.04])
+    pixels = deviations[:, None, None] * torch.randn(4000, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    likelihood = kind(components(2))
+    likelihood.set_variances(deviations.square())
+    bright, dark = likelihood.weighted_loss(torch.zeros_like(pixels), pixels).mean((0, 2, 3)).tolist()
+    assert dark == pytest.approx(bright, rel=tolerance)
+
+
 def test_what_is_chosen_by_the_kind_of_value() -> None:
     binary, grey = (DataSpec.uniform("toy", ("a",), 4, 4, kind) for kind in ("binary", "intensity"))  # type: ignore[arg-type]
     assert [build_likelihood("auto", spec).name for spec in (binary, grey)] == ["bernoulli", "mse"]
     assert [build_likelihood("auto", spec, "logistic").name for spec in (binary, grey)] == ["bernoulli", "logistic"]
     assert build_likelihood("l1", binary, "logistic").name == "l1"
+    floats = ComponentSpec("a", "intensity", "float32", 0.0, 1.0)
+    spec = DataSpec("toy", (floats,), 4, 4)
+    assert [build_likelihood("auto", spec, kind).name for kind in ("mse", "logistic")] == ["mse", "gaussian"]
 
 
 def test_the_options_name_every_likelihood() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +12,7 @@ from vqkit.config import NamedOptions
 from vqkit.data.opening import open_dataset
 from vqkit.interfaces import DataSpec
 from vqkit.layers.linear_start import LinearStart
-from vqkit.models.likelihoods import SquaredError
+from vqkit.models.distances import SquaredError
 from vqkit.registry import MODELS
 from vqkit.training.image_statistics import measure_training_images
 
@@ -25,6 +28,20 @@ def test_weights_are_inverse_variances_with_mean_one() -> None:
     # A constant component does not outweigh the others.
     loss.set_variances(torch.tensor([0.0, 0.02, 0.02]))
     assert float(loss.component_weights.max() / loss.component_weights.min()) == pytest.approx(100)
+
+
+def test_one_wild_pixel_does_not_take_its_component_out_of_the_loss(tmp_path: Path) -> None:
+    pixels = torch.rand(40, 8, 8, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    weights = []
+    for wild in (0.5, 1000.0):
+        pixels[5:15, 3, 3, 0] = 0.5
+        pixels[7:9, 3, 3, 0] = wild
+        np.save(tmp_path / "pixels.npy", pixels)
+        data = open_dataset(NamedOptions(name="arrays", path=str(tmp_path / "pixels.npy"), range=[0, 1]))
+        model = MODELS.build("vqvae", {"hidden": 16, "inner": 8}, data.spec)
+        measure_training_images(model, data.split("train"))
+        weights.append(model.likelihood.component_weights.flatten())
+    torch.testing.assert_close(*weights, rtol=0.05, atol=0)
 
 
 def test_a_model_of_shapes_needs_no_statistics() -> None:

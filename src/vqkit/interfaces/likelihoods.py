@@ -31,6 +31,11 @@ class Likelihood(nn.Module, ABC):
     def mid_logits(self) -> Tensor:
         """The logit of each component whose expected pixel is 1/2, float32 [C]: decoders start there."""
 
+    @property
+    @abstractmethod
+    def pixel_logits(self) -> Tensor:
+        """Of which components the logit is a pixel in unit values, so that what is observed can be put there, bool [C]."""
+
     @abstractmethod
     def loss(self, logits: Tensor, target: Tensor, present: Tensor | None = None) -> Tensor:
         """Mean negative log-likelihood of target pixels [B, C, H, W] in unit values, up to constants: a float32 scalar in nats.

@@ -16,7 +16,8 @@ where a linear guess is poor, it is easier to leave than to cancel.
 
 Where there are intensities, features of what is observed, and those that corrections come from, are normalised
 (`vqkit.layers.channel_norm`): bright pixels of a few images would otherwise drive them, and the decoder's with them, to sizes at
-which nothing more is learned. Shapes are 0 or 1 and need none of it.
+which nothing more is learned. Shapes are 0 or 1 and need none of it. Intensities
+under a likelihood whose logits are not pixels (bernoulli) are treated like shapes.
 
 So a model completes an image at least about as well as linear regression does (`vqkit.layers.linear_start`), and its codes still
 hold whole images. Corrections are multiplied by gains in [0, 2], fitted on validation images after training: where a correction
@@ -71,20 +72,19 @@ class ContextBranch(nn.Module):
     """The part of a decoder that sees what is observed.
 
     `channels`: of the decoder's features on its grids, the finest first. `gain` float32 [C, cases] multiplies corrections, except
-    in training; see `cases`.
+    in training; see `cases`. `pixel_logits`: see `Likelihood`; the others are corrected as shapes are.
     """
 
     gain: Tensor
     intensities: Tensor
 
-    def __init__(self, spec: DataSpec, channels: Sequence[int], inner: int) -> None:
+    def __init__(self, spec: DataSpec, channels: Sequence[int], inner: int, pixel_logits: Tensor) -> None:
         super().__init__()
         count = len(spec.components)
         full = min(_MOST_CHANNELS, max(_LEAST_CHANNELS, 8 * -(-count // 4)))
-        self.start = (
-            None if bool(spec.binary.all()) else LinearStart(torch.tensor([each.unit_bounds for each in spec.component_specs]))
-        )
-        self.register_buffer("intensities", ~spec.binary[:, None, None], persistent=False)
+        bounds = torch.tensor([each.unit_bounds for each in spec.component_specs])
+        self.start = LinearStart(bounds) if bool(pixel_logits.any()) else None
+        self.register_buffer("intensities", pixel_logits[:, None, None], persistent=False)
         self._distances = () if self.start is None else _DISTANCES
         self.register_buffer("gain", torch.ones(count, count + 1 + 2 * len(self._distances)))
         self.enter = nn.Conv2d(2 * count + (count if self.start is not None else 0), full, 3, padding=1)

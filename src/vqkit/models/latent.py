@@ -27,8 +27,9 @@ from vqkit.interfaces import Autoencoder, Context, DataSpec, Reconstruction, ful
 from vqkit.interfaces.models import GenerativeAutoencoder
 from vqkit.models.encoder_part import EncoderChain
 from vqkit.models.gaussian import Gaussian
-from vqkit.models.likelihoods import LikelihoodChoice, build_likelihood, values_per_image
+from vqkit.models.likelihoods import LikelihoodChoice, build_likelihood
 from vqkit.models.networks import Decoder, DecoderOptions, Encoder, NetworkOptions, check_stride, context_of, encoder_input, widths
+from vqkit.models.pixel_likelihood import values_per_image
 
 _VALUES_AT_ONCE = 2**22
 """Pixel values decoded at once when a bound is computed; limits memory."""
@@ -43,7 +44,8 @@ class LatentOptions(DecoderOptions):
     latent_dim: int = Field(64, ge=1, description="Dimensions of a latent vector.")
     likelihood: LikelihoodChoice = Field(
         "auto",
-        description="auto: bernoulli for binary data, logistic for intensities. The others are distances, without bounds.",
+        description="auto: bernoulli for binary data, logistic for intensities that are whole numbers on a linear scale, gaussian "
+        "for others. The other names are distances, without bounds.",
     )
 
 

@@ -92,7 +92,7 @@ class Decoder(nn.Module):
             ups += [nn.SiLU(), Upsample(before, after)]
         self.up = nn.Sequential(*ups)
         shown = options.context and with_context
-        self.context = ContextBranch(spec, channels[::-1], options.inner) if shown else None
+        self.context = ContextBranch(spec, channels[::-1], options.inner, likelihood.pixel_logits) if shown else None
         # The first images are grey. The error of black ones has the same sign everywhere and, in the first steps, pushes all
         # features before the codes in one direction: those of fsq then saturate its tanh and stay there.
         with torch.no_grad():

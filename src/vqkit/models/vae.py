@@ -7,9 +7,10 @@
                                          KL from N(0, I)
 
 The objective is the ELBO, E[log p(x|z)] - beta KL(q(z|x) || p(z)), in closed form except for one draw of z, with beta = 1 for the
-VAE. Where part of the image is masked, q is conditioned on less, and the objective is still a bound on the probability of the whole
-image. Where we depart from the papers: encoder and decoder (see `vqkit.models.vqvae`), and condition values, which shift the
-features of the decoder.
+VAE. Where part of the image is masked, q is conditioned on less, and without a context the objective is still a bound on the
+probability of the whole image. With one the decoder is shown what is observed, and it is none: shown pixels cost next to nothing.
+Bounds are computed without masks and without a context. Where we depart from the papers: encoder and decoder (see
+`vqkit.models.vqvae`), and condition values, which shift the features of the decoder.
 """
 
 from __future__ import annotations
