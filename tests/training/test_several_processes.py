@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -62,6 +63,17 @@ def test_two_processes_then_one_then_two_again(tiny_run: Path, tmp_path: Path) -
     until(14, tmp_path / "run")
     start_group(last_part, tmp_path / "b")
     check_equal(tmp_path / "run", tiny_run)
+
+
+def one_validation_image(rank: int, folder: str) -> None:
+    config = tiny(steps=6)
+    train(None, {**config, "data": {**config["data"], "num_val": 1}}, [], Path(folder) / "run", "auto")
+
+
+def test_more_processes_than_validation_images(tmp_path: Path) -> None:
+    start_group(one_validation_image, tmp_path)
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert row["val/psnr"] > 0
 
 
 def one_dies(rank: int, folder: str) -> None:

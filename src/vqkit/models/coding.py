@@ -22,6 +22,7 @@ from vqkit.config import NamedOptions
 from vqkit.interfaces import Codes, Context, DataSpec, Quantizer, Reconstruction, Tokenizer
 from vqkit.models.likelihoods import DistanceChoice, build_likelihood
 from vqkit.models.networks import Decoder, DecoderOptions, context_of
+from vqkit.models.pixel_likelihood import values_per_image
 from vqkit.quantizers.choice import QuantizerChoice
 
 
@@ -121,11 +122,15 @@ class CodingModel(Tokenizer):
         The reconstruction loss has that of the others already.
         """
         rows = shown.flatten(1).any(dim=1)
-        if not bool(rows.any()):
-            return images.new_zeros(())
-        logits = self.logits([codes[rows] for codes in quantized], conditions[rows])
-        loss = self.likelihood.loss(logits, images[rows], None if present is None else present.expand_as(images)[rows])
-        return self.options.codes_weight * self.options.reconstruction_weight * rows.float().mean() * loss
+        logits = images.new_zeros(images.shape)
+        if bool(rows.any()):
+            decoded = self.logits([codes[rows] for codes in quantized], conditions[rows])
+            logits = logits.to(decoded.dtype).index_put((rows.nonzero().squeeze(1),), decoded)
+        # As for images with gaps: a mean over those of all processes, in which this one may have none.
+        where = rows[:, None, None, None] if present is None else present & rows[:, None, None, None]
+        share = values_per_image(rows[:, None, None, None], training=True)
+        loss = self.likelihood.loss(logits, images, where)
+        return self.options.codes_weight * self.options.reconstruction_weight * share * loss
 
     def apply_level_dropout(self, quantized: Sequence[Tensor], generator: torch.Generator | None) -> Sequence[Tensor]:
         """The codes [B, D, h, w] of every grid as decoded in training: all of them, unless a subclass drops some."""

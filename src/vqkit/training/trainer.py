@@ -6,6 +6,7 @@ and resumed from its checkpoint ends with the same bits as an uninterrupted one.
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -247,8 +248,10 @@ class Trainer:
                     totals[name] = totals.get(name, 0) + value.to(self.device)
                 first += len(batch.images)
             extra = self.task.extra_metrics()
-        names = sorted(totals)
-        stacked = torch.stack([totals[name].clone() for name in names])
+        # A process may have no image, and so no figure; every process sums the same ones.
+        names = sorted({name for text in distributed.gather_texts(json.dumps(sorted(totals))) for name in json.loads(text)})
+        none = torch.zeros((), dtype=torch.float64, device=self.device)
+        stacked = torch.stack([totals.get(name, none).to(none, copy=True) for name in names])
         distributed.all_reduce(stacked)
         return {**self.task.validation_row(dict(zip(names, stacked.tolist(), strict=True))), **extra}
 
