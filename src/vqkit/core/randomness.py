@@ -12,12 +12,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import torch
 
 from vqkit.core import distributed
 
+_BATCH_DRAWS: ContextVar[torch.Generator | None] = ContextVar("draws_for_a_batch", default=None)
 _WORDS = 624
 """Words of 32 bits in the state of MT19937. torch saves each of them in 64 bits."""
 _OFFSET = 24
@@ -45,6 +49,21 @@ def step_noise(count: int, shape: tuple[int, ...], generator: torch.Generator | 
         return torch.zeros(count, *shape)
     drawn = torch.randn(count * distributed.parts(), *shape, generator=generator)
     return distributed.local_chunk(drawn)
+
+
+@contextmanager
+def batch_draws(generator: torch.Generator) -> Iterator[None]:
+    """Within this block, `batch_generator` gives this generator, which must be the same in every process and pass."""
+    token = _BATCH_DRAWS.set(generator)
+    try:
+        yield
+    finally:
+        _BATCH_DRAWS.reset(token)
+
+
+def batch_generator() -> torch.Generator | None:
+    """The generator of draws that belong to the batch of all processes and passes; None outside of training."""
+    return _BATCH_DRAWS.get()
 
 
 def seed_global_generators(*key: int | str) -> None:

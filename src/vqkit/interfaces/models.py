@@ -160,6 +160,8 @@ class Autoencoder(nn.Module, ABC):
     """A model that reconstructs whole images from their observed part."""
 
     Options: ClassVar[type[BaseModel]]
+    compares_images: ClassVar[bool] = False
+    """Whether the loss of an image in training depends on the others of its batch."""
 
     def __init__(self, options: BaseModel, spec: DataSpec) -> None:
         super().__init__()

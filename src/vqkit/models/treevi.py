@@ -14,7 +14,8 @@ tree: for the root that of the VAE, and for each edge
     1/2 [((mu_j - rho mu_p)^2 + s_j^2 + rho^2 s_p^2 - 2 rho gamma s_j s_p) / (1 - rho^2) - 1
          + log(1 - rho^2) - log(s_j^2 (1 - gamma^2))]
 
-The tree is the minimum spanning tree of the posterior means, built anew for each batch. gamma either minimises this divergence,
+The tree is the minimum spanning tree of the posterior means, built anew for each batch; of several processes, each builds one over
+its own images. gamma either minimises this divergence,
 gamma* = (-1 + sqrt(1 + 4 k^2)) / (2 k) with k = rho s_j s_p / (1 - rho^2), separately for each edge and dimension; or it is
 learned, one for each latent dimension, shared by all edges and bounded by tanh. With rho = 0, gamma* = 0 and the model is the VAE,
 bit for bit. With the closed form it has exactly the parameters of the VAE.
@@ -65,6 +66,7 @@ class TreeVI(VAE):
     """The TreeVI of this module; see there for the diagram."""
 
     Options = TreeVIOptions
+    compares_images = True
     options: TreeVIOptions
 
     def __init__(self, options: TreeVIOptions, spec: DataSpec) -> None:

@@ -18,7 +18,10 @@ import math
 import torch
 from torch import Tensor
 
+from vqkit.core.distributed import local_chunk, parts
+from vqkit.core.randomness import batch_generator
 from vqkit.priors.orders import Order, fixed_order, known_first, ranks_of
+from vqkit.quantizers.compiling import never_compiled
 
 _NOTHING_KNOWN, _SHARE_KNOWN = 0.5, 0.25
 _RANDOM_ORDER = 0.25
@@ -26,44 +29,51 @@ _SEVERAL_AT_ONCE = 0.5
 _FEWEST_STEPS = 4
 
 
+@never_compiled
 def training_order(count: int, shape: tuple[int, int]) -> Order:
-    """An order for each of B = `count` samples of a grid (h, w), drawn from the global generator of the CPU."""
-    known = random_known(count, shape)
-    fixed = fixed_order("halton", *shape).expand(count, -1)
-    random = torch.rand(known.shape).argsort(dim=1)
-    orders = torch.where(torch.rand(count, 1) < _RANDOM_ORDER, random, fixed)
+    """An order for each of B = `count` samples of a grid (h, w), drawn for the batch of all processes and then cut.
+
+    Outside of training, from the global generator of the CPU.
+    """
+    generator = batch_generator()
+    whole = count if generator is None else count * parts()
+    known = random_known(whole, shape, generator)
+    fixed = fixed_order("halton", *shape).expand(whole, -1)
+    random = torch.rand(known.shape, generator=generator).argsort(dim=1)
+    orders = torch.where(torch.rand(whole, 1, generator=generator) < _RANDOM_ORDER, random, fixed)
     ranks = ranks_of(known_first(orders, known))
-    return Order(ranks, random_steps(ranks, known.sum(dim=1, keepdim=True)))
+    order = Order(ranks, random_steps(ranks, known.sum(dim=1, keepdim=True), generator))
+    return order if generator is None else Order(*(local_chunk(each) for each in order))
 
 
-def random_known(count: int, shape: tuple[int, int]) -> Tensor:
+def random_known(count: int, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
     """Which codes are known from the start, bool [B, N]."""
-    kind = torch.rand(count, 1)
-    share = torch.rand(count, shape[0] * shape[1]) < torch.rand(count, 1)
-    rows, columns = (_random_interval(count, size) for size in shape)
+    kind = torch.rand(count, 1, generator=generator)
+    share = torch.rand(count, shape[0] * shape[1], generator=generator) < torch.rand(count, 1, generator=generator)
+    rows, columns = (_random_interval(count, size, generator) for size in shape)
     inside = (rows[:, :, None] & columns[:, None]).flatten(1)
-    rectangle = inside ^ (torch.rand(count, 1) < 0.5)
+    rectangle = inside ^ (torch.rand(count, 1, generator=generator) < 0.5)
     return torch.where(kind < _NOTHING_KNOWN + _SHARE_KNOWN, share, rectangle) & (kind >= _NOTHING_KNOWN)
 
 
-def random_steps(ranks: Tensor, known: Tensor) -> Tensor:
+def random_steps(ranks: Tensor, known: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """The step in which each code is drawn, int64 [B, N], given its place `ranks` and the number `known` int64 [B, 1] before all.
 
     As in `vqkit.priors.orders.drawn_after`, the share that is left falls as a cosine, but a step may be empty.
     """
     count, positions = ranks.shape
     least = math.log(min(_FEWEST_STEPS, positions))
-    steps = (least + torch.rand(count, 1) * (math.log(positions) - least)).exp().round()
+    steps = (least + torch.rand(count, 1, generator=generator) * (math.log(positions) - least)).exp().round()
     place, hidden = ranks - known, positions - known
     left = (1 - (place + 0.5) / hidden.clamp_min(1)).clamp(0, 1)
     together = known + (left.acos() * 2 / math.pi * steps).floor().long()
-    several = (torch.rand(count, 1) < _SEVERAL_AT_ONCE) & (place >= 0)
+    several = (torch.rand(count, 1, generator=generator) < _SEVERAL_AT_ONCE) & (place >= 0)
     return torch.where(several, together, ranks)
 
 
-def _random_interval(count: int, size: int) -> Tensor:
+def _random_interval(count: int, size: int, generator: torch.Generator | None) -> Tensor:
     """Which of `size` places are in an interval of random length between 1 and `size`, bool [B, size]."""
-    length = torch.randint(1, size + 1, (count, 1))
-    start = (torch.rand(count, 1) * (size - length + 1)).long()
+    length = torch.randint(1, size + 1, (count, 1), generator=generator)
+    start = (torch.rand(count, 1, generator=generator) * (size - length + 1)).long()
     places = torch.arange(size)
     return (places >= start) & (places < start + length)

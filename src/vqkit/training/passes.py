@@ -36,6 +36,8 @@ def check_task(task: Task, passes: int, batch_size: int) -> None:
     why = None
     if isinstance(task, SelfSupervisedTask):
         why = "Pretraining compares all images of a batch"
+    elif isinstance(task, AutoencoderTask) and task.model.compares_images:
+        why = "This model compares all images of a batch"
     elif isinstance(task, AutoencoderTask) and (task.model.adversaries or len(task.picture_losses)):
         why = "Adversarial and perceptual losses are balanced over a batch"
     if why is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqkit.config import ConditioningConfig, NamedOptions
 from vqkit.core.distributed import local_chunk, part_number, parts
-from vqkit.core.randomness import generator_for, seed_global_generators
+from vqkit.core.randomness import batch_draws, generator_for, seed_global_generators
 from vqkit.errors import CheckpointError
 from vqkit.inference.conditioning import conditioning_for, observed_maps
 from vqkit.interfaces import Batch, Conditioning, Prior, ShownImages, StepOutput, Tokenizer
@@ -78,7 +78,8 @@ class PriorTask(Task):
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             seed_global_generators(self.seed, "dropout", state.step, part_number())
-            losses = self.model.loss_function(*batch.codes, conditioning=conditioning)
+            with batch_draws(generator_for(self.seed, "orders", state.step)):
+                losses = self.model.loss_function(*batch.codes, conditioning=conditioning)
         scalars = {"loss" if name == "total_loss" else f"nll_{name}": value.detach() for name, value in losses.items()}
         return StepOutput(losses["total_loss"], scalars, {})
 
