@@ -129,6 +129,17 @@ def test_ranges_are_percentiles_and_extremes_are_exact() -> None:
     assert (component.minimum, component.maximum, component.dtype) == (0, 9999, "uint16")
 
 
+@pytest.mark.parametrize("fill", [-3.4028234663852886e38, 1e20])
+def test_a_fill_value_that_nobody_declared_is_named(fill: float) -> None:
+    values = counts_up(10000, "float32") / 10000
+    values[0, 0, 0, :3] = fill
+    with pytest.raises(DataError, match=r"component a holds .* far beyond its range .* to 0\.99.*data\.nodata") as raised:
+        described(values)
+    stated = raised.value.hint.split("data.nodata=")[1].split(". ")[0]
+    assert float(stated) == np.float32(fill)
+    described(values, present=values != float(stated))
+
+
 def test_ranges_of_floats_have_few_digits() -> None:
     values = counts_up(10000, "float32") / 3000 + 271
     (component,) = described(values).component_specs

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -136,6 +137,17 @@ def test_a_model_starts_with_the_very_weights(encoder_run: Path, tmp_path: Path,
     config = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["encoder"]
     assert config["start_from"] == str(runs.locate(encoder_run)) and config["freeze"] is False
     assert config["digest"] == read_header(runs.locate(encoder_run))["digest"]
+
+
+def test_an_encoder_that_saw_other_values_is_warned_of(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 4000, (40, 16, 16), generator=generator, dtype=torch.int32).to(torch.uint16).numpy()
+    np.save(tmp_path / "pixels.npy", pixels)
+    data = {"name": "arrays", "path": str(tmp_path / "pixels.npy")}
+    encoder = pretrain({**settings(steps=2), "data": {**data, "range": [0, 4000]}}, tmp_path / "encoder")
+    model = {**starting(encoder), "data": {**data, "range": [0, 1000]}}
+    with pytest.warns(UserWarning, match="from 0 to 4000 .linear.; here it is from 0 to 1000"):
+        train(None, model, [], tmp_path / "run", "auto")
 
 
 def test_a_frozen_encoder_stays_and_the_rest_learns(encoder_run: Path, tmp_path: Path) -> None:

@@ -128,6 +128,17 @@ def test_the_null_condition_leaves_the_coarser_codes_in_sight() -> None:
     assert bool((difference > 1e-4).all())
 
 
+def test_the_loss_is_computed_by_forward_which_can_be_compiled() -> None:
+    _, prior = two_levels()
+    called: list[str] = []
+    prior.register_forward_hook(lambda *arguments: called.append("forward"))
+    codes = tuple(torch.zeros(2, *shape, dtype=torch.int64) for shape in prior.spec.shapes)
+    losses = prior.loss_function(*codes)
+    assert called == ["forward"]
+    expected = [prior.level_nll(level, codes, Conditioning.unconditional(2, prior.spec, codes[0].device)) for level in (0, 1)]
+    torch.testing.assert_close(losses["total_loss"], torch.cat([each.flatten() for each in expected]).mean())
+
+
 @pytest.mark.parametrize("trained", [("top",), ("bottom",), ("bottom", "top")])
 def test_only_the_trained_levels_learn(trained: tuple[str, ...]) -> None:
     spec = small_spec("class", levels=2)

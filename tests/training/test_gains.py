@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqkit.config import HolesConfig
+from vqkit.config import HolesConfig, MaskingConfig
 from vqkit.data.subsets import evenly_spaced
 from vqkit.interfaces import Batch, DataSpec, Split
 from vqkit.models.context import ContextBranch
 from vqkit.registry import MODELS
 from vqkit.storage.checkpoints import load_model
 from vqkit.training import train
-from vqkit.training.tasks.gains import balanced_keep_sets, fit_gains, gains_of
+from vqkit.training.tasks.autoencoder import AutoencoderTask
+from vqkit.training.tasks.gains import balanced_keep_sets, branches_with_gains, fit_gains, gains_of
 from vqkit.training.tasks.masks import fixed_observed
 
 SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 8, 8, "intensity")
@@ -163,6 +164,11 @@ def test_the_gains_of_a_run_are_in_its_checkpoints_and_come_from_validation_imag
         assert bool((branch.gain <= 2).all()) and bool((branch.gain != 1).any())
         fit_gains(model, _Stored(arrays["val"]), HolesConfig(kind="components"), 0, torch.device("cpu"))
         assert torch.allclose(branch.gain, gains[-1], atol=1e-5)
+    # When the run goes on, its validation is that of a run that was not interrupted: without gains.
+    again = AutoencoderTask(load_model(tmp_path / "run").model, MaskingConfig(), 0)
+    again.load_state_dict(again.state_dict())
+    (branch,) = branches_with_gains(again.model)
+    assert bool((branch.gain == 1).all())
 
 
 class _Stored(Images):

@@ -12,6 +12,7 @@ from vqkit.interfaces import Autoencoder, Batch, ConditionSpec, DataSpec, Recons
 from vqkit.interfaces.tasks import TrainingState
 from vqkit.registry import MODELS
 from vqkit.training.tasks.autoencoder import AutoencoderTask
+from vqkit.training.tasks.gains import sees_context
 from vqkit.training.tasks.masks import fixed_observed, resolve_mask_kind
 
 SPEC = DataSpec.uniform("toy", ("a", "b", "c"), 16, 8, "binary", conditions=(ConditionSpec("w", 0, 1, 0.5, 0.3),))
@@ -73,6 +74,17 @@ def test_the_masked_share_grows_to_its_maximum() -> None:
     assert abs(share(10) - 0.35) < 0.07
     assert abs(share(20) - 0.7) < 0.07
     assert abs(share(200) - 0.7) < 0.07
+
+
+def test_without_a_context_every_masked_sample_is_masked() -> None:
+    """Where only a decoder without a view of it would be shown a part, nothing would be hidden."""
+    for name, options in (("unet", {}), ("vqvae", {"context": False}), ("vqvae", {})):
+        model = MODELS.build(name, {"hidden": 16, "inner": 16, **options}, SPEC)
+        subject = AutoencoderTask(model, MaskingConfig(max_probability=1.0, warmup_epochs=0), seed=0)
+        subject.model = spy = Spy(model)  # type: ignore[assignment]
+        subject(batch(64), TrainingState(0, 1.0))
+        masked = ~spy.observed.flatten(1).all(dim=1)
+        assert bool(masked.all()) == (not sees_context(model))
 
 
 def test_conditions_are_hidden_from_some() -> None:

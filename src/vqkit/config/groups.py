@@ -193,7 +193,7 @@ class TrainingConfig(Settings):
         lt=1,
         description="Decay of the exponential moving average (EMA) of the weights used for inference; 0 disables it.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the initial weights and of all random draws.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the initial weights and of all random draws.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
         description="Precision of the networks. auto: bf16 where the hardware supports it. Quantizers always compute in float32.",

@@ -28,6 +28,8 @@ _CHUNK_BYTES = 2**26
 _TWO_VALUES = ((0, 1), (0, 255))
 """What a component consists of that is taken to be binary; 0 and 255 only in uint8."""
 
+_FARTHEST = 1e9
+"""Unit values beyond which no value may be."""
 _THRESHOLDS = (1, 128)
 """From which value on a pixel is set, if the range ends at 1, and if it ends at 255."""
 
@@ -218,7 +220,19 @@ def component_specs(
         transform: Transform = choice_for(settings.transform, component.name, "linear")
         name, dtype, unit, nodata = component
         specs.append(ComponentSpec(name, chosen, dtype, low, high, lowest, highest, transform, unit, nodata))
+        _check_extremes(specs[-1])
     return tuple(specs)
+
+
+def _check_extremes(component: ComponentSpec) -> None:
+    """Raise `DataError` for values so far beyond the range that their squares would be all that a model sees."""
+    farthest = max(component.unit_bounds, key=abs)
+    if abs(farthest) > _FARTHEST:
+        value = component.maximum if farthest > 0 else component.minimum
+        raise DataError(
+            f"The component {component.name} holds {value:g}, far beyond its range {component.low:g} to {component.high:g}.",
+            f"If this stands for missing pixels, name it: --set data.nodata={value!r}. Otherwise give another data.range.",
+        )
 
 
 def fitted_settings(spec: DataSpec) -> dict[str, Any]:

@@ -143,8 +143,11 @@ class HierarchicalPixelCNN(AutoregressivePrior):
     def loss_function(self, *codes: Tensor, conditioning: Conditioning | None = None) -> dict[str, Tensor]:
         """See `Prior.loss_function`; over the `trained_levels` only. `codes`: those of all levels, the coarsest first."""
         given = conditioning or Conditioning.unconditional(len(codes[0]), self.spec, codes[0].device)
-        learned = [level for level, name in enumerate(self.spec.level_names) if name in self.trained_levels]
-        levels = {self.spec.level_names[level]: self.level_nll(level, codes, given) for level in learned}
+        if set(self.trained_levels) == set(self.spec.level_names):
+            levels = dict(zip(self.spec.level_names, self(codes, given), strict=True))
+        else:
+            learned = [level for level, name in enumerate(self.spec.level_names) if name in self.trained_levels]
+            levels = {self.spec.level_names[level]: self.level_nll(level, codes, given) for level in learned}
         total = torch.cat([nll.flatten() for nll in levels.values()]).mean()
         return {"total_loss": total, **{name: nll.mean() for name, nll in levels.items()}}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -73,8 +75,22 @@ def _initialise_encoder(settings: EncoderConfig, model: Autoencoder) -> None:
                 f"The encoder {start.path} that training starts from has {name} = {start.part.settings.get(name)}, not {value}.",
                 "Give the model that encoder's settings, or pretrain one for this --model.",
             )
+    _warn_of_other_ranges(model.spec, start.spec, start.path)
     part.load_state_dict(start.part.state_dict())
     part.requires_grad_(not settings.freeze)
+
+
+def _warn_of_other_ranges(spec: DataSpec, trained_on: DataSpec, path: Path) -> None:
+    """Warn where the same stored value is another unit value for the encoder that training starts from."""
+    scales = [[(each.low, each.high, each.transform) for each in given.component_specs] for given in (spec, trained_on)]
+    differing = next((number for number, (own, other) in enumerate(zip(*scales, strict=True)) if own != other), None)
+    if differing is not None:
+        (low, high, _), (first, last, transform) = (each[differing] for each in scales)
+        warnings.warn(
+            f"The encoder {path} was trained on {spec.components[differing]} from {first:g} to {last:g} ({transform}); here it is "
+            f"from {low:g} to {high:g}, so the encoder sees other values. Set data.range to that of its training.",
+            stacklevel=4,
+        )
 
 
 def build_pretraining(config: PretrainingRunConfig, device: torch.device) -> Built:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ from vqkit.interfaces.tasks import Task, TrainingState
 from vqkit.layers.module_list import TypedModuleList
 from vqkit.storage import runs
 from vqkit.storage.checkpoints import load_model, write_model
-from vqkit.training.tasks.gains import branches_with_gains, fit_gains
+from vqkit.training.tasks.gains import branches_with_gains, fit_gains, sees_context
 from vqkit.training.tasks.masks import fixed_observed, random_masks
 
 
@@ -79,7 +80,8 @@ class AutoencoderTask(Task):
         # Sharp images have larger pixel errors than blurred ones, so the validation loss would choose an early checkpoint.
         self.has_best = not picture_losses and not model.adversaries
         self.spec = model.spec
-        self.masking = masking
+        # Without a context a sample of which only the decoder is shown a part would not be masked at all.
+        self.masking = masking if sees_context(model) else masking.model_copy(update={"decoder_only": 0.0})
         self.seed = seed
         self._validation = validation
 
@@ -193,6 +195,13 @@ class AutoencoderTask(Task):
             "given": ShownImages(batch.images, part),
             "inpaint": ShownImages(filled),
         }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Gains of a run that was finished are 1 again when it goes on, as in a run that was not interrupted."""
+        result = super().load_state_dict(state_dict, strict, assign)
+        for branch in branches_with_gains(self.model):
+            branch.gain.fill_(1)
+        return result
 
     def write(self, path: Path, data: NamedOptions, tensors: Mapping[str, Tensor]) -> None:
         """See `Task.write`."""

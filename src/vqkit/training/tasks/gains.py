@@ -41,6 +41,11 @@ def branches_with_gains(model: Autoencoder) -> list[ContextBranch]:
     return [module for module in model.modules() if isinstance(module, ContextBranch) and module.start is not None]
 
 
+def sees_context(model: Autoencoder) -> bool:
+    """Whether anything in a model is shown what is observed, beside its encoder."""
+    return any(isinstance(module, ContextBranch) for module in model.modules())
+
+
 @torch.no_grad()
 def fit_gains(model: Autoencoder, validation: Split, holes: HolesConfig, seed: int, device: torch.device) -> None:
     """Fit the gains of a model in evaluation mode. Nothing happens to a model without a linear guess.
