@@ -69,6 +69,33 @@ def test_transparency_is_scaled_with_the_picture(tmp_path: Path) -> None:
     assert (stored[:, :, :, :4] >= 250).all()
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("nodata", [0.0, {"grey": 0.0}])
+@pytest.mark.parametrize("memory", [0, 10])
+def test_what_is_absent_does_not_bleed_into_photographs_that_are_scaled(
+    tmp_path: Path, suffix: str, nodata: float | dict[str, float], memory: int
+) -> None:
+    values = np.full((128, 128), 100, np.uint8)
+    values[:, :48] = 0  # a multiple of 8, so that the blocks of a JPEG hold these values exactly
+    for number in range(3):
+        Image.fromarray(values).save(tmp_path / f"{number}.{suffix}", quality=100)
+    stored, present = everything(images(tmp_path, height=30, nodata=nodata, memory_mb=memory).split("train"))
+    assert present is not None
+    assert set(stored[present.expand(stored.shape).numpy()].tolist()) == {100}
+    assert present[0, 0, 0].tolist() == [False] * 11 + [True] * 19
+
+
+def test_colours_under_full_transparency_do_not_bleed(tmp_path: Path) -> None:
+    values = np.full((64, 64, 4), (10, 200, 90, 255), np.uint8)
+    values[:30] = 255, 0, 255, 0
+    for number in range(3):
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+    stored, present = everything(images(tmp_path, height=20).split("train"))
+    assert present is not None
+    for channel, value in enumerate((10, 200, 90)):
+        assert set(stored[:, channel][present[:, channel].numpy()].tolist()) == {value}
+
+
 @pytest.mark.parametrize("memory", [0, 10])
 def test_measurements_are_scaled_in_their_own_type_without_what_is_absent(tmp_path: Path, memory: int) -> None:
     flat = np.full((24, 30), 1000, np.uint16)

@@ -36,7 +36,8 @@ class ImagePixels(NamedTuple):
 class Scaling(NamedTuple):
     """Height and width to which whole images are scaled, until they cover that size, and centre-cropped.
 
-    `smooth`: as photographs are, with the Lanczos filter of Pillow, from whatever size a JPEG decoder offers.
+    `smooth`: as photographs are, with the Lanczos filter of Pillow, from whatever size a JPEG decoder offers; where pixels are
+    absent, linearly from those that are present.
     """
 
     height: int
@@ -95,7 +96,7 @@ class ImageReader:
         channels = tuple(part.channel for number in numbers if (part := image.parts[number]))
         scaling = self.scaling
         if scaling is not None and scaling.smooth:
-            return self._layers(_fitted(self._pixels(header, None, channels, scaling), scaling), header, channels, numbers)
+            return self._read_photograph(header, channels, numbers, scaling)
         if scaling is None and header.form[1:3] == size:
             return self._layers(self._pixels(header, window, channels), header, channels, numbers)
         rows, columns = self._axes(size, header, window)
@@ -104,6 +105,26 @@ class ImageReader:
         return [
             resample(layer, mask, rows, columns, self._nearest[number])
             for number, (layer, mask) in zip(numbers, self._layers(pixels, header, channels, numbers), strict=True)
+        ]
+
+    def _read_photograph(
+        self, header: FileHeader, channels: Sequence[int], numbers: Sequence[int], scaling: Scaling
+    ) -> list[tuple[NDArray[Any], Mask | None]]:
+        """The components `numbers` of a photograph, scaled; what is absent does not bleed into what is present."""
+        # A JPEG that is decoded at a fraction would hold averages of the nodata value and its surroundings.
+        has_nodata = header.nodata is not None or any(self._nodata[number] is not None for number in numbers)
+        pixels = self._pixels(header, None, channels, None if has_nodata else scaling)
+        layers = self._layers(pixels, header, channels, numbers)
+        fitted = [_fitted(layer, scaling) for layer, _ in layers]
+        if all(mask is None for _, mask in layers):
+            return [(layer, None) for layer in fitted]
+        rows, columns = self._axes(header.form[1:3], header, Window(0, 0, scaling.height, scaling.width))
+        (top, height), (left, width) = rows.needed, columns.needed
+        needed = slice(top, top + height), slice(left, left + width)
+        scaled = [resample(layer[needed], None if mask is None else mask[needed], rows, columns, False) for layer, mask in layers]
+        return [
+            (values if mask is None else np.where(mask, values, smooth), mask)
+            for (values, mask), smooth in zip(scaled, fitted, strict=True)
         ]
 
     def _axes(self, size: tuple[int, int], header: FileHeader, window: Window) -> tuple[Axis, Axis]:
@@ -180,17 +201,9 @@ def _joined(masks: Sequence[Mask | None], window: Window) -> Mask | None:
     return np.stack([np.broadcast_to(np.True_ if mask is None else mask, shape) for mask in masks])
 
 
-def _fitted(pixels: RasterPixels, scaling: Scaling) -> RasterPixels:
-    """A photograph uint8 [1 or 3, h, w], scaled until it covers the size, and centre-cropped."""
+def _fitted(layer: NDArray[Any], scaling: Scaling) -> NDArray[Any]:
+    """A component uint8 [h, w] of a photograph, scaled until it covers the size, and centre-cropped."""
     size = scaling.height, scaling.width
-    if pixels.values.shape[1:] == size:
-        return pixels
-    image = Image.fromarray(
-        pixels.values[0] if len(pixels.values) == 1 else np.ascontiguousarray(np.moveaxis(pixels.values, 0, -1))
-    )
-    scaled = np.asarray(ImageOps.fit(image, size[::-1], method=Image.Resampling.LANCZOS)).reshape(*size, -1)
-    present = pixels.present
-    if present is not None:
-        opacity = Image.fromarray(present[0].astype(np.uint8) * np.uint8(255))
-        present = (np.asarray(ImageOps.fit(opacity, size[::-1], method=Image.Resampling.BILINEAR)) >= 128)[None]
-    return RasterPixels(np.moveaxis(scaled, -1, 0), present)
+    if layer.shape == size:
+        return layer
+    return np.asarray(ImageOps.fit(Image.fromarray(layer), size[::-1], method=Image.Resampling.LANCZOS))
