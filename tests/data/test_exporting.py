@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vqkit.config import NamedOptions
 from vqkit.data.exporting import export, file_names, first_indices
 from vqkit.data.opening import open_dataset
 from vqkit.data.splits import ArraySplit
@@ -69,6 +70,44 @@ def test_holes_of_colour_pictures_are_transparent(tmp_path: Path) -> None:
     hole = present[1, 0].numpy()
     assert np.array_equal(picture[..., 3], hole * 255)
     assert np.array_equal(picture[hole][:, :3], images[1].permute(1, 2, 0).numpy()[hole])
+
+
+def transparent_pictures(folder: Path, count: int = 40) -> None:
+    """Pictures in colour of which the last has a corner that is fully transparent."""
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for number in range(count):
+        values = torch.randint(255, (8, 8, 4), generator=generator, dtype=torch.uint8).numpy()
+        values[..., 3] = 255
+        values[:3, :3, 3] = 0 if number == count - 1 else 255
+        Image.fromarray(values).save(folder / f"p{number}.png")
+
+
+def test_pictures_with_transparency_are_opened_again_as_the_same_set(tmp_path: Path) -> None:
+    transparent_pictures(tmp_path / "pictures")
+    first = open_dataset(str(tmp_path / "pictures"))
+    for name in ("train", "val"):
+        export(first.split(name), name, 99, tmp_path / "out")  # type: ignore[arg-type]
+    assert files_below(tmp_path / "out") == sorted(f"p{number}.png" for number in range(40))
+    second = open_dataset(str(tmp_path / "out"))
+    assert second.spec.is_colour
+    one, other = (dataset.split("train").batch(torch.arange(38)) for dataset in (first, second))
+    assert torch.equal(one.observed, other.observed) and not bool(one.observed.all())
+    assert torch.equal(one.images[one.observed], other.images[other.observed])
+
+
+def test_gaps_of_single_channels_are_kept_and_the_colours_stay_in_order(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number in range(6):
+        generator = torch.Generator().manual_seed(number)
+        values = torch.randint(1, 255, (8, 8, 3), generator=generator, dtype=torch.uint8).numpy()
+        values[:2, :, 1] = 0
+        Image.fromarray(values).save(tmp_path / "pictures" / f"p{number}.png")
+    first = open_dataset(NamedOptions(name=str(tmp_path / "pictures"), nodata={"g": 0.0}))
+    export(first.split("train"), "train", 99, tmp_path / "out")
+    second = open_dataset(str(tmp_path / "out"))
+    assert second.spec.components == ("r", "g", "b")
+    assert (tmp_path / "out" / "g").is_dir()
 
 
 def stored(dtypes: tuple[str, ...], absent: Absent, nodata: float | None = None) -> ArraySplit:

@@ -50,10 +50,11 @@ def export(split: Split, split_name: str, count: int, out: Path) -> list[Path]:
     written: list[Path] = []
     conditions = []
     start = 0
+    is_picture = _are_pictures(split, indices)
     with ThreadPoolExecutor(_THREADS) as pool:
         for chunk in torch.split(indices, _BATCH):
             batch = split.batch(chunk)
-            write = partial(_write_image, spec=split.spec, layout=_Layout.of(batch, split.spec), out=out)
+            write = partial(_write_image, spec=split.spec, layout=_Layout.of(batch, split.spec, is_picture), out=out)
             for paths in pool.map(write, _images(batch, names[start : start + len(chunk)])):
                 written += paths
             conditions.append(batch.conditions)
@@ -102,17 +103,28 @@ class _Layout(NamedTuple):
     suffixes: tuple[str, ...]
 
     @classmethod
-    def of(cls, batch: Batch, spec: DataSpec) -> _Layout:
+    def of(cls, batch: Batch, spec: DataSpec, is_picture: bool) -> _Layout:
         """The layout for all images of a split, of which this is a batch: what is absent has the same shape in all of them."""
         types = [each.dtype for each in spec.component_specs]
         present = batch.present
-        one_picture = (
-            spec.is_colour and len(set(types)) == 1 and types[0] in _PNG_TYPES and (present is None or present.shape[1] == 1)
-        )
-        if one_picture:
+        if is_picture:
             return cls(False, (".png",))
         has_holes = present is not None and present.shape[2:] != (1, 1)
         return cls(len(types) > 1, tuple(".png" if each in _PNG_TYPES and not has_holes else ".tif" for each in types))
+
+
+def _are_pictures(split: Split, indices: Tensor) -> bool:
+    """Whether the images are pictures in colour that PNG can hold: in all of them, what is absent is absent from all channels."""
+    types = {each.dtype for each in split.spec.component_specs}
+    if not split.spec.is_colour or len(types) > 1 or not types <= set(_PNG_TYPES):
+        return False
+    for chunk in torch.split(indices, _BATCH):
+        present = split.batch(chunk).present
+        if present is None or present.shape[1] == 1:  # and so it is in the other batches
+            return True
+        if not torch.equal(present, present[:, :1].expand(present.shape)):
+            return False
+    return True
 
 
 def _images(batch: Batch, names: Sequence[str]) -> Iterator[_Image]:

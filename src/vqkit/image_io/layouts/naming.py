@@ -12,6 +12,7 @@ LONGEST_NAME = 200
 EPURE_ORDER = ("group_nc", "group_km", "bt", "fpu", "tpc", "gi")
 """Order of the EPURE components, from inside to outside; others follow by name, before `gi`."""
 
+_COLOURS = ("r", "g", "b")
 _DIGEST = 10
 
 
@@ -26,7 +27,9 @@ def examples(names: Sequence[str], most: int = 3) -> str:
 
 
 def ordered_components(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of components: EPURE's in their order, others as people count: B2 before B10."""
+    """Names of components: EPURE's in their order, others as people count: B2 before B10; r, g and b alone are a picture's."""
+    if sorted(names) == sorted(_COLOURS):
+        return _COLOURS
     return tuple(sorted(names, key=_rank))
 
 
