@@ -153,7 +153,10 @@ def test_images_in_two_splits_are_found_whatever_is_absent_from_them() -> None:
 def test_validation_images_in_place_of_test_images_are_no_duplicates() -> None:
     val = inspected(values(5), name="val")
     assert doubts(val, [replace(val, split="test")]) == []
-    assert len(doubts(inspected(values(5)), [val, replace(val, split="test")])) == 2, "each shares them with train"
+    train = inspected(values(5))
+    assert doubts(train, [val, replace(val, split="test")]) == doubts(train, [val])
+    other = inspected(np.concatenate([values(5), values(1, seed=3)]), name="test")
+    assert len(doubts(train, [val, other])) == 3, "train shares images with both, and val with test"
 
 
 class _Splits(ImageDataset):
@@ -174,3 +177,11 @@ def test_splits_without_images_are_left_out() -> None:
 )
 def test_shares_are_never_rounded_to_none_or_all(share: float, text: str) -> None:
     assert share_text(share) == text
+
+
+def test_validation_images_in_place_of_test_images_are_compared_once() -> None:
+    shifted = inspected(changed(0, lambda photons: photons + 2000), name="val")
+    train = inspected(values(seed=1))
+    alone = doubts(train, [shifted])
+    assert len(alone) == 1 and "differs between train and val" in alone[0]
+    assert doubts(train, [shifted, replace(shifted, split="test")]) == alone

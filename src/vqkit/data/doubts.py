@@ -25,7 +25,10 @@ _WIDER = 3.0
 def doubts(one: SplitStatistics, others: Sequence[SplitStatistics]) -> list[str]:
     """What looks wrong, a sentence each, in one split and in comparison with the others; empty where nothing does."""
     sentences = [sentence for each in one.components for sentence in _component_doubts(each)]
-    apart = [other for other in others if not _same_images(one, other)]
+    apart: list[SplitStatistics] = []
+    for other in others:
+        if not any(_same_images(known, other) for known in (one, *apart)):
+            apart.append(other)
     for other in apart:
         pairs = zip(one.components, other.components, strict=True)
         sentences += [sentence for pair in pairs for sentence in _difference(one.split, pair[0], other.split, pair[1])]
