@@ -50,6 +50,39 @@ def test_every_way_to_name_the_splits(tmp_path: Path, names: tuple[str, str], su
     assert torch.equal(dataset.split("train").batch(torch.arange(6)).images, torch.from_numpy(arrays[names[0]]))
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("train_images", "valid_images", "test_images"), ("Training", "Validation", "Testing"), ("X_train", "X_valid", "X_test")],
+)
+def test_splits_have_the_names_that_folders_have_in_any_case(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    arrays = {name: noise(count, 8, 9) for name, count in zip(names, (6, 3, 2), strict=True)}
+    labels = names[1].replace("X", "Y") if "X" in names[1] else f"{names[1].removesuffix('_images')}_labels"
+    np.savez(tmp_path / "set.npz", **arrays, **{labels: np.arange(3)})
+    dataset = build(tmp_path / "set.npz")
+    assert [len(dataset.split(name)) for name in ("train", "val", "test")] == [6, 3, 2]  # type: ignore[arg-type]
+    assert dataset.split("val").batch(torch.arange(3)).labels.tolist() == [0, 1, 2]
+    assert dataset.notes == []
+
+
+def test_arrays_that_are_not_used_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, train_images=noise(6, 8, 9), dev_images=noise(2, 8, 9), test_labels=np.arange(2), valid=noise(2, 8, 9))
+    dataset = build(path)
+    assert dataset.notes == [f"Not used: 2 arrays of {path} under no known name (dev_images, test_labels)."]
+    assert len(dataset.split("val")) == 2
+
+
+@pytest.mark.parametrize("file", ["set.npz", "x_test.npy"])
+def test_a_single_array_of_test_images_is_not_trained_on(tmp_path: Path, file: str) -> None:
+    path = tmp_path / file
+    np.savez(path, test_images=noise(6, 8, 9)) if path.suffix == ".npz" else np.save(path, noise(6, 8, 9))
+    dataset = build(path)
+    assert len(dataset.split("test")) == 6
+    with pytest.raises(DataError, match="has no images for train") as refused:
+        dataset.split("train")
+    assert refused.value.hint.startswith("All of them are for test, by their names")
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_channels_come_first_or_last(tmp_path: Path, last: bool) -> None:
     images = noise(10, 3, 8, 9)

@@ -15,8 +15,9 @@ from vqkit.data.array_types import as_stored, chunks, stored_type
 from vqkit.data.rows import BitRows, JointRows, PresentRows, Rows
 from vqkit.errors import DataError
 from vqkit.image_io.arrays import Arrays
+from vqkit.image_io.layouts.splits import SPLIT_FOLDERS
 from vqkit.image_io.values import channel_axis
-from vqkit.interfaces import SPLITS, DataSpec
+from vqkit.interfaces import SPLITS, DataSpec, SplitName
 from vqkit.interfaces.names import shown, wrong_name
 
 MOST_CLASSES = 2**16
@@ -28,6 +29,7 @@ _PATTERNS = {
     "present": ("{}_present", "{}_mask"),
     "bits": ("{}_present_bits",),
 }
+"""Names of the arrays with each content of a split, in any case, with any of the split's names in place of the braces."""
 
 Layout = Literal["auto", "NCHW", "NHWC"]
 
@@ -63,7 +65,7 @@ def read_splits(arrays: Arrays, path: Path, layout: Layout, packed: DataSpec | N
 
     Raises `DataError` for arrays without images under a known name, or that do not fit each other.
     """
-    keys = {name: key for name in SPLITS if (key := _images_key(arrays, name)) is not None}
+    keys = _images_keys(arrays)
     if not keys:
         found = ", ".join(arrays) or "none"
         hint = "Name them train, val and test, or train_images and so on, or store a single array."
@@ -100,7 +102,7 @@ def with_gaps(content: StoredSplit, nodata: Sequence[float | None], source: str)
 
 
 def _read_split(
-    arrays: Arrays, split: str, images: NDArray[Any], path: Path, layout: Layout, packed: DataSpec | None
+    arrays: Arrays, split: SplitName, images: NDArray[Any], path: Path, layout: Layout, packed: DataSpec | None
 ) -> StoredSplit:
     count = len(images)
     labels = _column(arrays, "labels", split, count, path)
@@ -132,7 +134,7 @@ def _names(text: NDArray[Any], count: int, path: Path) -> list[str]:
 
 
 def _present(
-    arrays: Arrays, split: str, shape: tuple[int, ...], path: Path, layout: Layout, packed: DataSpec | None
+    arrays: Arrays, split: SplitName, shape: tuple[int, ...], path: Path, layout: Layout, packed: DataSpec | None
 ) -> Rows | None:
     """What the file says is present in images of a shape [N, C, H, W], by component or by pixel."""
     if packed is not None and (bits := _find(arrays, "bits", split)) is not None:
@@ -190,22 +192,31 @@ def _check_alike(images: Mapping[str, NDArray[Any]], path: Path) -> None:
             )
 
 
-def _images_key(arrays: Arrays, split: str) -> str | None:
-    """The name of the array of a split's images; a single array is the training images, whatever its name."""
-    key = _find(arrays, "images", split)
-    return next(iter(arrays)) if key is None and split == "train" and len(arrays) == 1 else key
+def _images_keys(arrays: Arrays) -> dict[SplitName, str]:
+    """The names of the arrays of each split's images; a single array of another name is the training images."""
+    keys = {split: key for split in SPLITS if (key := _find(arrays, "images", split)) is not None}
+    return keys or ({"train": next(iter(arrays))} if len(arrays) == 1 else {})
+
+
+def unused_arrays(arrays: Arrays) -> list[str]:
+    """The names of the arrays that are no content of a split with images."""
+    keys = _images_keys(arrays)
+    used = {*keys.values(), *(_find(arrays, content, split) for split in keys for content in _PATTERNS if content != "images")}
+    return [key for key in arrays if key not in used]
 
 
 def _source(key: str, path: Path) -> str:
     return f"The array '{key}' of {path}"
 
 
-def _find(arrays: Arrays, content: str, split: str) -> str | None:
+def _find(arrays: Arrays, content: str, split: SplitName) -> str | None:
     """The name of the array with this content of a split, or None."""
-    return next((key for pattern in _PATTERNS[content] if (key := pattern.format(split)) in arrays), None)
+    spelled = {**{key.casefold(): key for key in reversed(list(arrays))}, **{key: key for key in arrays}}
+    names = (pattern.format(word) for word in SPLIT_FOLDERS[split] for pattern in _PATTERNS[content])
+    return next((spelled[name] for name in names if name in spelled), None)
 
 
-def _column(arrays: Arrays, content: str, split: str, count: int, path: Path) -> NDArray[Any] | None:
+def _column(arrays: Arrays, content: str, split: SplitName, count: int, path: Path) -> NDArray[Any] | None:
     """Labels or conditions of a split, or None. Raises `DataError` unless there is one row per image."""
     key = _find(arrays, content, split)
     if key is None:

@@ -1,9 +1,10 @@
 """`arrays`: images in .npy, .npz and .safetensors files, in their own type.
 
 A file holds one array of images, or one for each split: `train`, `val`, `test`, or `{split}_images` with `{split}_labels`
-[N] and `{split}_conditions` [N, D], or `x_train` with `y_train`. Images are [N, H, W], [N, C, H, W] or [N, H, W, C]. NaN, the value
-`nodata`, and what `{split}_present` says are absent. A file that `vqkit data prepare` wrote carries its specification, and is used
-where it lies on the disk, and so are those of the shards that an index joins.
+[N] and `{split}_conditions` [N, D], or `x_train` with `y_train`, in any case and with the names that folders of splits may have.
+Images are [N, H, W], [N, C, H, W] or [N, H, W, C]. NaN, the value `nodata`, and what `{split}_present` says are absent. A file that
+`vqkit data prepare` wrote carries its specification, and is used where it lies on the disk, and so are those of the shards that an
+index joins.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vqkit.core.shard_records import is_index
-from vqkit.data.array_contents import Layout, StoredSplit, read_splits, with_gaps
+from vqkit.data.array_contents import Layout, StoredSplit, read_splits, unused_arrays, with_gaps
 from vqkit.data.array_tiles import ArraySource, ArrayTile, choose_array_tile
 from vqkit.data.augmentation import Augmentation, Crop, Flip, Turn
 from vqkit.data.describing import (
@@ -42,6 +43,7 @@ from vqkit.data.splits import ArraySplit, SplitPlan, ValidationShare, condition_
 from vqkit.data.tiled import ImageFacts, TiledSplit
 from vqkit.errors import ConfigError, DataError
 from vqkit.image_io.arrays import read_arrays
+from vqkit.image_io.layouts.naming import counted, examples
 from vqkit.image_io.values import channel_names
 from vqkit.interfaces import ComponentSpec, ConditionSpec, DataSpec, ImageDataset, Split, SplitName
 from vqkit.interfaces.components import Transform
@@ -90,7 +92,7 @@ class ArrayDataset(ImageDataset):
         if not self._path.is_file():
             hint = "Set data.path to a .npy, .npz or .safetensors file, or to the index of shards."
             raise DataError(f"{self._path} is not a file.", hint)
-        contents, self._packed = _read(self._path, options)
+        contents, self._packed, self._unused = _read(self._path, options)
         self._components = self._packed.components if self._packed else self._component_names(next(iter(contents.values())))
         options.check_names(self._components, options.value_kind)
         self._contents = {name: self._prepared(content, name) for name, content in contents.items()}
@@ -120,6 +122,13 @@ class ArrayDataset(ImageDataset):
             assert isinstance(images, Tensor), "shards are refused"
             return SampledSplit(self.spec, name, rows[torch.arange(len(rows))], self._grey_ends(images), *described)
         return ArraySplit(self.spec, self._cut(rows), *described)
+
+    @property
+    def notes(self) -> list[str]:
+        """See `ImageDataset.notes`."""
+        if not self._unused:
+            return []
+        return [f"Not used: {counted(len(self._unused), 'array')} of {self._path} under no known name ({examples(self._unused)})."]
 
     @property
     def fitted_settings(self) -> dict[str, Any]:
@@ -228,8 +237,8 @@ class ArrayDataset(ImageDataset):
         )
 
 
-def _read(path: Path, options: ArrayDataset.Options) -> tuple[dict[str, StoredSplit], DataSpec | None]:
-    """What is in the file, or in the shards of an index, and the specification of a packed one."""
+def _read(path: Path, options: ArrayDataset.Options) -> tuple[dict[str, StoredSplit], DataSpec | None, list[str]]:
+    """What is in the file, or in the shards of an index, the specification of a packed one, and the arrays that are not used."""
     if is_index(path):
         if options.value_kind == "sampled":
             raise ConfigError(
@@ -238,7 +247,7 @@ def _read(path: Path, options: ArrayDataset.Options) -> tuple[dict[str, StoredSp
             )
         contents, spec = read_packed_shards(path)
         _refuse_options(options, spec, path)
-        return contents, spec
+        return contents, spec, []
     arrays, metadata = read_arrays(path)
     packed = read_spec(metadata, path)
     if packed is not None:
@@ -247,7 +256,7 @@ def _read(path: Path, options: ArrayDataset.Options) -> tuple[dict[str, StoredSp
     contents = read_splits(arrays, path, options.layout, packed)
     if packed is not None:
         check_contents(packed, contents, path)
-    return contents, packed
+    return contents, packed, [] if packed is not None else unused_arrays(arrays)
 
 
 def _refuse_options(options: ArrayDataset.Options, packed: DataSpec, path: Path) -> None:

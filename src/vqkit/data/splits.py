@@ -143,13 +143,17 @@ class SplitPlan:
         else:
             folder, positions = name, torch.arange(count)
         if not len(positions):
-            hint = (
-                "Training needs at least two images: one of them is held out for validation."
-                if name != "test"
-                else "Choose another split."
-            )
-            raise DataError(f"{self._source} has no images for {name}.", hint)
+            raise DataError(f"{self._source} has no images for {name}.", self._hint(name))
         return folder, positions
+
+    def _hint(self, name: str) -> str:
+        """What to do about a split that is empty."""
+        if name == "test":
+            return "Choose another split."
+        others = [split for split in SPLITS if self._counts.get(split, 0)]
+        if others and "train" not in others:
+            return f"All of them are for {' and '.join(others)}, by their names: choose that split, or name them differently."
+        return "Training needs at least two images: one of them is held out for validation."
 
     def describing(self) -> tuple[str, Tensor]:
         """The folder and the positions in it of the images that determine the specification: the training images, if there are any.
