@@ -30,6 +30,7 @@ from vqkit.inference import pipeline as generate
 from vqkit.inference import sampler as sampler_module
 from vqkit.inference.calibration import Calibration
 from vqkit.inference.sampler import Sampler
+from vqkit.interfaces import DataSpec
 from vqkit.interfaces.priors import Sampling
 from vqkit.storage import runs
 from vqkit.storage.code_files import read_codes
@@ -292,6 +293,18 @@ def test_encode_keeps_only_what_is_asked_for() -> None:
     assert torch.equal(read_codes(Path("codes.safetensors")).part(slice(None))[0], pipeline(SHAPES).encode(IMAGES, keep="belt")[0])
 
 
+def test_components_whose_names_hold_commas_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    bands = DataSpec.uniform("bands", ("B2, blue", "B3, green", "B4"), 8, 12, "binary")
+    loaded = pipeline(bands).loaded
+    monkeypatch.setattr(generate, "load_model", lambda run, device: loaded)
+    np.save("bands.npy", IMAGES.numpy())
+    run("inpaint", "bands.npy", "--keep", "B2, blue,B4")
+    run("encode", "bands.npy", "--keep", "B2, blue,B4")
+    keep = ("B2, blue", "B4")
+    assert np.array_equal(np.load("inpainted/bands.npy"), pipeline(bands).inpaint(IMAGES.numpy(), keep=keep))
+    assert torch.equal(read_codes(Path("codes.safetensors")).part(slice(None))[0], pipeline(bands).encode(IMAGES, keep=keep)[0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -311,7 +324,7 @@ def test_parsing() -> None:
     assert parse_conditions(["a=1", "b = 2.5", "a = 1.0"]) == {"a": 1, "b": 2.5}
     assert math.isnan(parse_conditions(["a=nan", "a=nan"])["a"])
     assert parse_conditions(None) == {}
-    assert parse_names(" a, b,a,") == ("a", "b")
+    assert parse_names(" a, b,a,") == ("a", "b", "a")
     assert parse_names(None) == ()
 
 

@@ -116,6 +116,11 @@ def test_a_keep_set_of_nearly_everything_is_named_by_what_is_missing() -> None:
     ]
 
 
+def test_keep_sets_of_names_that_hold_commas() -> None:
+    bands = DataSpec.uniform("bands", ("B2, blue", "B3, green", "B4"), 8, 8, "intensity")
+    assert names(bands, [["B2", "blue"], ["B2, blue"]]) == ["full input", "keep B2, blue"]
+
+
 @pytest.mark.parametrize(
     ("keeps", "holes", "said"),
     [

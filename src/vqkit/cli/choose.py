@@ -139,7 +139,7 @@ def choose(
         choice, spec = _for_set(run, request, data, split, limit, device)
     else:
         sampler = _sampler(prior, run, device)
-        known_image = _read(image, sampler.spec, names, pattern, form)
+        known_image = _read(image, sampler.spec, sampler.spec.named_components(names), pattern, form)
         sampling = parse_sampling(drawing) if temperature is not None else sampler.completion_sampling(parse_sampling(drawing))
         settings = num_samples, parse_conditions(conditions), sampling
         choice, spec = _for_image(sampler, known_image, request, settings, str(image)), sampler.spec

@@ -45,10 +45,13 @@ def parse_conditions(assignments: list[str] | None) -> dict[str, float]:
 
 
 def parse_names(text: str | None, option: str = "--keep") -> tuple[str, ...]:
-    """The value `a,b` of an option as ("a", "b"), each once. Raises `ConfigError` when it holds no name."""
+    """The value `a,b` of an option as ("a", "b"). Raises `ConfigError` when it holds no name.
+
+    What is between commas may be a part of a name: see `DataSpec.named_components`.
+    """
     if text is None:
         return ()
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise ConfigError(f"{option} names no component.", f"Write for example {option} group_nc,bt.")
     return names

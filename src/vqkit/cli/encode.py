@@ -130,7 +130,7 @@ class _Files:
     def __init__(self, pipeline: Pipeline, source: Path, pattern: str | None, keep: tuple[str, ...], form: str | None) -> None:
         from vqkit.image_io.inputs import find_inputs
 
-        self._pipeline, self._keep, self._form = pipeline, keep, form
+        self._pipeline, self._keep, self._form = pipeline, pipeline.spec.named_components(keep), form
         self._items, notes = find_inputs(source, pipeline.spec, pattern)
         print_notes(notes)
         self.total = len(self._items)

@@ -173,7 +173,7 @@ def inpaint(
             sampling = _said_sampling(sampler, sampling, temperature is None)
         # What is loaded stays as long as the command runs: looking for garbage in it would take a tenth of the time.
         gc.freeze()
-        pipeline.spec.component_indices(names)
+        names = pipeline.spec.named_components(names)
         items, notes = find_inputs(source, pipeline.spec, pattern, exclude=out)
         print_notes(notes)
         reading = ReadOptions(names, read_mask(mask, pipeline.spec) if mask is not None else None, form)

@@ -95,7 +95,7 @@ def fixed_masks(kind: MaskKind, positions: Tensor, height: int, width: int) -> T
 
 
 def _keep_set(spec: DataSpec, names: Sequence[str]) -> tuple[int, ...]:
-    positions = tuple(sorted(set(spec.component_indices(list(names)))))
+    positions = tuple(sorted(set(spec.component_indices(spec.named_components(names)))))
     if not positions or len(positions) == len(spec.components):
         what = "nothing" if not positions else "everything"
         raise ConfigError(

@@ -205,7 +205,7 @@ def known_components(spec: DataSpec, request: ChoiceRequest) -> KeepSet:
     Raises `ConfigError` for an unknown name, where there is nothing to choose from, and for an exhaustive search over too many
     keep-sets.
     """
-    known = tuple(sorted(set(spec.component_indices(list(request.known)))))
+    known = tuple(sorted(set(spec.component_indices(spec.named_components(request.known)))))
     count = len(spec.components)
     if count == 1:
         raise ConfigError(

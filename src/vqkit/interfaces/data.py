@@ -6,7 +6,7 @@ Shapes: B images, C components (or colour channels), H x W pixels, D condition v
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.interfaces.components import ComponentSpec, ValueKind, common_dtype, from_unit, to_unit
-from vqkit.interfaces.names import shown
+from vqkit.interfaces.names import shown, whole_names
 from vqkit.interfaces.plain_values import from_plain
 
 Codes = tuple[Tensor, ...]
@@ -160,6 +160,15 @@ class DataSpec:
                     f"There is no component '{name}' in the data set '{self.name}'.", did_you_mean(name, self.components)
                 )
         return [self.components.index(name) for name in names]
+
+    def named_components(self, parts: Sequence[str]) -> tuple[str, ...]:
+        """The components that were named with commas between them, each once; the name of a component may hold commas too.
+
+        Raises `ConfigError` for a name that is not one of them.
+        """
+        names = whole_names(parts, self.components)
+        self.component_indices(names)
+        return names
 
     def condition_row(self, values: Mapping[str, float]) -> Tensor:
         """Named values as one row, float32 [D], NaN where none is given. Raises `ConfigError` for an unknown name."""

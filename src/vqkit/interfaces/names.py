@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 LONGEST_PART = 255
 """Bytes of the name of one file or folder; the limit of file systems."""
 LONGEST_NAME = 4096
@@ -31,3 +33,20 @@ def wrong_name(name: str) -> str | None:
 def shown(name: str) -> str:
     """A name for a message: quoted, cut where it is long, and without characters that a terminal acts upon."""
     return repr(name if len(name) <= 60 else f"{name[:57]}...")
+
+
+def whole_names(parts: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Names that were separated by commas, each once: parts that make up a `known` name which holds commas itself are joined.
+
+    Of several known names that begin at a part, the longest counts. Parts that make up none stay as they are.
+    """
+    forms = {tuple(part.strip() for part in name.split(",") if part.strip()): name for name in known}
+    forms |= {(name,): name for name in known}
+    longest = max(map(len, forms), default=1)
+    names = []
+    start = 0
+    while start < len(parts):
+        there = [size for size in range(longest, 0, -1) if tuple(parts[start : start + size]) in forms]
+        names.append(forms[tuple(parts[start : start + there[0]])] if there else parts[start])
+        start += there[0] if there else 1
+    return tuple(dict.fromkeys(names))
