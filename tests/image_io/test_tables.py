@@ -22,7 +22,7 @@ def test_numbers_are_found_by_the_name_in_any_case(tmp_path: Path) -> None:
     assert rows.flagged("toy_2", "test")
     assert not rows.flagged("toy_1", "test")
     assert not rows.flagged("toy_3", "test")
-    assert not rows.flagged("toy_1", "no such column")
+    assert not rows.flagged("toy_1", "val"), "there is no such column"
 
 
 def test_semicolons_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
@@ -136,6 +136,37 @@ def test_folders_before_a_name_may_be_missing_in_the_table(tmp_path: Path) -> No
 )
 def test_flags_have_many_spellings(tmp_path: Path, cell: str, flag: bool) -> None:
     assert table(tmp_path, f"matching,test\na,{cell}\n").flagged("a", "test") is flag
+
+
+@pytest.mark.parametrize("header", ["Train,VAL,Test", "training,valid,testing", "TRAIN,Validation,test"])
+def test_flags_are_called_as_folders_of_splits_are_in_any_case(tmp_path: Path, header: str) -> None:
+    rows = table(tmp_path, f"matching,{header}\na,1,0,0\nb,0,1,0\nc,0,0,1\n")
+    assert [rows.splits_of(key) for key in "abc"] == [["train"], ["val"], ["test"]]
+    assert rows.split_columns == header.split(",")
+
+
+@pytest.mark.parametrize("column", ["split", "Subset", "partition"])
+def test_a_column_may_name_the_split(tmp_path: Path, column: str) -> None:
+    rows = table(tmp_path, f"matching,{column}\na,train\nb,Validation\nc,TEST\nd,dev\ne,\n")
+    assert [rows.splits_of(key) for key in "abcde"] == [["train"], ["val"], ["test"], [], []]
+    assert rows.split_columns == [column]
+
+
+def test_a_column_that_says_which_images_are_valid_divides_nothing(tmp_path: Path) -> None:
+    rows = table(tmp_path, "matching,valid\na,1\n")
+    assert (rows.splits_of("a"), rows.split_columns) == ([], [])
+
+
+def test_flags_go_before_names_of_splits_and_numbers_name_none(tmp_path: Path) -> None:
+    flags = table(tmp_path, "matching,split,test\na,train,yes\n")
+    assert (flags.splits_of("a"), flags.split_columns) == (["test"], ["test"])
+    numbers = table(tmp_path, "matching,split\na,0.5\n")
+    assert (numbers.splits_of("a"), numbers.split_columns) == ([], [])
+
+
+def test_rows_may_be_called_as_files_are(tmp_path: Path) -> None:
+    rows = table(tmp_path, "matching\nim0.png\nset/Im1.OME.TIF\nim2.5\nim3.png\nim3.tif\n")
+    assert rows.match(["im0", "im1", "a/im2.5", "im3"]) == {"im0": "im0.png", "im1": "set/Im1.OME.TIF", "a/im2.5": "im2.5"}
 
 
 def test_a_flag_that_says_neither_yes_nor_no_is_refused(tmp_path: Path) -> None:

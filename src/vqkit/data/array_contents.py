@@ -15,7 +15,7 @@ from vqkit.data.array_types import as_stored, chunks, stored_type
 from vqkit.data.rows import BitRows, JointRows, PresentRows, Rows
 from vqkit.errors import DataError
 from vqkit.image_io.arrays import Arrays
-from vqkit.image_io.layouts.splits import SPLIT_FOLDERS
+from vqkit.image_io.split_names import SPLIT_FOLDERS
 from vqkit.image_io.values import channel_axis
 from vqkit.interfaces import SPLITS, DataSpec, SplitName
 from vqkit.interfaces.names import shown, wrong_name

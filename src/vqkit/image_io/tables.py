@@ -1,6 +1,7 @@
 """`performances.csv`: the conditions of images, one row for each.
 
-A row has `matching` (the image's name), the flags `train` and `test`, and numbers such as `width_px`.
+A row has `matching` (the image's name), the flags `train`, `val` and `test` or the name of a `split`, and numbers such as
+`width_px`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -17,6 +19,9 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError, DataError, did_you_mean
+from vqkit.image_io.formats import IMAGE_SUFFIXES
+from vqkit.image_io.split_names import SPLIT_FOLDERS, split_named
+from vqkit.interfaces import SPLITS, SplitName
 
 TABLE = "performances.csv"
 KEY = "matching"
@@ -24,11 +29,18 @@ DEFAULT_CONDITIONS = ("width_px", "height_px")
 _TRUE = frozenset({"true", "t", "1", "1.0", "yes", "y", "x"})
 _FALSE = frozenset({"false", "f", "0", "0.0", "no", "n"})
 _LARGEST = torch.finfo(torch.float32).max
+_SPLIT_COLUMNS = ("split", "subset", "partition")
+_SUFFIX = re.compile(rf"(\.ome)?({'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})$", re.IGNORECASE)
 _SIMPLIFICATIONS: tuple[Callable[[str], str], ...] = (
     lambda name: name.casefold(),
+    lambda name: _SUFFIX.sub("", name),
+    lambda name: _SUFFIX.sub("", name).casefold(),
     lambda name: name.rpartition("/")[2],
     lambda name: name.rpartition("/")[2].casefold(),
+    lambda name: _SUFFIX.sub("", name.rpartition("/")[2]),
+    lambda name: _SUFFIX.sub("", name.rpartition("/")[2]).casefold(),
 )
+"""What may tell the key of a row from the name of its image, the least first: case, a suffix, folders before it."""
 _UNKNOWN = frozenset({"", "nan", "na", "n/a", "none", "null"})
 
 
@@ -91,7 +103,7 @@ class ConditionTable:
         return rows
 
     def match(self, names: Iterable[str]) -> dict[str, str]:
-        """The key of the row of each name that has one: the same text, or the same but for case or for folders before it.
+        """The key of the row of each name that has one: the same text, or the same but for case, a suffix or folders before it.
 
         A row that is less than equal to several names, or a name to several rows, is given to none of them.
         """
@@ -117,15 +129,39 @@ class ConditionTable:
                 index[simplified(key)].append(key)
         return indices
 
-    def flagged(self, key: str, column: str) -> bool:
-        """Whether the flag `column` is set in the row of the image `key`; False where either is missing.
+    @cached_property
+    def split_columns(self) -> list[str]:
+        """The columns that divide images: flags named for splits, in any case, or else one that holds the names of splits."""
+        flags = [name for columns in self._flags.values() for name in columns]
+        named = [name for name in self.columns if name.casefold() in _SPLIT_COLUMNS]
+        return flags or [name for name in named if any(split_named(row[name]) for row in self.rows.values())][:1]
+
+    def splits_of(self, key: str) -> list[SplitName]:
+        """The splits that the row `key` says its image is in. Raises `DataError` for a flag that says neither yes nor no."""
+        if any(self._flags.values()) or not self.split_columns:
+            return [split for split in SPLITS if self.flagged(key, split)]
+        split = split_named(self.rows[key][self.split_columns[0]])
+        return [] if split is None else [split]
+
+    def flagged(self, key: str, split: SplitName) -> bool:
+        """Whether a flag of the split is set in the row of the image `key`; False where either is missing.
 
         Raises `DataError` for a cell that says neither yes nor no.
         """
-        cell = self.rows.get(self.match([key]).get(key, ""), {}).get(column, "")
-        if cell.lower() not in _TRUE | _FALSE | _UNKNOWN:
-            raise DataError(f"{self.path}: the {column} of {key} is '{cell}', which is no flag.", "Write True or False.")
-        return cell.lower() in _TRUE
+        row = self.rows.get(self.match([key]).get(key, ""), {})
+        cells = {column: row.get(column, "").lower() for column in self._flags[split]}
+        for column, cell in cells.items():
+            if cell not in _TRUE | _FALSE | _UNKNOWN:
+                raise DataError(f"{self.path}: the {column} of {key} is '{row[column]}', which is no flag.", "Write True or False.")
+        return any(cell in _TRUE for cell in cells.values())
+
+    @cached_property
+    def _flags(self) -> dict[SplitName, list[str]]:
+        """The columns of flags of each split: those that are called as its folders may be."""
+        named = {split: [name for name in self.columns if name.casefold() in words] for split, words in SPLIT_FOLDERS.items()}
+        # Alone, a column called valid says which images are in order.
+        is_quality = not named["train"] and not named["test"] and [name.casefold() for name in named["val"]] == ["valid"]
+        return {**named, "val": []} if is_quality else named
 
     def choose(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """The columns to use as conditions: those asked for, or the common ones that are there.

@@ -117,6 +117,20 @@ def test_a_table_without_flags_makes_no_notes(tmp_path: Path) -> None:
     assert (names(found), found.notes) == ({"train": ["a", "b"]}, ())
 
 
+@pytest.mark.parametrize("rows", [("matching,Train,Test", "x,1,0"), ("matching,split", "x,test"), ("matching,test", "")])
+def test_a_table_that_divides_other_images_is_refused(tmp_path: Path, rows: tuple[str, ...]) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    with pytest.raises(DataError, match=r"which images are for training, but has no row for any of them.* called a, b, the rows"):
+        find_images(tmp_path, table=table(tmp_path, *rows))
+
+
+def test_images_without_a_row_are_noted_where_a_table_divides(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png", "c.png")
+    found = find_images(tmp_path, table=table(tmp_path, "matching,split", "a.png,train", "b.png,Test"))
+    assert names(found) == {"train": ["a", "c"], "test": ["b"]}
+    assert found.notes == ("performances.csv has no row for 1 image, such as c: used for training.",)
+
+
 def test_folders_of_splits_go_before_flags(tmp_path: Path) -> None:
     draw(tmp_path, "train/a.png", "test/b.png")
     found = find_images(tmp_path, table=table(tmp_path, "matching,train,test", "a,False,True", "b,True,False"))

@@ -40,8 +40,8 @@ def find_images(
     beside them are ordinary ones, so that nothing is left out. `one_file`: without a pattern, every file is an image.
 
     Raises `ConfigError` for a pattern that is none or a component named twice, and `DataError` when there are no images, when the
-    pattern matches none of them, when a component has two files in one image or none in any, and when splits differ in their
-    components.
+    pattern matches none of them, when a component has two files in one image or none in any, when splits differ in their
+    components, and when the table divides images and has a row for none of them.
     """
     _check_distinct(components or ())
     walk = Walk(root, suffixes, exclude)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vqkit.errors import ConfigError, did_you_mean
 from vqkit.image_io.formats import IMAGE_SUFFIXES
-from vqkit.image_io.layouts.splits import DECORATION, SPLIT_FOLDERS, decorated_split
+from vqkit.image_io.split_names import DECORATION, SPLIT_FOLDERS, decorated_split
 from vqkit.interfaces import SplitName
 
 PLACEHOLDERS = ("name", "component", "split", "class")

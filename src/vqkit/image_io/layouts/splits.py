@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,19 +10,10 @@ from vqkit.errors import DataError
 from vqkit.image_io.layouts.found import FoundImage
 from vqkit.image_io.layouts.naming import counted, examples
 from vqkit.image_io.layouts.walking import WalkedFile
-from vqkit.image_io.tables import ConditionTable
+from vqkit.image_io.split_names import decorated_split, split_named
+from vqkit.image_io.tables import KEY, ConditionTable
 from vqkit.interfaces import SPLITS, SplitName
 
-SPLIT_FOLDERS: Mapping[SplitName, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""Names of the folders of each split, in any case."""
-
-_SPLIT_OF = {word: split for split, words in SPLIT_FOLDERS.items() for word in words}
-DECORATION = r"[-_ ]?(?:sets?|splits?|data|images|imgs|[0-9]{1,4})"
-"""What may follow such a name where another folder is named for training: `train2017` beside `val2017`."""
 _DEEPEST = 4
 _MOST = 0.9
 
@@ -43,11 +32,6 @@ class _Part(NamedTuple):
     file: WalkedFile
     parts: list[str]
     split: SplitName | None
-
-
-def split_named(folder: str) -> SplitName | None:
-    """The split that a folder's name means, or None."""
-    return _SPLIT_OF.get(folder.lower())
 
 
 def place_files(files: Sequence[WalkedFile], root: Path, strict: bool = True) -> tuple[list[PlacedFile], list[str]]:
@@ -77,12 +61,6 @@ def place_files(files: Sequence[WalkedFile], root: Path, strict: bool = True) ->
                 )
             return _placed(inside, depth), _left_out(sorted(part.parts[0] for part in named if part.split is None))
     return [PlacedFile(file, None, file.relative) for file in files], []
-
-
-@functools.cache
-def decorated_split(folder: str) -> SplitName | None:
-    """The split that a folder's name means which may go on with a year, `set`, `images` and the like, or None."""
-    return split_named(re.sub(f"{DECORATION}$", "", folder, flags=re.IGNORECASE))
 
 
 def _are_splits(inside: Sequence[_Part], total: int, depth: int) -> bool:
@@ -117,20 +95,41 @@ def _left_out(names: Sequence[str]) -> list[str]:
 
 
 def split_by_table(images: Sequence[FoundImage], table: ConditionTable) -> tuple[dict[SplitName, list[FoundImage]], list[str]]:
-    """The images by the flags of their rows: `test`, else `val`, else the training images; and notes on contradictions."""
+    """The images by the splits of their rows: `test`, else `val`, else the training images; and notes on what is odd.
+
+    Raises `DataError` where a table divides images and has no row for any of these.
+    """
+    if not table.split_columns:
+        return {"train": list(images)}, []
+    _check_rows(images, table)
     splits: dict[SplitName, list[FoundImage]] = {name: [] for name in SPLITS}
-    several, unflagged = [], []
+    several, unflagged, unknown = [], [], []
     for image in images:
-        flags = [split for split in SPLITS if image.key is not None and table.flagged(image.key, split)]
+        flags = [] if image.key is None else table.splits_of(image.key)
         splits[flags[-1] if flags else "train"].append(image)
         several.extend([image.name] if len(flags) > 1 else [])
         unflagged.extend([image.name] if image.key is not None and not flags else [])
+        unknown.extend([image.name] if image.key is None else [])
     notes = []
     if several:
         notes.append(
             f"{table.path.name} flags {counted(len(several), 'image')} for several splits, such as {several[0]}: the last counts."
         )
-    if unflagged and set(SPLITS) & set(table.columns):
+    if unknown:
+        count = counted(len(unknown), "image")
+        notes.append(f"{table.path.name} has no row for {count}, such as {unknown[0]}: used for training.")
+    if unflagged:
         count = counted(len(unflagged), "image")
         notes.append(f"{table.path.name} flags {count} for no split, such as {unflagged[0]}: used for training.")
     return {name: found for name, found in splits.items() if found}, notes
+
+
+def _check_rows(images: Sequence[FoundImage], table: ConditionTable) -> None:
+    """Raise `DataError` where no image has a row: test images would be trained on."""
+    if images and all(image.key is None for image in images):
+        columns = ", ".join(table.split_columns)
+        raise DataError(
+            f"{table.path} says in {columns} which images are for training, but has no row for any of them: the images are called "
+            f"{examples([image.name for image in images])}, the rows {examples(list(table.rows)) or 'nothing'}.",
+            f"Write the names of the images, without folders and suffix, in the column {KEY}, or remove the columns {columns}.",
+        )
