@@ -137,6 +137,85 @@ def test_folders_of_splits_go_before_flags(tmp_path: Path) -> None:
     assert names(found) == {"train": ["a"], "test": ["b"]}
 
 
+def test_folders_of_splits_may_be_deep(tmp_path: Path) -> None:
+    draw(tmp_path, "data/v1/set/imgs/x/y/train/a.png", "data/v1/set/imgs/x/y/test/b.png")
+    found = find_images(tmp_path)
+    assert (names(found), found.classes) == ({"train": ["a"], "test": ["b"]}, ())
+
+
+def test_plurals_are_no_domains(tmp_path: Path) -> None:
+    draw(tmp_path, "trains/0.png", "tests/1.png")
+    assert find_images(tmp_path).classes == ("tests", "trains")
+
+
+@pytest.mark.parametrize("above", ["", "horse2zebra/"])
+@pytest.mark.parametrize("colour", [True, False])
+def test_letters_after_the_names_of_splits_are_domains(tmp_path: Path, above: str, colour: bool) -> None:
+    draw(tmp_path, *(f"{above}{kind}/{n}.png" for kind in ("trainA", "trainB", "testA", "testB") for n in range(2)), colour=colour)
+    found = find_images(tmp_path)
+    assert (found.components, found.classes) == ((), ("A", "B"))
+    assert names(found) == {"train": ["A/0", "A/1", "B/0", "B/1"], "test": ["A/0", "A/1", "B/0", "B/1"]}
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_several_folders_for_one_split_beside_training_images_are_refused(tmp_path: Path, count: int) -> None:
+    draw(
+        tmp_path, *(f"{kind}/{n}.png" for kind in ("test_1", "test_2") for n in range(4)), *(f"train/{n}.png" for n in range(count))
+    )
+    with pytest.raises(DataError, match=r"two folders of test images: test_1 and test_2\.") as refused:
+        find_images(tmp_path)
+    assert "{split}/{name}" in refused.value.hint
+    assert {split: len(images) for split, images in find_images(tmp_path, "{split}/{name}").splits.items()} == {
+        "train": count,
+        "test": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "pattern"),
+    [
+        ("{split}_{name}.png", "{split}_{name}"),
+        ("more/{split}_{name}.png", "{class}/{split}_{name}"),
+        ("{name}-{split}.png", "{name}-{split}"),
+        ("{split}_{name}_dna.png {split}_{name}_rna.png", "{split}_{name}_{component}"),
+        ("dna/{split}_{name}.png rna/{split}_{name}.png", "{component}/{split}_{name}"),
+    ],
+)
+def test_files_that_are_named_for_splits_are_noted_and_are_no_components(tmp_path: Path, template: str, pattern: str) -> None:
+    pairs = [("train", number) for number in range(6)] + [("test", number) for number in range(6)]
+    draw(tmp_path, *(part.format(split=split, name=number) for split, number in pairs for part in template.split()))
+    found = find_images(tmp_path)
+    assert set(found.components) <= {"dna", "rna"}
+    assert len(found.splits["train"]) == 12
+    (note,) = (note for note in found.notes if "look like" in note)
+    assert note.endswith(f"but all images are used for training: divide them with data.pattern='{pattern}'.")
+    again = find_images(tmp_path, pattern)
+    assert {split: len(images) for split, images in again.splits.items()} == {"train": 6, "test": 6}
+    assert not any("look like" in note for note in again.notes)
+
+
+def test_folders_that_are_numbered_for_splits_are_classes_with_a_note(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"{kind}/{number}.png" for kind in ("train1", "train2", "test1") for number in range(4)))
+    found = find_images(tmp_path)
+    assert (found.components, found.classes) == ((), ("test1", "train1", "train2"))
+    assert found.notes == (
+        "Names look like those of splits (test1, train1), but all images are used for training: divide them into folders called "
+        "train and test.",
+    )
+
+
+def test_one_name_of_a_split_may_be_a_component(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"{component}/{number}.png" for component in ("hue", "sat", "val") for number in range(4)))
+    assert find_images(tmp_path).components == ("hue", "sat", "val")
+
+
+@pytest.mark.parametrize("words", [("trainer", "tested"), ("value", "contest")])
+def test_words_that_only_begin_or_end_as_splits_do_are_components(tmp_path: Path, words: tuple[str, str]) -> None:
+    draw(tmp_path, *(f"{component}/{number}.png" for component in words for number in range(4)))
+    found = find_images(tmp_path)
+    assert (set(found.components), found.notes) == (set(words), ())
+
+
 def test_splits_with_other_components_are_refused(tmp_path: Path) -> None:
     draw(tmp_path, *(f"train/{component}/{name}.png" for component in ("dna", "rna") for name in "abc"))
     draw(tmp_path, *(f"test/{component}/{name}.png" for component in ("dna", "RNA") for name in "de"))

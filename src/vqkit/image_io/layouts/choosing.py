@@ -62,6 +62,8 @@ def choose_known(placed: Sequence[PlacedFile], components: Sequence[str] | None,
 
     With `require`, wanted components that no file has do not keep the layout from being recognised.
     """
+    if components is None and any(file.is_domain for file in placed):
+        return choose_whole(placed)  # of unpaired sets: images of the same name have nothing in common
     found = Recogniser(placed, components, is_known).components_apart()
     if found is None and components is not None and require:
         found = Recogniser(placed, None, is_known).components_apart()

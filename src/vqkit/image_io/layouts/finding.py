@@ -14,7 +14,8 @@ from vqkit.image_io.layouts.describing import lonely, summarise
 from vqkit.image_io.layouts.found import FoundImage, FoundSet, Member
 from vqkit.image_io.layouts.grouping import ImageFiles, ImageKey, drop_repeated, group_components, group_whole
 from vqkit.image_io.layouts.naming import counted, examples, ordered_components
-from vqkit.image_io.layouts.splits import place_files, split_by_table
+from vqkit.image_io.layouts.splits import PlacedFile, place_files, split_by_table
+from vqkit.image_io.layouts.undivided import undivided
 from vqkit.image_io.layouts.walking import Walk
 from vqkit.image_io.tables import TABLE, ConditionTable
 from vqkit.interfaces import SPLITS, SplitName
@@ -48,7 +49,11 @@ def find_images(
     if not walk.files:
         known = f"Files that can be read end in {', '.join(sorted(suffixes))}; hidden ones are skipped."
         raise DataError(f"There are no images in {root}.", known)
-    placed, notes = place_files(walk.files, root, strict=require_components)
+    notes: Sequence[str] = ()
+    if "{split}" in (pattern or ""):
+        placed = [PlacedFile(file, None, file.relative) for file in walk.files]
+    else:
+        placed, notes = place_files(walk.files, root, strict=require_components)
     if pattern is not None:
         choice = choose_by_pattern(pattern, placed, walk.files, components, suffixes, root)
     elif one_file:
@@ -68,6 +73,8 @@ def find_images(
         check_components(held, choice.others, names, root)
         check_splits(splits if has_folders else {}, names, root)
         more += lonely(images, names, placed)
+    if require_components and pattern is None and list(splits) == ["train"] and not has_folders:
+        more += undivided(choice)
     classes = tuple(sorted({image.label for image in images if image.label is not None}))
     summary = summarise(choice.layout, names, splits, classes)
     notes = [*walk.notes, *notes, *choice.notes, *more, *flagged]

@@ -13,6 +13,7 @@ from vqkit.image_io.layouts.patterns import Pattern, without_suffix
 from vqkit.image_io.layouts.probing import Prober
 from vqkit.image_io.layouts.splits import PlacedFile
 from vqkit.image_io.layouts.walking import WalkedFile
+from vqkit.image_io.split_names import tell_splits_apart
 
 EPURE = "{component}/**/{name}_{component}"
 FOLDERS = ("{component}/**/{name}", "{class}/{component}/**/{name}_{component}", "{class}/{component}/**/{name}")
@@ -84,6 +85,8 @@ class Recogniser:
         if text not in FOLDERS and text != EPURE:
             matches = self._grey_only(matches)
         if not matches or _are_ambiguous(matches):
+            return None
+        if self._components is None and tell_splits_apart({str(match.component) for match in matches}):
             return None
         images: dict[ImageKey, set[str]] = defaultdict(set)
         for match in matches:

@@ -10,20 +10,23 @@ from vqkit.errors import DataError
 from vqkit.image_io.layouts.found import FoundImage
 from vqkit.image_io.layouts.naming import counted, examples
 from vqkit.image_io.layouts.walking import WalkedFile
-from vqkit.image_io.split_names import decorated_split, split_named
+from vqkit.image_io.split_names import decorated_split, split_and_domain, split_named
 from vqkit.image_io.tables import KEY, ConditionTable
 from vqkit.interfaces import SPLITS, SplitName
 
-_DEEPEST = 4
 _MOST = 0.9
 
 
 class PlacedFile(NamedTuple):
-    """A file, the split whose folder it is in (None without such folders), and its path without that folder."""
+    """A file, the split whose folder it is in (None without such folders), and its path without that folder.
+
+    `is_domain`: whether that path begins with a domain, which is part of the folder's name: `A` in `trainA`.
+    """
 
     file: WalkedFile
     split: SplitName | None
     rest: str
+    is_domain: bool = False
 
 
 class _Part(NamedTuple):
@@ -42,7 +45,10 @@ def place_files(files: Sequence[WalkedFile], root: Path, strict: bool = True) ->
     Raises `DataError` when two folders are named for one split.
     """
     split_files = [(file, file.relative.split("/")) for file in files]
-    for depth in range(_DEEPEST):
+    domains = _place_domains(split_files)
+    if domains:
+        return domains, []
+    for depth in range(max((len(parts) for _, parts in split_files), default=1) - 1):
         for meaning in (decorated_split, split_named):
             named = [_Part(file, parts, meaning(parts[depth]) if len(parts) > depth + 1 else None) for file, parts in split_files]
             inside = [part for part in named if part.split is not None]
@@ -52,15 +58,38 @@ def place_files(files: Sequence[WalkedFile], root: Path, strict: bool = True) ->
             if len(inside) < len(files) and not (strict and _are_splits(inside, len(files), depth)):
                 continue
             twice = _named_twice(inside, depth)
-            if twice is not None and meaning is decorated_split:
+            if twice is not None and meaning is decorated_split and not (strict and _is_train_named(inside, depth)):
                 continue
             if twice is not None:
                 raise DataError(
                     f"{root} has two folders of {twice[0]} images: {twice[1]} and {twice[2]}.",
-                    "Move the images into one of them, or give a pattern with data.pattern.",
+                    "Move the images into one of them, or say where the splits are, such as with data.pattern='{split}/{name}'.",
                 )
             return _placed(inside, depth), _left_out(sorted(part.parts[0] for part in named if part.split is None))
     return [PlacedFile(file, None, file.relative) for file in files], []
+
+
+def _place_domains(split_files: Sequence[tuple[WalkedFile, list[str]]]) -> list[PlacedFile]:
+    """Files in folders such as `trainA`, `trainB`, `testA` and `testB`, as those of unpaired sets: the letter becomes a folder.
+
+    Nothing unless all files are in such folders, side by side, and of training and other splits.
+    """
+    for depth in range(max((len(parts) for _, parts in split_files), default=1) - 1):
+        meanings = [split_and_domain(parts[depth]) if len(parts) > depth + 1 else None for _, parts in split_files]
+        known = [meaning for meaning in meanings if meaning is not None]
+        is_one_place = len({tuple(parts[:depth]) for _, parts in split_files}) == 1
+        if len(known) < len(meanings) or not is_one_place or not {"train"} < {split for split, _ in known}:
+            continue
+        return [
+            PlacedFile(file, split, "/".join([domain, *parts[depth + 1 :]]), is_domain=True)
+            for (file, parts), (split, domain) in zip(split_files, known, strict=True)
+        ]
+    return []
+
+
+def _is_train_named(inside: Sequence[_Part], depth: int) -> bool:
+    """Whether a folder is called by a name of training images alone, and none so of another split: `train`, `test_1`, `test_2`."""
+    return {split_named(part.parts[depth]) for part in inside} - {None} == {"train"}
 
 
 def _are_splits(inside: Sequence[_Part], total: int, depth: int) -> bool:
