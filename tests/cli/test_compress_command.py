@@ -106,3 +106,15 @@ def test_shards_are_joined_by_an_index(
     for path in images.rglob("*.png"):
         with Image.open(path) as one, Image.open(tmp_path / "out" / path.relative_to(images)) as other:
             assert np.array_equal(np.array(one), np.array(other))
+
+
+def test_an_image_is_not_replaced_by_its_codes(
+    images: Path, tiny_prior_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next(images.glob("composite/*.png")).rename(tmp_path / "x.png")
+    content = image.read_bytes()
+    (tmp_path / "link.png").symlink_to(image)
+    for out in (image, tmp_path / "link.png", next(tiny_prior_run.rglob("model.safetensors"))):
+        assert run(["compress", str(image), "--run", str(tiny_prior_run), "--out", str(out)]) == 2
+        assert f"Error: Writing to {out} would replace the input" in capsys.readouterr().err
+    assert image.read_bytes() == content

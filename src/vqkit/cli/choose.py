@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vqkit.interfaces import DataSpec
     from vqkit.interfaces.priors import Sampling
 
+FIGURE = "choice.png"
 _PIPED_WIDTH = 240
 """Characters per line of output that goes to a file or another program, where truncated cells would lose numbers."""
 
@@ -135,6 +136,8 @@ def choose(
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
     of_image = {"prior": prior, "num_samples": num_samples, "condition": conditions, "form": form, "pattern": pattern, **drawing}
     _check_options(image, prior, of_image, {"data": data, "split": split, "limit": limit})
+    if out is not None:
+        _check_out(out, image, data)
     if image is None:
         choice, spec = _for_set(run, request, data, split, limit, device)
     else:
@@ -163,6 +166,13 @@ def _check_options(image: Path | None, prior: str | None, of_image: dict[str, An
             "Choosing for one image needs --prior: without a prior there is one answer, and no telling how sure it is.",
             "Name a run of train-prior --condition-on observed, or leave out the image: the order for a data set needs no prior.",
         )
+
+
+def _check_out(out: Path, image: Path | None, data: str | None) -> None:
+    """Raise `DataError` where the figure would replace an image that is read."""
+    from vqkit.image_io.overwriting import check_not_input, data_files
+
+    check_not_input(out / FIGURE, [image] if image is not None else data_files(data))
 
 
 def _for_set(
@@ -230,7 +240,7 @@ def _report(choice: Choice, spec: DataSpec, as_json: bool, out: Path | None) -> 
     content = json.dumps(choice.to_json(), indent=2)
     if out is not None:
         write_text(out / "choice.json", content + "\n")
-        with write_atomically(out / "choice.png") as temporary:
+        with write_atomically(out / FIGURE) as temporary:
             choice_figure(choice).savefig(temporary, dpi=120)
     if as_json:
         typer.echo(content)

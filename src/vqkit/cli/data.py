@@ -113,9 +113,11 @@ def preview(
     from vqkit.cli.data_tables import print_inspection
     from vqkit.data.doubts import doubts
     from vqkit.data.inspecting import inspect_others, inspect_split
+    from vqkit.image_io.overwriting import check_not_input, data_files
     from vqkit.image_io.pictures import save_picture
 
     _check_picture_suffix(out)
+    check_not_input(out, data_files(data))
     dataset = _open(data, settings)
     part = dataset.split(split.value)
     found = inspect_split(part, split.value, limit)
@@ -193,7 +195,9 @@ def export(
     numbers, other types of whole numbers, and pixels without data.
     """
     from vqkit.data.exporting import export as write_files
+    from vqkit.image_io.overwriting import check_not_data, data_files
 
+    check_not_data(out, data_files(data))
     part = _open(data, settings).split(split.value)
     files = write_files(part, split.value, number, out)
     typer.echo(f"{min(number, len(part))} of {len(part)} {split.value} images of {part.spec.name} written to {out}/")
@@ -220,8 +224,10 @@ def prepare(
     one file. Of several processes that torchrun started, each packs a shard.
     """
     from vqkit.data.packing import pack
+    from vqkit.image_io.overwriting import check_not_input, data_files
 
     chosen = own_shard(shard)
+    check_not_input(out, data_files(data))
     dataset = _open(data, settings)
     if chosen is not None:
         _prepare_shard(dataset, data, out, chosen)

@@ -68,10 +68,12 @@ def encode(
         raise ConfigError(f"The codes cannot be written to {out}.", "Give --out a name that ends in .safetensors.")
     chosen = chosen_shard(shard)
     with processes(device):
+        from vqkit.image_io.overwriting import check_not_input, data_files
         from vqkit.inference.pipeline import load
 
         pipeline = load(run, device)
         typer.echo(f"using {pipeline.path}")
+        check_not_input(out, [pipeline.path, *data_files(data)])  # images are in no file with the suffix of `out`
         opened = _Files(pipeline, source, pattern, names, form) if source is not None else _DataSet(pipeline, str(data), split)
         if chosen is None:
             _encode(pipeline, opened, range(opened.total), out, batch_size)

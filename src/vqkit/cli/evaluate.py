@@ -190,10 +190,13 @@ def evaluate(
     was trained with --condition-on observed, the quality of its completions. docs/evaluation.md defines the metrics.
     """
     from vqkit.evaluation.requests import EvaluationRequest, HeldOutRequest, PriorEvaluationRequest
+    from vqkit.image_io.overwriting import check_not_input, data_files
     from vqkit.storage.checkpoints import read_header
     from vqkit.storage.runs import locate
 
     paths = [locate(each) for each in run] if run else [locate(None)]
+    if out is not None:
+        check_not_input(out, [*paths, *(path for each in (data, *(against or ())) for path in data_files(each))])
     priors = [path for path in paths if read_header(path).get("kind") == "prior"]
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}
     drawing |= {"draw_steps": draw_steps, "order": order, "revisions": revisions}

@@ -10,6 +10,7 @@ import torch
 import vqkit
 from vqkit.errors import DataError
 from vqkit.image_io.inputs import Item
+from vqkit.image_io.overwriting import check_not_input, item_files
 from vqkit.image_io.reading import InputImage, ReadOptions, read_images
 from vqkit.inference.codec.batches import BatchCodec
 from vqkit.inference.codec.rates import Rate
@@ -35,9 +36,10 @@ def compress_items(
 
     `draw_steps`: the steps of a masked prior (fewer are faster, and cost more bits), None: one code a step; `lossless`: keep every
     value. `skip` is called with the path of an image that cannot be used and the reason, `advance` with numbers of images. Raises
-    `ConfigError` for a prior that cannot be used, `DataError` for data that cannot be compressed and when no image can be used,
-    `OSError` when it cannot write.
+    `ConfigError` for a prior that cannot be used, `DataError` for data that cannot be compressed, when no image can be used, and
+    when `out` is one of the files that are read, `OSError` when it cannot write.
     """
+    check_not_input(out, [*item_files(items), sampler.path, sampler.pipeline.path])
     spec = sampler.pipeline.spec
     codec = BatchCodec(sampler, draw_steps, lossless)
     code_bits = residual_bits = 0.0

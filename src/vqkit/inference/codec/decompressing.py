@@ -8,6 +8,7 @@ from pathlib import Path
 from vqkit.data.exporting import file_names
 from vqkit.image_io.background import BackgroundWriter
 from vqkit.image_io.originals import Filled, Output, plain_outputs
+from vqkit.image_io.overwriting import check_not_input
 from vqkit.image_io.pictures import composite
 from vqkit.inference.codec.batches import BatchCodec, DecodedBatch
 from vqkit.inference.sampler import Sampler
@@ -19,7 +20,8 @@ def decompress_file(sampler: Sampler, file: CompressedFile, out: Path) -> Iterat
     """Write the images of a file below `out`, yielding the names of their files as they are in place.
 
     The sampler is on the device of the file's directory. Raises `CheckpointError` for another model than that which compressed it,
-    `DataError` for a file that is damaged or was written by a machine with another arithmetic, `OSError` when it cannot write.
+    `DataError` for a file that is damaged or was written by a machine with another arithmetic, and for one that an image would
+    replace, `OSError` when it cannot write.
     """
     yield from decompress_files(sampler, [file], out)
 
@@ -43,7 +45,10 @@ def _decompress(sampler: Sampler, file: CompressedFile, names: list[str], out: P
         for part in file.parts():
             here = names[first : first + len(part.names)]
             first += len(here)
-            writer.submit(_outputs(codec.decode(part.content, len(here), str(file.path)), here, spec, out), here)
+            outputs = _outputs(codec.decode(part.content, len(here), str(file.path)), here, spec, out)
+            for output in outputs:
+                check_not_input(output.path, [file.path])
+            writer.submit(outputs, here)
             for written in writer.finished():
                 yield from written
         for written in writer.finished(wait=True):
