@@ -335,6 +335,14 @@ def test_what_lies_where_nothing_is_present_changes_no_floor(kind: str) -> None:
         assert measured() == clean
 
 
+def but_one(split: ArraySplit, number: int) -> ArraySplit:
+    """A split of which one image is upside down."""
+    batch = split.batch(torch.arange(len(split)))
+    images = batch.images.clone()
+    images[number] = images[number].flip(1)
+    return ArraySplit(BANDS, images, present=batch.present)
+
+
 def keeping(run: Path, training: ArraySplit, held_out: ArraySplit) -> list[tuple[FloorMetrics, ...]]:
     images = HeldOutImages(held_out, mask_scenarios(BANDS, [["a"]]), BANDS)
     return kept_floors(run / "checkpoints" / "step-00000001" / "model.safetensors", {"name": "bands"}, training, images, ONES)
@@ -357,9 +365,13 @@ def test_floors_are_measured_once_and_found_by_neighbours(tmp_path: Path, monkey
     keeping(first, bands(12, seed=2), held_out)
     keeping(first, training, bands(6, seed=1))
     assert len(calls) == 2, "other images are measured again"
+    for number in range(1, 12):
+        keeping(first, but_one(training, number), held_out)
+    keeping(first, training, but_one(held_out, 3))
+    assert len(calls) == 14, "so they are when any one of them is another"
     file.write_text(file.read_text()[:100])
     assert keeping(first, training, held_out) == [(), ()]
-    assert len(calls) == 3, "a damaged file is not believed"
+    assert len(calls) == 15, "a damaged file is not believed"
     assert kept._FILES.validate_json(file.read_text()) == [(), ()]
 
 

@@ -7,19 +7,22 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from vqkit.data.subsets import Subset
 from vqkit.errors import CheckpointError, ConfigError, DataError
 from vqkit.evaluation.autoencoder import evaluate
 from vqkit.evaluation.requests import EvaluationRequest
-from vqkit.interfaces import DataSpec
+from vqkit.interfaces import DataSpec, Split
 from vqkit.report import measuring
 from vqkit.report.compared_runs import find_runs
 from vqkit.report.measuring import FILE, EvaluationProtocol, measure, report_request
 from vqkit.report.published import published_for
-from vqkit.storage.checkpoints import load_model
+from vqkit.storage.checkpoints import Loaded, load_model
 
 QUICK = EvaluationProtocol(images=4, bound_images=2, bound_samples=2)
 
@@ -62,6 +65,26 @@ def test_results_are_those_of_evaluate_and_are_measured_once(run: Path, monkeypa
         measure(loaded, run, replace(QUICK, images=3))
     with pytest.raises(AssertionError, match="measured twice"):
         measure(loaded._replace(digest="another"), run, QUICK)
+
+
+def test_other_images_under_the_same_names_are_measured_anew(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(run)
+    measure(loaded, run, QUICK)
+
+    def count(*arguments: object, **settings: object) -> None:
+        raise AssertionError("measured again")
+
+    opened = measuring.open_split
+    monkeypatch.setattr(measuring, "evaluate", count)
+    for changed in ("train", "test"):
+
+        def other(loaded: Loaded, data: Any, split: str, limit: int | None = None, changed: str = changed) -> Split:
+            images = opened(loaded, data, split, limit)
+            return Subset(images, torch.arange(len(images)).flip(0)) if split == changed else images
+
+        monkeypatch.setattr(measuring, "open_split", other)
+        with pytest.raises(AssertionError, match="measured again"):
+            measure(loaded, run, QUICK)
 
 
 def test_a_broken_cache_is_measured_anew(run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Evaluation of a run for a report, done once: the results are cached beside the run, with the digest of the model."""
+"""Evaluation of a run for a report, done once: the results are cached beside the run, with digests of the model and its data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 import vqkit
 from vqkit.core.atomic import write_text
-from vqkit.errors import ConfigError
+from vqkit.data.fingerprints import fingerprint
+from vqkit.errors import ConfigError, VQKitError
 from vqkit.evaluation.autoencoder import Evaluation, evaluate
 from vqkit.evaluation.bounds import Bounds, measure_bounds
-from vqkit.evaluation.held_out import open_split
+from vqkit.evaluation.held_out import open_data, open_split
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.requests import EvaluationRequest
 from vqkit.interfaces import DataSpec
@@ -59,11 +60,12 @@ def measure(
     device: torch.device = torch.device("cpu"),
     progress: Progress = no_progress,
 ) -> Measurement:
-    """Evaluate a model, or read the cached results of the same protocol and version of vqkit.
+    """Evaluate a model, or read the cached results of the same protocol and version of vqkit on the same images.
 
     `loaded` is on the `device`. Raises `DataError` where its test images cannot be read.
     """
-    how = {"digest": loaded.digest, "protocol": asdict(protocol), "version": vqkit.__version__}
+    data = _data_digests(loaded, protocol)
+    how = {"digest": loaded.digest, "data": data, "protocol": asdict(protocol), "version": vqkit.__version__}
     kept = _read(run / FILE, how)
     if kept is not None:
         return kept
@@ -72,6 +74,17 @@ def measure(
     measurement = Measurement(evaluation, _bounds(loaded, protocol, device), parameters)
     write_text(run / FILE, json.dumps({**how, "measurement": asdict(measurement)}, indent=2) + "\n")
     return measurement
+
+
+def _data_digests(loaded: Loaded, protocol: EvaluationProtocol) -> dict[str, Any]:
+    """What identifies the images that a model is measured on, and those that simple predictors are fitted to, if there are some."""
+    limit = None if protocol.images is None else max(protocol.images, protocol.bound_images)
+    dataset = open_data(loaded, None)
+    try:
+        training = fingerprint(open_split(loaded, dataset, "train"))._asdict()
+    except VQKitError:  # then there are no simple predictors
+        training = None
+    return {"train": training, "test": fingerprint(open_split(loaded, dataset, "test", limit))._asdict()}
 
 
 def _bounds(loaded: Loaded, protocol: EvaluationProtocol, device: torch.device) -> Bounds | None:

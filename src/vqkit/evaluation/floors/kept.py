@@ -3,7 +3,7 @@
 <run>/floors/<key>.json
 
 The key is a digest of everything that they depend on: settings of the data, split, scenarios and their floors, ranges of the
-components, how many images there are and a few of them, and the version of vqkit.
+components, digests of the images of both splits (of many images: of some), and the version of vqkit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,17 @@ from pydantic import TypeAdapter, ValidationError
 import vqkit
 from vqkit.core import distributed
 from vqkit.core.atomic import write_text
-from vqkit.data.subsets import evenly_spaced
+from vqkit.data.fingerprints import fingerprint
 from vqkit.evaluation.floors.fitting import floor_names
 from vqkit.evaluation.floors.measuring import HeldOutImages, measure_floors
 from vqkit.evaluation.progress import Progress, no_progress
 from vqkit.evaluation.scenario_metrics import FloorMetrics
 from vqkit.evaluation.variance import Variances
-from vqkit.interfaces import Split, fully_observed
+from vqkit.interfaces import Split
 from vqkit.storage.runs import CONFIG_FILE, run_directory
 
 FloorsOfScenarios = list[tuple[FloorMetrics, ...]]
 _FILES = TypeAdapter(FloorsOfScenarios)
-_PROBES = 4
-"""Images of each split that the key depends on: other images under the same names are other data."""
 
 
 def kept_floors(
@@ -50,7 +47,8 @@ def kept_floors(
 
     `data`: settings of the data that both splits come from, as plain values.
     """
-    run, key = run_directory(checkpoint), _key(data, training, images)
+    run = run_directory(checkpoint)
+    key = _key(data, training, images) if distributed.is_main() else ""
     text = distributed.broadcast_text(_read(run, key) if distributed.is_main() else "")
     if text:
         return _FILES.validate_json(text)
@@ -64,22 +62,10 @@ def kept_floors(
 
 def _key(data: dict[str, Any], training: Split, images: HeldOutImages) -> str:
     scenarios = [(*scenario, floor_names(scenario, images.spec)) for scenario in images.scenarios]
-    settings = [vqkit.__version__, data, images.spec.to_json(), scenarios, len(training), len(images.split)]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for content in (*_probes(training), *_probes(images.split)):
-        digest.update(content)
-    return digest.hexdigest()[:16]
-
-
-def _probes(split: Split) -> Iterator[bytes]:
-    """The bytes of some images and of where they are present; what is stored where nothing is does not count."""
-    positions = evenly_spaced(len(split), _PROBES)
-    batch = split.batch(positions)
-    present = fully_observed(batch.images, batch.present)
-    shown = torch.where(present, batch.images, torch.zeros((), dtype=batch.images.dtype))
-    yield json.dumps(split.positions(positions).tolist()).encode()
-    for content in (shown, present):
-        yield content.contiguous().view(torch.uint8).numpy().tobytes()
+    contents = [fingerprint(split) for split in (training, images.split)]  # other images under the same names are other data
+    positions = images.split.positions(torch.arange(len(images.split))).tolist()  # they decide where holes are
+    settings = [vqkit.__version__, data, images.spec.to_json(), scenarios, contents, positions]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(run: Path, key: str) -> str:
