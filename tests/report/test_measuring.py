@@ -21,8 +21,11 @@ from vqkit.interfaces import DataSpec, Split
 from vqkit.report import measuring
 from vqkit.report.compared_runs import find_runs
 from vqkit.report.measuring import FILE, EvaluationProtocol, measure, report_request
+from vqkit.report.page import About
 from vqkit.report.published import published_for
-from vqkit.storage.checkpoints import Loaded, load_model
+from vqkit.report.writing import write_report
+from vqkit.storage.checkpoints import Loaded, load_model, write_model
+from vqkit.storage.runs import locate
 
 QUICK = EvaluationProtocol(images=4, bound_images=2, bound_samples=2)
 
@@ -108,6 +111,20 @@ def test_seeds_of_one_configuration_are_one_model(run: Path, like: Callable[...,
     found = find_runs([str(run), second, faster])
     assert [(each.label, each.seed) for each in found] == [("vqvae", 0), ("vqvae", 1), ("vqvae (faster)", 0)]
     assert found[1].directory == Path(second)
+
+
+def test_a_checkpoint_that_is_named_is_the_one_that_is_measured(run: Path, tmp_path: Path) -> None:
+    best = locate(run)
+    early = shutil.copytree(best.parent, run / "checkpoints" / "step-00000003")
+    loaded = load_model(best)
+    torch.nn.init.zeros_(next(loaded.model.parameters()))
+    write_model(early / "model.safetensors", loaded.model, loaded.data)
+    (named,), (whole,) = find_runs([str(early)]), find_runs([str(run)])
+    assert (named.directory, named.place, whole.place, whole.file) == (run, early, run, None)
+    reports = [write_report([each], tmp_path / "report", About("a", "b"), QUICK) for each in (whole, named, whole)]
+    rows = [report.results[0] for report in reports]
+    assert rows[0].whole_mse == rows[2].whole_mse and rows[0].whole_mse != rows[1].whole_mse
+    assert [row.training_steps for row in rows] == [20, 3, 20] and rows[1].run.endswith("step-00000003")
 
 
 def test_runs_that_cannot_be_compared_are_refused(run: Path, like: Callable[..., str], tiny_prior_run: Path) -> None:

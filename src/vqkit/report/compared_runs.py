@@ -17,13 +17,20 @@ from vqkit.training.kinds import resolve
 class ComparedRun(NamedTuple):
     """One run: its `label`, shared with runs of the same model with other seeds, its seed, and its directory.
 
-    `failure`: what went wrong, in a sentence, if it cannot be measured.
+    `failure`: what went wrong, in a sentence, if it cannot be measured; `file`: the model that was named, if it is not the best of
+    the run.
     """
 
     label: str
     seed: int
     directory: Path
     failure: str | None = None
+    file: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """What is measured, as `locate` takes it: the run, or a checkpoint of it."""
+        return self.directory if self.file is None else self.file.parent
 
 
 def find_runs(runs: Sequence[str]) -> list[ComparedRun]:
@@ -32,7 +39,8 @@ def find_runs(runs: Sequence[str]) -> list[ComparedRun]:
     Raises `CheckpointError` for a path that is no run of an autoencoder, `DataError` for a run that was trained on other data than
     the first, and `ConfigError` for a run that is named twice.
     """
-    found = [_directory(run) for run in runs]
+    files = [_model_file(run) for run in runs]
+    found = [file.parent.parent.parent for file in files]
     configs = [read_config(run) for run in found]
     for run, config in zip(found, configs, strict=True):
         if found.count(run) > 1:
@@ -56,7 +64,8 @@ def find_runs(runs: Sequence[str]) -> list[ComparedRun]:
                 f"{twins[0]} and {twins[1]} have the same configuration and the same seed {seed}, so they are not independent.",
                 f"Leave out {run}, or train it with another --seed.",
             )
-    return [ComparedRun(*each) for each in compared]
+    named = [None if file == locate(file.parent.parent.parent) else file for file in files]
+    return [ComparedRun(*each, file=file) for each, file in zip(compared, named, strict=True)]
 
 
 def read_config(run: Path) -> RunConfig:
@@ -66,7 +75,8 @@ def read_config(run: Path) -> RunConfig:
     return resolve(config.model_copy(update={"encoder": EncoderConfig()})).model_copy(update={"encoder": config.encoder})
 
 
-def _directory(run: str) -> Path:
+def _model_file(run: str) -> Path:
+    """The model that is named. Raises `CheckpointError` for what is no model, or is in no run directory."""
     path = locate(run)
     header = read_header(path)
     if header.get("kind") != "model":
@@ -74,7 +84,7 @@ def _directory(run: str) -> Path:
     directory = path.parent.parent.parent
     if not (directory / CONFIG_FILE).is_file():
         raise CheckpointError(f"The model {path} is not in a run directory.", f"Give a directory that holds {CONFIG_FILE}.")
-    return directory
+    return path
 
 
 def _without_seed(config: RunConfig) -> str:

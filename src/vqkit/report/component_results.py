@@ -50,7 +50,7 @@ class ComponentResult(NamedTuple):
 
 def component_results_of(run: ComparedRun, evaluation: Evaluation, out: Path) -> list[ComponentResult]:
     """The rows of a run that was measured; its path is written relative to `out`. The mask kind of full input is none."""
-    who: _Who = (run.label, run.seed, os.path.relpath(run.directory, out), "model")
+    who: _Who = (run.label, run.seed, os.path.relpath(run.place, out), "model")
     full = _rows(who, "none", evaluation.full.name, evaluation.full)
     return [*full, *(row for part in evaluation.parts for row in _rows(who, part.mask_kind or "components", part.name, part))]
 

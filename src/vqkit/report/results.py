@@ -70,7 +70,7 @@ def results_of(
     shared = Result(
         model=run.label,
         seed=run.seed,
-        run=os.path.relpath(run.directory, out),
+        run=os.path.relpath(run.place, out),
         test_images=evaluation.images,
         whole_psnr_db=full.psnr,
         whole_pooled_psnr_db=full.pooled_psnr,
@@ -131,7 +131,7 @@ def _of_scenario(shared: Result, scenario: ScenarioMetrics, errors: MissingPartM
 
 def failed_result(run: ComparedRun, out: Path) -> Result:
     """The row of a run that failed."""
-    return Result(run.label, run.seed, os.path.relpath(run.directory, out), failure=run.failure)
+    return Result(run.label, run.seed, os.path.relpath(run.place, out), failure=run.failure)
 
 
 def to_csv(results: Sequence[tuple[Any, ...]], fields: Sequence[str] = Result._fields) -> str:

@@ -121,8 +121,10 @@ class _ReportContents:
             self.pictures.add(run.label, loaded, measurement.evaluation, device)
             self.settings[run.label] = dump_yaml(config.model)
         rows = read_history(run.directory)
-        steps = int(checkpoints(run.directory)[-1].name.removeprefix("step-"))
-        seconds = training_seconds(rows, config.training.batch_size), _pretraining_seconds(config)
+        last = checkpoints(run.directory)[-1] if run.file is None else run.place
+        steps = int(last.name.removeprefix("step-"))
+        trained = [row for row in rows if row.get("step", 0) <= steps]
+        seconds = training_seconds(trained, config.training.batch_size), _pretraining_seconds(config)
         if not self.histories:  # the floors of the other runs are the same
             self.floors = floor_results_of(measurement.evaluation)
             self.floor_components = floor_components_of(measurement.evaluation)
@@ -139,7 +141,7 @@ def _measure_run(
 ) -> str | None:
     """Measure a run; returns why that failed, or None. An error in one model must not keep the others from the page."""
     try:
-        collected.add(run, load_model(run.directory, device), read_config(run.directory), protocol, device, progress)
+        collected.add(run, load_model(run.place, device), read_config(run.directory), protocol, device, progress)
     except VQKitError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - a third-party model may raise anything
