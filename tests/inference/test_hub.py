@@ -19,6 +19,7 @@ import torch
 
 import vqkit
 from vqkit.errors import CheckpointError, DataError
+from vqkit.inference import model_card
 from vqkit.inference.hub import fetch, is_hub_name
 from vqkit.inference.pipeline import Pipeline, load
 from vqkit.storage.checkpoints import read_header
@@ -146,7 +147,7 @@ def test_a_card_is_one_that_the_hub_accepts(model: Pipeline, hub: Any, tmp_path:
     assert "/api/validate-yaml" in Stub.asked
     assert (card.data.library_name, card.data.license, card.data.pipeline_tag) == ("vqkit", "cc-by-4.0", "image-to-image")
     assert "| group_nc | binary | uint8 | 0 to 255 |" in card.text
-    assert "| keep bt | IoU | 0.75 | 0.5 (copy) |" in card.text
+    assert "| keep bt | 4 | IoU | 0.75 | 0.5 (copy) |" in card.text
     assert "name: sections\n" in card.text
     assert "/home/someone" not in card.text
     plain = hub.ModelCard.load(model.save_pretrained(tmp_path / "plain") / "README.md")
@@ -160,6 +161,9 @@ EVALUATION: dict[str, Any] = {
     "parts": [
         {
             "name": "keep bt",
+            "images": 4,
+            "components": {"a": {}},
+            "iou": {"a": 0.75},
             "mean_iou": 0.75,
             "psnr": 20.0,
             "floors": [{"name": "copy", "mean_iou": 0.5, "psnr": 9.0}, {"name": "mean", "mean_iou": 0.25, "psnr": 9.0}],
@@ -233,3 +237,15 @@ def test_a_missing_package_is_named(model: Pipeline, tmp_path: Path, monkeypatch
     with pytest.raises(CheckpointError, match="There is no run at owner/name") as caught:
         fetch("owner/name")
     assert "vqkit[hub]" in caught.value.hint
+
+
+def test_the_card_compares_as_evaluations_do() -> None:
+    floors = [
+        {"name": "nearest", "mean_iou": 0.9, "psnr": 40.0, "pooled_psnr": 20.0},
+        {"name": "linear", "mean_iou": 0.1, "psnr": 30.0, "pooled_psnr": 26.0},
+    ]
+    own = {"name": "keep a", "images": 7, "mean_iou": 0.5, "psnr": 35.0, "pooled_psnr": 25.0}
+    part = {**own, "iou": {"shape": 0.5}, "components": {"shape": {}, "grey": {}}, "floors": floors}
+    text = model_card._figures({"images": 9, "split": "test", "parts": [part]})
+    assert "| known | images | measure | this model | best simple predictor |" in text
+    assert "| keep a | 7 | pooled PSNR, dB | 25 | 26 (linear) |" in text

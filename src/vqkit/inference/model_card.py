@@ -108,14 +108,15 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
         return _NOT_MEASURED
     rows = []
     for part in evaluation["parts"]:
-        shapes = part["mean_iou"] is not None
-        figure, unit = ("mean_iou", "IoU") if shapes else ("psnr", "PSNR, dB")
+        # As `vqkit evaluate` says which is better: averaged decibels reward what is very good in the easiest images.
+        shapes = part["mean_iou"] is not None and len(part["iou"]) == len(part["components"])
+        figure, unit = ("mean_iou", "IoU") if shapes else ("pooled_psnr", "pooled PSNR, dB")
         floors = [(each[figure], each["name"]) for each in part["floors"] if each[figure] is not None]
         best = max(floors, default=None)
         simple = "" if best is None else f"{best[0]:.3g} ({best[1]})"
         own = part[figure]
-        rows.append((part["name"], unit, "" if own is None else f"{own:.3g}", simple))
-    head = ("known", "measure", "this model", "best simple predictor")
+        rows.append((part["name"], part["images"], unit, "" if own is None else f"{own:.3g}", simple))
+    head = ("known", "images", "measure", "this model", "best simple predictor")
     return f"On {evaluation['images']} {evaluation['split']} images, on what was missing:\n\n{_table(head, rows)}"
 
 
