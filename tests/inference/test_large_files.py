@@ -230,6 +230,16 @@ def test_a_failure_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize(("figures", "names"), [(0, []), (1, ["one"]), (None, ["one", "two"])])
+def test_no_more_figures_are_made_than_asked_for(figures: int | None, names: list[str], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / "in" / f"{name}.tif", values())
+    model, items = pipeline(SPEC), find_inputs(tmp_path / "in", SPEC).items
+    found = inpaint_large_items(model, items, tmp_path / "out", ReadOptions(("blue",)), lambda path, reason: None, figures=figures)
+    assert [result.name for result in found if result.figure is not None] == names
+    assert sorted(path.stem for path in (tmp_path / "out").glob("before_after/*")) == names
+
+
 def test_progress_counts_rows_and_the_figure_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_files, "_SHOWN", 20)
     source = write(tmp_path / "scene.tif", values())

@@ -138,8 +138,8 @@ class Filling:
         reading = self._reading._replace(may_be_none=len(own) < len(self.items))
         settings = self._conditions, self._batch_size or BATCH_SIZE
         names, drawn, tiled = [], [], 0
+        figures = None if self._figures is None else max(0, self._figures - part.start)
         if others:
-            figures = None if self._figures is None else max(0, self._figures - part.start)
             with counting("filled in", len(others)) as advance:
                 for result in inpaint_items(self._pipeline, others, self._out, reading, skip, *settings, figures):
                     names.append(result.name)
@@ -151,7 +151,8 @@ class Filling:
             which = "1 image is" if tiled == 1 else f"{tiled} images are"
             print_notes([f"{which} larger than the model's tile of {tile}, and filled in tile by tile."])
         if large:
-            for result in inpaint_large_items(self._pipeline, large, self._out, reading, skip, *settings, counting):
+            left = None if figures is None else max(0, figures - len(drawn))
+            for result in inpaint_large_items(self._pipeline, large, self._out, reading, skip, *settings, counting, left):
                 names.append(result.name)
                 drawn += [result.figure] if result.figure is not None else []
         return PartResult(names, skip.images, []), drawn

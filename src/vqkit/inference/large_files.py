@@ -22,7 +22,7 @@ from vqkit.image_io.originals import Filled
 from vqkit.image_io.pictures import save_picture
 from vqkit.image_io.reading import ReadOptions
 from vqkit.inference.figures import before_after
-from vqkit.inference.inpaint import FIGURE, OutputGuard, Written
+from vqkit.inference.inpaint import FIGURE, FIGURES, OutputGuard, Written
 from vqkit.inference.pipeline import BATCH_SIZE, Conditions, Pipeline, condition_rows
 from vqkit.inference.postprocess import fill_missing
 from vqkit.inference.tiling import ImageRows, fill_rows
@@ -43,13 +43,14 @@ def inpaint_large_items(
     conditions: Conditions | None = None,
     batch_size: int = BATCH_SIZE,
     follow: Follow = lambda what, count: nullcontext(lambda done: None),
+    figures: int | None = FIGURES,
 ) -> Iterator[Written]:
     """Fill in large images one after the other and write them below `out`, yielding each when it is written.
 
-    `follow` shows the progress of each image. `skip` is called with the path of an image that cannot be used and the reason. Raises
+    `follow` shows the progress of each image; `figures`: of how many of the first images, None for all. `skip` is called with the path of an image that cannot be used and the reason. Raises
     `DataError` for the only image, or when an output would replace an input, and `ConfigError` and `OSError` as `inpaint_items`.
     """
-    guard = OutputGuard(items, out, pipeline.spec, request)
+    guard, done = OutputGuard(items, out, pipeline.spec, request), 0
     for item in items:
         try:
             image = LargeImage(item, pipeline.spec, request)
@@ -59,7 +60,9 @@ def inpaint_large_items(
             skip(str(item.path), str(error))
             continue
         with image:
-            yield _fill_in(pipeline, image, out, guard, condition_rows(pipeline.spec, conditions, 1), batch_size, follow)
+            figure = out / FIGURE / f"{item.name}.png" if figures is None or done < figures else None
+            yield _fill_in(pipeline, image, out, guard, condition_rows(pipeline.spec, conditions, 1), batch_size, follow, figure)
+            done += 1
 
 
 def _fill_in(
@@ -70,13 +73,14 @@ def _fill_in(
     conditions: Tensor,
     batch_size: int,
     follow: Follow,
+    figure: Path | None,
 ) -> Written:
-    """Fill in one image, whose conditions are float32 [1, D]."""
+    """Fill in one image, whose conditions are float32 [1, D]; `figure`: where that of it is written, if it is."""
     spec = pipeline.spec
     grid = pipeline.tile_grid(image.height, image.width)
-    figure = out / FIGURE / f"{image.item.name}.png"
     result = LargeResult(image, out)
-    guard.check((*result.paths, figure))
+    paths = (*result.paths, *([] if figure is None else [figure]))
+    guard.check(paths)
     shown = _Shown(image)
 
     def read(top: int, count: int) -> ImageRows:
@@ -96,8 +100,9 @@ def _fill_in(
             shown.add_filled(part.top, stored)
             advance(stored.shape[1])
             return_freed_memory()
-    save_picture(shown.figure(), figure)
-    return Written(image.item.name, (*result.paths, figure), figure)
+    if figure is not None:
+        save_picture(shown.figure(), figure)
+    return Written(image.item.name, paths, figure)
 
 
 class _Shown:
