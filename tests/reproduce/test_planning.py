@@ -105,3 +105,8 @@ def test_wrong_presets_are_explained(tmp_path: Path) -> None:
         load_preset("smok")
     with pytest.raises(ConfigError, match=r"no setting 'sedes'.*Did you mean 'seeds'"):
         load_preset(tiny_preset(tmp_path, sedes=[1]))
+
+
+def test_a_seed_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"seeds must differ from each other"):
+        load_preset(tiny_preset(tmp_path, seeds=[1, 0, 1]))

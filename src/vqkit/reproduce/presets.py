@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from vqkit.config import Settings, describe_validation_error, read_config_file
 from vqkit.errors import ConfigError, did_you_mean
@@ -47,6 +47,14 @@ class Preset(Settings):
     test_images: int = Field(ge=1, description="Test images on which every model is evaluated.")
     bound_images: int = Field(ge=1, description="Number of test images for the likelihood bounds.")
     bound_samples: int = Field(ge=1, description="Importance samples per image for the likelihood bounds.")
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        """A run that counts twice would make the variation between seeds smaller than it is."""
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("seeds must differ from each other")
+        return seeds
 
 
 def preset_names() -> list[str]:
