@@ -20,8 +20,8 @@ def report(
 ) -> None:
     """Compare runs on the same held-out images: a self-contained page, results.csv, and figures for papers.
 
-    Of a run, its best checkpoint is measured, or the checkpoint that is named. Runs that differ only in their seed share a row, with
-    mean and standard deviation.
+    Of a run, its best checkpoint is measured, or the checkpoint that is named. Runs that differ only in their seed share a row,
+    with mean and standard deviation.
     """
     import shlex
     import sys

@@ -47,8 +47,9 @@ def inpaint_large_items(
 ) -> Iterator[Written]:
     """Fill in large images one after the other and write them below `out`, yielding each when it is written.
 
-    `follow` shows the progress of each image; `figures`: of how many of the first images, None for all. `skip` is called with the path of an image that cannot be used and the reason. Raises
-    `DataError` for the only image, or when an output would replace an input, and `ConfigError` and `OSError` as `inpaint_items`.
+    `follow` shows the progress of each image; `figures`: of how many of the first images, None for all. `skip` is called with the
+    path of an image that cannot be used and the reason. Raises `DataError` for the only image, or when an output would replace an
+    input, and `ConfigError` and `OSError` as `inpaint_items`.
     """
     guard, done = OutputGuard(items, out, pipeline.spec, request), 0
     for item in items:
