@@ -325,6 +325,15 @@ def test_data_that_do_not_fit_are_refused_by_name() -> None:
         evaluate(shade(DataSpec.uniform("photos", ("r", "g", "b"), 64, 32, "intensity")))
 
 
+def test_an_image_is_not_compared_with_itself() -> None:
+    request = EvaluationRequest(keep_sets=[["bt"]], limit=3, split="train")
+    for data in (None, "tyre"):
+        result = evaluate(shade(), replace(request, data=data))
+        assert [floor.name for floor in result.parts[0].floors][:2] == ["mean", "mean-image"]
+        assert not [floor.name for floor in result.parts[0].floors if floor.name.startswith("nearest")]
+        assert [note for note in result.notes if "fitted to these very images" in note]
+
+
 def test_without_the_training_images_there_are_no_floors(monkeypatch: pytest.MonkeyPatch) -> None:
     request = EvaluationRequest(data="tyre", keep_sets=[["bt"]], limit=3)
     assert [floor.name for floor in evaluate(shade(), request).parts[0].floors][:2] == ["mean", "mean-image"]

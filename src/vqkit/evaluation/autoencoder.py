@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from vqkit.core import distributed
+from vqkit.data.opening import typed_as
 from vqkit.data.subsets import align_conditions
 from vqkit.errors import VQKitError
 from vqkit.evaluation.bounds import Bounds, measure_bounds, with_prior
 from vqkit.evaluation.error_meter import ErrorMeter
 from vqkit.evaluation.feature_distances import FeatureDistances
-from vqkit.evaluation.floors import HeldOutImages, kept_floors
+from vqkit.evaluation.floors import FITTED_ON_THESE, HeldOutImages, kept_floors, without_nearest
 from vqkit.evaluation.held_out import batches_with_positions, data_settings, open_data, open_split
 from vqkit.evaluation.mask_scenarios import MaskScenario, mask_scenarios
 from vqkit.evaluation.metrics import code_histogram, entropy_bits, perplexity, usage
@@ -176,7 +177,7 @@ def _floors(
     device: torch.device,
     progress: Progress,
 ) -> tuple[list[tuple[FloorMetrics, ...]], list[str]]:
-    """The floors of each scenario, and a sentence where they were requested and cannot be measured.
+    """The floors of each scenario, and a sentence where they were requested and cannot be measured, or not be trusted.
 
     `dataset`: that of the images; simple predictors are fitted to the training images of the model all the same.
     """
@@ -188,7 +189,10 @@ def _floors(
     except VQKitError as error:
         return nothing, [f"No simple predictor is measured, because the training images cannot be read: {error}"]
     data = {"training": data_settings(loaded, None), "held out": data_settings(loaded, request.data), "split": request.split}
-    return kept_floors(loaded.path, data, training, images, variances, device, progress), []
+    floors = kept_floors(loaded.path, data, training, images, variances, device, progress)
+    if request.split == "train" and typed_as(data["training"]) == typed_as(data["held out"]):
+        return [without_nearest(row) for row in floors], [FITTED_ON_THESE]
+    return floors, []
 
 
 def _bounds(loaded: Loaded, images: Split, request: EvaluationRequest, device: torch.device, progress: Progress) -> Bounds | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vqkit.evaluation.error_meter import ErrorMeter
 from vqkit.evaluation.floors.fitting import FittedFloors, floor_names
+from vqkit.evaluation.floors.nearest import Nearest, Nearest10
 from vqkit.evaluation.floors.predictors import Known
 from vqkit.evaluation.held_out import batches_with_positions
 from vqkit.evaluation.mask_scenarios import MaskScenario
@@ -18,6 +19,15 @@ from vqkit.evaluation.scenario_metrics import FloorMetrics, floor_metrics
 from vqkit.evaluation.variance import Variances
 from vqkit.inference.postprocess import fill_missing
 from vqkit.interfaces import Batch, DataSpec, Split, where_present
+
+FITTED_ON_THESE = (
+    "Simple predictors are fitted to these very images: the nearest training images, where each would find itself, are left out."
+)
+
+
+def without_nearest(floors: Sequence[FloorMetrics]) -> tuple[FloorMetrics, ...]:
+    """The floors of images to which they are fitted: the nearest training image would be the image itself."""
+    return tuple(floor for floor in floors if floor.name not in (Nearest.name, Nearest10.name))
 
 
 class HeldOutImages(NamedTuple):
