@@ -262,3 +262,23 @@ def test_classes_of_another_data_set_are_unknown(tmp_path: Path) -> None:
         assert result.samples.contents[0].values == pytest.approx({spec.components[0]: 90 / 2}, rel=1e-5)
     assert rates["foreign"] == pytest.approx(math.log(16))
     assert rates["own"] != pytest.approx(rates["foreign"], rel=0.01)
+
+
+def test_other_data_are_judged_beside_the_training_images_of_the_prior(tmp_path: Path) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    images = torch.randint(4000, (8, 2, 8, 8), generator=drawn).to(torch.uint16).numpy()
+    np.savez(tmp_path / "own.npz", train_images=images, val_images=images[:2], test_images=images[:4])
+    np.savez(tmp_path / "other.npz", train_images=images[:, ::-1], val_images=images[:2], test_images=images[:4])
+    np.savez(tmp_path / "float.npz", test_images=images[:4].astype(np.float32))
+    own = NamedOptions(name="arrays", path=str(tmp_path / "own.npz"))
+    spec = open_dataset(own).spec
+    pipe = pipeline(spec)
+    chosen = Sampler(
+        Counting(code_spec(pipe.tokenizer, ("observed",)), 1.0).eval(), pipe, Path("runs/prior/model.safetensors"), data=own
+    )
+    keep, found = [[spec.components[0]]], []
+    for name in ("own", "other", "float"):
+        result = measure(chosen, data=str(tmp_path / f"{name}.npz"), keep_sets=keep, limit=3, num_samples=0)
+        found.append([floor.pooled_psnr for row in result.completion_floors.values() for floor in row])
+        assert len(result.completions) == 1
+    assert found[0] and found[0] == found[1] == pytest.approx(found[2])

@@ -196,10 +196,19 @@ def draw_completions(
     spec, images, present = sampler.spec, sources.batch.images, sources.batch.observed
     observed = scenario.observed(sources.positions, images.shape) & present
     known = _known_conditions(sampler, sources)
-    found = sampler.complete(images, observed, count, known, sampling, advance=advance, first=first, rank="likelihood")
+    stored = _as_trained(where_present(images, present), spec)
+    found = sampler.complete(stored, observed, count, known, sampling, advance=advance, first=first, rank="likelihood")
     answers = spec.to_unit(found.images.flatten(0, 1)).view(found.images.shape)
     truth = where_present(spec.to_unit(images), present)
     return Drawn(answers, truth, observed, scenario.judged(present, observed), found.expected_error.argmin(dim=1))
+
+
+def _as_trained(images: Tensor, spec: DataSpec) -> Tensor:
+    """Stored values in the type of the training data: the same numbers may come in another type, such as float32."""
+    if images.dtype == spec.stored_dtype or spec.stored_dtype.is_floating_point:
+        return images.to(spec.stored_dtype)
+    limits = torch.iinfo(spec.stored_dtype)
+    return images.double().round().clamp(limits.min, limits.max).to(spec.stored_dtype)
 
 
 def _known_conditions(sampler: Sampler, sources: Sources) -> Conditions:

@@ -52,8 +52,13 @@ def _resolve(loaded: Loaded, data: str | NamedOptions | None) -> NamedOptions:
 
 
 def prior_data(sampler: Sampler, data: str | NamedOptions | None = None) -> NamedOptions:
-    """`data`, or what a prior was trained on, with all of its settings. Raises `DataError` where neither is known."""
+    """`data`, or what a prior was trained on, with all of its settings. Raises `DataError` where neither is known.
+
+    Other data of the kind that the prior was trained on are read with the same settings, such as the size.
+    """
     named = sampler.data if data is None else data
+    if isinstance(data, str) and sampler.data is not None:
+        named = NamedOptions(**merge(without_measured(sampler.data).model_dump(), name_data(data)))
     if named is None:
         raise DataError(f"The prior {sampler.path} does not name the data set that it was trained on.", "Name one with --data.")
     return resolve_data(named)

@@ -123,7 +123,9 @@ class PriorEvaluation:
 
 
 class PriorData(NamedTuple):
-    """A data set: the whole split that a prior is measured on, the `images` of it within the limit, and its training images."""
+    """A data set: the whole split that a prior is measured on, the `images` of it within the limit, and the training images of the
+    prior, whatever it is measured on.
+    """
 
     dataset: ImageDataset
     whole: Split
@@ -154,7 +156,7 @@ def evaluate_prior(
         sampler.check_completes()
     cases = conditioning_cases(sampler.prior.spec, sampler.spec, request.keep_sets, request.mask_kind, request.with_conditions)
     settings = prior_data(sampler, request.data)
-    data = _open(settings, sampler.spec, request.split, request.limit)
+    data = _open(settings, sampler, request.split, request.limit)
     others = [open_other(sampler, other, request.split, request.limit) for other in request.against]
     if request.calibrate:
         sampler.calibration = _calibrate(sampler, data, cases, request, progress)
@@ -204,11 +206,13 @@ def _notes(cases: Sequence[ConditioningCase], rates: Sequence[Rate]) -> Iterator
             yield f"No image holds both what '{case.name}' keeps and anything that is missing there."
 
 
-def _open(named: NamedOptions, expected: DataSpec, split: str, limit: int | None) -> PriorData:
+def _open(named: NamedOptions, sampler: Sampler, split: str, limit: int | None) -> PriorData:
     dataset = open_dataset(named)
-    check_data(dataset.spec, expected)
+    check_data(dataset.spec, sampler.spec)
     whole = choose_split(dataset, split)
-    return PriorData(dataset, whole, limit_split(whole, limit), dataset.split("train"))
+    own = dataset if sampler.data is None else open_dataset(sampler.data)
+    check_data(own.spec, sampler.spec)
+    return PriorData(dataset, whole, limit_split(whole, limit), own.split("train"))
 
 
 def _aligned(batch: Batch, data: PriorData, sampler: Sampler) -> Batch:
@@ -321,7 +325,7 @@ def _measure_floors(
     request: PriorEvaluationRequest,
     progress: Progress,
 ) -> dict[str, tuple[FloorMetrics, ...]]:
-    """Simple predictors on the images that are completed, fitted to the training images of the same data."""
+    """Simple predictors on the images that are completed, fitted to the training images of the prior."""
     scenarios = [case.scenario for case in cases if case.scenario is not None]
     if not request.floors:
         return {}
