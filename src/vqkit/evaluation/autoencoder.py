@@ -188,9 +188,10 @@ def _floors(
         training = open_split(loaded, dataset if request.data is None else None, "train")
     except VQKitError as error:
         return nothing, [f"No simple predictor is measured, because the training images cannot be read: {error}"]
-    data = {"training": data_settings(loaded, None), "held out": data_settings(loaded, request.data), "split": request.split}
+    own, given = data_settings(loaded, None), data_settings(loaded, request.data)
+    data = {"training": own, "held out": given, "split": request.split}
     floors = kept_floors(loaded.path, data, training, images, variances, device, progress)
-    if request.split == "train" and typed_as(data["training"]) == typed_as(data["held out"]):
+    if request.split == "train" and typed_as(own) == typed_as(given):
         return [without_nearest(row) for row in floors], [FITTED_ON_THESE]
     return floors, []
 
