@@ -29,6 +29,9 @@ Array = NDArray[Any]
 NameComponent = Callable[[str, str], str]
 """From the name of a result and of a component to a relative path without suffix."""
 
+_IMAGEJ_OF_PIXELS = frozenset({"unit", "spacing", "mode"})
+"""What ImageJ's description says of pixels rather than of their values."""
+
 
 class Output(NamedTuple):
     """A file to be written: its path, and what writes it there, atomically."""
@@ -162,12 +165,7 @@ class ComponentOriginal(Original):
         """The header that the file of a component is like; of this size, if there is no such file yet."""
         if number in self.channels:
             return self.channels[number].info
-        component = self.spec.component_specs[number]
-        info, dtype = self.reference, np.dtype(component.dtype)
-        if info.names or info.unit != component.unit:
-            info = replace(info, names=(component.name,) if info.names else (), unit=component.unit)
-        if dtype != info.dtype:
-            info = replace(info, dtype=dtype, nodata=component.nodata)
+        info = of_another_component(self.reference, self.spec.component_specs[number])
         return info if (info.height, info.width) == (height, width) else info.resized(height, width)
 
     def component(self, number: int, filled: Filled, observed: Tensor) -> Array:
@@ -229,6 +227,23 @@ def suffix_for(info: RasterInfo, dtype: np.dtype[Any]) -> str:
 def without_channel_tags(info: RasterInfo) -> RasterInfo:
     """A header without what it says of its channels one by one."""
     return replace(info, names=(), tags=replace(info.tags, units=(), scales=(), offsets=(), colours=(), channel_tags=()))
+
+
+def of_another_component(info: RasterInfo, component: ComponentSpec) -> RasterInfo:
+    """A header like this one for a file of another component: it says of values what the model knows of that component.
+
+    Nodata, scale, offset and display range of one component would make other numbers of those of another.
+    """
+    imagej = {key: value for key, value in info.tags.imagej.items() if key in _IMAGEJ_OF_PIXELS}
+    units = (component.unit,) if component.unit else ()
+    return replace(
+        info,
+        names=(component.name,) if info.names else (),
+        dtype=np.dtype(component.dtype),
+        unit=component.unit,
+        nodata=component.nodata,
+        tags=replace(info.tags, units=units, scales=(), offsets=(), colours=(), channel_tags=(), imagej=imagej),
+    )
 
 
 def single_channel(info: RasterInfo, channel: int = 0) -> RasterInfo:
