@@ -84,6 +84,22 @@ def test_a_file_of_channels_is_filled_in_as_in_memory(settings: dict[str, Any], 
     assert not np.array_equal(filled[2], values()[2])
 
 
+def test_nodata_of_a_colour_picture_is_in_all_channels(tmp_path: Path) -> None:
+    """A pixel without any red is data: it stays as it is, in memory and by rows."""
+    array = random_integers(255, 3, HEIGHT, WIDTH).astype(np.uint8) + np.uint8(1)
+    array[0, 5:9, 3:7], array[:, 20:30, 10:20] = 0, 0
+    source = tmp_path / "photo.tif"
+    tifffile.imwrite(source, np.moveaxis(array, 0, -1), photometric="rgb")
+    spec = DataSpec("photos", tuple(ComponentSpec(name, minimum=1, nodata=0) for name in "rgb"), 8, 12)
+    whole, by_rows = both(source, tmp_path, ReadOptions(), spec)
+    assert_same(whole, by_rows, tmp_path)
+    with open_raster(by_rows[0].files[0]) as raster:
+        filled = raster.read().values
+    given = array.any(axis=0)
+    np.testing.assert_array_equal(filled[:, given], array[:, given])
+    assert (filled[:, ~given] > 0).all()
+
+
 def test_a_geotiff_keeps_its_place_and_nodata(tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio")
     array = values()

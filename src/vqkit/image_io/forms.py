@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vqkit.errors import ConfigError, DataError, did_you_mean
 from vqkit.image_io.pictures import BACKGROUND, palette
-from vqkit.image_io.scales import given_spec, known_values
+from vqkit.image_io.scales import given_spec, known_colours, known_values
 from vqkit.interfaces import DataSpec
 
 Array = NDArray[Any]
@@ -64,7 +64,7 @@ class _Misfit(Exception):  # noqa: N818 - an answer, not an error: the next form
 def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: str | None = None, final: bool = True) -> Reading:
     """The images in a source. `keep` names the components that will be kept, which may identify what a greyscale picture shows.
 
-    NaN and a component's nodata value are not present. `final`: whether results are to be final images, see
+    NaN and a component's nodata value are not present, the latter of a colour picture where all channels have it. `final`: whether results are to be final images, see
     `scales.describe_numbers`. Raises `DataError` when no form fits, when several do and `form` is None, or when values cannot be
     those of their component; `ConfigError` for an unknown form.
     """
@@ -73,12 +73,18 @@ def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: 
     reading = _recognised(source, spec, keep, form)
     if reading.form == "label-map":
         return reading
-    columns = [
-        known_values(reading.images[:, number], reading.present[:, number], component, spec)
-        for number, component in enumerate(spec.component_specs)
-    ]
-    reading = reading._replace(present=np.stack([column for column in columns if column is not None], axis=1))
+    reading = reading._replace(present=_known(reading, spec))
     return reading._replace(spec=given_spec(reading.images, reading.present, spec, source.name, final))
+
+
+def _known(reading: Reading, spec: DataSpec) -> NDArray[np.bool_]:
+    """Where the images of a source are data, bool [B, C, H, W]: neither NaN nor nodata."""
+    images, present = reading.images, reading.present
+    if reading.form == "colour":
+        known = known_colours(images, present, spec)
+        return present if known is None else known
+    columns = [known_values(images[:, number], present[:, number], each, spec) for number, each in enumerate(spec.component_specs)]
+    return np.stack([column for column in columns if column is not None], axis=1)
 
 
 def _recognised(source: Source, spec: DataSpec, keep: tuple[str, ...], form: str | None) -> Reading:

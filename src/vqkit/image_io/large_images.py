@@ -27,7 +27,7 @@ from vqkit.image_io.observing import observe
 from vqkit.image_io.originals import Channel, ComponentOriginal, FileOriginal, Filled, single_channel, suffix_for
 from vqkit.image_io.rasters import Raster, RasterInfo, RasterPixels, RasterWriter, Window, open_raster
 from vqkit.image_io.reading import ReadOptions
-from vqkit.image_io.scales import Extremes, find_extremes, known_values, merged_extremes, numbers_of_others
+from vqkit.image_io.scales import Extremes, find_extremes, known_colours, known_values, merged_extremes, numbers_of_others
 from vqkit.image_io.values import tensor_of
 from vqkit.interfaces import DataSpec
 
@@ -96,7 +96,7 @@ class LargeImage:
         present = torch.zeros(image.shape, dtype=torch.bool)
         for number, pixels in self._components(top, count):
             image[number] = as_stored(pixels.values[0], number, self._meanings[number], self.spec)
-            present[number] = tensor_of(self._present(number, pixels)[0])
+            present[number] = tensor_of(_everywhere(pixels)[0])
         return Rows(image, present, present & self._kept(top, count))
 
     def _kept(self, top: int, count: int) -> Tensor:
@@ -109,20 +109,20 @@ class LargeImage:
         return kept if mask is None else kept & ~torch.from_numpy(mask.white[:, top : top + count])
 
     def _components(self, top: int, count: int) -> Iterator[tuple[int, RasterPixels]]:
-        """Numbers of components, and their pixels [1, R, W]. Those of one file are read together."""
+        """Numbers of components, and their pixels [1, R, W], present where they are data. Those of one file are read together."""
         window = Window(top, 0, count, self.width)
         for raster in {id(layer.raster): layer.raster for layer in self._layers.values()}.values():
             here = [(number, layer.channel) for number, layer in self._layers.items() if layer.raster is raster]
             values, present = raster.read(window, [channel for _, channel in here])
+            in_colour = raster.info.is_colour and self._places == (0, 1, 2)
+            if in_colour:
+                present = known_colours(values, present, self.spec)
             for position, (number, _) in enumerate(here):
+                plane = values[position : position + 1]
                 known = present if present is None or len(present) == 1 else present[position : position + 1]
-                yield number, RasterPixels(values[position : position + 1], known)
-
-    def _present(self, number: int, pixels: RasterPixels) -> NDArray[np.bool_]:
-        """Where the pixels [1, R, W] of a component are present."""
-        values, present = pixels
-        known = known_values(values, present, self.spec.component_specs[number], self.spec)
-        return np.ones(values.shape, bool) if known is None else np.broadcast_to(known, values.shape)
+                if not in_colour:
+                    known = known_values(plane, known, self.spec.component_specs[number], self.spec)
+                yield number, RasterPixels(plane, known)
 
     def _look_through(self) -> Mapping[int, DataSpec]:
         """What the numbers of each component mean. Raises `DataError` as the class does."""
@@ -135,7 +135,7 @@ class LargeImage:
             kept = self._kept(top, rows)
             known = torch.zeros(count, rows, self.width, dtype=torch.bool)
             for number, pixels in self._components(top, rows):
-                here = self._present(number, pixels)
+                here = _everywhere(pixels)
                 found[number] = merged_extremes(found[number], find_extremes(pixels.values, here))
                 known[number] = tensor_of(here[0])
             observed = known & kept
@@ -239,6 +239,12 @@ class LargeResult:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, trace)
+
+
+def _everywhere(pixels: RasterPixels) -> NDArray[np.bool_]:
+    """Where pixels are present, of the shape of their values."""
+    values, present = pixels
+    return np.ones(values.shape, bool) if present is None else np.broadcast_to(present, values.shape)
 
 
 def _open_layers(

@@ -97,14 +97,36 @@ def known_values(
     """Where the numbers of a component are data, bool of the same shape, or None where all are: `present`, no NaN, and not its
     `nodata` value.
     """
+    return _without(_at_nodata(values, component, spec), values, present)
+
+
+def known_colours(values: NDArray[Any], present: NDArray[np.bool_] | None, spec: DataSpec) -> NDArray[np.bool_] | None:
+    """The same for the channels [..., C, h, w] of a colour picture, of which a pixel is absent where all have their `nodata` value.
+
+    One of them alone may well be 0, or 255, in a pixel that holds data.
+    """
+    found = [_at_nodata(values[..., number, :, :], each, spec) for number, each in enumerate(spec.component_specs)]
+    gaps = [each for each in found if each is not None]
+    together = np.logical_and.reduce(gaps)[..., None, :, :] if len(gaps) == len(found) else None
+    return _without(together, values, present)
+
+
+def _without(gaps: NDArray[np.bool_] | None, values: NDArray[Any], present: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """What is `present` without gaps and NaN; None where everything is."""
     absent = np.isnan(values) if values.dtype.kind == "f" else None
-    if component.nodata is not None and values.dtype.kind != "b":
-        scale = 1 / 255 if values.dtype.kind == "f" and is_eight_bit(spec) else 1
-        gaps = values == values.dtype.type(component.nodata * scale) if _holds(values.dtype, component.nodata * scale) else False
+    if gaps is not None:
         absent = gaps if absent is None else absent | gaps
     if absent is None or not np.any(absent):
         return present
     return ~absent if present is None else present & ~absent
+
+
+def _at_nodata(values: NDArray[Any], component: ComponentSpec, spec: DataSpec) -> NDArray[np.bool_] | None:
+    """Where numbers are the `nodata` value of their component, or None if none of them can be."""
+    if component.nodata is None or values.dtype.kind == "b":
+        return None
+    nodata = component.nodata * (1 / 255 if values.dtype.kind == "f" and is_eight_bit(spec) else 1)
+    return values == values.dtype.type(nodata) if _holds(values.dtype, nodata) else None
 
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:
