@@ -88,3 +88,17 @@ def test_a_missing_component_does_not_get_the_display_range_of_another(tmp_path:
     with open_raster(tmp_path / "out" / "x_temp.tif") as raster:
         kept = raster.info.tags.imagej
         assert raster.info.format == "ImageJ TIFF" and kept["unit"] == "um" and kept["spacing"] == 2 and "max" not in kept
+
+
+def test_an_added_channel_leaves_the_others_their_scale_offset_and_unit(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    scaled = {"scales": (1e-4,) * 2, "offsets": (-0.1, 0.2), "units": ("reflectance", ""), "descriptions": ("refl", "quality")}
+    write_geotiff(tmp_path / "x.tif", noise(2, 8, 8, low=1600, high=4400, dtype="uint16"), scaled)
+    with rasterio.open(tmp_path / "x.tif", "r+") as file:
+        file.update_tags(1, WAVELENGTH="842 nm")
+    fill(tmp_path / "x.tif", tmp_path / "out", HEAT, ("refl",))
+    with rasterio.open(tmp_path / "out" / "x.tif") as file:
+        assert file.descriptions == ("refl", "quality", "temp")
+        assert [unit or "" for unit in file.units] == ["reflectance", "", "K"]
+        assert file.scales == (1e-4, 1e-4, 1.0) and file.offsets == (-0.1, 0.2, 0.0)
+        assert [file.tags(band).get("WAVELENGTH") for band in (1, 2, 3)] == ["842 nm", None, None]

@@ -7,7 +7,7 @@ for bit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -119,11 +119,9 @@ class FileOriginal(Original):
     @property
     def result_info(self) -> RasterInfo:
         """The header of a result, which has further channels for components that the file does not hold."""
-        added = [name for name, place in zip(self.spec.components, self.places, strict=True) if place is None]
-        if not added:
-            return self.info
-        names = (*self.info.names, *added) if self.info.names else ()
-        return replace(without_channel_tags(self.info), channels=self.info.channels + len(added), names=names, is_colour=False)
+        pairs = zip(self.spec.component_specs, self.places, strict=True)
+        added = [component for component, place in pairs if place is None]
+        return with_channels(self.info, added) if added else self.info
 
 
 @dataclass(frozen=True)
@@ -222,6 +220,28 @@ def suffix_for(info: RasterInfo, dtype: np.dtype[Any]) -> str:
     if dtype == np.uint8 or suffix not in (".bmp", ".tga", ".webp", ".png") or (suffix == ".png" and dtype == np.uint16):
         return suffix
     return ".png" if dtype == np.uint16 else ".tif"
+
+
+def with_channels(info: RasterInfo, added: Sequence[ComponentSpec]) -> RasterInfo:
+    """The header of a file that has further channels for these components, of which it says what the model knows: name and unit."""
+    tags, count = info.tags, len(added)
+    units = tags.units or (("",) * info.channels if any(each.unit for each in added) else ())
+    tags = replace(
+        tags,
+        units=(*units, *(each.unit for each in added)) if units else (),
+        scales=(*tags.scales, *[1.0] * count) if tags.scales else (),
+        offsets=(*tags.offsets, *[0.0] * count) if tags.offsets else (),
+        colours=(*tags.colours, *["undefined"] * count) if tags.colours else (),
+        channel_tags=(*tags.channel_tags, *[{} for _ in added]) if tags.channel_tags else (),
+    )
+    return replace(
+        info,
+        channels=info.channels + count,
+        names=(*info.names, *(each.name for each in added)) if info.names else (),
+        unit=tags.units[0] if len(set(tags.units)) == 1 else "",
+        is_colour=False,
+        tags=tags,
+    )
 
 
 def without_channel_tags(info: RasterInfo) -> RasterInfo:
