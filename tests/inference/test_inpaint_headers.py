@@ -41,9 +41,9 @@ def write_geotiff(
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(path, "w", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), **profile, **more) as file,
     ):
-        file.write(values)
         for name, given in (bands or {}).items():
             setattr(file, name, given)
+        file.write(values)
         if mask is not None:
             file.write_mask(mask)
 
@@ -102,3 +102,25 @@ def test_an_added_channel_leaves_the_others_their_scale_offset_and_unit(tmp_path
         assert [unit or "" for unit in file.units] == ["reflectance", "", "K"]
         assert file.scales == (1e-4, 1e-4, 1.0) and file.offsets == (-0.1, 0.2, 0.0)
         assert [file.tags(band).get("WAVELENGTH") for band in (1, 2, 3)] == ["842 nm", None, None]
+
+
+@pytest.mark.parametrize("marked_by", ["mask", "opacity"])
+def test_channels_that_the_model_does_not_know_stay_where_a_mask_leaves_nothing(tmp_path: Path, marked_by: str) -> None:
+    """One mask is for all channels, and the others have values there now."""
+    rasterio = pytest.importorskip("rasterio")
+    given, inside = noise(3, 8, 8, low=160, high=440, dtype="uint16"), np.ones((8, 8), bool)
+    inside[:3] = False
+    names = ("refl", "temp", "quality")
+    if marked_by == "mask":
+        write_geotiff(tmp_path / "x.tif", given, {"descriptions": names}, inside)
+    else:
+        roles = [rasterio.enums.ColorInterp[role] for role in ("gray", "undefined", "undefined", "alpha")]
+        opacity = np.where(inside, np.uint16(65535), np.uint16(0))[None]
+        bands = {"descriptions": (*names, "opacity"), "colorinterp": roles}
+        write_geotiff(tmp_path / "x.tif", np.concatenate([given, opacity]), bands, photometric="minisblack")
+    fill(tmp_path / "x.tif", tmp_path / "out", HEAT)
+    with rasterio.open(tmp_path / "out" / "x.tif") as file:
+        filled = file.read()[:3]
+        assert (file.read_masks() == 255).all() and file.descriptions[:3] == names
+    assert np.array_equal(filled[:, inside], given[:, inside]) and np.array_equal(filled[2], given[2])
+    assert (filled[0, ~inside] >= 1600).all()

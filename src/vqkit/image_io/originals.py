@@ -21,6 +21,7 @@ from torch import Tensor
 from vqkit.image_io.layouts.patterns import suffix_of
 from vqkit.image_io.pictures import COMPOSITE
 from vqkit.image_io.rasters import RasterInfo, lossless_suffix, write_raster
+from vqkit.image_io.rasters.gaps import says_absent_by
 from vqkit.image_io.resampling import averaged, everywhere
 from vqkit.interfaces import DataSpec
 from vqkit.interfaces.components import ComponentSpec, from_unit
@@ -114,6 +115,9 @@ class FileOriginal(Original):
                 observed_here = kept[number]
             values[place] = np.where(observed_here, values[place], new_values[number])
             present[place] = True
+        if says_absent_by(self.info) == "mark":
+            # A mask or opacity is one for all channels: those that the model does not know keep the values that were outside of it.
+            present[:] = True
         return values, present
 
     @property
