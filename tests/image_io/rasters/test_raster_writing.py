@@ -190,6 +190,20 @@ def test_a_tiff_comes_back_as_it_was(tmp_path: Path, kind: str, in_bands: bool) 
     assert replace(like, path=target) == replace(again, tags=replace(again.tags, description=like.tags.description))
 
 
+def test_imagej_keeps_the_calibration_of_values(tmp_path: Path) -> None:
+    """Signed values of 16 bits are stored with an offset, and shown wrong by 32768 without their calibration."""
+    calibration = {"cf": 0, "c0": -32768.0, "c1": 0.5, "vunit": "HU", "zeroclip": True}
+    tifffile.imwrite(tmp_path / "a.tif", values((20, 30), np.uint16), imagej=True, metadata=calibration)
+    like = info_of(tmp_path / "a.tif")
+    write_raster(tmp_path / "b.tif", values((1, 20, 30), np.uint16), None, like)
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.is_imagej and {key: file.imagej_metadata[key] for key in calibration} == calibration
+    greek = replace(like, tags=replace(like.tags, imagej={**calibration, "unit": "µm", "vunit": "µmol"}))
+    write_raster(tmp_path / "c.tif", values((1, 20, 30), np.uint16), None, greek)
+    with tifffile.TiffFile(tmp_path / "c.tif") as file:
+        assert (file.imagej_metadata["unit"], file.imagej_metadata["vunit"]) == (r"\u00b5m", r"\u00b5mol")
+
+
 def test_names_of_one_channel_are_kept_by_ome(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", values((20, 30), np.uint16), metadata={"axes": "YX", "Channel": {"Name": "DNA"}})
     like = info_of(tmp_path / "a.ome.tif")

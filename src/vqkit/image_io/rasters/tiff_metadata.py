@@ -12,7 +12,9 @@ from vqkit.image_io.rasters.contract import PixelSize, Resolution
 
 GDAL_METADATA = 42112
 GDAL_NODATA = 42113
-IMAGEJ_KEPT = ("unit", "spacing", "mode", "min", "max", "Ranges", "LUTs", "Info")
+_IMAGEJ_CALIBRATION = ("cf", *(f"c{number}" for number in range(9)), "vunit", "zeroclip")
+"""The function that makes quantities of stored values, its coefficients, and the unit. Signed values of 16 bits need it in ImageJ."""
+IMAGEJ_KEPT = ("unit", "spacing", "mode", "min", "max", "Ranges", "LUTs", "Info", *_IMAGEJ_CALIBRATION)
 
 
 class ChannelMetadata(NamedTuple):
@@ -88,7 +90,7 @@ def gdal_metadata_text(names: tuple[str, ...], units: tuple[str, ...]) -> str:
 
 
 def imagej_kept(tif: tifffile.TiffFile) -> Mapping[str, Any]:
-    """What an output keeps of ImageJ's description: unit, display ranges and colours."""
+    """What an output keeps of ImageJ's description: units, display ranges, colours, and the calibration of values."""
     found = tif.imagej_metadata or {}
     return {key: found[key] for key in IMAGEJ_KEPT if key in found}
 

@@ -179,7 +179,7 @@ def _metadata(info: RasterInfo) -> dict[str, Any] | None:
     interleaved = info.tags.layout == "interleaved"
     metadata: dict[str, Any] = {"axes": "YXS" if interleaved else "CYX"}
     if info.format == "ImageJ TIFF":
-        metadata |= info.tags.imagej
+        metadata |= {key: _escaped(value) if key in ("unit", "vunit") else value for key, value in info.tags.imagej.items()}
         if info.names and not interleaved:
             metadata["Labels"] = list(info.names)
         return metadata
@@ -210,6 +210,11 @@ def _extra_tags(info: RasterInfo) -> list[tuple[int, str, int | None, str | byte
 def nodata_text(value: Any) -> str:
     """A nodata value as GDAL writes it."""
     return f"{float(value):.17g}" if np.asarray(value).dtype.kind == "f" else str(int(value))
+
+
+def _escaped(text: str) -> str:
+    """A text as ImageJ writes it into its description, which is ASCII: a Greek letter as \\u03bc."""
+    return "".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in str(text))
 
 
 def _text(text: str) -> str | bytes:
