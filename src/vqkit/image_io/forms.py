@@ -64,8 +64,8 @@ class _Misfit(Exception):  # noqa: N818 - an answer, not an error: the next form
 def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: str | None = None, final: bool = True) -> Reading:
     """The images in a source. `keep` names the components that will be kept, which may identify what a greyscale picture shows.
 
-    NaN and a component's nodata value are not present, the latter of a colour picture where all channels have it. `final`: whether results are to be final images, see
-    `scales.describe_numbers`. Raises `DataError` when no form fits, when several do and `form` is None, or when values cannot be
+    NaN and a component's nodata value are not present, the latter of a colour picture where all channels have it. `final`: whether
+    results are to be final images, see `scales.describe_numbers`. Raises `DataError` when no form fits, when several do and `form` is None, or when values cannot be
     those of their component; `ConfigError` for an unknown form.
     """
     if source.array is not None and not source.array.size:

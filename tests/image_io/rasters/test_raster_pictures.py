@@ -276,6 +276,23 @@ def test_netpbm_of_more_than_8_bits_is_exact(tmp_path: Path, greatest: int, kind
     check_windows(path)
 
 
+@pytest.mark.parametrize("greatest", [1, 100, 254, 255])
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+def test_netpbm_of_at_most_8_bits_is_not_scaled(tmp_path: Path, greatest: int, kind: str) -> None:
+    channels = 1 if kind in ("P2", "P5") else 3
+    pixels = np.minimum(values((5, 7, channels), np.uint8), greatest).astype(np.uint8)
+    body = " ".join(map(str, pixels.ravel())).encode() if kind in ("P2", "P3") else pixels.tobytes()
+    path = tmp_path / ("a.pgm" if channels == 1 else "a.ppm")
+    path.write_bytes(f"{kind}\n7 5\n{greatest}\n".encode() + body)
+    given = read(path).values
+    assert given.dtype == np.uint8
+    np.testing.assert_array_equal(given, np.moveaxis(pixels, -1, 0))
+    check_windows(path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(DataError, match="cannot be read"):
+        read(path)
+
+
 def test_float_grey_is_exact(tmp_path: Path) -> None:
     pytest.importorskip("PIL", minversion="10.3")  # which reads .pfm
     pixels = values((5, 7), np.float32)

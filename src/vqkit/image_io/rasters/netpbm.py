@@ -1,4 +1,4 @@
-"""Netpbm files (.pgm, .ppm) of more than 8 bits: the values as they are, whatever the greatest one that the header allows."""
+"""Netpbm files (.pgm, .ppm) whose values Pillow scales or cuts: here they stay, whatever the greatest one in the header."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ _FIELD = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})")
 
 
 class NetpbmHeader(NamedTuple):
-    """Size of a Netpbm file, whether its values are written as text, and where they start in the file."""
+    """Size of a Netpbm file, whether its values are written as text, where they start in the file, and their type."""
 
     channels: int
     height: int
     width: int
     is_text: bool
     start: int
+    dtype: np.dtype[Any]
 
 
 def netpbm_header(head: bytes, file: IO[bytes]) -> NetpbmHeader | None:
-    """The header, or None for a file of another format and for one of at most 8 bits."""
+    """The header, or None for a file of another format and for one that Pillow reads as it is: up to 255."""
     channels = _MAGICS.get(head[:2])
     if channels is None:
         return None
@@ -37,18 +38,19 @@ def netpbm_header(head: bytes, file: IO[bytes]) -> NetpbmHeader | None:
         fields.append(int(found[1]))
         position = found.end()
     width, height, greatest = fields
-    if not (255 < greatest < 65536 and width and height):
+    if not (0 < greatest < 65536 and greatest != 255 and width and height):
         return None
-    return NetpbmHeader(channels, height, width, head[:2] in (b"P2", b"P3"), position + 1)
+    dtype = np.dtype(np.uint8 if greatest < 255 else np.uint16)
+    return NetpbmHeader(channels, height, width, head[:2] in (b"P2", b"P3"), position + 1, dtype)
 
 
 def netpbm_values(data: bytes, header: NetpbmHeader) -> NDArray[Any]:
-    """The values, uint16 [C, H, W]. Raises `ValueError` for a file that is cut."""
+    """The values, [C, H, W] in the type of the header. Raises `ValueError` for a file that is cut."""
     shape = (header.height, header.width, header.channels)
     count = header.height * header.width * header.channels
     if header.is_text:
         words = re.sub(rb"#[^\r\n]*", b"", data[header.start - 1 :]).split(None, count)[:count]
-        values = np.array([int(word) for word in words], dtype=np.uint16)
+        values = np.array([int(word) for word in words], dtype=header.dtype)
     else:
-        values = np.frombuffer(data, ">u2", count, header.start).astype(np.uint16)
+        values = np.frombuffer(data, header.dtype.newbyteorder(">"), count, header.start).astype(header.dtype)
     return np.moveaxis(values.reshape(shape), -1, 0)

@@ -290,12 +290,12 @@ def _deep_jpeg2000(path: Path, data: bytes, header: Jpeg2000Header, nodata: floa
 
 
 def _deep_netpbm(path: Path, file: IO[bytes], header: NetpbmHeader, nodata: float | None) -> Raster:
-    """A Netpbm file of more than 8 bits, whose values Pillow scales or cuts."""
+    """A Netpbm file of more or less than 8 bits, whose values Pillow scales or cuts."""
     check_pixel_count(header.width, header.height)
     file.seek(0)
     data = file.read()
     file.close()
     size = (header.channels, header.height, header.width)
     is_colour = header.channels == 3
-    info = RasterInfo(path, "Netpbm", *size, np.dtype(np.uint16), nodata=nodata, is_colour=is_colour)
+    info = RasterInfo(path, "Netpbm", *size, header.dtype, nodata=nodata, is_colour=is_colour)
     return DeepPictureRaster(info, UPRIGHT, lambda: Decoded(netpbm_values(data, header)))

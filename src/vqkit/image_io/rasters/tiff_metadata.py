@@ -13,7 +13,7 @@ from vqkit.image_io.rasters.contract import PixelSize, Resolution
 GDAL_METADATA = 42112
 GDAL_NODATA = 42113
 _IMAGEJ_CALIBRATION = ("cf", *(f"c{number}" for number in range(9)), "vunit", "zeroclip")
-"""The function that makes quantities of stored values, its coefficients, and the unit. Signed values of 16 bits need it in ImageJ."""
+"""The function that makes quantities of stored values, its coefficients and unit. ImageJ needs it for signed values of 16 bits."""
 IMAGEJ_KEPT = ("unit", "spacing", "mode", "min", "max", "Ranges", "LUTs", "Info", *_IMAGEJ_CALIBRATION)
 
 
