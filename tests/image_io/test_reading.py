@@ -191,7 +191,8 @@ def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
-    ("size", "message"), [((20000, 20000), "is huge"), ((12000, 12000), "is huge"), ((5000, 8), "cannot be read")]
+    ("size", "message"),
+    [((20000, 20000), "is huge"), ((14000, 14000), "is huge"), ((12000, 12000), "cannot be read"), ((5000, 8), "cannot be read")],
 )
 def test_huge_and_wrong_pictures_are_refused_unread(tmp_path: Path, size: tuple[int, int], message: str) -> None:
     # Only the header is there: whatever tried to decode it would fail in another way.

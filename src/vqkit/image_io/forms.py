@@ -65,8 +65,8 @@ def read_form(source: Source, spec: DataSpec, keep: tuple[str, ...] = (), form: 
     """The images in a source. `keep` names the components that will be kept, which may identify what a greyscale picture shows.
 
     NaN and a component's nodata value are not present, the latter of a colour picture where all channels have it. `final`: whether
-    results are to be final images, see `scales.describe_numbers`. Raises `DataError` when no form fits, when several do and `form` is None, or when values cannot be
-    those of their component; `ConfigError` for an unknown form.
+    results are to be final images, see `scales.describe_numbers`. Raises `DataError` when no form fits, when several do and `form`
+    is None, or when values cannot be those of their component; `ConfigError` for an unknown form.
     """
     if source.array is not None and not source.array.size:
         raise DataError(f"{source.name} has the shape {source.array.shape}, which is no image.", _expected(spec))

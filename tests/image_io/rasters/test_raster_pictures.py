@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -313,7 +315,7 @@ def test_a_large_jpeg_may_be_decoded_at_a_fraction(tmp_path: Path) -> None:
 
 
 def test_huge_pictures_are_refused_by_their_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 34)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 17)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     Image.new("L", (7, 5)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a.png is huge. At most 34 pixels are read"):
@@ -321,6 +323,21 @@ def test_huge_pictures_are_refused_by_their_header(tmp_path: Path, monkeypatch: 
     (tmp_path / "b.ppm").write_bytes(b"P6 7 5 65535\n" + bytes(210))
     with pytest.raises(DataError, match=r"b.ppm is huge"):
         open_raster(tmp_path / "b.ppm")
+
+
+def test_pictures_up_to_the_bound_are_read_without_a_warning(tmp_path: Path) -> None:
+    """Pillow warns of half as many pixels. In a process of its own, because pytest makes errors of warnings."""
+    for name in ("a.png", "a.bmp", "a.jpg"):
+        Image.new("L", (7, 5)).save(tmp_path / name)
+    lines = (
+        "import sys; from pathlib import Path; from PIL import Image; from vqkit.image_io.rasters import Window, open_raster",
+        "Image.MAX_IMAGE_PIXELS = 18",
+        "for path in sorted(Path(sys.argv[1]).iterdir()):",
+        "    with open_raster(path) as raster: print(raster.read().values.shape, raster.read(Window(0, 0, 5, 6)).values.shape)",
+    )
+    command = [sys.executable, "-c", "\n".join(lines), str(tmp_path)]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert outcome.stderr == "" and outcome.stdout == "(1, 5, 7) (1, 5, 6)\n" * 3
 
 
 def test_windows_and_channels_outside_of_the_image_are_a_mistake(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ def reading_errors(path: Path, kind: str = "picture") -> Iterator[None]:
         raise DataError(f"There is no file {path}.", "Check the path.") from None
     except PermissionError:
         raise DataError(f"The {kind} {path} may not be read.", "Change its permissions.") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"The picture {path} is huge.", f"At most {Image.MAX_IMAGE_PIXELS} pixels are read.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are made errors
+        raise DataError(f"The picture {path} is huge.", f"At most {most_pixels()} pixels are read.") from None
     except MemoryError:
         raise DataError(f"There is too little memory to read {path}.", "Close other programs, or cut it into parts.") from None
     except Exception as error:
@@ -40,6 +40,11 @@ def reading_errors(path: Path, kind: str = "picture") -> Iterator[None]:
             hint = "It is damaged, or holds Python objects that would have to be unpickled, which vqkit never does."
             hint += " Save plain numbers."
         raise DataError(message, hint) from error
+
+
+def most_pixels() -> int | None:
+    """The most pixels of a picture that Pillow decodes (it warns of half of them), or None if any number is allowed."""
+    return Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS
 
 
 def image_codecs(path: Path) -> ModuleType:

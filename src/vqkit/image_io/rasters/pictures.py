@@ -8,6 +8,7 @@ Lab) become red, green and blue. Partial opacity of eight-bit pictures is painte
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 
 from vqkit.image_io.rasters.absence import Mask, checked_pixels, on_white
 from vqkit.image_io.rasters.contract import FileTags, Raster, RasterInfo, RasterPixels, Resolution, Window
-from vqkit.image_io.rasters.failures import image_codecs, reading_errors
+from vqkit.image_io.rasters.failures import image_codecs, most_pixels, reading_errors
 from vqkit.image_io.rasters.headers import (
     CODESTREAM_MAGIC,
     JP2_MAGIC,
@@ -31,6 +32,9 @@ from vqkit.image_io.rasters.headers import (
 )
 from vqkit.image_io.rasters.netpbm import NetpbmHeader, netpbm_header, netpbm_values
 from vqkit.image_io.rasters.orientation import TAG, UPRIGHT, is_turned, seen, stored_window, valid
+
+# Pillow warns of half of the pixels that it allows; how many are read is checked here, and documented.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
 
 _FORMATS = {"JPEG2000": "JPEG 2000", "WEBP": "WebP", "PPM": "Netpbm", "MPO": "JPEG"}
 _GREY = frozenset({"1", "L", "LA", "La"})
@@ -81,7 +85,7 @@ def open_picture_raster(path: Path, file: IO[bytes], head: bytes, nodata: float 
 
 def check_pixel_count(width: int, height: int) -> None:
     """Refuse what is decoded as a whole and has more pixels than Pillow allows."""
-    if width * height > (Image.MAX_IMAGE_PIXELS or float("inf")):
+    if width * height > (most_pixels() or float("inf")):
         raise Image.DecompressionBombError
 
 
