@@ -28,6 +28,7 @@ from vqkit.image_io.rasters.tiff_segments import PageReader
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _CHANNEL_AXES = "CQI"
+_PAGE_AXES = f"{_CHANNEL_AXES}YXS"
 REDUCED_OR_MASK = 0b101
 _ZERO_IS_WHITE, _RGB, _PALETTE, _YCBCR = 0, 2, 3, 6
 
@@ -130,16 +131,35 @@ def main_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     found = [series for series in tif.series if not int(series.keyframe.subfiletype) & REDUCED_OR_MASK] or list(tif.series)
     if not found:
         raise ValueError("no image")
+    found = _joined(found)
     if len(found) > 1 and not (tif.is_svs or tif.is_scn or tif.is_ndpi):  # slides: what follows are label and overview
         kinds = dict.fromkeys(f"{' x '.join(map(str, series.shape))} {series.dtype}" for series in found)
-        raise DataError(
-            f"{path} holds {len(found)} images ({', '.join(kinds)}) where one is expected.",
-            "Pages are channels of one image if they have one size and one type of values. Save each image as a file.",
-        )
+        hint = "Pages are channels of one image if they have one size and one type of values. Save each image as a file."
+        if len(kinds) == 1:
+            hint = "The file says that they are no channels of one image. Save each as a file, or all as channels (axis C)."
+        raise DataError(f"{path} holds {len(found)} images ({', '.join(kinds)}) where one is expected.", hint)
     if found[0].is_multifile:
         message = f"{path} is one file of an OME-TIFF of several files."
         raise DataError(message, "Save the image as one file, for example with bfconvert.")
     return found[0]
+
+
+def _joined(found: list[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
+    """The same, with pages that were written one by one as one series if they are alike.
+
+    tifffile notes the shape of what each of its calls writes. So it takes the pages that a loop wrote for an image each, which
+    it does not do with pages of other programs.
+    """
+    keyframes = [series.keyframe for series in found]
+    single = all(
+        series.kind == "shaped" and len(series.pages) == 1 and series.size == keyframe.size and set(series.axes) <= {*_PAGE_AXES}
+        for series, keyframe in zip(found, keyframes, strict=True)
+    )
+    if len(found) < 2 or not single or len({keyframe.hash for keyframe in keyframes}) > 1:
+        return found
+    first = keyframes[0]
+    shape, axes = (len(found), *first.shape), f"I{first.axes}"
+    return [tifffile.TiffPageSeries(keyframes, shape, first.dtype, axes, kind="generic")]
 
 
 def _page_count(series: tifffile.TiffPageSeries, path: Path) -> int:
