@@ -53,6 +53,11 @@ def test_evaluate_prints_a_row_for_each_keep_set(tiny_run: Path) -> None:
     assert "perplexity" in output
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a directory"):
+        run("evaluate", "--run", tiny_run, "--limit", 4, "--out", tmp_path)
+
+
 def test_the_best_floor_or_all_or_none_have_rows(tiny_run: Path) -> None:
     def floors(*options: object) -> list[str]:
         output = run("evaluate", "--run", tiny_run, "--keep", "bt", "--keep", "bt,fpu", "--limit", 4, *options)

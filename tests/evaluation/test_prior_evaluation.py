@@ -282,3 +282,7 @@ def test_other_data_are_judged_beside_the_training_images_of_the_prior(tmp_path:
         found.append([floor.pooled_psnr for row in result.completion_floors.values() for floor in row])
         assert len(result.completions) == 1
     assert found[0] and found[0] == found[1] == pytest.approx(found[2])
+    (tmp_path / "own.npz").unlink()  # as of a prior that somebody else trained
+    result = measure(chosen, data=str(tmp_path / "other.npz"), keep_sets=keep, limit=3, num_samples=0)
+    assert "those of the given data stand in" in result.notes[0]
+    assert [floor.pooled_psnr for row in result.completion_floors.values() for floor in row] != found[0]

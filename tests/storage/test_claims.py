@@ -130,6 +130,14 @@ def test_a_directory_without_use_is_removed_and_others_stay(tmp_path: Path) -> N
     assert not is_unused(tmp_path / "new")
 
 
+def test_no_lock_stays_in_a_directory_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "a.png").touch()
+    with pytest.raises(KeyError), claimed(tmp_path / "photographs"):
+        raise KeyError
+    assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["a.png"]
+
+
 def test_a_damaged_lock_file_is_no_obstacle(tmp_path: Path) -> None:
     for content in (b"", b"\xff\x00", b"[1]", b'{"pid": "x"}', b"[" * 100_000):
         (tmp_path / LOCK_FILE).write_bytes(content)

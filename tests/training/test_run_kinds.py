@@ -9,7 +9,7 @@ import pytest
 
 from small_runs import tiny, tiny_prior
 from vqkit.config import SCHEMAS, PriorRunConfig, RunConfig
-from vqkit.errors import CheckpointError
+from vqkit.errors import CheckpointError, ConfigError
 from vqkit.interfaces import DataSpec
 from vqkit.storage.checkpoints import load_model
 from vqkit.storage.runs import kind_of
@@ -33,6 +33,21 @@ def test_a_run_without_a_kind_does_not_go_on(tiny_run: Path, tmp_path: Path) -> 
     for flags, out, resume in ((tiny(), tmp_path / "run", "auto"), ({}, None, str(tmp_path / "run"))):
         with pytest.raises(CheckpointError, match=r"run\.yaml does not say which kind of run it is\. Expected kind: model, prior"):
             train(None, flags, [], out, resume)
+
+
+def test_a_directory_of_something_else_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ConfigError, match="exists and is not a run"):
+        train(None, tiny(), [], tmp_path, "auto")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_what_is_to_be_typed_next_can_be(tiny_run: Path) -> None:
+    spec, run = load_model(tiny_run).model.spec, Path("runs/mit Ü")
+    told = PriorRunConfig.model_validate({**tiny_prior(tiny_run, "observed"), "data": {"name": "tyre"}})
+    for lines in (next_steps(RunConfig(), run, spec), next_steps(told, run, spec)):
+        named = [shlex.split(line) for line in lines if "runs/mit" in line]
+        assert named and all("runs/mit Ü" in words for words in named)
 
 
 def test_the_next_steps_use_the_run(tiny_run: Path) -> None:

@@ -152,6 +152,7 @@ _FIXABLE = {
     errno.EACCES: "Choose a place that you may write to.",
     errno.EPERM: "Choose a place that you may write to.",
     errno.EROFS: "Choose a place that you may write to.",
+    errno.EEXIST: "A file has that name; choose another path.",
     errno.ENOTDIR: "A part of that path is a file; choose another path.",
     errno.EISDIR: "That path is a directory where a file is expected.",
     errno.ENOENT: "Check the path.",

@@ -235,7 +235,7 @@ def prepare(
     counts = pack(dataset, out)
     typer.echo(_describe(dataset.spec))
     _say_packed(counts, out)
-    typer.echo(f"next: vqkit train-vqvae --data {out}")
+    typer.echo(f"next: vqkit train-vqvae --data {shlex.quote(str(out))}")
 
 
 def _prepare_shard(dataset: ImageDataset, data: str, out: Path, chosen: ChosenShard) -> None:
@@ -255,7 +255,7 @@ def _prepare_shard(dataset: ImageDataset, data: str, out: Path, chosen: ChosenSh
         _say_packed(counts, output.file)
     index = join_shards(output)
     if index is not None:
-        typer.echo(f"{_describe(spec)}\nnext: vqkit train-vqvae --data {index.path}")
+        typer.echo(f"{_describe(spec)}\nnext: vqkit train-vqvae --data {shlex.quote(str(index.path))}")
 
 
 def _say_packed(counts: Mapping[str, int], out: Path) -> None:

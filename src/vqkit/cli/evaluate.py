@@ -189,6 +189,7 @@ def evaluate(
     kept alone and left out alone. For a prior: the rate of held-out images' codes, how close its samples are to the data and, if it
     was trained with --condition-on observed, the quality of its completions. docs/evaluation.md defines the metrics.
     """
+    from vqkit.core.atomic import check_replaceable
     from vqkit.evaluation.requests import EvaluationRequest, HeldOutRequest, PriorEvaluationRequest
     from vqkit.image_io.overwriting import check_not_input, data_files
     from vqkit.storage.checkpoints import read_header
@@ -196,6 +197,7 @@ def evaluate(
 
     paths = [locate(each) for each in run] if run else [locate(None)]
     if out is not None:
+        check_replaceable(out)  # before the work, not after it
         check_not_input(out, [*paths, *(path for each in (data, *(against or ())) for path in data_files(each))])
     priors = [path for path in paths if read_header(path).get("kind") == "prior"]
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale, "seed": seed}

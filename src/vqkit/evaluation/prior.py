@@ -18,7 +18,7 @@ from vqkit.core import distributed
 from vqkit.data.loading import evaluation_batches
 from vqkit.data.opening import open_dataset
 from vqkit.data.subsets import Subset, align_conditions, check_data, choose_split, limit_split, shuffled_indices
-from vqkit.errors import DataError
+from vqkit.errors import DataError, VQKitError
 from vqkit.evaluation.against import OtherData, measure_against, open_other
 from vqkit.evaluation.calibrating import fit_calibration
 from vqkit.evaluation.code_rates import (
@@ -131,6 +131,7 @@ class PriorData(NamedTuple):
     whole: Split
     images: Split
     training: Split
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_prior(
@@ -195,7 +196,7 @@ def evaluate_prior(
         completions=completions,
         completion_floors=floors,
         against=tuple(measure_against(sampler, data.images, other, request.batch_size, progress) for other in others),
-        notes=(*_notes(cases, rates), *below_floors_in_one_pass(completions, floors)),
+        notes=(*data.notes, *_notes(cases, rates), *below_floors_in_one_pass(completions, floors)),
     )
 
 
@@ -210,9 +211,20 @@ def _open(named: NamedOptions, sampler: Sampler, split: str, limit: int | None) 
     dataset = open_dataset(named)
     check_data(dataset.spec, sampler.spec)
     whole = choose_split(dataset, split)
-    own = dataset if sampler.data is None else open_dataset(sampler.data)
-    check_data(own.spec, sampler.spec)
-    return PriorData(dataset, whole, limit_split(whole, limit), own.split("train"))
+    training, notes = _training(sampler, dataset)
+    return PriorData(dataset, whole, limit_split(whole, limit), training, notes)
+
+
+def _training(sampler: Sampler, dataset: ImageDataset) -> tuple[Split, tuple[str, ...]]:
+    """The prior's training images; those of the data that it is measured on, and a note, where they cannot be read."""
+    try:
+        own = dataset if sampler.data is None else open_dataset(sampler.data)
+        check_data(own.spec, sampler.spec)
+        return own.split("train"), ()
+    except VQKitError as error:
+        return dataset.split("train"), (
+            f"The prior's training images cannot be read ({error}); those of the given data stand in for them.",
+        )
 
 
 def _aligned(batch: Batch, data: PriorData, sampler: Sampler) -> Batch:

@@ -18,7 +18,7 @@ from pathlib import Path
 from vqkit.core.leftovers import is_alive
 from vqkit.core.write_errors import errors_name
 from vqkit.errors import ConfigError
-from vqkit.storage.runs import RUNS, fresh_directory
+from vqkit.storage.runs import CONFIG_FILE, RUNS, fresh_directory
 
 try:
     import fcntl
@@ -72,6 +72,7 @@ def _made(directory: Path) -> bool:
 
 @contextmanager
 def _locked(directory: Path, is_new: bool) -> Iterator[None]:
+    was_locked = (directory / LOCK_FILE).exists()
     file, identity = _open_locked(directory)
     _HELD.add(identity)
     try:
@@ -85,6 +86,8 @@ def _locked(directory: Path, is_new: bool) -> Iterator[None]:
             if is_new and is_unused(directory):
                 (directory / LOCK_FILE).unlink()
                 directory.rmdir()
+            elif not was_locked and not (directory / CONFIG_FILE).exists():  # a directory of something else
+                (directory / LOCK_FILE).unlink()
         _HELD.discard(identity)
         os.close(file)
 

@@ -54,25 +54,27 @@ def next_steps(config: AnyRunConfig, run: Path, spec: DataSpec) -> list[str]:
 
 
 def _after_autoencoder(config: RunConfig, run: Path, spec: DataSpec) -> list[str]:
-    return [_measure(run), _export(config), _fill_in(config, f"--run {run}", config.masking, spec)]
+    return [_measure(run), _export(config), _fill_in(config, f"--run {shlex.quote(str(run))}", config.masking, spec)]
 
 
 def _after_prior(config: PriorRunConfig, run: Path, spec: DataSpec) -> list[str]:
     if "observed" not in config.conditioning.condition_on:
-        return [_measure(run), f"  use it:       vqkit sample --run {run} --num-samples 64"]
-    complete = _fill_in(config, f"--prior {run} --num-samples 8", config.conditioning, spec)
+        return [_measure(run), f"  use it:       vqkit sample --run {shlex.quote(str(run))} --num-samples 64"]
+    complete = _fill_in(config, f"--prior {shlex.quote(str(run))} --num-samples 8", config.conditioning, spec)
     return [_measure(run), _export(config), complete]
 
 
 def _after_pretraining(config: PretrainingRunConfig, run: Path, spec: DataSpec) -> list[str]:
     del spec
     data = config.data.model_dump()
-    use = f"vqkit train-vqvae --model {config.model.name} --data {shlex.quote(typed_as(data))} --init-encoder {run}"
+    use = (
+        f"vqkit train-vqvae --model {config.model.name} --data {shlex.quote(typed_as(data))} --init-encoder {shlex.quote(str(run))}"
+    )
     return [f"  embedding:    {run / EMBEDDING}", "  use it:       " + " --set ".join([use, *typed_settings(data)])]
 
 
 def _measure(run: Path) -> str:
-    return f"  measure it:   vqkit evaluate --run {run}"
+    return f"  measure it:   vqkit evaluate --run {shlex.quote(str(run))}"
 
 
 def _export(config: RunConfig | PriorRunConfig) -> str:

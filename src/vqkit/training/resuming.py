@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def continued_config(
     base = read_config_file(run / CONFIG_FILE)
     trained_by = _schema_of(run)
     if trained_by is not schema:
-        raise ConfigError(f"{run} is not a run of {schema.command}.", f"Resume it with: vqkit {trained_by.command} --resume {run}")
+        again = f"vqkit {trained_by.command} --resume {shlex.quote(str(run))}"
+        raise ConfigError(f"{run} is not a run of {schema.command}.", f"Resume it with: {again}")
     config = resolve(load_config(None, merge_lengths(base, flags), assignments, schema))
     _same_configuration(run, config, groups=_FIXED_GROUPS)
     return config, run
@@ -73,7 +75,9 @@ def may_continue(run: Path, config: AnyRunConfig, resume: str) -> bool:
     """Whether to resume from a checkpoint. Raises `ConfigError` when the directory holds something that would be overwritten."""
     if is_unused(run):
         return False
-    if resume == "never" or not (run / CONFIG_FILE).is_file():
+    if not (run / CONFIG_FILE).is_file():
+        raise ConfigError(f"{run} exists and is not a run.", "Choose another --out.")
+    if resume == "never":
         raise ConfigError(f"The run directory {run} exists.", "Choose another --out, or resume it: --resume auto.")
     if resume == "auto":
         _same_configuration(run, config)
@@ -91,7 +95,7 @@ def _same_configuration(run: Path, config: AnyRunConfig, groups: tuple[str, ...]
         if (not groups or key.split(".")[0] in groups) and before.get(key) != after.get(key):
             raise ConfigError(
                 f"The run directory {run} exists and was trained with {key} = {before.get(key)}, not {after.get(key)}.",
-                f"Choose another --out, or resume the run with its own configuration: --resume {run}",
+                f"Choose another --out, or resume the run with its own configuration: --resume {shlex.quote(str(run))}",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -89,7 +90,7 @@ def _noticing_lost_processes(config: AnyRunConfig, run: Path) -> Iterator[None]:
         last = f"its last checkpoint is {saved[-1].name}" if saved else "it has no checkpoint yet"
         raise TrainingError(
             f"Another process of the run {run} has ended, so the run cannot go on; {last}.",
-            f"Resume it, with as many processes as you like: vqkit {config.command} --resume {run}",
+            f"Resume it, with as many processes as you like: vqkit {config.command} --resume {shlex.quote(str(run))}",
         ) from None
 
 
@@ -149,7 +150,7 @@ def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:
         "",
         f"Done: {outcome.steps} steps. Validation: {metrics}",
         f"  checkpoints, metrics, images: {outcome.run}/",
-        f"  curves:       tensorboard --logdir {outcome.run}/tensorboard",
+        f"  curves:       tensorboard --logdir {shlex.quote(f'{outcome.run}/tensorboard')}",
         *next_steps(config, outcome.run, outcome.spec),
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ and resumed from its checkpoint ends with the same bits as an uninterrupted one.
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -317,9 +318,8 @@ class Trainer:
         if requested:
             if self._saved != self.step:
                 self.save()
-            message = (
-                f"Stopped at step {self.step}; everything is saved.\nResume with: vqkit {self.config.command} --resume {self.run}"
-            )
+            again = f"vqkit {self.config.command} --resume {shlex.quote(str(self.run))}"
+            message = f"Stopped at step {self.step}; everything is saved.\nResume with: {again}"
             raise Interrupted(message if distributed.is_main() else "")
 
     def save(self, best: bool = False) -> None:
