@@ -134,6 +134,23 @@ def test_a_mean_of_the_weights_is_saved_and_resumed(tiny_run: Path, tmp_path: Pa
     assert final_model(tmp_path / "parts") == final_model(tmp_path / "straight")
 
 
+def test_a_finished_run_keeps_its_settings_and_still_gets_its_last_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(None, tiny(steps=2), [], run, "auto")
+    before, completed = (run / "run.yaml").read_text(), []
+    monkeypatch.setattr(AutoencoderTask, "finish", lambda _, directory: completed.append(directory))
+    capsys.readouterr()
+    train(None, {"training": {"learning_rate": 0.1}}, [], None, str(run))
+    said = " ".join(capsys.readouterr().err.split())
+    assert (run / "run.yaml").read_text() == before
+    assert completed == [run]  # what a kill after the last checkpoint has left out
+    assert "The run is finished: it has taken 2 steps" in said and "--steps 4" in said and "Validation" not in said
+    train(None, {"training": {"learning_rate": 0.1, "steps": 3}}, [], None, str(run))
+    assert yaml.safe_load((run / "run.yaml").read_text())["training"]["learning_rate"] == 0.1
+
+
 def poisoned(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
     """Make the images of these steps not a number, at the start of the step."""
     forward = AutoencoderTask.forward

@@ -65,14 +65,17 @@ def _train_together(config: AnyRunConfig, run: Path | None, resume: str) -> Outc
             recover(directory, config.training.keep_checkpoints)
         distributed.barrier()  # all have read what is there before it changes
         trainer = Trainer.from_config(config, directory, resumed)
+        is_finished = trainer.step >= trainer.total_steps
         if distributed.is_main():
-            write_text(directory / CONFIG_FILE, dump_yaml(trainer.config))
+            if not is_finished:  # no step is taken with settings that a finished run is given
+                write_text(directory / CONFIG_FILE, dump_yaml(trainer.config))
             write_identity(directory, trainer.data)
             runs.write_pointer(directory.parent / "latest", directory.name)
-        _announce(console, trainer, directory, resumed)
-        outcome = trainer.fit()
+        if not is_finished:
+            _announce(console, trainer, directory, resumed)
+        outcome = trainer.fit()  # of a finished run, this writes the files that a kill after the last step has left out
     if distributed.is_main():
-        _report(console, outcome, config)
+        _report(console, outcome, config, is_finished)
     return outcome
 
 
@@ -143,12 +146,19 @@ def _length(trainer: Trainer) -> str:
     return f"{trainer.total_steps} steps ({passes:.0f} epochs, because the set is small: --epochs or --steps sets the length)"
 
 
-def _report(console: Console, outcome: Outcome, config: AnyRunConfig) -> None:
-    """Log where the results are, and what to type next."""
+def _report(console: Console, outcome: Outcome, config: AnyRunConfig, was_finished: bool) -> None:
+    """Log where the results are, and what to type next. `was_finished`: no step was left to take."""
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in outcome.validation.items() if name != "loss")
+    resume = f"vqkit {config.command} --resume {outcome.run}"
+    heading = [f"Done: {outcome.steps} steps. Validation: {metrics}"]
+    if was_finished:
+        heading = [
+            f"The run is finished: it has taken {outcome.steps} steps, so nothing was trained and {CONFIG_FILE} was left as it is.",
+            f"  train it further, with more steps or --epochs: {resume} --steps {2 * outcome.steps}",
+        ]
     lines = [
         "",
-        f"Done: {outcome.steps} steps. Validation: {metrics}",
+        *heading,
         f"  checkpoints, metrics, images: {outcome.run}/",
         f"  curves:       tensorboard --logdir {shlex.quote(f'{outcome.run}/tensorboard')}",
         *next_steps(config, outcome.run, outcome.spec),
