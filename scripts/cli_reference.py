@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -105,7 +106,8 @@ def option_row(option: Parameter) -> tuple[str, ...]:
     """An option's spellings, what it is for, and its default."""
     spellings = spellings_of(option)
     spelled = ", ".join(f"`{spelling} {option.metavar}`" if option.metavar else f"`{spelling}`" for spelling in spellings)
-    shown = "" if option.default in (None, False, inspect.Parameter.empty) else f"`{option.default}`"
+    default = option.default.value if isinstance(option.default, Enum) else option.default
+    shown = "" if default in (None, False, inspect.Parameter.empty) else f"`{default}`"
     return spelled, option.info.help or "", "required" if option.default is inspect.Parameter.empty else shown
 
 

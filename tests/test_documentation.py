@@ -78,6 +78,11 @@ def test_the_table_of_the_readme_has_every_command() -> None:
     assert sorted([*named, "train"]) == sorted(COMMAND.commands)  # type: ignore[attr-defined]
 
 
+def test_defaults_in_the_command_reference_can_be_typed() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text()
+    assert "| `--split VALUE` | Split to read. | `train` |" in text and "SplitName" not in text
+
+
 def test_a_wrong_option_would_be_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         COMMAND(["train-vqvae", "--mask-maximum", "1", "--help"], prog_name="vqkit")
