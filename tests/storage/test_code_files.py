@@ -69,7 +69,10 @@ def test_files_that_are_no_codes(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds a model, not codes"):
         read_codes(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="is not a file of codes"):
+        read_codes(path)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(CheckpointError, match=r"(?s)is not a file of codes.*written by vqkit encode"):
         read_codes(path)
 
 

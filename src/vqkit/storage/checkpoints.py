@@ -244,6 +244,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
             raise OSError(_errno(error), str(error), str(path)) from None
 
 
+class HeaderError(CheckpointError):
+    """A file does not begin as a safetensors file does, or ends before what its header says."""
+
+
 def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Named tensors and the JSON header, both as they were written.
 
@@ -268,9 +272,8 @@ def _opened(path: Path, device: torch.device) -> Iterator[tuple[Any, dict[str, A
         with safe_open(path, framework="pt", device=str(device)) as file:
             yield file, parse_header((file.metadata() or {}).get("vqkit", "{}"), path)
     except (SafetensorError, OSError, UnicodeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error}.", "It is truncated or no safetensors file; use another checkpoint."
-        ) from None
+        fault = HeaderError if "deserializing header" in str(error) else CheckpointError
+        raise fault(f"{path} cannot be read: {error}.", "It is truncated or no safetensors file; use another checkpoint.") from None
 
 
 def _errno(error: SafetensorError) -> int:

@@ -19,7 +19,7 @@ from vqkit.core.shard_records import check_digest, is_index, read_index
 from vqkit.errors import CheckpointError
 from vqkit.interfaces import Codes, Tokenizer
 from vqkit.interfaces.names import shown, wrong_name
-from vqkit.storage.checkpoints import read_tensors
+from vqkit.storage.checkpoints import HeaderError, read_tensors
 from vqkit.storage.code_writing import EncodedPart, codes_writer
 from vqkit.storage.headers import check_header
 
@@ -87,7 +87,12 @@ def read_codes(path: Path) -> CodesFile:
 def _read_file(path: Path) -> CodesFile:
     if not path.is_file():
         raise CheckpointError(f"There is no file of codes at {path}.", "Write one with: vqkit encode INPUT --out codes.safetensors")
-    tensors, header = read_tensors(path, torch.device("cpu"))
+    try:
+        tensors, header = read_tensors(path, torch.device("cpu"))
+    except HeaderError:
+        raise CheckpointError(
+            f"{path} is not a file of codes, or not a whole one.", "Give a file written by vqkit encode."
+        ) from None
     if header.get("kind") != "codes":
         raise CheckpointError(
             f"{path} holds a {header.get('kind')}, not codes.", "Write codes with: vqkit encode INPUT --out codes.safetensors"
