@@ -392,7 +392,7 @@ def test_a_pattern_and_what_it_leaves_out() -> None:
             save_picture(to_pil(values), Path("other", f"{number}", f"map-{name}.png"))
     save_picture(to_pil(IMAGES[0, 0]), Path("other", "0", "notes.png"))
     result = run("inpaint", "other", "--pattern", "{name}/map-{component}.png")
-    assert "Note: Not used: 1 file" in result.stderr
+    assert "Note: Not used: 1 picture that belongs to no image" in result.stderr
     assert sorted(path.name for path in Path("inpainted/0").iterdir()) == [f"map-{name}.png" for name in sorted(SHAPES.components)]
     encoded = run("encode", "other", "--pattern", "{name}/map-{component}.png")
     assert encoded.stdout.splitlines()[-1].startswith("encoded 3 images")

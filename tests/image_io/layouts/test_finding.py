@@ -51,7 +51,9 @@ class TestPatterns:
     def test_files_that_do_not_match_are_noted(self, tmp_path: Path) -> None:
         draw(tmp_path, "dna/a.png", "er/a.png", "er/a.tif", "overview.png")
         found = find_images(tmp_path, "{component}/{name}.png")
-        assert found.notes == ("Not used: 2 files of no image, by name or because in colour (er/a.tif, overview.png).",)
+        assert found.notes == (
+            "Not used: 2 pictures that belong to no image, by their names or because they are in colour (er/a.tif, overview.png).",
+        )
 
     def test_a_pattern_that_puts_nothing_together_is_noted(self, tmp_path: Path) -> None:
         draw(tmp_path, *(f"{c}/{n}_{c}.png" for c in ("dna", "er") for n in "abc"))

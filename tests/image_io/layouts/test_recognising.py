@@ -198,7 +198,10 @@ def test_the_true_colour_picture_beside_bands_is_left_out_and_noted(tmp_path: Pa
     draw(tmp_path, "T33_2020_TCI.tif", "T34_2020_TCI.tif", colour=True)
     found = find_images(tmp_path)
     assert found.components == ("B02", "B03", "B04", "B8A", "B10")
-    assert found.notes == ("Not used: 2 files of no image, by name or because in colour (T33_2020_TCI.tif, T34_2020_TCI.tif).",)
+    assert found.notes == (
+        "Not used: 2 pictures that belong to no image, by their names or because they are in colour "
+        "(T33_2020_TCI.tif, T34_2020_TCI.tif).",
+    )
 
 
 def test_a_preview_in_colour_beside_the_bands_of_each_scene_is_left_out(tmp_path: Path) -> None:

@@ -111,7 +111,11 @@ def not_matching(files: Sequence[WalkedFile]) -> list[str]:
     if not files:
         return []
     found = examples([file.relative for file in files])
-    return [f"Not used: {counted(len(files), 'file')} of no image, by name or because in colour ({found})."]
+    one = len(files) == 1
+    reason = (
+        "belongs to no image, by its name or because it is" if one else "belong to no image, by their names or because they are"
+    )
+    return [f"Not used: {counted(len(files), 'picture')} that {reason} in colour ({found})."]
 
 
 def lonely(images: Sequence[FoundImage], components: Sequence[str], placed: Sequence[PlacedFile]) -> list[str]:
