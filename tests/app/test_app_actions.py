@@ -123,6 +123,12 @@ def test_a_painted_hole_is_filled_in(actions: Actions) -> None:
     )
 
 
+def test_sizes_say_the_height_first(tmp_path: Path) -> None:
+    work = session(SHAPES, None, Few(SHAPES, sections(1)))
+    shown = Actions(work, tmp_path).fill(work.test_image(0), [SHAPES.components[0]], "none")
+    assert "(8 x 12 pixels, height x width)" in shown.results
+
+
 def test_a_number_without_an_image_is_a_notice(actions: Actions) -> None:
     assert "There is no test image 9: there are 3." in actions.open_test(9).notice
 

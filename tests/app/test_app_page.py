@@ -94,7 +94,7 @@ def test_a_test_image_is_opened_and_filled_in(page: _Page) -> None:
     assert ticks == {"choices": ["dna", "actin", "golgi"], "value": ["dna"]}
     assert canvas["value"]["layers"] == []
     shown, notice, results, codes, download, answers, advice = page._fill_at_once(image, ["dna"], "none", None, None)
-    assert shown.filling is not None and not notice and "c1 (8 x 8 pixels)" in results and "<rect" in codes
+    assert shown.filling is not None and not notice and "c1 (8 x 8 pixels, height x width)" in results and "<rect" in codes
     assert download["visible"] and download["label"] == "Download the filled-in files" and Path(download["value"]).is_file()
     assert answers == advice == ""
 

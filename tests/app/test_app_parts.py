@@ -126,7 +126,7 @@ def test_of_a_large_image_the_codes_of_its_middle() -> None:
 
 def test_of_a_small_image_there_are_none() -> None:
     work = session(images=Few(CELLS, torch.from_numpy(Given(3, 6, 8).numbers())[None]))
-    with pytest.raises(DataError, match=r"8 wide and 6 high; codes are those of 8 x 8 pixels"):
+    with pytest.raises(DataError, match=r"6 x 8 pixels \(height x width\); codes are those of 8 x 8"):
         codes_used(work.pipeline, work.test_image(0))
 
 

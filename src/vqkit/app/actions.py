@@ -139,8 +139,8 @@ class Actions:
 
     def _title(self, filling: Filling) -> str:
         image, spec = filling.image, self.session.spec
-        size = f"{image.size[1]} x {image.size[0]} pixels"
-        tiled = f", tile by tile of {spec.width} x {spec.height}" if tuple(image.size) != (spec.height, spec.width) else ""
+        size = f"{image.size[0]} x {image.size[1]} pixels, height x width"
+        tiled = f", tile by tile of {spec.height} x {spec.width}" if tuple(image.size) != (spec.height, spec.width) else ""
         hidden = ~image.observed
         truth = "" if bool((image.present & hidden).any()) else "; the true values are not known"
         return f"{image.name} ({size}), filled in{tiled}{truth}"

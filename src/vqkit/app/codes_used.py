@@ -40,7 +40,8 @@ def codes_used(pipeline: Pipeline, image: InputImage) -> CodesUsed:
     tokenizer, spec = pipeline.tokenizer, pipeline.spec
     if image.size[0] < spec.height or image.size[1] < spec.width:
         raise DataError(
-            f"The image is {image.size[1]} wide and {image.size[0]} high; codes are those of {spec.width} x {spec.height} pixels.",
+            f"The image has {image.size[0]} x {image.size[1]} pixels (height x width); "
+            f"codes are those of {spec.height} x {spec.width}.",
             "Give a larger one to see them.",
         )
     top, left = (image.size[0] - spec.height) // 2, (image.size[1] - spec.width) // 2
