@@ -101,7 +101,7 @@ def test_the_file_of_the_last_result_is_removed(actions: Actions) -> None:
     ("ticked", "hole", "message"),
     [
         ([], "none", "No component is known"),
-        (["dna", "actin", "golgi"], "none", "The whole image is kept, so there is nothing to fill in"),
+        (["dna", "actin", "golgi"], "none", "Untick a component, or add a hole."),
         (["dna"], "painted", "Nothing is painted"),
     ],
 )
