@@ -277,7 +277,7 @@ def test_what_only_raster_priors_or_only_this_one_can_do_is_refused() -> None:
     with pytest.raises(ConfigError, match="draws in any order"):
         masked(spec).sample(1, sampling=Sampling(method="naive"))
     for name, value in {"draw_steps": 3, "order": "random", "revisions": 1}.items():
-        with pytest.raises(ConfigError, match=f"raster order; {name} was given"):
+        with pytest.raises(ConfigError, match=f"raster order; --{name.replace('_', '-')} was given"):
             small_prior("pixelcnn", spec).sample(1, sampling=Sampling(**{name: value}))
 
 

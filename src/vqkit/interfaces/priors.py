@@ -86,9 +86,9 @@ class Sampling:
     def check_raster(self, prior: str) -> None:
         """Raise `ConfigError` if a setting is only for priors that draw in any order; `prior`: what draws in raster order."""
         for name, given in (
-            ("draw_steps", self.draw_steps is not None),
-            ("order", self.order is not None),
-            ("revisions", self.revisions > 0),
+            ("--draw-steps", self.draw_steps is not None),
+            ("--order", self.order is not None),
+            ("--revisions", self.revisions > 0),
         ):
             if given:
                 raise ConfigError(
@@ -100,8 +100,8 @@ class Sampling:
         """Raise `ConfigError` if the method is one of priors that draw in raster order; `prior`: what draws in any order."""
         if self.method != "cached":
             raise ConfigError(
-                f"{prior} draws in any order, always with caches; the method {self.method} was given.",
-                "Leave it out; draw_steps and order decide how codes are drawn.",
+                f"{prior} draws in any order, always with caches; --method {self.method} was given.",
+                "Leave it out; --draw-steps and --order decide how codes are drawn.",
             )
 
     def by_level(self, levels: Sequence[str]) -> tuple[Sampling, ...]:
