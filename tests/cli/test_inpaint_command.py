@@ -50,7 +50,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     The name of a prior says what it was trained with, such as observed+metadata.
     """
 
-    def load_sampler(prior: str, tokenizer: str | None, device: str, tile_overlap: int | None) -> Sampler:
+    def load_sampler(prior: str, tokenizer: str | None, device: str, tile_overlap: int | None, *, tokenizer_option: str) -> Sampler:
         asked.append((prior, tokenizer, device))
         return sampler(*prior.split("+"))
 
@@ -193,7 +193,7 @@ def test_answers_are_ranked_as_asked() -> None:
 
 
 def test_answers_are_drawn_at_the_fitted_temperature_unless_another_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_sampler(prior: str, tokenizer: str | None, device: str, tile_overlap: int | None) -> Sampler:
+    def load_sampler(prior: str, tokenizer: str | None, device: str, tile_overlap: int | None, *, tokenizer_option: str) -> Sampler:
         fitted = sampler(prior)
         fitted.calibration = Calibration("p", "t", 1, 2, 0.9, (), 1.4, {})
         return fitted

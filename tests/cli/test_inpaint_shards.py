@@ -27,7 +27,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory with exported sections, of which the second is damaged, and models whose answers are known."""
 
     monkeypatch.setattr(loading, "load_model", load_blocks)
-    monkeypatch.setattr(sampler_module, "load_sampler", lambda *arguments: sampler("observed"))
+    monkeypatch.setattr(sampler_module, "load_sampler", lambda *arguments, **options: sampler("observed"))
     monkeypatch.chdir(tmp_path)
     write_components(IMAGES, Path("sections"))
     Path("sections/belt/s1_belt.png").write_bytes(b"damaged")

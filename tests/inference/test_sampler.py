@@ -261,6 +261,8 @@ def test_another_tokenizer_is_refused(tiny_prior_run: Path, tiny_run: Path, tmp_
     write_model(changed, trained.model, trained.data)
     with pytest.raises(CheckpointError, match=rf"models the codes of the tokenizer {trained.digest[:12]}; \S+ is another one"):
         load_sampler(tiny_prior_run, tokenizer=changed, device="cpu")
+    with pytest.raises(CheckpointError, match="name the right one with --run"):
+        load_sampler(tiny_prior_run, tokenizer=changed, device="cpu", tokenizer_option="--run")
     shutil.copytree(tiny_prior_run, tmp_path / "elsewhere" / "moved")
     with pytest.raises(CheckpointError, match=r"is not at .* any more. Name its run with --tokenizer."):
         load_sampler(tmp_path / "elsewhere" / "moved", device="cpu")

@@ -175,7 +175,7 @@ def open_session(run: str | None, prior: str | None = None, data: str | None = N
     """
     if prior is None and run is not None and run.startswith(PREFIX):
         prior = builtin_of("prior")
-    sampler = None if prior is None else load_sampler(prior, run, device)
+    sampler = None if prior is None else load_sampler(prior, run, device, tokenizer_option="--run")
     if sampler is not None:
         sampler.check_completes()
     pipeline = load(run, device) if sampler is None else Pipeline(sampler.pipeline.loaded, sampler.device)

@@ -193,7 +193,7 @@ def _sampler(prior: str | None, run: str | None, device: str) -> Sampler:
     """The prior with its tokenizer. Raises `ConfigError` for one that does not complete images."""
     from vqkit.inference.sampler import load_sampler
 
-    sampler = load_sampler(prior, run, device)
+    sampler = load_sampler(prior, run, device, tokenizer_option="--run")
     sampler.check_completes()
     return sampler
 

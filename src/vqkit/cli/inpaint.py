@@ -165,7 +165,7 @@ def inpaint(
         from vqkit.inference.sampler import load_sampler
 
         ranked = DEFAULT_RANK if rank is None else parse_rank(rank)
-        sampler = None if prior is None else load_sampler(prior, run, device, tile_overlap)
+        sampler = None if prior is None else load_sampler(prior, run, device, tile_overlap, tokenizer_option="--run")
         pipeline = load(run_or_builtin(run, "model"), device, tile_overlap=tile_overlap) if sampler is None else sampler.pipeline
         if sampler is None:
             typer.echo(f"using {pipeline.path}")

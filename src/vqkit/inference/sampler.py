@@ -55,13 +55,19 @@ class Completions(NamedTuple):
 
 
 def load_sampler(
-    run: str | Path | None = None, tokenizer: str | Path | None = None, device: str = "auto", tile_overlap: int | None = None
+    run: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    device: str = "auto",
+    tile_overlap: int | None = None,
+    *,
+    tokenizer_option: str = "--tokenizer",
 ) -> Sampler:
     """A sampler for a trained prior.
 
     `run`: a run of train-prior, a checkpoint directory or a file, or None for the newest prior in `runs/`; `tokenizer`: where its
-    tokenizer is now, if it was moved. Raises `CheckpointError` if the tokenizer is missing or is not the one that the prior
-    was trained on, or if some levels of the prior have not been trained.
+    tokenizer is now, if it was moved; `tokenizer_option`: the option of the command line that says so, for hints. Raises
+    `CheckpointError` if the tokenizer is missing or is not the one that the prior was trained on, or if some levels of the prior
+    have not been trained.
     """
     chosen = choose_device(device)
     loaded = load_prior(run, chosen)
@@ -73,21 +79,25 @@ def load_sampler(
         )
     if tokenizer is None and not loaded.tokenizer.is_file():
         raise CheckpointError(
-            f"The tokenizer of the prior {loaded.path} is not at {loaded.tokenizer} any more.", "Name its run with --tokenizer."
+            f"The tokenizer of the prior {loaded.path} is not at {loaded.tokenizer} any more.",
+            f"Name its run with {tokenizer_option}.",
         )
     found = load_model(loaded.tokenizer if tokenizer is None else tokenizer, chosen)
     pipeline = Pipeline(found, chosen, "fp32", tile_overlap)
-    check_tokenizer(loaded.tokenizer_digest, found.digest, loaded.path, found.path)
+    check_tokenizer(loaded.tokenizer_digest, found.digest, loaded.path, found.path, tokenizer_option)
     calibration = read_calibration(loaded.path, loaded.digest, found.digest)
     return Sampler(loaded.prior, pipeline, loaded.path, loaded.digest, loaded.data, calibration)
 
 
-def check_tokenizer(expected: str, given: str, prior: Path, tokenizer: Path) -> None:
-    """Raise `CheckpointError` unless the tokenizer's digest `given` is the one that the prior was trained on, `expected`."""
+def check_tokenizer(expected: str, given: str, prior: Path, tokenizer: Path, option: str = "--tokenizer") -> None:
+    """Raise `CheckpointError` unless the tokenizer's digest `given` is the one that the prior was trained on, `expected`.
+
+    `option`: how the command line names a tokenizer.
+    """
     if expected != given:
         raise CheckpointError(
             f"The prior {prior} models the codes of the tokenizer {expected[:12]}; {tokenizer} is another one, {given[:12]}.",
-            "It was trained further or replaced: name the right one with --tokenizer, or train a new prior on this one.",
+            f"It was trained further or replaced: name the right one with {option}, or train a new prior on this one.",
         )
 
 
