@@ -20,8 +20,8 @@ from torch import Tensor
 
 from vqkit.core.distributed import local_chunk, parts
 from vqkit.core.randomness import batch_generator
+from vqkit.layers.compiling import never_compiled
 from vqkit.priors.orders import Order, fixed_order, known_first, ranks_of
-from vqkit.quantizers.compiling import never_compiled
 
 _NOTHING_KNOWN, _SHARE_KNOWN = 0.5, 0.25
 _RANDOM_ORDER = 0.25

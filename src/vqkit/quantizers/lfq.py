@@ -10,8 +10,8 @@ from torch import Tensor
 from vqkit.config import Settings
 from vqkit.core import distributed
 from vqkit.interfaces import Quantized, Quantizer
+from vqkit.layers.compiling import never_compiled
 from vqkit.quantizers.bit_entropy import mean_code_entropy, mean_code_probabilities, negative_entropy
-from vqkit.quantizers.compiling import never_compiled
 from vqkit.quantizers.straight_through import pass_through
 from vqkit.registry import QUANTIZERS
 

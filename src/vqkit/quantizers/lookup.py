@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqkit.config import Settings
 from vqkit.interfaces import Quantized, Quantizer
-from vqkit.quantizers.compiling import never_compiled
+from vqkit.layers.compiling import never_compiled
 from vqkit.quantizers.l2_normalize import l2_normalize
 from vqkit.quantizers.nearest import nearest_codes
 from vqkit.quantizers.rotation import rotate
