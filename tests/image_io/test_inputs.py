@@ -102,7 +102,7 @@ def test_names_that_are_too_long_are_cut_and_stay_different(tmp_path: Path) -> N
 def test_what_was_left_out_is_said(tmp_path: Path) -> None:
     make(tmp_path, "belt/s0_belt.png", "tread/s0_tread.png", "belt/other.png")
     (note,) = [note for note in find_inputs(tmp_path, SHAPES).notes if "other" in note]
-    assert note.startswith("Not used: 1 file")
+    assert note.startswith("Not used: 1 picture")
 
 
 def test_paths_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
