@@ -28,6 +28,13 @@ def test_light_modules_load_nothing_heavy(code: str) -> None:
     assert loaded_after(code) == []
 
 
+def test_models_load_no_compiler() -> None:
+    """It takes a second, and only `training.compile` needs it."""
+    code = "import sys, vqkit.models.vqvae2, vqkit.priors.masked, vqkit.inference.inpaint; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_probe_sees_what_is_loaded() -> None:
     assert loaded_after("import numpy") == ["numpy"]
 

@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 
 
 def never_compiled(method: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Exclude a method from `torch.compile`: one with a counter on the host, which would be recompiled at every step.
+    """Exclude a function from `torch.compile`: one that decides on the host, and would be recompiled at every step.
 
-    `torch.compiler.disable` takes seconds to import, so that it is used only while compiling.
+    `torch.compiler.disable` takes a second to import, so that it is used only while compiling.
     """
 
     @functools.wraps(method)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.layers.candidate_covariances import CandidateCovariances
+from vqkit.layers.compiling import never_compiled
 from vqkit.layers.harmonic import STEPS, fill_smoothly
 from vqkit.layers.kriging import fill_by_kriging
 from vqkit.layers.linear_guess import LinearGuess, PatchStatistics, guess, linear_guess
@@ -64,7 +65,7 @@ class LinearStart(nn.Module):
         self.patch_covariance.copy_(statistics.covariance)
         self.covariance_amplitudes.copy_(covariance.amplitudes)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @never_compiled
     @torch.no_grad()
     def forward(self, images: Tensor, observed: Tensor) -> Tensor:
         """Guesses float32 [B, C, H, W] of images, of which only what is `observed` (bool [B, C, H, W]) is used."""
