@@ -16,8 +16,8 @@ where a linear guess is poor, it is easier to leave than to cancel.
 
 Where there are intensities, features of what is observed, and those that corrections come from, are normalised
 (`vqkit.layers.channel_norm`): bright pixels of a few images would otherwise drive them, and the decoder's with them, to sizes at
-which nothing more is learned. Shapes are 0 or 1 and need none of it. Intensities
-under a likelihood whose logits are not pixels (bernoulli) are treated like shapes.
+which nothing more is learned. Shapes are 0 or 1 and need none of it. Intensities under a likelihood
+whose logits are not pixels (bernoulli) are treated like shapes.
 
 So a model completes an image at least about as well as linear regression does (`vqkit.layers.linear_start`), and its codes still
 hold whole images. Corrections are multiplied by gains in [0, 2], fitted on validation images after training: where a correction

@@ -14,28 +14,23 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.interfaces import ComponentSpec
-from vqkit.models.pixel_likelihood import PixelLikelihood, values_per_image
+from vqkit.models.pixel_likelihood import ClippedLikelihood, values_per_image
 
 _LOGARITHMIC_ABOVE = 0.02
 """The mean squared error, in unit values, above which `log-mse` becomes logarithmic."""
 
 
-class PixelDistance(PixelLikelihood):
+class PixelDistance(ClippedLikelihood):
     """A distance between pixels in place of a likelihood; the logit is the pixel.
 
-    Expected pixels are clipped to the extremes of the training data. In the loss each component has the weight
-    `component_weights` [C, 1, 1], so that dark components count as much as bright ones: see `set_variances`.
+    In the loss each component has the weight `component_weights` [C, 1, 1], so that dark components count as much as bright ones:
+    see `set_variances`.
     """
 
-    lowest: Tensor
-    highest: Tensor
     component_weights: Tensor
 
     def __init__(self, component_specs: Sequence[ComponentSpec]) -> None:
         super().__init__(component_specs)
-        bounds = torch.tensor([each.unit_bounds for each in self.component_specs])
-        self.register_buffer("lowest", bounds[:, 0, None, None], persistent=False)
-        self.register_buffer("highest", bounds[:, 1, None, None], persistent=False)
         self.register_buffer("component_weights", torch.ones(len(self.component_specs), 1, 1))
 
     @torch.no_grad()
@@ -52,10 +47,6 @@ class PixelDistance(PixelLikelihood):
     def weighted_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `PixelLikelihood.weighted_loss`."""
         return self.component_weights * self.pixel_loss(logits, target)
-
-    def mean(self, logits: Tensor) -> Tensor:
-        """See `Likelihood.mean`."""
-        return logits.float().clamp(self.lowest, self.highest)
 
     def log_prob(self, logits: Tensor, images: Tensor, present: Tensor | None = None) -> Tensor:
         """Raises `ConfigError`: a distance gives no probability."""

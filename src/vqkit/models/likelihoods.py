@@ -32,7 +32,7 @@ from vqkit.errors import ConfigError
 from vqkit.interfaces import ComponentSpec, DataSpec, Likelihood
 from vqkit.interfaces.components import DTYPES
 from vqkit.models.distances import AbsoluteError, HuberError, LogSquaredError, SquaredError
-from vqkit.models.pixel_likelihood import PixelLikelihood
+from vqkit.models.pixel_likelihood import ClippedLikelihood, PixelLikelihood
 
 LikelihoodName = Literal["bernoulli", "logistic", "gaussian", "mse", "log-mse", "l1", "huber"]
 LikelihoodChoice = Literal["auto", "bernoulli", "logistic", "gaussian", "mse", "log-mse", "l1", "huber"]
@@ -83,27 +83,15 @@ class LearnedScale(PixelLikelihood):
         return (_FIRST_LOG_SCALE + _LOG_SCALE_RATE * self.raw_log_scale).clamp(min=_SMALLEST_LOG_SCALE)
 
 
-class Gaussian(LearnedScale):
-    """A pixel is drawn from a normal density around the logit; expected pixels are clipped to the extremes of the training data."""
+class Gaussian(LearnedScale, ClippedLikelihood):
+    """A pixel is drawn from a normal density around the logit."""
 
     name: ClassVar[str] = "gaussian"
-    lowest: Tensor
-    highest: Tensor
-
-    def __init__(self, component_specs: Sequence[ComponentSpec]) -> None:
-        super().__init__(component_specs)
-        bounds = torch.tensor([each.unit_bounds for each in self.component_specs])
-        self.register_buffer("lowest", bounds[:, 0, None, None], persistent=False)
-        self.register_buffer("highest", bounds[:, 1, None, None], persistent=False)
 
     def pixel_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """See `PixelLikelihood.pixel_loss`."""
         log_scale = _per_channel(self.log_scale)
         return 0.5 * ((target - logits) / log_scale.exp()).square() + log_scale + 0.5 * math.log(2 * math.pi)
-
-    def mean(self, logits: Tensor) -> Tensor:
-        """See `Likelihood.mean`."""
-        return logits.float().clamp(self.lowest, self.highest)
 
 
 class DiscretizedLogistic(LearnedScale):

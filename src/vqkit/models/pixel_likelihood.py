@@ -6,13 +6,14 @@ Shapes: B images, C components, H x W pixels.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from vqkit.core import distributed
-from vqkit.interfaces import Likelihood
+from vqkit.interfaces import ComponentSpec, Likelihood
 
 
 class PixelLikelihood(Likelihood):
@@ -55,6 +56,23 @@ class PixelLikelihood(Likelihood):
         """See `Likelihood.log_prob`."""
         pixels = -self.pixel_loss(logits.float(), images).double()
         return (pixels if present is None else torch.where(present, pixels, 0)).flatten(1).sum(dim=1)
+
+
+class ClippedLikelihood(PixelLikelihood):
+    """One whose logit is the expected pixel, which is clipped to the extremes of the training data."""
+
+    lowest: Tensor
+    highest: Tensor
+
+    def __init__(self, component_specs: Sequence[ComponentSpec]) -> None:
+        super().__init__(component_specs)
+        bounds = torch.tensor([each.unit_bounds for each in self.component_specs])
+        self.register_buffer("lowest", bounds[:, 0, None, None], persistent=False)
+        self.register_buffer("highest", bounds[:, 1, None, None], persistent=False)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """See `Likelihood.mean`."""
+        return logits.float().clamp(self.lowest, self.highest)
 
 
 def values_per_image(present: Tensor, training: bool) -> Tensor:

@@ -15,10 +15,9 @@ tree: for the root that of the VAE, and for each edge
          + log(1 - rho^2) - log(s_j^2 (1 - gamma^2))]
 
 The tree is the minimum spanning tree of the posterior means, built anew for each batch; of several processes, each builds one over
-its own images. gamma either minimises this divergence,
-gamma* = (-1 + sqrt(1 + 4 k^2)) / (2 k) with k = rho s_j s_p / (1 - rho^2), separately for each edge and dimension; or it is
-learned, one for each latent dimension, shared by all edges and bounded by tanh. With rho = 0, gamma* = 0 and the model is the VAE,
-bit for bit. With the closed form it has exactly the parameters of the VAE.
+its own images. gamma either minimises this divergence, gamma* = (-1 + sqrt(1 + 4 k^2)) / (2 k) with k = rho s_j s_p / (1 - rho^2),
+separately for each edge and dimension; or it is learned, one for each latent dimension, shared by all edges and bounded by tanh.
+With rho = 0, gamma* = 0 and the model is the VAE, bit for bit. With the closed form it has exactly the parameters of the VAE.
 
 Outside of training each image is treated by itself: reconstructions, samples and bounds do not depend on the rest of the batch, and
 are those of a VAE. Where we depart from the paper: the prior's correlation (without one, gamma = 0 is optimal for independent
