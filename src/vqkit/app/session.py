@@ -25,7 +25,7 @@ from vqkit.image_io.large_images import is_large
 from vqkit.image_io.observing import observe
 from vqkit.image_io.one_image import read_one_image
 from vqkit.image_io.originals import Filled, Original, Output, plain_outputs
-from vqkit.image_io.reading import InputImage
+from vqkit.image_io.reading import InputImage, check_not_whole
 from vqkit.inference.inpaint import fill_batch
 from vqkit.inference.pipeline import Pipeline, load
 from vqkit.inference.sampler import Completions, Sampler, load_sampler
@@ -121,9 +121,7 @@ class Session:
         Raises `DataError` where nothing is known or nothing is to be filled in, as `vqkit inpaint` does.
         """
         entry = image._replace(observed=self.observed(image, keep, hole))
-        if bool(entry.observed.all()):
-            hint = "Untick a component, or add a hole." if len(self.spec.components) > 1 else "Add a hole."
-            raise DataError("The whole image is kept, so there is nothing to fill in.", hint)
+        check_not_whole(entry, "Untick a component, or add a hole." if len(self.spec.components) > 1 else "Add a hole.")
         filled = fill_batch(self.pipeline, [entry])[0]
         return Filling(entry, filled, self._errors(entry, filled))
 

@@ -211,7 +211,7 @@ def _open(named: NamedOptions, sampler: Sampler, split: str, limit: int | None) 
     dataset = open_dataset(named)
     check_data(dataset.spec, sampler.spec)
     whole = choose_split(dataset, split)
-    training, notes = _training(sampler, dataset)
+    training, notes = (dataset.split("train"), ()) if named == sampler.data else _training(sampler, dataset)
     return PriorData(dataset, whole, limit_split(whole, limit), training, notes)
 
 

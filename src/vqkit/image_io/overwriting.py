@@ -9,8 +9,7 @@ from pathlib import Path
 from vqkit.errors import DataError
 from vqkit.image_io.formats import INPUT_SUFFIXES, has_suffix
 from vqkit.image_io.inputs import Item
-
-_SPLITS = ("train", "val", "test")
+from vqkit.interfaces import SPLITS
 
 
 def check_not_input(out: Path, inputs: Iterable[Path]) -> None:
@@ -34,7 +33,7 @@ def check_not_data(folder: Path, inputs: Iterable[Path]) -> None:
     """Raise `DataError` if images are to be written to a directory that they, or those of a split of theirs, are read from."""
     target = _identity(folder)
     for path in inputs:
-        if target is not None and target in (_identity(path), *(_identity(path / split) for split in _SPLITS)):
+        if target is not None and target in (_identity(path), *(_identity(path / split) for split in SPLITS)):
             raise DataError(f"{folder} holds the images that are to be written.", "Choose another directory with --out.")
 
 

@@ -114,13 +114,10 @@ def read_images(
         raise DataError(f"None of the {len(items)} images can be used.", f"The first: {reason}")
 
 
-def check_not_whole(image: InputImage) -> None:
-    """Raise `DataError` for an image of which nothing is to be filled in."""
+def check_not_whole(image: InputImage, hint: str = "Say what to keep with --keep, or what to fill in with --mask.") -> None:
+    """Raise `DataError` for an image of which nothing is to be filled in; `hint`: what to do about it."""
     if bool(image.observed.all()):
-        raise DataError(
-            "The whole image is kept, so there is nothing to fill in.",
-            "Say what to keep with --keep, or what to fill in with --mask.",
-        )
+        raise DataError("The whole image is kept, so there is nothing to fill in.", hint)
 
 
 def _read_ahead(

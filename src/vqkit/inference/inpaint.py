@@ -24,6 +24,7 @@ from vqkit.errors import DataError
 from vqkit.image_io.background import BackgroundWriter
 from vqkit.image_io.inputs import Item
 from vqkit.image_io.originals import Filled, Output
+from vqkit.image_io.overwriting import item_files
 from vqkit.image_io.pictures import composite, save_picture
 from vqkit.image_io.reading import InputImage, ReadOptions, check_not_whole, read_images
 from vqkit.inference.figures import before_after
@@ -116,7 +117,7 @@ class OutputGuard:
     def __init__(self, items: Sequence[Item], out: Path, spec: DataSpec, request: ReadOptions) -> None:
         self._out = out
         self._folders: dict[str, str] = {}
-        inputs = [member.path for item in items for member in item.members.values()]
+        inputs = item_files(items)
         if request.mask is not None:
             inputs.append(request.mask.path)
         self._taken = {self._real(path): "the input" for path in inputs}
